@@ -1,0 +1,188 @@
+"""What the decisions and the journal cost: an epoch report, an ask, a resume, the memory of a trial.
+
+python benchmarks/decisions.py [--trials 1000] [--epochs 30] [--folder FOLDER]
+
+Every trial runs to its full length, so the journal is as long as it can be. FOLDER is where the journal is written;
+its disk's fsync is part of what is measured. Targets: report under 10 ms at 1,000 trials, resume of 1,000 finished
+trials under 5 s, under 0.1 MB of memory a trial.
+"""
+
+import argparse
+import math
+import random
+import statistics
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from trainable.config import TrialConfig
+from tune.decisions import Ask, Decisions
+from tune.journal import FILE_NAME, Journal, read_events
+from tune.optuna_journal import OptunaJournal, rebuild
+from tune.sampler import sampler_description
+
+METRICS = [
+    *(f"score/{part}" for part in ("all", "id", "ood")),
+    *(
+        f"{kind}_{part}/SPEI_{length}"
+        for kind in ("crps", "r2", "mae", "sigma")
+        for part in ("id", "ood")
+        for length in ("30d", "1y", "2y")
+    ),
+    *(f"train/{name}" for name in ("loss", "lr", "epoch")),
+    "time/epoch_seconds",
+    "time/train_images_per_second",
+]
+"""The names that one epoch of a real trial reports."""
+
+N_ASKS = 20
+
+
+class WideSpace:
+    """Twenty parameters, one of them conditional: as many as the widest space here varies."""
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        values: dict[str, Any] = {"adapter.kind": trial.suggest_categorical("adapter.kind", ["full", "lora", "dora"])}
+        if values["adapter.kind"] != "full":
+            values["adapter.rank"] = trial.suggest_int("adapter.rank", 4, 256, log=True)
+        values["tail.n_blocks"] = trial.suggest_int("tail.n_blocks", 1, 6)
+        values["optim.lr"] = trial.suggest_float("optim.lr", 1e-5, 3e-3, log=True)
+        values["optim.batch_size"] = trial.suggest_int("optim.batch_size", 16, 256, log=True)
+        values["loss.kind"] = trial.suggest_categorical("loss.kind", ["mse", "crps"])
+        for name in UNIT_PARAMETERS:
+            values[name] = trial.suggest_float(name, 0.0, 0.5)
+        return values
+
+    def config(self, values: Mapping[str, Any], epochs: int) -> TrialConfig:
+        return TrialConfig(epochs=epochs).with_values(values)
+
+
+UNIT_PARAMETERS = (
+    "adapter.dropout", "tail.domain_scale", "tail.head_dropout", "optim.weight_decay", "optim.warmup_fraction",
+    "optim.hold_fraction", "optim.layer_slope", "optim.block_multiplier", "optim.ln_post_multiplier",
+    "optim.head_multiplier", "augment.feature_noise", "augment.mixup_alpha", "augment.specimen_dropout",
+    "augment.domain_dropout",
+)  # fmt: skip
+
+
+class RandomTrial:
+    """Draws a space's parameters uniformly."""
+
+    def __init__(self, generator: random.Random) -> None:
+        self._generator = generator
+
+    def suggest_categorical(self, _: str, choices: list[Any]) -> Any:
+        return self._generator.choice(choices)
+
+    def suggest_int(self, _: str, low: int, high: int, **__: Any) -> int:
+        return self._generator.randint(low, high)
+
+    def suggest_float(self, _: str, low: float, high: float, **__: Any) -> float:
+        return self._generator.uniform(low, high)
+
+
+def main() -> None:
+    """Run all measurements and print them."""
+    arguments = parse_arguments()
+    space, generator = WideSpace(), random.Random(0)
+    queue = [
+        {"origin": "start:random", "values": space.suggest(RandomTrial(generator))} for _ in range(arguments.trials)
+    ]
+    header = {
+        "seed": 0, "n_trials": arguments.trials, "max_epochs": arguments.epochs, "grace_epochs": 1,
+        "reduction_factor": 3, "queue": queue, "sampler": sampler_description(),
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
+        folder = Path(name)
+        measure_search(folder, space, header, generator)
+        measure_resume(folder, space, header)
+    measure_memory(space, header, generator)
+
+
+def measure_search(folder: Path, space: WideSpace, header: dict[str, Any], generator: random.Random) -> None:
+    """A whole study with its journal and its Optuna journal."""
+    journal = Journal.create(folder, header, study_id="benchmark")
+    journal.subscribe(OptunaJournal(folder / "optuna.log", space, read_events(folder), notify=print).handle)
+    decisions = Decisions(space, header, on_event=journal.append)
+    seconds: list[float] = []
+    while (ask := decisions.ask()) is not None:
+        seconds.extend(run_trial(decisions, ask, header["max_epochs"], generator))
+    journal.close()
+    last = seconds[-header["max_epochs"] * 50 :]
+    megabytes = (folder / FILE_NAME).stat().st_size / 1e6
+    print(f"study           {len(seconds)} reports of {len(METRICS)} metrics, journal {megabytes:.0f} MB")
+    print(f"report          {spread(last)} over the last 50 trials, tells and optuna.log included")
+
+
+def measure_resume(folder: Path, space: WideSpace, header: dict[str, Any]) -> None:
+    """Everything that stands between a resumed process and its first ask, and that ask."""
+    journal, open_seconds = timed(lambda: Journal.open(folder, notify=print))
+    events, read_seconds = timed(lambda: read_events(folder))
+    decisions, replay_seconds = timed(lambda: Decisions.replay(space, events, on_event=journal.append))
+    _, rebuild_seconds = timed(lambda: rebuild(folder / "optuna.log", space, events))
+    total = open_seconds + read_seconds + replay_seconds + rebuild_seconds
+    print(
+        f"resume          {total:.2f} s: open and check {open_seconds:.2f}, read {read_seconds:.2f}, "
+        f"replay {replay_seconds:.2f}, optuna.log {rebuild_seconds:.2f}"
+    )
+    decisions.begin_session(n_trials=header["n_trials"] + N_ASKS)
+    seconds = [timed(decisions.ask)[1] for _ in range(N_ASKS)]
+    n_parameters = len(UNIT_PARAMETERS) + 6
+    print(f"ask             {spread(seconds)} with {header['n_trials']} trials told, {n_parameters} parameters")
+    journal.close()
+
+
+def measure_memory(space: WideSpace, header: dict[str, Any], generator: random.Random) -> None:
+    """Python memory that a trial leaves in the decisions."""
+    decisions = Decisions(space, header)
+    tracemalloc.start()
+    while (ask := decisions.ask()) is not None:
+        run_trial(decisions, ask, header["max_epochs"], generator)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    print(f"memory          {kept / header['n_trials'] / 1e6:.4f} MB a trial")
+
+
+def run_trial(decisions: Decisions, ask: Ask, n_epochs: int, generator: random.Random) -> list[float]:
+    """Report random metrics to the end; seconds of each report."""
+    seconds = []
+    for epoch in range(1, n_epochs + 1):
+        metrics = {name: generator.random() for name in METRICS}
+        path = f"checkpoints/{ask.trial_id}/epoch-{epoch:06d}.safetensors"
+        _, passed = timed(lambda epoch=epoch, metrics=metrics, path=path: decisions.report(
+            ask.trial_id, epoch, metrics, checkpoint=path))  # fmt: skip
+        seconds.append(passed)
+    return seconds
+
+
+def timed(call: Callable[[], Any]) -> tuple[Any, float]:
+    """A call's result and its wall-clock seconds."""
+    start = time.perf_counter()
+    result = call()
+    return result, time.perf_counter() - start
+
+
+def spread(seconds: list[float]) -> str:
+    """Mean, 99th percentile and maximum in milliseconds."""
+    ranked = sorted(seconds)
+    p99 = ranked[math.ceil(0.99 * len(ranked)) - 1]
+    return f"{1e3 * statistics.fmean(ranked):.2f} ms (p99 {1e3 * p99:.2f}, max {1e3 * ranked[-1]:.2f})"
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--folder", default=None, help="where the journal is written (default: the temporary folder)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Variants: named, complete, fixed configurations: the four published ones and our default."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.yaml_source import HERE, Document, Position, file_names, find_file, read_document
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+
+FOLDER = HERE / "variants"
+
+_KEYS = ("about", "epochs", "config", "mended")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """A named configuration.
+
+    config: complete; its `epochs` is the published length. mended: in which ways it is better than what was published.
+    """
+
+    name: str
+    about: str
+    config: TrialConfig
+    mended: tuple[str, ...]
+
+    def text(self) -> str:
+        """For a terminal: what it is, its values by dotted key, what was mended."""
+        width = max(map(len, self.config.flat()))
+        lines = [f"{self.name}: {self.about}", ""]
+        for key, value in self.config.flat().items():
+            shown = ", ".join(value) if isinstance(value, tuple) else value
+            lines.append(f"  {key:<{width}}  {shown}")
+        if self.mended:
+            lines += ["", "Mended:", *(f"  * {item}" for item in self.mended)]
+        return "\n".join(lines)
+
+
+def list_variants() -> dict[str, str]:
+    """Built-in variants: name -> what it is."""
+    return {name: read_variant(name).about for name in file_names(FOLDER)}
+
+
+def load_variant(name_or_path: str | Path, *, epochs: int | None = None) -> TrialConfig:
+    """The configuration of a built-in variant or of a file, laid out over `epochs`; the published length by default.
+
+    Raises: UserError with file, line and allowed values.
+    """
+    config = read_variant(name_or_path).config
+    return config if epochs is None else config.with_values({"epochs": epochs})
+
+
+def read_variant(name_or_path: str | Path) -> Variant:
+    """A built-in variant or a file: `about`, `epochs`, `config` (nested; what it leaves out has the default value),
+    `mended`.
+
+    Raises: UserError with file, line and allowed values.
+    """
+    path = find_file(name_or_path, FOLDER, "a variant")
+    document = read_document(path)
+    values = document.values
+    problems = document.unknown_keys((), values, _KEYS)
+    for key, kind in (("about", str), ("epochs", int), ("config", dict)):
+        if key not in values:
+            problems.append(document.problem((), f"`{key}` must be given"))
+        elif not isinstance(values[key], kind):
+            wanted = {str: "a text", int: "a whole number", dict: "a mapping of keys"}[kind]
+            problems.append(document.problem((key,), f"`{key}` must be {wanted}, but got {values[key]!r}"))
+    mended = values.get("mended", [])
+    if not isinstance(mended, list) or not all(isinstance(item, str) for item in mended):
+        problems.append(document.problem(("mended",), f"`mended` must be a list of texts, but got {mended!r}"))
+    config = None
+    if isinstance(values.get("config"), dict):
+        if "epochs" in values["config"]:
+            problems.append(document.problem(("config", "epochs"), "`epochs` must stand beside `config`, not in it"))
+        try:
+            config = TrialConfig.from_dict({**values["config"], "epochs": values.get("epochs", 1)})
+        except UserError as error:
+            problems += [locate(document, ("config",), problem) for problem in error.problems]
+    if problems or config is None:
+        raise UserError(dict.fromkeys(problems))
+    return Variant(name=path.stem, about=values["about"].strip(), config=config, mended=tuple(mended))
+
+
+def locate(document: Document, position: Position, problem: str) -> str:
+    """Put file and line before a configuration's problem, which begins with the dotted key it is about."""
+    found = re.match(r"`([\w.]+)", problem)
+    key = found.group(1) if found else ""
+    dotted = (*position, key)
+    nested = (*position, *key.split("."))
+    return document.problem(dotted if dotted in document.lines else nested, problem)
+
+
+def configuration_of(document: Document, position: Position, item: Any, base: TrialConfig) -> tuple[str, TrialConfig]:
+    """Name and configuration of a variant's name or path, or of a mapping of dotted keys over `base` (and a `name`).
+
+    Raises: UserError with file and line.
+    """
+    if isinstance(item, Mapping):
+        given = {key: value for key, value in item.items() if key != "name"}
+        try:
+            return str(item.get("name", f"point-{position[-1]}")), base.with_values(given)
+        except UserError as error:
+            raise UserError(locate(document, position, problem) for problem in error.problems) from error
+    if not isinstance(item, str):
+        raise UserError(document.problem(position, f"must be a variant's name or a mapping, but got {item!r}"))
+    beside = document.folder / item
+    try:
+        variant = read_variant(beside if item not in file_names(FOLDER) and beside.is_file() else item)
+    except UserError as error:
+        raise UserError(document.problem(position, problem) for problem in error.problems) from error
+    return variant.name, variant.config

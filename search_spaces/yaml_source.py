@@ -1,0 +1,144 @@
+"""YAML files whose every value knows its line, so that a mistake can be shown where it stands."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from trainable.errors import UserError
+
+HERE = Path(__file__).parent
+
+Position = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A mapping of plain values and the lines its parts stand on.
+
+    label: what messages call it. lines: keys and list positions from the top -> line, from 1; empty for values that
+    come from no file. folder: where paths in it are looked up.
+    """
+
+    label: str
+    values: Mapping[str, Any]
+    lines: Mapping[Position, int] = field(default_factory=dict)
+    folder: Path = HERE
+
+    def problem(self, position: Position, text: str) -> str:
+        """`text` with file and line of the value at `position`, or of the closest one around it."""
+        while position and position not in self.lines:
+            position = position[:-1]
+        line = f":{self.lines[position]}" if position in self.lines else ""
+        return f"{self.label}{line}: {text}"
+
+    def unknown_keys(self, position: Position, given: Mapping[str, Any], allowed: tuple[str, ...]) -> list[str]:
+        """A problem for each key of `given`, the mapping at `position`, that is not allowed."""
+        return [
+            self.problem((*position, key), f"`{key}` is not a key here; valid: {', '.join(allowed)}")
+            for key in given
+            if key not in allowed
+        ]
+
+
+def read_document(path: Path) -> Document:
+    """Parse a YAML file by the safe loader's rules, without duplicate keys, merges or aliases.
+
+    Raises: UserError with file and line.
+    """
+    label = _label(path)
+    try:
+        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{label}: must be a readable text file: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise UserError(f"{label}{line}: must be valid YAML: {getattr(error, 'problem', None) or error}") from error
+    lines: dict[Position, int] = {}
+    problems: list[str] = []
+    values = _plain(root, (), _Walk(label, lines, problems, set()))
+    if not problems and not isinstance(values, dict):
+        problems.append(f"{label}: must be a mapping of keys, but got {values!r}")
+    if problems:
+        raise UserError(problems)
+    return Document(label, values, lines, path.resolve().parent)
+
+
+def find_file(name_or_path: str | Path, folder: Path, what: str) -> Path:
+    """The file of a built-in name in `folder`, or of a path to a YAML file.
+
+    Raises: UserError listing the names.
+    """
+    text = str(name_or_path)
+    names = file_names(folder)
+    if text in names:
+        return folder / f"{text}.yaml"
+    path = Path(text).expanduser()
+    if path.is_file():
+        return path
+    raise UserError(f"{what} must be one of {', '.join(names)}, or the path of a YAML file, but got {text!r}")
+
+
+def file_names(folder: Path) -> tuple[str, ...]:
+    """Names of the YAML files in a folder, without suffix, sorted."""
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+
+
+def _label(path: Path) -> str:
+    inside = path.resolve()
+    return str(inside.relative_to(HERE.parent)) if inside.is_relative_to(HERE) else str(path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    label: str
+    lines: dict[Position, int]
+    problems: list[str]
+    seen: set[int]
+
+
+def _plain(node: yaml.Node | None, position: Position, walk: _Walk) -> Any:
+    if node is None:
+        return None
+    walk.lines.setdefault(position, node.start_mark.line + 1)
+    if id(node) in walk.seen:
+        walk.problems.append(
+            f"{walk.label}:{walk.lines[position]}: YAML aliases (*name) must not be used; repeat the value"
+        )
+        return None
+    walk.seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        return {key: _plain(child, (*position, key), walk) for key, child in _pairs(node, position, walk)}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(child, (*position, i), walk) for i, child in enumerate(node.value)]
+    return _scalar(node, walk)
+
+
+def _pairs(node: yaml.MappingNode, position: Position, walk: _Walk) -> Iterator[tuple[str, yaml.Node]]:
+    first: dict[str, int] = {}
+    for key_node, child in node.value:
+        line = key_node.start_mark.line + 1
+        key = _scalar(key_node, walk) if isinstance(key_node, yaml.ScalarNode) else None
+        if not isinstance(key, str):
+            walk.problems.append(f"{walk.label}:{line}: a key must be text, but got {key_node.value!r}")
+        elif key in first:
+            walk.problems.append(
+                f"{walk.label}:{line}: `{key}` must stand once, but stands on line {first[key]} already"
+            )
+        else:
+            first[key] = line
+            walk.lines[(*position, key)] = line
+            yield key, child
+
+
+def _scalar(node: yaml.Node, walk: _Walk) -> Any:
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except (yaml.YAMLError, ValueError) as error:
+        line = node.start_mark.line + 1
+        reason = getattr(error, "problem", None) or error
+        walk.problems.append(f"{walk.label}:{line}: {node.value!r} must be a plain value: {reason}")
+        return None

@@ -1,0 +1,63 @@
+"""The architecture, held: which package may load which, seen in fresh processes."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("search_spaces.space", {"ray", "torch", "mlflow", "optuna", "tune"}),
+        ("trainable.config", {"torch", "numpy", "pandas"}),
+        ("trainable.scoring", {"torch", "ray", "optuna", "mlflow"}),
+        ("trainable.specimens", {"torch", "ray", "optuna", "mlflow", "tune"}),
+        ("trainable.trainer", {"ray", "optuna", "mlflow", "tune", "open_clip", "peft", "transformers"}),
+        ("trainable.extract", {"ray", "optuna", "mlflow", "tune", "search_spaces", "peft", "transformers"}),
+        ("tune.decisions", {"ray", "mlflow", "torch"}),
+        ("tune.cli", {"ray", "mlflow", "torch", "optuna", "pandas"}),
+        ("tune.tracking", {"ray", "mlflow", "torch", "optuna"}),
+    ],
+)
+def test_importing_a_module_loads_no_package_it_must_not_know(module, forbidden):
+    assert not loaded_by(f"import {module}") & forbidden
+
+
+def test_only_one_file_of_trainable_imports_ray():
+    importers = [path.name for path in (ROOT / "trainable").glob("*.py") if "ray" in imported_packages(path)]
+
+    assert importers == ["ray_trial.py"]
+
+
+def test_imports_go_one_way():
+    for path in (ROOT / "trainable").glob("*.py"):
+        assert not imported_packages(path) & {"tune", "search_spaces", "optuna", "mlflow"}, path.name
+    for path in (ROOT / "search_spaces").glob("*.py"):
+        assert not imported_packages(path) & {"tune", "torch", "ray", "mlflow"}, path.name
+
+
+def test_no_module_of_ours_shadows_a_library():
+    ours = {path.stem for package in ("tune", "trainable", "search_spaces") for path in (ROOT / package).glob("*.py")}
+
+    assert not ours & (set(sys.stdlib_module_names) | {"ray", "optuna", "mlflow", "torch", "peft", "datasets"})
+
+
+def imported_packages(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
+    return names

@@ -1,0 +1,111 @@
+
+import pytest
+
+from tune.cli import main
+from tune.command_line import Given, parse_duration, parse_value
+from tune.options import SearchOptions
+
+
+def fails(capsys, *argv):
+    assert main(argv) == 2
+    return capsys.readouterr().err
+
+
+def test_version_and_help_are_answered(capsys):
+    for argv in (["--version"], ["--help"], ["search", "--help"]):
+        with pytest.raises(SystemExit) as exit_:
+            main(argv)
+        assert exit_.value.code == 0
+    assert "--reduction-factor" in capsys.readouterr().out
+
+
+def test_a_misspelt_option_gets_one_line_with_the_nearest_name(capsys):
+    errors = fails(capsys, "search", "--trails", "3")
+
+    assert "did you mean `trials`?" in errors
+    assert "Traceback" not in errors
+
+
+def test_every_bad_value_is_named_at_once(capsys):
+    errors = fails(
+        capsys, "search", "--trials", "many", "--holdout", "random", "--time-budget", "soon", "--gpus-per-trial", "x"
+    )
+
+    assert errors.count("error:") == 4
+    assert "site, domain, both, official" in errors
+    assert "1h30m" in errors
+
+
+def test_impossible_values_are_refused_before_any_work(capsys):
+    errors = fails(capsys, "search", "--trials", "0", "--reduction-factor", "1", "--epochs", "2", "--grace-epochs", "3")
+
+    assert "--trials >= 1" in errors
+    assert "--reduction-factor >= 2" in errors
+    assert "3 > 2" in errors
+
+
+def test_an_unknown_verb_lists_the_verbs(capsys):
+    assert "demo-data" in fails(capsys, "serach")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("45", 45), (12, 12.0)])
+def test_durations_are_read(text, seconds):
+    assert parse_duration("--time-budget", text) == seconds
+
+
+def test_a_yaml_file_gives_options_and_the_command_line_wins(tmp_path, capsys):
+    path = tmp_path / "search.yaml"
+    path.write_text("trials: 7\ngrace-epochs: 2\nholdout: site\ntime_budget: 5m\nlocal: true\n")
+    import tune.command_line as command_line
+    from tune.cli import _make_parser
+
+    arguments = _make_parser().parse_args(["search", "--config", str(path), "--trials", "9"])
+    options = command_line.given_options(arguments, SearchOptions).options()
+
+    assert (options.trials, options.grace, options.holdout, options.time_budget) == (9, 2, "site", 300.0)
+    assert options.local is True
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("trails: 3", "did you mean `trials`?"),
+        ("trials: yes", "a whole number"),
+        ("- trials", "option names and values"),
+        ("trials: [", "must be YAML"),
+    ],
+)
+def test_a_bad_yaml_file_is_one_clear_line(tmp_path, capsys, content, message):
+    path = tmp_path / "search.yaml"
+    path.write_text(content)
+
+    assert message in fails(capsys, "search", "--config", str(path))
+
+
+def test_a_missing_yaml_file_is_one_clear_line(capsys):
+    assert "No such file" in fails(capsys, "search", "--config", "/nowhere/search.yaml")
+
+
+def test_defaults_fill_what_was_not_given():
+    assert Given(SearchOptions, {"trials": 3}).options(trials=5, seed=4).trials == 3
+    assert Given(SearchOptions, {"trials": 3}).options(trials=5, seed=4).seed == 4
+    assert parse_value(SearchOptions, "gpus_per_trial", "0.25") == 0.25
+
+
+def test_demo_data_is_written_once_and_never_over_something(tmp_path, capsys):
+    folder = tmp_path / "demo"
+
+    assert main(["demo-data", str(folder), "--specimens", "80"]) == 0
+    assert list(folder.rglob("*.parquet"))
+    assert "must not exist" in fails(capsys, "demo-data", str(folder))
+
+
+@pytest.mark.parametrize("verb", ["spaces", "variants"])
+def test_listings_show_every_entry_and_one_in_full(verb, capsys):
+    assert main([verb]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names
+    for name in names:
+        assert main([verb, name]) == 0
+        assert capsys.readouterr().out.strip()
+    assert names[0] in fails(capsys, verb, "no-such-name")

@@ -1,0 +1,144 @@
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from trainable.config import TrialConfig
+from tune.decisions import Decisions
+from tune.journal import Journal, read_events
+from tune.optuna_journal import FILE_NAME, OptunaJournal, rebuild
+from tune.sampler import sampler_description
+
+
+class LrSpace:
+    """Two parameters, one of them conditional."""
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        values = {"optim.name": trial.suggest_categorical("optim.name", ["adam", "adamw"])}
+        if values["optim.name"] == "adamw":
+            values["optim.weight_decay"] = trial.suggest_float("optim.weight_decay", 0.0, 0.1)
+        return {**values, "optim.lr": trial.suggest_float("optim.lr", 1e-5, 1e-2, log=True)}
+
+    def config(self, values: Mapping[str, Any], epochs: int) -> TrialConfig:
+        return TrialConfig(epochs=epochs).with_values(values)
+
+
+HEADER = {
+    "seed": 0,
+    "n_trials": 8,
+    "max_epochs": 4,
+    "grace_epochs": 2,
+    "reduction_factor": 2,
+    "sampler": sampler_description(),
+    "queue": [
+        {"origin": "start:adam", "values": {"optim.name": "adam", "optim.lr": 1e-3}},
+        {"origin": "compare:default", "config": TrialConfig(epochs=4).to_dict()},
+    ],
+}
+
+
+def run(folder: Path) -> Decisions:
+    """A study with completed, pruned, failed and interrupted trials, projected while it runs."""
+    with Journal.create(folder, HEADER, study_id="study-7") as journal:
+        journal.subscribe(OptunaJournal(folder / FILE_NAME, LrSpace(), read_events(folder), notify=pytest.fail).handle)
+        decisions = Decisions(LrSpace(), HEADER, on_event=journal.append)
+        while (ask := decisions.ask()) is not None:
+            for epoch in range(1, 5):
+                value = math.nan if ask.number == 3 and epoch == 2 else 1.0 + 0.1 * ask.number + 0.5 / epoch
+                if ask.number == 7 and epoch == 2:
+                    decisions.pause(ask.trial_id, reason="time budget spent")
+                    break
+                if decisions.report(ask.trial_id, epoch, {"score/all": value}).action == "stop":
+                    break
+    return decisions
+
+
+def load(path: Path) -> optuna.Study:
+    return optuna.load_study(study_name="study-7", storage=JournalStorage(JournalFileBackend(str(path))))
+
+
+def facts(study: optuna.Study) -> list[Any]:
+    return [
+        (t.number, t.state, t.values, t.params, t.distributions, t.intermediate_values, t.user_attrs, t.duration)
+        for t in study.trials
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path: Path = tmp_path_factory.mktemp("study")
+    run(path)
+    return path
+
+
+def test_optuna_opens_the_file_and_finds_every_ended_trial_but_the_comparisons(folder):
+    trials = load(folder / FILE_NAME).trials
+    assert [t.user_attrs["trial"] for t in trials] == ["t0000", "t0002", "t0003", "t0004", "t0005", "t0006"]
+    assert trials[0].user_attrs["origin"] == "start:adam"
+    assert {t.state for t in trials} == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
+
+
+def test_fault_6_an_interrupted_trial_is_not_left_running(folder):
+    assert all(trial.state.is_finished() for trial in load(folder / FILE_NAME).trials)
+
+
+def test_values_and_epochs_are_those_of_the_study(folder):
+    decisions = Decisions.replay(LrSpace(), read_events(folder))
+    for trial in load(folder / FILE_NAME).trials:
+        record = decisions.trial(trial.user_attrs["trial"])
+        assert trial.params == record.values
+        assert trial.user_attrs["reason"] == record.reason
+        assert trial.values == (None if record.state == "failed" else [record.best_score])
+        assert trial.intermediate_values == {e: s for e, s in record.scores.items() if math.isfinite(s)}
+        assert trial.datetime_start == datetime.fromtimestamp(record.started)
+
+
+def test_the_file_rebuilt_from_the_journal_equals_the_one_written_live(folder, tmp_path):
+    rebuild(tmp_path / FILE_NAME, LrSpace(), read_events(folder))
+    assert facts(load(tmp_path / FILE_NAME)) == facts(load(folder / FILE_NAME))
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_path):
+    run(tmp_path)
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes()[:-20] + b"garbage\nmore garbage\n")
+    (tmp_path / f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
+    with Journal.open(tmp_path, notify=pytest.fail) as journal:
+        events = read_events(tmp_path)
+        journal.subscribe(OptunaJournal(path, LrSpace(), events, notify=pytest.fail).handle)
+        decisions = Decisions.replay(LrSpace(), events, on_event=journal.append)
+        (ask,) = decisions.unfinished()
+        while decisions.report(ask.trial_id, ask.reported_epochs + 1, {"score/all": 0.1}).action == "continue":
+            ask = decisions.unfinished()[0]
+    trials = load(path).trials
+    assert [t.user_attrs["trial"] for t in trials] == ["t0000", "t0002", "t0003", "t0004", "t0005", "t0006", "t0007"]
+    assert trials[-1].state == TrialState.COMPLETE
+
+
+class UnwritableSpace(LrSpace):
+    """Stands for a disk that fills up while a trial is being written."""
+
+    full = False
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().suggest(trial)
+
+
+def test_a_file_that_cannot_be_written_stops_no_search_and_is_said_once(folder, tmp_path):
+    events, notices, space = read_events(folder), [], UnwritableSpace()
+    projection = OptunaJournal(tmp_path / FILE_NAME, space, events[:1], notify=notices.append)
+    space.full = True
+    for event in events[1:]:
+        projection.handle(event)
+    assert len(notices) == 1
+    assert "the next --resume writes it anew" in notices[0]

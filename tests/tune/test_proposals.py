@@ -1,0 +1,65 @@
+import pytest
+
+from search_spaces.space import SearchSpace
+from trainable.config import TrialConfig
+from tune.decisions import Decisions
+from tune.proposals import starting_queue
+from tune.sampler import distributions_of, sampler_description
+
+SPACE = """
+about: every form that a parameter may have
+base: {name: plain, tail.n_blocks: 2}
+start_from:
+  - {name: small, adapter.kind: lora, adapter.rank: 8, adapter.alpha: 16.0, optim.lr: 1.0e-4}
+compare_with:
+  - {name: deep, tail.n_blocks: 6}
+parameters:
+  adapter.kind: {choices: [full, lora, dora], role: scientific, why: what trains}
+  adapter.rank: {int: [4, 256], log: true, when: {adapter.kind: [lora, dora]}, role: scientific, why: size}
+  adapter.alpha: {float: [0.5, 4.0], times: adapter.rank, when: {adapter.kind: [lora, dora]}, role: nuisance, why: s}
+  adapter.targets:
+    choices: [[q_proj, v_proj], [q_proj, k_proj, v_proj, out_proj, c_fc, c_proj]]
+    when: {adapter.kind: [lora, dora]}
+    role: scientific
+    why: where
+  adapter.rank_stabilized: {choices: [true, false], when: {adapter.kind: [lora, dora]}, role: nuisance, why: scale}
+  optim.lr: {float: [1.0e-5, 3.0e-3], log: true, role: nuisance, why: speed}
+  optim.batch_size: {int: [32, 128], step: 32, role: nuisance, why: noise}
+"""
+
+
+@pytest.fixture
+def space(tmp_path) -> SearchSpace:
+    path = tmp_path / "forms.yaml"
+    path.write_text(SPACE)
+    return SearchSpace.load(path)
+
+
+def test_the_queue_holds_the_spaces_starting_points_then_its_comparisons(space):
+    start, comparison = starting_queue(space, 9)
+    assert start["origin"] == "start:small"
+    assert start["values"]["adapter.alpha/adapter.rank"] == 2.0
+    assert comparison["origin"] == "compare:deep"
+    config = TrialConfig.from_dict(comparison["config"])
+    assert (config.tail.n_blocks, config.epochs) == (6, 9)
+
+
+def test_a_space_from_a_file_is_searched_with_values_that_lie_exactly_in_it(space):
+    header = {
+        "seed": 3, "n_trials": 30, "max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3,
+        "sampler": sampler_description(), "queue": starting_queue(space, 9),
+    }  # fmt: skip
+    decisions = Decisions(space, header)
+    while (ask := decisions.ask()) is not None:
+        if ask.values is not None:
+            assert space.config(ask.values, 9) == ask.config
+            assert list(space.values_of(ask.config)) == list(ask.values)
+            assert list(distributions_of(space, ask.values)) == list(ask.values)
+        for epoch in range(1, 10):
+            metrics = {"score/all": 1.0 + 100 * abs(ask.config.optim.lr - 1e-3) + 1 / epoch}
+            if decisions.report(ask.trial_id, epoch, metrics).action == "stop":
+                break
+    records = decisions.trials()
+    assert [record.origin for record in records[:3]] == ["start:small", "compare:deep", "sampler"]
+    assert len({str(record.config) for record in records}) == 30
+    assert len(decisions.sampler_trials()) == 29

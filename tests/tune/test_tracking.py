@@ -1,0 +1,630 @@
+"""MLflow holds what the journal holds: while the search runs, after outages, however often it is synced."""
+
+import math
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from tune.tracking import Tracker
+from tune.tracking_runs import desired_runs
+from tune.tracking_sync import sync
+from tune.tracking_uri import check_uri, default_tracking_uri, redact, ui_command, ui_link
+from tune.tracking_values import metric_key
+from tune.wished_run import PARENT
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+Event = dict[str, Any]
+EXPERIMENT = "beetles"
+START = 1_700_000_000.25
+
+HEADER: dict[str, Any] = {
+    "options": {"data": "demo", "backbone": "tiny", "space": "full", "holdout": "both", "fold": 0,
+                "tracking_uri": "http://ada:geheim@mlflow.example:5000"},
+    "data_fingerprint": "d" * 64, "seed": 7, "queue": [{"origin": "start:lora", "values": {"optim.lr": 1e-3}}],
+    "git_commit": "c0ffee", "user": "ada", "n_trials": 6, "max_epochs": 4,
+    "space": {"name": "full", "parameters": {"optim.lr": {"float": [1e-5, 1e-2], "log": True},
+                                             "adapter.rank": {"int": [4, 256], "log": True}}},
+}  # fmt: skip
+
+
+class Log:
+    """Journal events with times of a made-up clock: one second an event."""
+
+    def __init__(self, study_id: str = "study-1") -> None:
+        self.events: list[Event] = []
+        self.add("study", study_id=study_id, header=HEADER)
+        self.add("session", session=0, executor="local")
+
+    def add(self, kind: str, **fields: Any) -> None:
+        n = len(self.events)
+        self.events.append({"v": 1, "seq": n, "time": START + n, "event": kind, **fields})
+
+    def ask(self, trial: str, origin: str = "sampler", **values: Any) -> None:
+        config = TrialConfig(epochs=4).with_values(values).to_dict()
+        self.add("ask", trial=trial, number=int(trial[1:]), origin=origin, exempt=False, values=values, config=config)
+
+    def report(self, trial: str, epoch: int, score: float, **more: float) -> None:
+        metrics = {"score/all": score, "score/id": score / 2, "r2_id/SPEI_1y": 0.1 * epoch, **more}
+        self.add("report", trial=trial, epoch=epoch, metrics=metrics)
+
+    def tell(self, trial: str, state: str, epoch: int, value: float | None = None, reason: str = "") -> None:
+        self.add("tell", trial=trial, state=state, value=value, epoch=epoch, reason=reason)
+
+
+def a_study() -> Log:
+    """Five trials: completed, pruned, failed, paused, and one that still runs."""
+    log = Log()
+    floor = {"score/all": 0.9, "r2_id/SPEI_1y": 0.0}
+    log.add("floors", floors={"constant": floor, "domain_mean": floor, "species_mean": floor})
+    log.ask("t0000", "start:lora", **{"adapter.kind": "lora", "adapter.rank": 8, "optim.lr": 1e-3})
+    log.ask("t0001", "start:ft_did", **{"optim.lr": 1e-4})
+    for epoch, score in enumerate([0.8, 0.6, 0.7, 0.65], start=1):
+        log.report("t0000", epoch, score)
+        log.add("checkpoint", trial="t0000", epoch=epoch, path=f"checkpoints/t0000/{epoch}")
+        if epoch <= 2:
+            log.report("t0001", epoch, 0.9)
+            log.add("decision", trial="t0001", epoch=epoch, action="continue", rung=epoch - 1, value=0.9, cut=0.8, n=2)
+    log.tell("t0000", "completed", 4, 0.6)
+    log.tell("t0001", "pruned", 2, 0.9, "0.9 above the cut 0.8")
+    log.ask("t0002")
+    log.report("t0002", 1, math.nan)
+    log.add("error", trial="t0002", type="TrialDiverged", message="loss is NaN", traceback_tail="line 1", node="n1")
+    log.tell("t0002", "failed", 1, None, "loss is NaN")
+    for trial in ("t0003", "t0004"):
+        log.ask(trial)
+        log.report(trial, 1, 0.75)
+    log.add("pause", trial="t0003", epoch=1, reason="time budget spent")
+    return log
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite store: migrating costs a second, copying nothing."""
+    import mlflow.store.tracking.sqlalchemy_store as stores
+
+    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+    stores.SqlAlchemyStore(f"sqlite:///{path}", str(path.parent / "mlruns")).engine.dispose()
+    return path
+
+
+@pytest.fixture
+def uri(empty_database: Path, tmp_path: Path) -> str:
+    return f"sqlite:///{shutil.copy(empty_database, tmp_path / 'mlflow.db')}"
+
+
+def client(uri: str) -> Any:
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def runs_of(uri: str, name: str = EXPERIMENT) -> dict[str, Any]:
+    """Trial id (study's run: "") -> run; fails on a double."""
+    found: dict[str, Any] = {}
+    mlflow = client(uri)
+    experiment = mlflow.get_experiment_by_name(name)
+    for run in mlflow.search_runs([experiment.experiment_id], max_results=1000):
+        key = run.data.tags.get("hpo.trial", PARENT)
+        assert key not in found, f"{key} is there twice"
+        found[key] = run
+    return found
+
+
+def content(uri: str) -> dict[str, Any]:
+    """Everything that a reader of MLflow sees, without the ids; metric histories must be free of doubles."""
+    mlflow, seen = client(uri), {}
+    for key, run in runs_of(uri).items():
+        metrics = {}
+        for name in run.data.metrics:
+            points = mlflow.get_metric_history(run.info.run_id, name)
+            assert len({point.step for point in points}) == len(points), f"{key} {name} has a step twice"
+            metrics[name] = sorted((point.step, repr(point.value), point.timestamp) for point in points)
+        tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"}
+        files = {}
+        for path in ("study.json",) if key == PARENT else ("config/resolved.json",):
+            place = mlflow.download_artifacts(run.info.run_id, path)
+            files[path] = Path(place).read_text()
+        times = (run.info.start_time, run.info.end_time)
+        seen[key] = (run.info.run_name, run.info.status, times, run.data.params, tags, metrics, files)
+    return seen
+
+
+def track(uri: str, events: list[Event], **named: Any) -> Any:
+    tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02, **named)
+    for event in events:
+        tracker.handle(event)
+    return tracker.close(30)
+
+
+def test_a_study_is_a_parent_run_with_one_child_for_every_trial(uri: str, tmp_path: Path) -> None:
+    log = a_study()
+    status = track(uri, log.events)
+    assert status.is_complete
+    assert status.message == ""
+    runs = runs_of(uri)
+    parent = runs.pop(PARENT)
+    assert set(runs) == {"t0000", "t0001", "t0002", "t0003", "t0004"}
+    assert (status.parent_run_id, status.experiment_id) == (parent.info.run_id, parent.info.experiment_id)
+    assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs.values())
+    assert [runs[k].info.run_name for k in ("t0000", "t0001", "t0002")] == ["lora", "ft_did", "t0002"]
+    states = {key: (run.info.status, run.data.tags["hpo.status"]) for key, run in runs.items()}
+    assert states == {
+        "t0000": ("FINISHED", "completed"),
+        "t0001": ("FINISHED", "pruned"),
+        "t0002": ("FAILED", "failed"),
+        "t0003": ("KILLED", "interrupted"),
+        "t0004": ("RUNNING", "running"),
+    }
+    assert runs["t0001"].data.tags["hpo.rung"] == "1"
+    assert runs["t0002"].data.tags["hpo.error"] == "TrialDiverged: loss is NaN"
+    location = client(uri).get_experiment(parent.info.experiment_id).artifact_location
+    assert location == (tmp_path / "mlruns" / EXPERIMENT).as_uri()
+
+
+def test_a_run_carries_what_the_ui_compares(uri: str) -> None:
+    track(uri, a_study().events)
+    run = runs_of(uri)["t0000"]
+    history = {p.step: p.value for p in client(uri).get_metric_history(run.info.run_id, "score/all")}
+    assert history == {1: 0.8, 2: 0.6, 3: 0.7, 4: 0.65}
+    best = {p.step: p.value for p in client(uri).get_metric_history(run.info.run_id, "best/score")}
+    assert best == {1: 0.8, 2: 0.6, 3: 0.6, 4: 0.6}
+    expected = {
+        "mlflow.source.git.commit": "c0ffee", "mlflow.user": "ada", "hpo.data_fingerprint": "d" * 64,
+        "hpo.backbone": "tiny", "hpo.space": "full", "hpo.holdout": "both", "hpo.fold": "0", "hpo.variant": "lora",
+        "hpo.study": "study-1", "hpo.trial": "t0000", "hpo.origin": "start:lora",
+    }  # fmt: skip
+    assert run.data.tags.items() >= expected.items()
+    wanted = {"optim.lr": "0.001", "optim.log10_lr": "-3", "adapter.log10_rank": "0.90309", "adapter.targets": "all"}
+    assert run.data.params.items() >= wanted.items()
+    full = runs_of(uri)["t0001"].data.params
+    inactive = ("rank", "log10_rank", "alpha", "rank_stabilized", "dropout", "targets")
+    assert {full[f"adapter.{name}"] for name in inactive} == {"none"}
+
+
+def test_the_parent_shows_floors_progress_and_the_best_trial(uri: str) -> None:
+    track(uri, a_study().events)
+    parent = runs_of(uri)[PARENT]
+    assert parent.data.metrics["floor_species_mean/score"] == 0.9
+    assert parent.data.metrics["floor_constant/r2_id_SPEI_1y"] == 0.0
+    assert parent.data.metrics["best/score"] == 0.6
+    assert (parent.data.metrics["progress/completed"], parent.data.metrics["progress/failed"]) == (1, 1)
+    assert parent.data.tags["hpo.best_trial"] == "t0000"
+    assert parent.data.params["study.seed"] == "7"
+
+
+def test_times_are_those_of_the_journal(uri: str) -> None:
+    log = a_study()
+    track(uri, log.events)
+    asked, told = (next(e for e in log.events if e["event"] == kind) for kind in ("ask", "tell"))
+    info = runs_of(uri)["t0000"].info
+    assert (info.start_time, info.end_time) == (round(asked["time"] * 1000), round(told["time"] * 1000))
+
+
+def test_handing_over_an_event_costs_less_than_a_tenth_of_a_millisecond(uri: str) -> None:
+    log = a_study()
+    tracker = Tracker(uri, EXPERIMENT, study_id="study-1")
+    start = time.perf_counter()
+    for _ in range(200):
+        for event in log.events:
+            tracker.handle(event)
+    cost = (time.perf_counter() - start) / (200 * len(log.events))
+    assert cost < 1e-4
+    assert tracker.close(30).is_complete
+
+
+def test_what_is_no_event_is_told_and_stops_nothing(uri: str) -> None:
+    log = a_study()
+    broken: list[Any] = [{}, {"event": "report", "trial": "t0000", "time": 1.0}, None, 3]
+    tracker = Tracker(uri, EXPERIMENT, study_id="study-1")
+    for event in [*log.events[:8], *broken[:2], broken[3], *log.events[8:]]:
+        tracker.handle(event)
+    status = tracker.close(30)
+    assert not status.is_complete
+    assert "could not be read" in status.message
+    assert runs_of(uri)["t0000"].data.metrics["best/score"] == 0.6
+
+
+@pytest.mark.parametrize("name", ["acc@1", "a//b", "a/b/c", "/lead", "..", "a=b,[c]", "é/ü", "x" * 300, "./a", " "])
+def test_no_metric_name_can_stop_tracking(uri: str, name: str) -> None:
+    log = Log()
+    log.ask("t0000")
+    log.report("t0000", 1, 0.5, **{name: 1.0})
+    assert track(uri, log.events).is_complete
+    assert metric_key(name).count("/") <= 1
+    assert runs_of(uri)["t0000"].data.metrics[metric_key(name)] == 1.0
+
+
+def test_an_infinite_value_is_recorded_as_nan(uri: str) -> None:
+    log = Log()
+    log.ask("t0000")
+    log.report("t0000", 1, math.inf, **{"train/loss": -math.inf})
+    assert track(uri, log.events).is_complete
+    metrics = runs_of(uri)["t0000"].data.metrics
+    assert math.isnan(metrics["score/all"])
+    assert math.isnan(metrics["train/loss"])
+    assert "best/score" not in metrics
+
+
+def test_live_tracking_and_sync_end_in_the_same_content(uri: str, tmp_path: Path) -> None:
+    log = a_study()
+    log.add("end", reason="all trials done")
+    track(uri, log.events)
+    (tmp_path / "other").mkdir()
+    other = f"sqlite:///{tmp_path / 'other' / 'mlflow.db'}"
+    sync(log.events, other, EXPERIMENT)
+    assert content(uri) == content(other)
+
+
+def test_sync_completes_any_partial_writing_and_repeats_without_doubles(uri: str) -> None:
+    log = a_study()
+    log.add("end", reason="all trials done")
+    rng = random.Random(0)
+    for n in sorted(rng.sample(range(1, len(log.events)), 4)):
+        track(uri, log.events[:n])  # a driver that died after n events; the next one starts from the journal again
+    sync(log.events, uri, EXPERIMENT)
+    once = content(uri)
+    again = sync(log.events, uri, EXPERIMENT)
+    assert content(uri) == once
+    assert (again.n_created, again.n_metrics, again.n_requests) == (0, 0, 2)
+    wished = desired_runs(log.events, running=False)
+    for key, run in wished.items():
+        points = {(p.key, p.step): repr(p.value) for p in run.metrics}
+        held = {(name, step): value for name, rows in once[key][5].items() for step, value, _ in rows}
+        assert held == points
+
+
+def test_sync_sends_values_whole_when_a_run_does_not_say_what_it_holds(uri: str) -> None:
+    log = a_study()
+    sync(log.events, uri, EXPERIMENT)
+    whole = content(uri)
+    run_id = runs_of(uri)["t0000"].info.run_id
+    client(uri).delete_tag(run_id, "hpo.tracked")
+    assert sync(log.events, uri, EXPERIMENT).n_metrics > 0
+    assert content(uri) == whole
+
+
+def test_no_run_stays_running_when_the_driver_was_killed(uri: str) -> None:
+    log = a_study()
+    track(uri, log.events)
+    assert runs_of(uri)["t0004"].info.status == "RUNNING"
+    sync(log.events, uri, EXPERIMENT, running=True)
+    assert runs_of(uri)["t0004"].info.status == "RUNNING"
+    sync(log.events, uri, EXPERIMENT)
+    runs = runs_of(uri)
+    assert {run.info.status for run in runs.values()} == {"FINISHED", "FAILED", "KILLED"}
+    last = next(e for e in reversed(log.events) if e.get("trial") == "t0004")
+    assert runs["t0004"].info.end_time == round(last["time"] * 1000)
+
+
+def test_the_end_of_a_search_ends_every_run(uri: str) -> None:
+    log = a_study()
+    log.add("end", reason="interrupted")
+    track(uri, log.events)
+    runs = runs_of(uri)
+    assert (runs[PARENT].info.status, runs[PARENT].data.tags["hpo.status"]) == ("KILLED", "interrupted")
+    assert runs["t0004"].data.tags["hpo.status"] == "interrupted"
+
+
+def test_a_resumed_study_goes_on_in_its_runs(uri: str) -> None:
+    log = a_study()
+    log.add("end", reason="interrupted")
+    track(uri, log.events)
+    before = {key: run.info.run_id for key, run in runs_of(uri).items()}
+    log.add("session", session=1, executor="local")
+    log.report("t0003", 2, 0.5)
+    track(uri, log.events)
+    runs = runs_of(uri)
+    assert {key: run.info.run_id for key, run in runs.items()} == before
+    assert (runs["t0003"].info.status, runs["t0003"].data.tags["hpo.status"]) == ("RUNNING", "running")
+    assert runs[PARENT].info.status == "RUNNING"
+    log.tell("t0003", "completed", 2, 0.5)
+    log.add("end", reason="all trials done")
+    track(uri, log.events)
+    runs = runs_of(uri)
+    assert runs["t0003"].info.status == "FINISHED"
+    assert runs[PARENT].data.tags["hpo.best_trial"] == "t0003"
+    sync(log.events, uri, EXPERIMENT)
+    content(uri)
+
+
+def test_an_epoch_that_was_repeated_after_a_crash_is_recorded_once(uri: str) -> None:
+    log = Log()
+    log.ask("t0000")
+    for epoch in (1, 2, 2, 3):
+        log.report("t0000", epoch, 1.0 / epoch)
+    track(uri, log.events)
+    points = content(uri)["t0000"][5]["score/all"]
+    assert [step for step, *_ in points] == [1, 2, 3]
+
+
+def test_a_retry_with_another_configuration_keeps_the_run_and_says_so(uri: str) -> None:
+    log = Log()
+    log.ask("t0000")
+    config = TrialConfig(epochs=4).with_values({"optim.accumulation_steps": 2}).to_dict()
+    log.add("retry", trial="t0000", reason="out of memory: batch split in 2", config=config)
+    log.report("t0000", 1, 0.5)
+    assert track(uri, log.events).is_complete
+    run = runs_of(uri)["t0000"]
+    assert run.data.params["optim.accumulation_steps"] == "1"
+    assert run.data.tags["hpo.retry.optim.accumulation_steps"] == "2"
+    assert '"accumulation_steps": 2' in content(uri)["t0000"][6]["config/resolved.json"]
+
+
+def test_a_run_that_a_repeated_request_doubled_is_made_single(uri: str) -> None:
+    log = a_study()
+    sync(log.events, uri, EXPERIMENT)
+    whole = content(uri)
+    run = runs_of(uri)["t0001"]
+    client(uri).create_run(run.info.experiment_id, tags={"hpo.study": "study-1", "hpo.trial": "t0001"})
+    assert sync(log.events, uri, EXPERIMENT).n_duplicates == 1
+    assert content(uri) == whole
+
+
+def test_runs_that_were_deleted_during_the_search_are_made_anew(uri: str) -> None:
+    log = a_study()
+    tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
+    for event in log.events:
+        tracker.handle(event)
+    assert tracker.wait_ready(20)
+    wait_for(lambda: len(runs_of(uri)) == 6 and "best/score" in runs_of(uri)["t0004"].data.metrics)
+    for key in (PARENT, "t0004"):
+        client(uri).delete_run(runs_of(uri)[key].info.run_id)
+    log.report("t0004", 2, 0.4)
+    tracker.handle(log.events[-1])
+    status = tracker.close(30)
+    assert status.is_complete, status
+    assert {step for step, *_ in content(uri)["t0004"][5]["score/all"]} == {1, 2}
+    runs = runs_of(uri)
+    assert {run.data.tags["mlflow.parentRunId"] for key, run in runs.items() if key != PARENT} == {
+        runs[PARENT].info.run_id
+    }
+
+
+def test_two_studies_in_one_experiment_do_not_touch_each_other(uri: str) -> None:
+    first, second = a_study(), Log("study-2")
+    second.ask("t0000")
+    sync(first.events, uri, EXPERIMENT)
+    sync(second.events, uri, EXPERIMENT)
+    mlflow = client(uri)
+    experiment = mlflow.get_experiment_by_name(EXPERIMENT)
+    studies = [run.data.tags["hpo.study"] for run in mlflow.search_runs([experiment.experiment_id])]
+    assert sorted(studies) == ["study-1"] * 6 + ["study-2"] * 2
+
+
+def test_credentials_are_not_stored(uri: str, tmp_path: Path) -> None:
+    track(uri, a_study().events)
+    stored = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(stored) > 5
+    assert not any(b"geheim" in text for text in stored)
+
+
+def test_a_journal_without_a_study_is_refused() -> None:
+    with pytest.raises(UserError, match="holds no study event"):
+        sync([], "sqlite:////tmp/none.db", EXPERIMENT)
+
+
+def test_a_broken_file_store_is_told_and_holds_up_nothing_else(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    client(uri).create_experiment(EXPERIMENT, artifact_location=(tmp_path / "file" / "artifacts").as_uri())
+    status = track(uri, a_study().events)
+    assert status.n_pending == 0
+    assert "could not be stored" in status.message
+    run = runs_of(uri)["t0000"]
+    assert (run.info.status, run.data.metrics["best/score"]) == ("FINISHED", 0.6)
+
+
+def test_a_study_of_a_real_journal_is_tracked_while_it_is_written(uri: str, tmp_path: Path) -> None:
+    from tune.journal import Journal, read_events
+
+    written = a_study().events
+    with Journal.create(tmp_path / "study", HEADER, study_id="study-1") as journal:
+        tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
+        for event in read_events(journal.folder):
+            tracker.handle(event)
+        journal.subscribe(tracker.handle)
+        for event in written[1:]:
+            fields = {name: value for name, value in event.items() if name not in ("v", "seq", "time", "event")}
+            journal.append(event["event"], **fields)
+        assert tracker.close(30).is_complete
+    live = content(uri)
+    assert sync(read_events(tmp_path / "study"), uri, EXPERIMENT, running=True).n_metrics == 0
+    assert content(uri) == live
+
+
+def test_a_deleted_experiment_is_told_with_the_remedy(uri: str) -> None:
+    mlflow = client(uri)
+    mlflow.delete_experiment(mlflow.create_experiment(EXPERIMENT))
+    with pytest.raises(UserError, match=r"mlflow experiments restore"):
+        sync(a_study().events, uri, EXPERIMENT)
+    status = track(uri, a_study().events)
+    assert "mlflow experiments restore" in status.message
+
+
+def test_a_server_that_was_never_there_delays_nothing_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    uri = f"http://ada:geheim@127.0.0.1:{port}"
+    tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
+    for event in a_study().events:
+        tracker.handle(event)
+    assert not tracker.wait_ready(0.1)
+    start = time.monotonic()
+    status = tracker.close(2.0)
+    assert time.monotonic() - start < 3.0
+    assert status.n_pending == len(a_study().events)
+    assert (status.experiment_id, status.parent_run_id) == (None, None)
+    assert "sentinel-tune sync STUDY" in status.message
+    assert "geheim" not in status.message + caplog.text
+
+
+def test_uris_are_checked_before_anything_runs(tmp_path: Path) -> None:
+    absolute = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert default_tracking_uri(tmp_path) == absolute
+    assert check_uri("sqlite:///mlflow.db", cwd=tmp_path) == absolute
+    assert check_uri(absolute, cwd=Path("/")) == absolute
+    for fine in ("http://localhost:5000", "https://mlflow.example/base", "postgresql+psycopg://u:p@host/db"):
+        assert check_uri(fine, cwd=tmp_path) == fine
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("file:///tmp/mlruns", "no longer writes to plain folders"),
+        ("mlruns", "no longer writes to plain folders"),
+        ("", "must name a database or a server"),
+        ("http://", "http://HOST:PORT"),
+        ("http://host:port", "http://HOST:PORT"),
+        ("ftp://host/x", "must start with"),
+        ("databricks", "must name a database or a server"),
+        ("sqlite://", "must name a file that stays"),
+        ("sqlite:///:memory:", "must name a file that stays"),
+        ("sqlite:////no/such/folder/mlflow.db", "does not; make it first"),
+        ("sqlite:////tmp", "is a folder"),
+        ("mongodb://ada:geheim@host/db", "must start with"),
+    ],
+)
+def test_a_wrong_uri_is_refused_with_the_remedy(uri: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        check_uri(uri, cwd=tmp_path)
+    assert "geheim" not in str(error.value)
+
+
+def test_what_is_shown_holds_no_credentials() -> None:
+    assert redact("postgresql://ada:geheim@host/db") == "postgresql://***@host/db"
+    assert redact("see http://h/x?token=geheim&a=1 now") == "see http://h/x?token=***&a=1 now"
+    assert redact("http://user:p@ss@host/") == "http://***@host/"
+    assert redact("plain text, a@b.c") == "plain text, a@b.c"
+
+
+def test_the_ui_opens_with_one_command_or_link() -> None:
+    assert ui_command("sqlite:////a/mlflow.db") == "mlflow ui --backend-store-uri sqlite:////a/mlflow.db --port 5000"
+    assert ui_command("http://h:5000", "3") == "http://h:5000/#/experiments/3/runs?workflowType=machine_learning"
+    assert ui_link("http://h", "3", "abc") == "http://h/#/experiments/3/runs/abc?workflowType=machine_learning"
+
+
+def test_importing_tracking_imports_no_mlflow() -> None:
+    code = "import sys, tune.tracking, tune.tracking_sync; assert not {'mlflow', 'torch', 'ray'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+# --- a real server ---------------------------------------------------------------------------------------------------
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
+
+
+@contextmanager
+def server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """`mlflow server` on loopback, all its processes killed with SIGKILL at the end."""
+    environment = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "40", "MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW": "50",
+    }  # fmt: skip
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{folder / 'server.db'}", "--artifacts-destination", str(folder / "files")),
+    ]
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    try:
+        wait_for(answers, 120)
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_server_killed_and_restarted_during_a_search_loses_nothing(tmp_path: Path) -> None:
+    port, slowest = free_port(), 0.0
+    log, uri = Log(), f"http://127.0.0.1:{port}"
+    tracker = Tracker(uri, EXPERIMENT, study_id="study-1")
+    n_sent = 0
+
+    def hand_over() -> None:
+        nonlocal n_sent, slowest
+        for event in log.events[n_sent:]:
+            start = time.perf_counter()
+            tracker.handle(event)
+            slowest = max(slowest, time.perf_counter() - start)
+        n_sent = len(log.events)
+
+    with server(tmp_path, port):
+        log.ask("t0000")
+        log.report("t0000", 1, 0.5)
+        hand_over()
+        assert tracker.wait_ready(60)
+    for epoch in range(2, 40):  # the server is dead
+        log.report("t0000", epoch, 0.5 / epoch)
+        hand_over()
+        time.sleep(0.05)
+    log.tell("t0000", "completed", 39, 0.01)
+    log.ask("t0001")
+    log.report("t0001", 1, 0.4)
+    hand_over()
+    with server(tmp_path, port):
+        log.add("end", reason="all trials done")
+        hand_over()
+        status = tracker.close(60)
+        assert status.is_complete, status
+        live = content(uri)
+        assert sync(log.events, uri, EXPERIMENT).n_metrics == 0
+        assert content(uri) == live
+        assert len(live["t0000"][5]["score/all"]) == 39
+    assert slowest < 0.05
+
+
+@pytest.mark.slow
+def test_a_tracker_that_gave_up_is_made_good_by_sync(tmp_path: Path) -> None:
+    port = free_port()
+    log, uri = a_study(), f"http://127.0.0.1:{port}"
+    log.add("end", reason="all trials done")
+    with server(tmp_path, port):
+        tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
+        for event in log.events[:10]:
+            tracker.handle(event)
+        assert tracker.wait_ready(60)
+    for event in log.events[10:]:
+        tracker.handle(event)
+    assert tracker.close(3).n_pending > 0
+    with pytest.raises(UserError, match="must answer"):
+        sync(log.events, uri, EXPERIMENT)
+    with server(tmp_path, port):
+        for _ in range(3):
+            sync(log.events, uri, EXPERIMENT)
+        (tmp_path / "other").mkdir()
+        other = f"sqlite:///{tmp_path / 'other' / 'mlflow.db'}"
+        sync(log.events, other, EXPERIMENT)
+        assert content(uri) == content(other)

@@ -1,0 +1,277 @@
+"""A trial's complete configuration: frozen, typed, unknown keys rejected, every value checked.
+
+Two equal configurations, with the same data and seed, give the same weights on the same device.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from trainable.errors import UserError
+
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj")
+"""The six linear maps of a transformer block that an adapter may wrap."""
+
+TARGETS = ("SPEI_30d", "SPEI_1y", "SPEI_2y")
+"""The three drought indices, in the order of every `[..., 3]` array."""
+
+
+def _limits(low: float, high: float, *, default: Any = MISSING, open_low: bool = False, open_high: bool = False) -> Any:
+    metadata = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterConfig:
+    """What trains in the tail's blocks.
+
+    kind: "full" trains all weights; "lora" and "dora" train adapters on `targets` and leave the rest frozen.
+    rank: adapter rank r. alpha: adapter numerator; the scale on B·A is alpha/r, or alpha/sqrt(r) if rank_stabilized
+    (rsLoRA). dropout: probability on the adapter's input. targets: which of the six projections carry an adapter.
+    """
+
+    kind: Literal["full", "lora", "dora"] = "full"
+    rank: int = _limits(1, 1024, default=16)
+    alpha: float = _limits(0.0, 65536.0, default=16.0, open_low=True)
+    rank_stabilized: bool = False
+    dropout: float = _limits(0.0, 1.0, default=0.0, open_high=True)
+    targets: tuple[str, ...] = PROJECTIONS
+
+    @property
+    def scaling(self) -> float:
+        """The factor on B·A (Kalajdzievski 2023, arXiv 2312.03732, for the rank-stabilized form)."""
+        return self.alpha / (self.rank**0.5 if self.rank_stabilized else self.rank)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailConfig:
+    """The trained part above the tap.
+
+    n_blocks: trainable transformer blocks N, counted from the top. domain_scale: norm of the domain code at the start
+    relative to the unit-norm image feature; 0 switches the code off. head_dropout: probability between the regressor's
+    layers.
+    """
+
+    n_blocks: int = _limits(0, 64, default=2)
+    domain_scale: float = _limits(0.0, 100.0, default=1.0)
+    head_dropout: float = _limits(0.0, 1.0, default=0.0, open_high=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """How the tail's weights move.
+
+    lr: base learning rate. Block i of N gets lr * block_multiplier * (1 + layer_slope * i / N), i from 0 at the deepest
+    trainable block; ln_post, head (regressor) and domain code get lr times their multipliers. schedule: "constant", or
+    "cosine": linear warm-up over warmup_fraction of the steps, full rate over hold_fraction, then a cosine down to
+    final_lr_fraction. batch_size: specimens a step. accumulation_steps: parts a batch is split into to save memory,
+    same gradient. max_grad_norm: gradients of each parameter group are clipped to this norm; 0 is off.
+    """
+
+    name: Literal["adam", "adamw"] = "adamw"
+    lr: float = _limits(0.0, 1.0, default=3e-4, open_low=True)
+    batch_size: int = _limits(1, 65536, default=64)
+    accumulation_steps: int = _limits(1, 1024, default=1)
+    weight_decay: float = _limits(0.0, 1.0, default=0.01)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_fraction: float = _limits(0.0, 1.0, default=0.0)
+    hold_fraction: float = _limits(0.0, 1.0, default=0.0)
+    final_lr_fraction: float = _limits(0.0, 1.0, default=0.01)
+    layer_slope: float = _limits(-1.0, 10.0, default=0.0, open_low=True)
+    block_multiplier: float = _limits(0.0, 100.0, default=1.0)
+    ln_post_multiplier: float = _limits(0.0, 100.0, default=1.0)
+    head_multiplier: float = _limits(0.0, 100.0, default=1.0)
+    domain_multiplier: float = _limits(0.0, 100.0, default=1.0)
+    max_grad_norm: float = _limits(0.0, 1e6, default=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AugmentConfig:
+    """Augmentation of cached features; a strength of 0 is exactly off.
+
+    feature_noise: SD of Gaussian noise, in units of the features' own SD. mixup_alpha: Beta(alpha, alpha) of mixup over
+    features, targets and domain codes (Zhang 2018, arXiv 1710.09412). specimen_dropout: probability that a specimen is
+    left out of a step. domain_dropout: probability, per specimen, that its domain is replaced by *unknown*.
+    ramp_fraction: share of the epochs over which all strengths grow linearly from 0; 0 means full strength from the
+    first epoch.
+    """
+
+    feature_noise: float = _limits(0.0, 10.0, default=0.0)
+    mixup_alpha: float = _limits(0.0, 10.0, default=0.0)
+    specimen_dropout: float = _limits(0.0, 1.0, default=0.0, open_high=True)
+    domain_dropout: float = _limits(0.0, 1.0, default=0.2)
+    ramp_fraction: float = _limits(0.0, 1.0, default=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """What is minimised.
+
+    kind: "mse" over the three targets, or "crps" of a normal with one learned sigma a target.
+    event_exponent: each image is weighted by (its event's size)^-exponent: 0, each image counts the same; 1, each event
+    does.
+    """
+
+    kind: Literal["mse", "crps"] = "mse"
+    event_exponent: float = _limits(0.0, 1.0, default=0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialConfig:
+    """One complete configuration; `epochs` is the full length to which schedules and ramps are laid out."""
+
+    epochs: int = _limits(1, 1_000_000)
+    adapter: AdapterConfig = AdapterConfig()
+    tail: TailConfig = TailConfig()
+    optim: OptimConfig = OptimConfig()
+    augment: AugmentConfig = AugmentConfig()
+    loss: LossConfig = LossConfig()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from nested plain values; every unknown, missing, mistyped or out-of-range key is named.
+
+        Raises: UserError with all problems at once.
+        """
+        problems: list[str] = []
+        config = _build(cls, values, "", problems)
+        if not problems:
+            problems.extend(_contradictions(config))
+        if problems:
+            raise UserError(problems)
+        assert isinstance(config, cls)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain values, ready for JSON or YAML; `from_dict` is its inverse."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted names to values: `{"optim.lr": 1e-4, "epochs": 50, ...}`, in declaration order."""
+        return dict(_flatten(self, ""))
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """A copy with some dotted names set; same checks as `from_dict`."""
+        nested = self.to_dict()
+        problems = []
+        for name, value in values.items():
+            *groups, leaf = name.split(".")
+            place = nested
+            for group in groups:
+                place = place.get(group, {}) if isinstance(place, dict) else {}
+            if leaf not in place:
+                problems.append(f"`{name}` must be a configuration key; valid: {', '.join(self.flat())}")
+            else:
+                place[leaf] = value
+        if problems:
+            raise UserError(problems)
+        return type(self).from_dict(nested)
+
+    def with_epochs(self, epochs: int) -> Self:
+        """A copy of another length; fractions of the length keep their meaning."""
+        return replace(self, epochs=epochs)
+
+
+def config_fields() -> dict[str, Any]:
+    """Dotted name of every leaf of `TrialConfig` -> its type hint, for those who must parse values."""
+    return dict(_leaf_types(TrialConfig, ""))
+
+
+def _leaf_types(cls: type, prefix: str) -> Iterator[tuple[str, Any]]:
+    hints = get_type_hints(cls)
+    for f in fields(cls):
+        hint = hints[f.name]
+        if is_dataclass(hint):
+            assert isinstance(hint, type)
+            yield from _leaf_types(hint, f"{prefix}{f.name}.")
+        else:
+            yield prefix + f.name, hint
+
+
+def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
+    if not isinstance(values, Mapping):
+        problems.append(f"`{path.rstrip('.') or 'config'}` must be a mapping of keys, but got {values!r}")
+        return None
+    hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}
+    valid = ", ".join(path + name for name in known)
+    problems.extend(
+        f"`{path}{name}` is not a configuration key; valid: {valid}" for name in values if name not in known
+    )
+    found: dict[str, Any] = {}
+    for name, f in known.items():
+        if name not in values:
+            if f.default is MISSING:
+                problems.append(f"`{path}{name}` must be given")
+            continue
+        if is_dataclass(hints[name]):
+            found[name] = _build(hints[name], values[name], f"{path}{name}.", problems)
+        else:
+            found[name] = _checked(values[name], hints[name], f.metadata, path + name, problems)
+    return None if problems else cls(**found)
+
+
+def _checked(value: Any, hint: Any, limits: Mapping[str, Any], path: str, problems: list[str]) -> Any:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            problems.append(f"`{path}` must be one of {', '.join(map(str, get_args(hint)))}, but got {value!r}")
+        return value
+    if get_origin(hint) is tuple:
+        if isinstance(value, str) or not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            problems.append(f"`{path}` must be a list of names, but got {value!r}; valid: {', '.join(PROJECTIONS)}")
+            return ()
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        found = type(value).__name__
+        hint_text = " (YAML reads 1e-4 as text: write 1.0e-4)" if hint is float and found == "str" else ""
+        problems.append(f"`{path}` must be {_type_name(hint)}, but got {value!r} of type {found}{hint_text}")
+        return value
+    if limits and not _inside(value, limits):
+        left, right = "(" if limits["open_low"] else "[", ")" if limits["open_high"] else "]"
+        problems.append(f"`{path}` must be in {left}{limits['low']:g}, {limits['high']:g}{right}, but got {value!r}")
+    return value
+
+
+def _inside(value: float, limits: Mapping[str, Any]) -> bool:
+    above = value > limits["low"] if limits["open_low"] else value >= limits["low"]
+    below = value < limits["high"] if limits["open_high"] else value <= limits["high"]
+    return bool(above and below)  # NaN fails both
+
+
+def _type_name(hint: Any) -> str:
+    return {int: "a whole number", float: "a number", bool: "true or false"}.get(hint, str(hint))
+
+
+def _contradictions(config: Any) -> Iterator[str]:
+    targets, optim = config.adapter.targets, config.optim
+    for name in targets:
+        if name not in PROJECTIONS:
+            yield f"`adapter.targets` must name projections, but got {name!r}; valid: {', '.join(PROJECTIONS)}"
+    if not targets or len(set(targets)) != len(targets):
+        yield f"`adapter.targets` must name each projection at most once and at least one, but got {list(targets)}"
+    if optim.warmup_fraction + optim.hold_fraction > 1.0:
+        yield (
+            "`optim.warmup_fraction + optim.hold_fraction <= 1` must hold, "
+            f"but got {optim.warmup_fraction:g} + {optim.hold_fraction:g}"
+        )
+    if optim.accumulation_steps > optim.batch_size:
+        yield (
+            "`optim.accumulation_steps <= optim.batch_size` must hold, "
+            f"but got {optim.accumulation_steps} > {optim.batch_size}"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for f in fields(value):
+        child = getattr(value, f.name)
+        if is_dataclass(child):
+            yield from _flatten(child, f"{prefix}{f.name}.")
+        else:
+            yield prefix + f.name, child

@@ -1,0 +1,207 @@
+"""Which specimens train and which are held out: by site (ID), by domain (OOD), never by image.
+
+*ID* specimens come from known domains at unseen sites, *OOD* specimens from unseen domains, as in the challenge's hidden test.
+A random split of images puts nearly every event on both sides, and its scores do not transfer; the dataset's own validation
+split is one, and is kept only for comparison ("official").
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trainable.errors import UserError
+
+Holdout = Literal["site", "domain", "both", "official"]
+
+MAX_DOMAIN_FOLDS = 5
+"""Most folds that domains are dealt to: 2 of the 10 published domains a fold (assumption: leaves enough to learn from)."""
+
+_STREAM = 7  # of the random numbers, so that a split shares none with what else is drawn from the same seed
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Row numbers of the specimens on each side; no row is on two.
+
+    policy: "site", "domain", "both" or "official". train, id_, ood: int64, ascending; at most one of id_ and ood is empty.
+    held_out_sites: the sites of id_. held_out_domains: the domains of ood. n_leaked_events: held-out events that have
+    specimens in train too; 0 unless the policy is "official".
+    """
+
+    policy: str
+    fold: int
+    train: NDArray[np.int64]
+    id_: NDArray[np.int64]
+    ood: NDArray[np.int64]
+    held_out_sites: tuple[str, ...]
+    held_out_domains: tuple[int, ...]
+    n_leaked_events: int
+
+    @property
+    def warning(self) -> str | None:
+        """What a user must hear before seeing a score of this split, if anything."""
+        if not self.n_leaked_events:
+            return None
+        return (
+            f"{self.n_leaked_events} held-out events are in train too: scores on the {self.policy} split are optimistic "
+            "and do not transfer to new sites; choose models with --holdout both"
+        )
+
+
+def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -> Split:
+    """Deal the rows of `Specimens.frame` to train, ID and OOD.
+
+    holdout: "site" holds out one site of each domain that has several, "domain" holds out whole domains, "both" does both at
+    once (sites only of domains that stay), "official" keeps the dataset's own validation split, which leaks. The first three
+    take all rows, whichever split the dataset has them in. fold: which sites and domains, 0 to `n_folds` - 1: a domain is OOD
+    in exactly one fold, a site of a multi-site domain is ID in at least one if there are folds enough. seed: how they are dealt.
+
+    Raises: UserError for an unknown holdout, a fold out of range, a side that would be empty, and an event or site that would
+    be on two sides.
+    """
+    count = n_folds(frame, holdout=holdout)
+    if not 0 <= fold < count:
+        raise UserError(f"`0 <= fold <= {count - 1}` must hold for --holdout {holdout} on this data, but got {fold}")
+    if holdout == "official":
+        return _official_split(frame)
+    fold_of_domain = {} if holdout == "site" else _deal_domains(frame, seed)
+    domains = tuple(sorted(d for d, f in fold_of_domain.items() if f == fold))
+    sites = () if holdout == "domain" else tuple(sorted(_deal_sites(frame, fold_of_domain, count, seed)[fold]))
+    is_ood = frame["domain_id"].isin(domains).to_numpy()
+    is_id = frame["site_id"].isin(sites).to_numpy() & ~is_ood
+    split = Split(
+        policy=holdout,
+        fold=fold,
+        train=np.flatnonzero(~is_id & ~is_ood),
+        id_=np.flatnonzero(is_id),
+        ood=np.flatnonzero(is_ood),
+        held_out_sites=sites,
+        held_out_domains=domains,
+        n_leaked_events=0,
+    )
+    _check_sides(frame, split)
+    return split
+
+
+def n_folds(frame: pd.DataFrame, *, holdout: Holdout) -> int:
+    """How many folds this data has: every multi-site domain's sites in turn, or all domains in turn.
+
+    Raises: UserError for an unknown holdout, or data that cannot be split so.
+    """
+    n_domains = frame["domain_id"].nunique()
+    n_sites = [len(sites) for sites in _multi_site_domains(frame).values()]
+    if holdout not in get_args(Holdout):
+        raise UserError(f"`holdout` must be one of {', '.join(get_args(Holdout))}, but got {holdout!r}")
+    if holdout == "official":
+        return 1
+    if holdout in ("domain", "both") and n_domains < 2:
+        raise UserError(
+            f"--holdout {holdout} holds out whole domains and needs at least 2, but this data has {n_domains}; "
+            "use --holdout site"
+        )
+    if holdout in ("site", "both") and not n_sites:
+        raise UserError(
+            f"--holdout {holdout} holds out one site of each domain with several, but none of the {n_domains} domains has "
+            "two sites; use --holdout domain"
+        )
+    return max(n_sites) if holdout == "site" else min(MAX_DOMAIN_FOLDS, n_domains)
+
+
+def _official_split(frame: pd.DataFrame) -> Split:
+    train = np.flatnonzero(frame["split"] == "train")
+    validation = np.flatnonzero(frame["split"] == "validation")
+    missing = [name for name, rows in (("train", train), ("validation", validation)) if not len(rows)]
+    if missing:
+        raise UserError(
+            f"--holdout official needs the dataset's own train and validation splits, but {' and '.join(missing)} has no "
+            "specimens; use --holdout both"
+        )
+    events, sites, domains = (frame[name].to_numpy() for name in ("event_id", "site_id", "domain_id"))
+    # a validation specimen of a domain that train lacks is OOD, whoever made the split
+    is_known = np.isin(domains[validation], domains[train])
+    held_out_sites = set(sites[validation[is_known]]) - set(sites[train])
+    return Split(
+        policy="official",
+        fold=0,
+        train=train,
+        id_=validation[is_known],
+        ood=validation[~is_known],
+        held_out_sites=tuple(sorted(str(s) for s in held_out_sites)),
+        held_out_domains=tuple(sorted({int(d) for d in domains[validation[~is_known]]})),
+        n_leaked_events=len(np.intersect1d(events[train], events[validation])),
+    )
+
+
+def _multi_site_domains(frame: pd.DataFrame) -> dict[int, list[str]]:
+    pairs = frame[["domain_id", "site_id"]].drop_duplicates()
+    sites: dict[int, list[str]] = {}
+    for domain, site in sorted(zip(pairs["domain_id"], pairs["site_id"], strict=True)):
+        sites.setdefault(int(domain), []).append(str(site))
+    return {domain: names for domain, names in sites.items() if len(names) > 1}
+
+
+def _deal_domains(frame: pd.DataFrame, seed: int) -> dict[int, int]:
+    """Domain -> the fold it is OOD in, with about as many specimens in each fold.
+
+    The largest first, each to the lightest fold that has room; seeds differ by a random weight on the sizes.
+    """
+    rng = np.random.default_rng([seed, _STREAM])
+    sizes = frame["domain_id"].value_counts().sort_index()
+    weights = sizes.to_numpy() * rng.uniform(0.75, 1.25, len(sizes))
+    folds = rng.permutation(min(MAX_DOMAIN_FOLDS, len(sizes)))
+    room = -(-len(sizes) // len(folds))
+    loads: dict[int, list[float]] = {int(f): [] for f in folds}
+    fold_of_domain = {}
+    for place in np.argsort(-weights, kind="stable"):
+        fold = min((f for f, load in loads.items() if len(load) < room), key=lambda f: sum(loads[f]))
+        loads[fold].append(float(weights[place]))
+        fold_of_domain[int(sizes.index[place])] = fold
+    return fold_of_domain
+
+
+def _deal_sites(frame: pd.DataFrame, fold_of_domain: dict[int, int], n_folds: int, seed: int) -> list[list[str]]:
+    """Fold -> one site of each multi-site domain that is not OOD in it; a domain's sites take turns.
+
+    Where a domain's turn begins is chosen so that no fold holds out much more than another.
+    """
+    rng = np.random.default_rng([seed, _STREAM, 1])
+    n_of_site = frame["site_id"].value_counts()
+    n_of_domain = frame["domain_id"].value_counts()
+    loads = np.zeros(n_folds)
+    for domain, fold in fold_of_domain.items():
+        loads[fold] += n_of_domain[domain]
+    chosen: list[list[str]] = [[] for _ in range(n_folds)]
+    multi_site = _multi_site_domains(frame)
+    for domain in sorted(multi_site, key=lambda d: (-n_of_domain[d], d)):
+        sites = [str(site) for site in rng.permutation(multi_site[domain])]
+        folds = [fold for fold in range(n_folds) if fold != fold_of_domain.get(domain)]
+        turns = [[sites[(first + turn) % len(sites)] for turn in range(len(folds))] for first in range(len(sites))]
+        sizes = [n_of_site[turn].to_numpy() for turn in turns]
+        best = min(range(len(turns)), key=lambda first: float(((loads[folds] + sizes[first]) ** 2).sum()))
+        loads[folds] += sizes[best]
+        for fold, site in zip(folds, turns[best], strict=True):
+            chosen[fold].append(site)
+    return chosen
+
+
+def _check_sides(frame: pd.DataFrame, split: Split) -> None:
+    problems = []
+    where = f"--holdout {split.policy} --fold {split.fold}"
+    if not len(split.train):
+        problems.append(f"{where} would hold out every specimen and leave none to train on; use another fold or holdout")
+    if split.policy != "domain" and not len(split.id_):
+        problems.append(
+            f"{where} holds out whole every domain that has two sites, so none is left for ID; use another fold or holdout"
+        )
+    for column in ("event_id", "site_id"):  # a site-date is on one side if its site is
+        values = frame[column].to_numpy()
+        sides = [np.unique(values[rows]) for rows in (split.train, split.id_, split.ood)]
+        names, counts = np.unique(np.concatenate(sides), return_counts=True)
+        if (shared := names[counts > 1]).size:
+            listed = ", ".join(map(str, shared[:10])) + (f" and {shared.size - 10} more" if shared.size > 10 else "")
+            problems.append(f"each {column} must be on one side of the split, but {listed} would be on several")
+    if problems:
+        raise UserError(problems)

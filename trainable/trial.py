@@ -1,0 +1,148 @@
+"""One trial on one worker, whoever executes it: build or continue, one epoch a step, checkpoint, report."""
+
+import socket
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainable.config import TrialConfig
+
+TRACEBACK_LINES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTask:
+    """What a worker needs to run a trial: plain values, cheap to send.
+
+    config: nested values of a `TrialConfig`. data_folder: where `TrialData` was saved. checkpoint_folder: this trial's
+    own. reported_epochs: epochs whose results the study already has. device: "cpu" or "cuda". n_threads: CPU threads of
+    this trial.
+    """
+
+    trial_id: str
+    config: dict[str, Any]
+    seed: int
+    data_folder: str
+    checkpoint_folder: str
+    reported_epochs: int = 0
+    device: str = "cpu"
+    n_threads: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepResult:
+    """What one step brought: an epoch's metrics, or the failure that ended the trial.
+
+    failure: None, or {"type", "message", "traceback_tail", "node", "kind"}; kind is "diverged", "memory" or "error".
+    notes: things the user should know, such as a damaged checkpoint that was passed over.
+    """
+
+    trial_id: str
+    epoch: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    checkpoint: str | None = None
+    failure: dict[str, str] | None = None
+    notes: tuple[str, ...] = ()
+
+
+class Trial:
+    """Runs a `TrialTask` step by step.
+
+    A failure is returned as a result, so that an executor only ever sees worker deaths.
+    """
+
+    def __init__(self, task: TrialTask, data: Any = None) -> None:
+        """data: an already loaded `TrialData`, or None to load it from the task's folder at the first step."""
+        self.task = task
+        self._data = data
+        self._trainer: Any = None
+        self._n_reported = task.reported_epochs
+        self._notes: tuple[str, ...] = ()
+
+    def step(self) -> StepResult:
+        """Train one epoch, write its checkpoint, return its metrics.
+
+        Epochs that a checkpoint holds but the study never heard of (the worker died between the two) are reported
+        again, untrained.
+        """
+        try:
+            if self._trainer is None:
+                self._start()
+            return self._next_epoch()
+        except Exception as error:
+            return StepResult(
+                trial_id=self.task.trial_id,
+                epoch=self._n_reported + 1,
+                failure=_describe(error),
+                notes=self._take_notes(),
+            )
+
+    def _start(self) -> None:
+        import torch
+
+        from trainable.checkpoint import load_latest
+        from trainable.trainer import TailTrainer
+        from trainable.trial_data import TrialData
+
+        if self.task.device == "cpu":
+            torch.set_num_threads(self.task.n_threads)
+        if self._data is None:
+            self._data = TrialData.load(Path(self.task.data_folder))
+        trainer = TailTrainer(
+            TrialConfig.from_dict(self.task.config), self._data, seed=self.task.seed, device=self.task.device
+        )
+        state, skipped = load_latest(Path(self.task.checkpoint_folder))
+        self._notes = tuple(f"{self.task.trial_id}: passed over a damaged checkpoint: {reason}" for reason in skipped)
+        if state is not None:
+            trainer.load_state_dict(state)
+        if trainer.epoch < self._n_reported:
+            self._notes += (
+                f"{self.task.trial_id}: checkpoint of epoch {trainer.epoch} is the last whole one, "
+                f"{self._n_reported - trainer.epoch} epochs are trained again",
+            )
+        self._trainer = trainer
+
+    def _next_epoch(self) -> StepResult:
+        from trainable.checkpoint import save_checkpoint
+
+        trainer, checkpoint = self._trainer, None
+        while trainer.epoch <= self._n_reported:  # more than once only after a damaged checkpoint
+            trainer.train_epoch()
+            checkpoint = str(save_checkpoint(Path(self.task.checkpoint_folder), trainer.state_dict()))
+        metrics = trainer.history[self._n_reported]
+        self._n_reported += 1
+        return StepResult(
+            trial_id=self.task.trial_id,
+            epoch=self._n_reported,
+            metrics=metrics,
+            checkpoint=checkpoint,
+            notes=self._take_notes(),
+        )
+
+    def _take_notes(self) -> tuple[str, ...]:
+        notes, self._notes = self._notes, ()
+        return notes
+
+
+def _describe(error: Exception) -> dict[str, str]:
+    tail = traceback.format_exception(error)
+    return {
+        "type": type(error).__name__,
+        "message": str(error),
+        "traceback_tail": "".join("".join(tail).splitlines(keepends=True)[-TRACEBACK_LINES:]),
+        "node": socket.gethostname(),
+        "kind": _kind(error),
+    }
+
+
+def _kind(error: Exception) -> str:
+    from torch import OutOfMemoryError
+
+    from trainable.trainer import TrialDiverged
+
+    if isinstance(error, TrialDiverged):
+        return "diverged"
+    if isinstance(error, OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+        return "memory"
+    return "error"

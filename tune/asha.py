@@ -1,0 +1,100 @@
+"""ASHA, the stopping form with one bracket: at each rung the worse part of the trials seen so far is stopped.
+
+Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning" (arXiv 1810.05934), section 3, with three
+differences: trials are stopped rather than paused; a trial's score at a rung is its best so far, so that one noisy
+epoch does not decide; and the number kept is rounded up, because a stopped trial cannot be promoted later when more
+peers have arrived.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from trainable.errors import UserError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What a rung says about one trial.
+
+    value: the trial's best score so far (lower is better). cut: the largest value that still goes on. n: trials
+    recorded at the rung, the judged one included.
+    """
+
+    action: Literal["continue", "stop"]
+    value: float
+    cut: float
+    n: int
+
+
+class Asha:
+    """The rungs and what was recorded at them; deterministic, a function of the calls made."""
+
+    def __init__(self, *, grace_epochs: int, reduction_factor: int, max_epochs: int) -> None:
+        """Rungs lie at grace_epochs * reduction_factor^k below max_epochs; no trial is stopped before the first.
+
+        Raises: UserError for numbers out of range.
+        """
+        _check(grace_epochs, reduction_factor, max_epochs)
+        self.reduction_factor = reduction_factor
+        self.rungs = _rung_epochs(grace_epochs, reduction_factor, max_epochs)
+        self._recorded: dict[int, dict[str, float]] = {rung: {} for rung in self.rungs}
+
+    def due_rung(self, trial_id: str, epoch: int) -> int | None:
+        """The highest rung that `epoch` has reached, unless the trial was judged there; any it jumped are skipped."""
+        reached = [rung for rung in self.rungs if rung <= epoch]
+        return reached[-1] if reached and trial_id not in self._recorded[reached[-1]] else None
+
+    def next_rung(self, epoch: int) -> int | None:
+        """The first rung at `epoch` or later."""
+        return next((rung for rung in self.rungs if rung >= epoch), None)
+
+    def judge(self, rung: int, trial_id: str, value: float) -> Judgement:
+        """Whether a trial with this best-so-far goes on: it must be in the top 1/reduction_factor, rounded up.
+
+        It counts itself. The first trial at a rung always goes on; so does one that ties with the cut.
+        """
+        scores = {**self._recorded[rung], trial_id: value}
+        ranked = sorted(_ranks(scores.values()))
+        cut = ranked[math.ceil(len(ranked) / self.reduction_factor) - 1]
+        action: Literal["continue", "stop"] = "continue" if value <= cut else "stop"  # False for NaN
+        return Judgement(action=action, value=value, cut=cut, n=len(ranked))
+
+    def record(self, rung: int, trial_id: str, value: float) -> None:
+        """Keep a trial's score; one that is not finite ranks as the worst finite score of its rung."""
+        self._recorded[rung][trial_id] = value
+
+    def sizes(self) -> dict[int, int]:
+        """Trials recorded at each rung, by epoch."""
+        return {rung: len(scores) for rung, scores in self._recorded.items()}
+
+    def recorded(self, rung: int) -> dict[str, float]:
+        """Scores at a rung by trial, in the order of their arrival."""
+        return dict(self._recorded[rung])
+
+
+def _rung_epochs(grace_epochs: int, reduction_factor: int, max_epochs: int) -> tuple[int, ...]:
+    rungs, epoch = [], grace_epochs
+    while epoch < max_epochs:
+        rungs.append(epoch)
+        epoch *= reduction_factor
+    return tuple(rungs)
+
+
+def _ranks(scores: Iterable[float]) -> list[float]:
+    values = list(scores)
+    worst = max((value for value in values if math.isfinite(value)), default=math.inf)
+    return [value if math.isfinite(value) else worst for value in values]
+
+
+def _check(grace_epochs: int, reduction_factor: int, max_epochs: int) -> None:
+    problems = []
+    if max_epochs < 1:
+        problems.append(f"`epochs >= 1` must hold, but got {max_epochs}")
+    if grace_epochs < 1:
+        problems.append(f"`grace_epochs >= 1` must hold, but got {grace_epochs}")
+    if reduction_factor < 2:
+        problems.append(f"`reduction_factor >= 2` must hold, but got {reduction_factor}; 3 or 4 are good values")
+    if problems:
+        raise UserError(problems)

@@ -1,0 +1,113 @@
+"""`sentinel-tune VERB ...`, the same as `python -m tune VERB ...`: one thin command a verb."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import NoReturn
+
+from trainable.errors import UserError
+from tune.command_line import add_options, given_options, unknown_options
+from tune.options import ExtractOptions, SearchOptions, TrainOptions
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A command: its name, one line of help, the class of its options, and where it is run (`module:function`)."""
+
+    name: str
+    about: str
+    options: type | None
+    run: str
+
+
+VERBS = (
+    Verb("search", "extract once, run the variants, propose, stop early, compare", SearchOptions, "tune.search:run"),
+    Verb("train", "train one configuration to its end, without a search", TrainOptions, "tune.train:run"),
+    Verb("extract", "run the frozen blocks over the images, store features", ExtractOptions, "tune.extraction:run"),
+    Verb("spaces", "list the search spaces, or show one as a table", None, "tune.listing:spaces"),
+    Verb("variants", "list the variants, or show one", None, "tune.listing:variants"),
+    Verb("demo-data", "write the demo dataset to a folder", None, "tune.listing:demo_data"),
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line; returns its exit status: 0 done, 2 the user's mistake, 130 interrupted."""
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except UserError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except ImportError as error:
+        if not (hint := _mismatched_builds(error)):
+            raise
+        print(f"error: {hint}", file=sys.stderr)
+        return EXIT_USER_ERROR
+
+
+def _dispatch(argv: list[str]) -> int:
+    parser = _make_parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        raise UserError(unknown_options(unknown, arguments.verb.options, arguments.verb.name))
+    verb = arguments.verb
+    given = arguments if verb.options is None else given_options(arguments, verb.options)
+    module, function = verb.run.split(":")
+    return int(getattr(importlib.import_module(module), function)(given))
+
+
+def _make_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="sentinel-tune",
+        description="Honest, fast hyperparameter search for fine-tuning biological vision models.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"sentinel-tune {_version()}")
+    verbs = parser.add_subparsers(dest="command", metavar="VERB", required=True)
+    for verb in VERBS:
+        command = verbs.add_parser(verb.name, help=verb.about, description=verb.about, allow_abbrev=False)
+        command.set_defaults(verb=verb)
+        if verb.options is not None:
+            add_options(command, verb.options)
+        elif verb.name == "demo-data":
+            command.add_argument("path", type=Path, help="folder to write to; must not exist")
+            command.add_argument("--specimens", type=int, default=1500, help="how many to draw [%(default)s]")
+            command.add_argument("--seed", type=int, default=0, help="seed of the drawing [%(default)s]")
+        else:
+            command.add_argument("name", nargs="?", help="show this one in full")
+    return parser
+
+
+def _mismatched_builds(error: ImportError | RuntimeError) -> str | None:
+    if "torchvision::nms does not exist" not in str(error):
+        return None
+    return (
+        "torch and torchvision must be builds of the same release; install both again from one index: "
+        "`pip install --force-reinstall torch torchvision`"
+    )
+
+
+def _version() -> str:
+    try:
+        return metadata.version("sentinel-tune")
+    except metadata.PackageNotFoundError:
+        return "0.1.0 (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The options of every verb: one frozen class a verb, each field with its default and help."""
+
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from trainable.errors import UserError
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What is learned from, and by which frozen backbone."""
+
+    data: str = _option(
+        "demo", "demo, demo:N (N specimens), a folder (parquet shards, or images with metadata), or hf://OWNER/NAME"
+    )
+    backbone: str = _option("tiny", "tiny, hf-hub:imageomics/bioclip-2, or local-dir:PATH (an open_clip folder)")
+    skip_bad_images: bool = _option(False, "drop and count unreadable images instead of refusing the data")
+    cache: Path | None = _option(
+        None, "folder for demo data and extracted features [SENTINEL_TUNE_CACHE or ~/.cache/sentinel-tune]"
+    )
+    seed: int = _option(0, "seed of everything random")
+    device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute; auto takes CUDA where there is one")
+    workers: int = _option(os.cpu_count() or 1, "CPUs to use when no cluster is joined")
+    json: bool = _option(False, "print exactly one JSON object on stdout, everything else on stderr")
+
+    @property
+    def cache_folder(self) -> Path:
+        """Absolute folder for demo data and features."""
+        chosen = self.cache or os.environ.get("SENTINEL_TUNE_CACHE") or Path.home() / ".cache" / "sentinel-tune"
+        return Path(chosen).expanduser().absolute()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """Where trials and extraction run."""
+
+    local: bool = _option(False, "run in this process without Ray: same code path, for debugging")
+    address: str | None = _option(None, "Ray cluster to join [RAY_ADDRESS; else Ray is started here]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOptions:
+    """Which events are held out to be scored."""
+
+    holdout: Literal["site", "domain", "both", "official"] = _option(
+        "both", "held-out events: unseen sites (ID), unseen domains (OOD), both, or the official split, which leaks"
+    )
+    fold: int = _option(0, "which of the held-out folds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(DataOptions, SplitOptions, ClusterOptions):
+    """Options of `search`."""
+
+    space: str = _option("full", "a search space by name (see `sentinel-tune spaces`) or a YAML file")
+    trials: int = _option(24, "trials in all, starting points included")
+    epochs: int = _option(12, "full length of a trial in epochs")
+    grace_epochs: int | None = _option(None, "epochs before a trial may be stopped [an eighth of --epochs, at least 1]")
+    reduction_factor: int = _option(3, "at each rung one trial in this many goes on")
+    study: Path | None = _option(None, "folder of the study [studies/SPACE-DATE-TIME]")
+    resume: Path | None = _option(None, "go on with the study in this folder; its options hold unless given anew")
+    cpus_per_trial: float = _option(1.0, "CPUs a trial occupies")
+    gpus_per_trial: float | None = _option(None, "GPUs a trial occupies, fractions allowed [1 on CUDA, else 0]")
+    max_concurrent: int | None = _option(None, "trials side by side at most [as many as fit]")
+    time_budget: float | None = field(
+        default=None, metadata={"help": "stop after this long: 90s, 30m, 2h, 1h30m", "parse": "duration"}
+    )
+    no_variants: bool = _option(False, "do not run the space's starting points first")
+    tracking_uri: str | None = _option(
+        None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
+    )
+    experiment: str = _option("sentinel-tune", "MLflow experiment")
+
+    @property
+    def grace(self) -> int:
+        """Epochs before a trial may be stopped: 10 to 15 % of the length unless given."""
+        return self.grace_epochs if self.grace_epochs is not None else max(1, round(self.epochs / 8))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(DataOptions, SplitOptions):
+    """Options of `train`."""
+
+    variant: str = _option("default", "a variant by name (see `sentinel-tune variants`) or a YAML file")
+    epochs: int = _option(12, "epochs to train; schedules and ramps are laid out over them")
+    out: Path | None = _option(
+        None, "folder of checkpoints and results; one with checkpoints is gone on with [trained/VARIANT-DATE-TIME]"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractOptions(DataOptions, ClusterOptions):
+    """Options of `extract`."""
+
+    space: str = _option("full", "extract every depth that this search space can reach")
+
+
+def check_options(options: Any) -> None:
+    """Raise UserError naming every option whose value cannot be, all at once."""
+    problems = [
+        f"`--{name.replace('_', '-')} >= {low}` must hold, but got {getattr(options, name)}"
+        for name, low in _LOWEST.items()
+        if getattr(options, name, None) is not None and getattr(options, name) < low
+    ]
+    for name in ("cpus_per_trial", "time_budget"):
+        value = getattr(options, name, None)
+        if value is not None and not value > 0:
+            problems.append(f"`--{name.replace('_', '-')} > 0` must hold, but got {value:g}")
+    if isinstance(options, SearchOptions) and options.grace > options.epochs:
+        problems.append(f"`--grace-epochs <= --epochs` must hold, but got {options.grace} > {options.epochs}")
+    if problems:
+        raise UserError(problems)
+
+
+_LOWEST = {
+    "trials": 1, "epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "fold": 0, "workers": 1,
+    "gpus_per_trial": 0, "max_concurrent": 1, "seed": 0,
+}  # fmt: skip
+
+
+def plain_options(options: Any) -> dict[str, Any]:
+    """Options as plain values for JSON and YAML."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}

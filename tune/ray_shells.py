@@ -1,0 +1,165 @@
+"""Ray Tune as the executor: thin Searcher and TrialScheduler shells that pass everything to the conductor.
+
+Ray places trials, reuses actors and notices dead nodes. It decides nothing and its state is disposable.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune as ray_tune
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from trainable.errors import UserError
+from trainable.ray_trial import TailTrainable
+from trainable.trial import StepResult, TrialTask
+from tune.conductor import Conductor
+
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # our device option decides, see `start_ray`
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the journal and MLflow are the records
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the search's: it finishes the epoch first
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results travel as one object
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own experiment state is never read
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """What one trial occupies, and how many run side by side."""
+
+    cpus_per_trial: float
+    gpus_per_trial: float
+    max_concurrent: int
+
+
+class _StudySearcher(Searcher):
+    """Asks the conductor for tasks; learns from it when a trial's worker died."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__()
+        self._conductor = conductor
+        self.trial_ids: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> Any:
+        task = self._conductor.next_task()
+        if isinstance(task, TrialTask):
+            self.trial_ids[trial_id] = task.trial_id
+            return {"task": task}
+        return Searcher.FINISHED if task == "finished" else None
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        del result
+        if error:
+            self._conductor.lost(self.trial_ids[trial_id], "its process ended")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: the journal is the state."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tuner pickles its parts at once; a conductor holds open files
+
+
+class _StudyScheduler(FIFOScheduler):
+    """Passes every result to the conductor and does what it says."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__()
+        self._conductor = conductor
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        del tune_controller, trial
+        step: StepResult = result["step"]
+        return str(TrialScheduler.STOP if self._conductor.take(step) == "stop" else TrialScheduler.CONTINUE)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def start_ray(*, address: str | None, n_workers: int) -> None:
+    """Connect to the cluster at `address` (or `RAY_ADDRESS`), or start Ray in this machine with `n_workers` CPUs."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in RAY_ENVIRONMENT.items()})
+    address = address or os.environ.get("RAY_ADDRESS")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    if address is None:
+        options |= {
+            "address": "local",
+            "num_cpus": n_workers,
+            "include_dashboard": False,
+            "object_store_memory": 100 * 2**20,
+        }
+    else:
+        options |= {"address": address}
+    ray.init(**options)
+
+
+def check_resources(placement: Placement) -> None:
+    """Raise UserError if no node of the cluster could ever run one trial; Ray itself would wait silently."""
+    problems = []
+    for name, asked in (("CPU", placement.cpus_per_trial), ("GPU", placement.gpus_per_trial)):
+        largest = max((float(node["Resources"].get(name, 0)) for node in ray.nodes() if node["Alive"]), default=0.0)
+        if asked > largest:
+            problems.append(
+                f"`--{name.lower()}s-per-trial` must be at most one node's {name}s, but got {asked:g} > {largest:g}"
+            )
+    if problems:
+        raise UserError(problems)
+
+
+def run_on_ray(conductor: Conductor, *, placement: Placement, scratch: Path) -> None:
+    """Run the search to its end on the Ray that `start_ray` connected to.
+
+    scratch: a folder for Ray's own records of this session, of no use afterwards.
+    """
+    resources = {"cpu": placement.cpus_per_trial}
+    if placement.gpus_per_trial:
+        resources["gpu"] = placement.gpus_per_trial
+    tuner = ray_tune.Tuner(
+        ray_tune.with_resources(TailTrainable, resources),
+        tune_config=ray_tune.TuneConfig(
+            search_alg=_StudySearcher(conductor),
+            scheduler=_StudyScheduler(conductor),
+            num_samples=-1,
+            max_concurrent_trials=placement.max_concurrent,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=ray_tune.RunConfig(
+            name="session",
+            storage_path=str(scratch),
+            verbose=0,
+            failure_config=ray_tune.FailureConfig(max_failures=0),  # retries are the conductor's
+            checkpoint_config=ray_tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+        ),
+    )
+    tuner.fit()
+
+
+def n_gpus() -> float:
+    """GPUs of the cluster that `start_ray` joined or started."""
+    return float(ray.cluster_resources().get("GPU", 0))
+
+
+def n_slots(placement: Placement) -> int:
+    """Trials that fit the cluster side by side."""
+    resources = ray.cluster_resources()
+    slots = int(resources.get("CPU", 0) / placement.cpus_per_trial)
+    if placement.gpus_per_trial:
+        slots = min(slots, int(resources.get("GPU", 0) / placement.gpus_per_trial))
+    return max(1, slots)
+
+
+def stop_ray() -> None:
+    """Leave the cluster; a Ray that `start_ray` started ends with it."""
+    ray.shutdown()

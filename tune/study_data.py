@@ -1,0 +1,91 @@
+"""What every verb does with data first: load and check specimens, split them, measure the floors."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainable.config import TARGETS
+from trainable.scoring import floors
+from trainable.specimens import Specimens, load_specimens
+from trainable.splits import Split, make_split
+from tune.options import DataOptions, SplitOptions
+
+if TYPE_CHECKING:
+    from tune.console import Console
+    from tune.extraction import Features
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyData:
+    """Checked specimens, what of them is held out, and the scores of knowing nothing of the images.
+
+    floors: floor name -> the same metrics as a trial's.
+    """
+
+    specimens: Specimens
+    split: Split
+    floors: dict[str, dict[str, float]]
+
+
+def load_study_specimens(options: DataOptions, console: "Console") -> Specimens:
+    """Read and check the dataset; the demo is drawn on first use.
+
+    Raises: UserError with every problem of the data.
+    """
+    specimens = load_specimens(
+        options.data,
+        cache_dir=options.cache_folder,
+        skip_bad_images=options.skip_bad_images,
+        n_processes=options.workers,
+    )
+    frame = specimens.frame
+    dropped = f", {specimens.n_dropped} unreadable images dropped" if specimens.n_dropped else ""
+    console.say(
+        f"data {specimens.source}: {len(frame)} specimens, {frame['event_id'].nunique()} events, "
+        f"{frame['site_id'].nunique()} sites, {frame['domain_id'].nunique()} domains{dropped}"
+    )
+    return specimens
+
+
+def load_study_data(options: DataOptions, split_options: SplitOptions, console: "Console") -> StudyData:
+    """Load the dataset, hold events out, and score the floors on them.
+
+    Raises: UserError, also when a side of the split would be empty.
+    """
+    specimens = load_study_specimens(options, console)
+    frame = specimens.frame
+    split = make_split(frame, holdout=split_options.holdout, fold=split_options.fold, seed=0)
+    console.say(
+        f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out are {len(split.id_)} "
+        f"of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
+    )
+    if split.warning:
+        console.say(f"warning: {split.warning}")
+    values = floors(
+        labels=frame[list(TARGETS)].to_numpy(np.float64),
+        event_ids=frame["event_id"].to_numpy(),
+        site_ids=frame["site_id"].to_numpy(),
+        domain_ids=frame["domain_id"].to_numpy(),
+        species=frame["species"].to_numpy(),
+        split=split,
+    )
+    return StudyData(specimens=specimens, split=split, floors=values)
+
+
+def write_trial_data(data: StudyData, features: "Features", folder: Path) -> None:
+    """Write what trials read, besides the features themselves, to `folder`."""
+    from trainable.features import FeatureStore
+    from trainable.trial_data import TrialData
+
+    frame = data.specimens.frame
+    TrialData(
+        store=FeatureStore.open(features.path),
+        labels=frame[list(TARGETS)].to_numpy(np.float32),
+        domain_ids=frame["domain_id"].to_numpy(np.int64),
+        event_ids=frame["event_id"].to_numpy(np.int64),
+        site_ids=frame["site_id"].to_numpy(str),
+        species=frame["species"].to_numpy(str),
+        split=data.split,
+    ).save(folder)

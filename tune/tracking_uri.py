@@ -1,0 +1,118 @@
+"""Where MLflow's records go: the default, what is accepted, what may be shown, how a user opens it."""
+
+import re
+import shlex
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from trainable.errors import UserError
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""SQLAlchemy dialects that MLflow's tracking store knows."""
+
+UI_PORT = 5000
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+_SECRET_QUERY = re.compile(
+    r"([?&][^=&\s]*(?:token|password|passwd|pwd|secret|key|signature|sig)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
+)
+
+
+def default_tracking_uri(cwd: Path) -> str:
+    """MLflow's own default made absolute, so that it does not follow a later change of the working folder."""
+    return _sqlite_uri(cwd.resolve() / "mlflow.db")
+
+
+def check_uri(uri: str, *, cwd: Path) -> str:
+    """The address as MLflow will get it: absolute, of a kind that works here.
+
+    uri: http(s) address of a server, or a database URI; a relative SQLite path is taken from `cwd`.
+
+    Raises: UserError for anything else; credentials in `uri` do not appear in the message.
+    """
+    uri = uri.strip()
+    scheme = uri.partition(":")[0].lower() if ":" in uri else ""
+    if scheme in ("http", "https"):
+        return _checked_server(uri)
+    dialect = scheme.partition("+")[0]
+    if dialect == "sqlite":
+        return _checked_sqlite(uri, cwd)
+    if dialect in DATABASES and "://" in uri:
+        return uri
+    if scheme in ("", "file"):
+        raise UserError(
+            f"the tracking URI must name a database or a server, but got {redact(uri)!r}: MLflow no longer writes to "
+            f"plain folders; use {default_tracking_uri(cwd)} or http://HOST:5000"
+        )
+    raise UserError(
+        f"the tracking URI must start with http://, https:// or one of {', '.join(f'{d}://' for d in DATABASES)}, "
+        f"but got {redact(uri)!r}"
+    )
+
+
+def redact(text: str) -> str:
+    """`text` with credentials in URIs (user:password@, token=...) replaced by ***; safe to print and to store."""
+    return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub("***@", text))
+
+
+def database_file(uri: str) -> Path | None:
+    """The file of an absolute SQLite URI; None for servers and other databases."""
+    scheme, _, rest = uri.partition("://")
+    if scheme.partition("+")[0] != "sqlite":
+        return None
+    return Path(rest[1:].partition("?")[0])
+
+
+def artifact_location(uri: str, experiment_name: str) -> str | None:
+    """Absolute place of an experiment's files beside a local database; None where the server decides."""
+    database = database_file(uri)
+    if database is None:
+        return None
+    folder = re.sub(r"[^A-Za-z0-9._-]+", "-", experiment_name).strip(".-") or "experiment"
+    return (database.parent / "mlruns" / folder).as_uri()
+
+
+def ui_link(base_url: str, experiment_id: str, parent_run_id: str | None = None) -> str:
+    """Page of a study in MLflow's UI; the parameter after `?` keeps MLflow 3 from opening its GenAI pages."""
+    runs = f"runs/{parent_run_id}" if parent_run_id else "runs"
+    return f"{redact(base_url).rstrip('/')}/#/experiments/{experiment_id}/{runs}?workflowType=machine_learning"
+
+
+def ui_command(uri: str, experiment_id: str | None = None) -> str:
+    """What shows the records: a command to run for a database, a link to open for a server."""
+    if uri.startswith(("http://", "https://")):
+        return ui_link(uri, experiment_id) if experiment_id else redact(uri)
+    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --port {UI_PORT}"
+
+
+def _checked_server(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or " " in uri:
+        raise UserError(f"a tracking server must be given as http://HOST:PORT, but got {redact(uri)!r}")
+    return uri.rstrip("/")
+
+
+def _checked_sqlite(uri: str, cwd: Path) -> str:
+    name = uri.partition("://")[2].removeprefix("/")
+    if "?" in name or "#" in name:
+        raise UserError(f"the path of an SQLite file must hold no ? and no #, but got {redact(uri)!r}")
+    if not name or ":memory:" in name or "://" not in uri:
+        raise UserError(
+            f"an SQLite tracking URI must name a file that stays, but got {uri!r}; use {default_tracking_uri(cwd)}"
+        )
+    path = (cwd / name).resolve()
+    if path.is_dir():
+        raise UserError(
+            f"an SQLite tracking URI must name a file, but {path} is a folder; use {_sqlite_uri(path / 'mlflow.db')}"
+        )
+    if not path.parent.is_dir():
+        raise UserError(f"the folder of the tracking database must exist, but {path.parent} does not; make it first")
+    return _sqlite_uri(path)
+
+
+def _sqlite_uri(path: Path) -> str:
+    return f"sqlite:///{path}"
