@@ -94,14 +94,14 @@ class Parameter:
     def range_text(self) -> str:
         """The allowed values in words."""
         if self.kind == "categorical":
-            return f"one of {', '.join(map(_text, self.choices))}"
+            return f"one of {', '.join(map(in_words, self.choices))}"
         step = f" in steps of {self.step}" if self.step != 1 else ""
         factor = f" times {self.times}" if self.times else ""
         return f"[{self.low:g}, {self.high:g}]{' log' if self.log else ''}{step}{factor}"
 
     def when_text(self) -> str:
         """The condition in words; empty without one."""
-        return " and ".join(f"{key} is {' or '.join(map(_text, values))}" for key, values in self.when.items())
+        return " and ".join(f"{key} is {_alternatives(values)}" for key, values in self.when.items())
 
     def to_dict(self) -> dict[str, Any]:
         """As it would stand in a file."""
@@ -131,8 +131,16 @@ def is_among(value: Any, allowed: tuple[Plain, ...]) -> bool:
     return any(isinstance(value, bool) == isinstance(choice, bool) and value == choice for choice in allowed)
 
 
-def _text(value: Plain) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def in_words(value: Any) -> str:
+    """A configuration's or sampler's value as a file would have it, lists joined by +."""
+    return str(value).lower() if isinstance(value, bool) else str(encode(value))
+
+
+def _alternatives(values: Sequence[Plain]) -> str:
+    whole = [value for value in values if isinstance(value, int) and not isinstance(value, bool)]
+    if len(whole) == len(values) > 2 and whole == list(range(whole[0], whole[-1] + 1)):
+        return f"{whole[0]} to {whole[-1]}"
+    return " or ".join(map(in_words, values))
 
 
 def resolve(
@@ -179,17 +187,17 @@ def project(
         found, key = wanted[parameter.key], parameter.key
         if not parameter.is_active(wanted):
             if encode(found) != encode(parameter.otherwise):
-                rule = f"must be {encode(parameter.otherwise)} unless {parameter.when_text()}"
-                problems.append(f"`{key}` {rule}, but got {encode(found)}")
+                rule = f"must be {in_words(parameter.otherwise)} unless {parameter.when_text()}"
+                problems.append(f"`{key}` {rule}, but got {in_words(found)}")
             continue
         value = parameter.from_config(found, wanted)
         if value is None:
-            problems.append(f"`{key}` must be in the space, {parameter.range_text()}, but got {encode(found)}")
+            problems.append(f"`{key}` must be in the space, {parameter.range_text()}, but got {in_words(found)}")
         else:
             values[parameter.name] = value
     for key, found in wanted.items():
         if key not in by_key and key not in ignored_keys and encode(found) != encode(fixed[key]):
             problems.append(
-                f"`{key}` does not vary in the space and must be {encode(fixed[key])}, but got {encode(found)}"
+                f"`{key}` does not vary in the space and must be {in_words(fixed[key])}, but got {in_words(found)}"
             )
     return values, problems

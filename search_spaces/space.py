@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from search_spaces.parameter import Parameter, Plain, encode, project, resolve
+from search_spaces.parameter import Parameter, Plain, in_words, project, resolve
 from search_spaces.parameter_source import ParameterReader
 from search_spaces.variant import Variant, configuration_of, list_variants, load_variant, read_variant
 from search_spaces.yaml_source import HERE, Document, file_names, find_file, read_document
@@ -152,8 +152,8 @@ class SearchSpace:
         """For a terminal: what the space is for, and every parameter with range, role and reason."""
         rows = [("parameter", "range", "role", "why")]
         for p in self.parameters:
-            condition = f", when {p.when_text()}, else {encode(p.otherwise)}" if p.when else ""
-            rows.append((p.key, p.range_text() + condition, p.role, p.why))
+            condition = f", when {p.when_text()}, else {in_words(p.otherwise)}" if p.when else ""
+            rows.append((p.key, (p.range_text() + condition).replace("+", " + "), p.role, p.why))
         name_width, role_width = (max(len(row[i]) for row in rows) for i in (0, 2))
         rest = max(width - name_width - role_width - 6, 40)
         widths = (name_width, rest * 2 // 5, role_width, rest - rest * 2 // 5)

@@ -89,9 +89,9 @@ def locate(document: Document, position: Position, problem: str) -> str:
     """Put file and line before a configuration's problem, which begins with the dotted key it is about."""
     found = re.match(r"`([\w.]+)", problem)
     key = found.group(1) if found else ""
-    dotted = (*position, key)
     nested = (*position, *key.split("."))
-    return document.problem(dotted if dotted in document.lines else nested, problem)
+    known = (place for place in ((*position, key), nested, (key,)) if place in document.lines)
+    return document.problem(next(known, nested), problem)
 
 
 def configuration_of(document: Document, position: Position, item: Any, base: TrialConfig) -> tuple[str, TrialConfig]:
@@ -107,9 +107,10 @@ def configuration_of(document: Document, position: Position, item: Any, base: Tr
             raise UserError(locate(document, position, problem) for problem in error.problems) from error
     if not isinstance(item, str):
         raise UserError(document.problem(position, f"must be a variant's name or a mapping, but got {item!r}"))
-    beside = document.folder / item
+    built_in = item in file_names(FOLDER)
+    files = [] if built_in else [path for path in (document.folder / item, HERE / item) if path.is_file()]
     try:
-        variant = read_variant(beside if item not in file_names(FOLDER) and beside.is_file() else item)
+        variant = read_variant(files[0] if files else item)
     except UserError as error:
         raise UserError(document.problem(position, problem) for problem in error.problems) from error
     return variant.name, variant.config

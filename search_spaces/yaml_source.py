@@ -61,7 +61,8 @@ def read_document(path: Path) -> Document:
     problems: list[str] = []
     values = _plain(root, (), _Walk(label, lines, problems, set()))
     if not problems and not isinstance(values, dict):
-        problems.append(f"{label}: must be a mapping of keys, but got {values!r}")
+        line = ":1" if values is not None else ""
+        problems.append(f"{label}{line}: must be a mapping of keys, but got {values!r}")
     if problems:
         raise UserError(problems)
     return Document(label, values, lines, path.resolve().parent)

@@ -1,4 +1,4 @@
-"""Encoded bytes to pixels, exactly as open_clip's evaluation transform; imports PIL and numpy only, so workers start fast."""
+"""Encoded bytes to pixels, exactly as open_clip does it; imports PIL and numpy only, so workers start fast."""
 
 import io
 from typing import Literal
@@ -40,7 +40,7 @@ def find_fault(encoded: bytes) -> str | None:
     A JPEG still has every coefficient read, so truncated and corrupt ones are found at a fraction of the cost.
     """
     if not encoded:
-        return "no bytes"
+        return "there are no bytes"
     try:
         with Image.open(io.BytesIO(encoded)) as image:
             image.draft("RGB", (1, 1))

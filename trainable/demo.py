@@ -1,4 +1,5 @@
-"""The built-in demo dataset: beetle-like specimens with the published structure of the real ones, in the hub's own schema.
+"""The built-in demo dataset: beetle-like specimens with the published structure of the real ones, in the hub's own
+schema.
 
 Nothing in it was photographed; figures measured on it say how the program works and nothing about beetles.
 """
@@ -30,14 +31,22 @@ ROWS_PER_GROUP = 100  # as `datasets` writes tables with images
 
 _IMAGES = ("file_path", "colorpicker_full_path", "scalebar_full_path")
 _INTEGERS = ("eventID", "domainID")
-_STRINGS = ("siteID", "scientificName", "collectDate", "public_id", "relative_img_loc", "colorpicker_path", "scalebar_path")
+_STRINGS = (
+    "siteID",
+    "scientificName",
+    "collectDate",
+    "public_id",
+    "relative_img_loc",
+    "colorpicker_path",
+    "scalebar_path",
+)
 
 
 def draw_demo(path: Path, *, n_specimens: int = N_SPECIMENS, seed: int = 0) -> None:
     """Write the demo dataset as a folder of parquet shards; the same size and seed give the same rows and bytes.
 
-    path: a folder that does not exist yet; it appears complete or not at all. Its validation split is a random tenth of the
-    images, and leaks as the real one does.
+    path: a folder that does not exist yet; it appears complete or not at all. Its validation split is a random tenth
+    of the images, and leaks as the real one does.
 
     Raises: UserError if path exists, or n_specimens is too small for every site to have events.
     """

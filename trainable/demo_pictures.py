@@ -1,8 +1,9 @@
 """Pictures of the demo's specimens: what drought, species and place do to a beetle's looks, and the drawing itself.
 
-The signs of drought are coarse on purpose, so that a randomly initialised small tower passes them on: the 30-day index shows in
-the gloss, the 1-year index in the elytra's colour, the 2-year index in the body's size. Species shift the same features, and so
-does a domain's lighting: what is learnt at some sites holds at other sites of the domain, and less so in other domains.
+The signs of drought are coarse on purpose, so that a randomly initialised small tower passes them on: the 30-day
+index shows in the gloss, the 1-year index in the elytra's colour, the 2-year index in the body's size. Species shift
+the same features, and so does a domain's lighting: what is learnt at some sites holds at other sites of the domain,
+and less so in other domains.
 """
 
 import io
@@ -20,8 +21,8 @@ Canvas = NDArray[np.float32]
 SIDES = (64, 96)
 """Fewest and most pixels of a picture's side: crops vary."""
 
-# SDs in units of SPEI, around the sign that an event's index gives: what no model can undo, set so that signs are worth learning
-# but a single specimen tells little (assumption)
+# SDs in units of SPEI, around the sign that an event's index gives: what no model can undo, set so that signs are
+# worth learning but a single specimen tells little (assumption)
 _EVENT_NOISE, _SPECIMEN_NOISE, _SPECIES_NOISE = 0.45, 0.9, 0.5
 
 _DRY_TO_WET = np.array([-0.085, 0.015, 0.075])  # RGB per unit of the 1-year index: red-brown to blue-green
@@ -34,8 +35,8 @@ _SIZE, _SIZE_PER_UNIT = 0.33, 0.035  # half length of the body, in shorter sides
 class Looks:
     """What to draw, for every specimen and event.
 
-    signs: [specimens, 3] gloss, colour and size, in units of SPEI, noise included. species_width, species_colour: [species],
-    [species, 3]. site_light: [sites, 3] RGB gain. site_background: [sites, 3] RGB.
+    signs: [specimens, 3] gloss, colour and size, in units of SPEI, noise included. species_width, species_colour:
+    [species], [species, 3]. site_light: [sites, 3] RGB gain. site_background: [sites, 3] RGB.
     """
 
     signs: Floats
@@ -54,8 +55,8 @@ def make_looks(world: World, rng: np.random.Generator) -> Looks:
         + _SPECIES_NOISE * rng.normal(size=(n_species, 3))[world.specimen_species]
         + _SPECIMEN_NOISE * rng.normal(size=(n, 3))
     )
-    light = 1 + 0.10 * rng.normal(size=(len(DOMAINS), 1)) + 0.03 * rng.normal(size=(len(DOMAINS), 3))
-    background = np.array([0.78, 0.76, 0.72]) + 0.03 * rng.normal(size=(len(DOMAINS), 3))
+    light = 1 + 0.10 * rng.normal(size=(len(DOMAINS), 1)) + 0.05 * rng.normal(size=(len(DOMAINS), 3))
+    background = np.array([0.78, 0.76, 0.72]) + 0.05 * rng.normal(size=(len(DOMAINS), 3))
     return Looks(
         signs=signs,
         species_width=1 + 0.10 * rng.normal(size=n_species),
@@ -77,7 +78,11 @@ def draw_specimen(world: World, looks: Looks, specimen: int, rng: np.random.Gene
     picture += 0.012 * rng.standard_normal((height, width, 1), dtype=np.float32)
     stoutness = float(np.clip(looks.species_width[species], 0.7, 1.3))
     _draw_limbs(picture, along, across, scale, body)
-    for centre, length, breadth, shade in ((0.30, 0.68, 0.40, 1.0), (-0.48, 0.22, 0.31, 0.85), (-0.80, 0.16, 0.19, 0.7)):
+    for centre, length, breadth, shade in (
+        (0.30, 0.68, 0.40, 1.0),
+        (-0.48, 0.22, 0.31, 0.85),
+        (-0.80, 0.16, 0.19, 0.7),
+    ):
         inside = _soft(1 - np.hypot((along - centre) / length, across / (breadth * stoutness)), scale * breadth)
         _blend(picture, inside, np.clip(body * shade, 0.02, 1.0))
         if shade == 1.0:

@@ -1,4 +1,4 @@
-"""Where and when the demo's specimens were caught: domains, sites, events, labels and species as published, drawn by seed."""
+"""Where and when the demo's specimens were caught: domains, sites, events, labels and species, drawn by seed."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -14,8 +14,8 @@ N_YEARS = 36
 """Years of the climatology that SPEI is a rank in (imageomics/sentinel-beetles: about 36 distinct labels)."""
 
 LABEL_GRID: tuple[float, ...] = tuple(
-    # Tukey's plotting position, as drought indices round it (Hobbins et al. 2016, doi:10.1175/JHM-D-15-0121.1), gives the
-    # published values: ... 0.54 0.63 0.71 ... 1.45 1.69 2.09
+    # Tukey's plotting position, as drought indices round it (Hobbins et al. 2016, doi:10.1175/JHM-D-15-0121.1), gives
+    # the published values: ... 0.54 0.63 0.71 ... 1.45 1.69 2.09
     round(NormalDist().inv_cdf((rank - 0.33) / (N_YEARS + 0.33)), 2)
     for rank in range(1, N_YEARS + 1)
 )
@@ -30,8 +30,8 @@ MAX_PER_EVENT = 40
 class Domain:
     """A domain's share and labels, as published.
 
-    n_images: in the hub's train split. n_sites: assumption that adds up to the published 19, 1 to 3 a domain. mean, sd: SPEI of
-    30 days, 1 year, 2 years over its images.
+    n_images: in the hub's train split. n_sites: assumption that adds up to the published 19, 1 to 3 a domain. mean,
+    sd: SPEI of 30 days, 1 year, 2 years over its images.
     """
 
     id: int
@@ -57,20 +57,34 @@ DOMAINS = (
 
 N_SITES = sum(domain.n_sites for domain in DOMAINS)
 
-_GENERA = ("Agonum", "Amara", "Bembidion", "Calathus", "Carabus", "Chlaenius", "Harpalus", "Poecilus", "Pterostichus", "Synuchus")
+_GENERA = (
+    "Agonum",
+    "Amara",
+    "Bembidion",
+    "Calathus",
+    "Carabus",
+    "Chlaenius",
+    "Harpalus",
+    "Poecilus",
+    "Pterostichus",
+    "Synuchus",
+)
 _EPITHETS = ("agrestis", "borealis", "collinus", "desertus", "fluvialis", "glaber", "hortensis", "insulanus", "lucidus",
              "montanus", "nitens", "obscurus", "pratensis", "rufescens", "silvaticus", "terrestris")  # fmt: skip
 
 _OWN_SPECIES, _SHARED_SPECIES, _SHARED_POOL = 9, 5, 24
-_SPECIES_TILT = 0.6  # how much an event's 2-year index shifts which species are caught, log weight per unit (assumption)
+_SPECIES_TILT = (
+    0.6  # how much an event's 2-year index shifts which species are caught, log weight per unit (assumption)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class World:
     """Sites, events and specimens; events of one site are adjacent, specimens of one event are adjacent.
 
-    event_site: [events] index of a site. event_labels: [events, 3]. event_dates: [events]. specimen_event: [specimens] index of an
-    event. specimen_species: [specimens] index of a species. site_domain: [sites] index of DOMAINS.
+    event_site: [events] index of a site. event_labels: [events, 3]. event_dates: [events]. specimen_event:
+    [specimens] index of an event. specimen_species: [specimens] index of a species. site_domain: [sites] index of
+    DOMAINS.
     """
 
     site_names: tuple[str, ...]
@@ -87,9 +101,7 @@ class World:
 def make_world(n_specimens: int, rng: np.random.Generator) -> World:
     """Draw all that is not a picture; n_specimens at least `MIN_PER_SITE * N_SITES`."""
     site_domain = np.repeat(np.arange(len(DOMAINS)), [domain.n_sites for domain in DOMAINS])
-    site_names = tuple(
-        f"D{domain.id:03d}{letter}" for domain in DOMAINS for letter in "ABC"[: domain.n_sites]
-    )
+    site_names = tuple(f"D{domain.id:03d}{letter}" for domain in DOMAINS for letter in "ABC"[: domain.n_sites])
     sizes = [_event_sizes(int(n), rng) for n in _specimens_per_site(n_specimens)]
     event_size = np.concatenate(sizes)
     event_site = np.repeat(np.arange(N_SITES), [len(s) for s in sizes])
@@ -148,24 +160,31 @@ def _event_days(event_site: Ints, rng: np.random.Generator) -> Ints:
 
 
 def _labels(event_site: Ints, event_domain: Ints, year: Ints, event_size: Ints, rng: np.random.Generator) -> Floats:
-    """[events, 3] SPEI on the grid: longer indices follow the site's year, shorter ones the event; per domain as published."""
+    """[events, 3] SPEI: longer indices follow the site's year, shorter ones the event; per domain as published."""
     n = len(event_site)
     of_site, of_year = rng.normal(size=(N_SITES, 3)), rng.normal(size=(N_SITES, int(year.max()) + 1))
     season, recent, month = rng.normal(size=(3, n))
     yearly = of_year[event_site, year]
     latent = 0.35 * of_site[event_site] + np.stack(
-        [0.3 * yearly + 0.3 * recent + 0.9 * month, 0.6 * yearly + 0.7 * recent + 0.3 * season, 0.8 * yearly + 0.5 * season], 1
+        [
+            0.3 * yearly + 0.3 * recent + 0.9 * month,
+            0.6 * yearly + 0.7 * recent + 0.3 * season,
+            0.8 * yearly + 0.5 * season,
+        ],
+        1,
     )
     labels = np.empty((n, 3))
     for index, domain in enumerate(DOMAINS):
         rows = event_domain == index
         for target in range(3):
-            labels[rows, target] = _fitted(latent[rows, target], event_size[rows], domain.mean[target], domain.sd[target])
+            labels[rows, target] = _fitted(
+                latent[rows, target], event_size[rows], domain.mean[target], domain.sd[target]
+            )
     return labels
 
 
 def _fitted(latent: Floats, weights: Ints, mean: float, sd: float) -> Floats:
-    """Latent values moved, scaled and put on the grid so that the images' mean and SD come out as wanted despite the ceiling."""
+    """Latent values on the grid, moved and scaled so that the images' mean and SD come out despite the ceiling."""
     shift, scale = mean, sd
     centred = latent - np.average(latent, weights=weights)
     centred /= max(float(np.sqrt(np.average(centred**2, weights=weights))), 1e-6)
@@ -186,7 +205,7 @@ def _fitted(latent: Floats, weights: Ints, mean: float, sd: float) -> Floats:
 def _species(
     event_domain: Ints, labels: Floats, specimen_event: Ints, rng: np.random.Generator
 ) -> tuple[tuple[str, ...], Ints]:
-    """Names, and each specimen's species: mostly the domain's own, some widespread; dry and wet events catch different ones."""
+    """Names, and each specimen's species: mostly the domain's own; dry and wet events catch different ones."""
     n_species = _SHARED_POOL + _OWN_SPECIES * len(DOMAINS)
     names = [f"{genus} {epithet}" for genus in _GENERA for epithet in _EPITHETS]
     chosen = tuple(names[i] for i in rng.permutation(len(names))[:n_species])

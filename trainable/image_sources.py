@@ -1,4 +1,5 @@
-"""Where encoded images lie: parquet shards, Arrow files of `datasets`, or single files; read lazily, sent to workers as paths.
+"""Where encoded images lie: parquet shards, Arrow files of `datasets`, or single files; read lazily, sent to workers
+as paths.
 
 Imports no torch and no pandas: worker processes unpickle these.
 """
@@ -47,6 +48,10 @@ class ImageFiles:
         """The paths of all that is read, one a row."""
         return list(self.paths)
 
+    def where(self, index: int) -> str:
+        """The file that a row's image lies in."""
+        return self.paths[index]
+
     def stretches(self) -> list[range]:
         """All rows, some files at a time."""
         starts = range(0, len(self), _FILES_PER_READ)
@@ -75,9 +80,9 @@ class Chunk:
 class TableImages:
     """Images embedded in tables, as `datasets` stores them: a column of struct{bytes, path}.
 
-    chunks: the tables' parts, in row order. column: the image column's name. follow_paths: whether a row without bytes is read
-    from its path; only for tables that `datasets` wrote here, since a stranger's table could name any file. The part read last
-    is kept, one a thread, as rows are mostly read in order.
+    chunks: the tables' parts, in row order. column: the image column's name. follow_paths: whether a row without
+    bytes is read from its path; only for tables that `datasets` wrote here, since a stranger's table could name any
+    file. The part read last is kept, one a thread, as rows are mostly read in order.
     """
 
     def __init__(self, chunks: Sequence[Chunk], column: str, *, follow_paths: bool = False) -> None:
@@ -106,6 +111,10 @@ class TableImages:
     def files(self) -> list[str]:
         """The paths of all that is read."""
         return sorted({chunk.path for chunk in self.chunks})
+
+    def where(self, index: int) -> str:
+        """The file that a row's image lies in."""
+        return self.chunks[bisect_right(self._starts, index) - 1].path
 
     def stretches(self) -> list[range]:
         """All rows, cut so that a range read at once reads no part of a table twice."""

@@ -1,4 +1,4 @@
-"""Whether specimens can be learnt from: typed values, labels on the scale, events that are of one place, readable images."""
+"""Whether specimens can be learnt from: typed values, labels on the scale, events of one place, readable images."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from trainable.config import TARGETS
 from trainable.scoring import LABEL_RANGE
+from trainable.specimen_schema import MAX_LINES
 
 LABEL_TOLERANCE = 0.005
 """How far a label may lie outside of LABEL_RANGE: the published bounds have two decimals."""
-
-MAX_LINES = 20
-"""Problems of one kind that are listed; the rest is counted."""
 
 _INTEGERS = {"event_id": "eventID", "domain_id": "domainID"}
 _STRINGS = {"site_id": "siteID", "date": "collectDate"}
@@ -49,7 +47,9 @@ def typed_frame(rows: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     for column, source in _STRINGS.items():
         frame[column] = _strings(rows[source])
         for row in np.flatnonzero(frame[column] == ""):
-            problems.add(f"{source} missing", f"{names[row]}: {source} must be given, but is {_shown(rows[source].iloc[row])}")
+            problems.add(
+                f"{source} missing", f"{names[row]}: {source} must be given, but is {_shown(rows[source].iloc[row])}"
+            )
     species = _strings(rows["scientificName"])
     frame["species"] = species.where(species != "", "unknown")  # an insect that nobody could identify is no mistake
     given = _strings(rows["public_id"]) if "public_id" in rows.columns else pd.Series("", index=rows.index)
@@ -61,7 +61,7 @@ def typed_frame(rows: pd.DataFrame, problems: Problems) -> pd.DataFrame:
 
 
 def row_names(rows: pd.DataFrame) -> list[str]:
-    """"train row 0", ...: a row's number in its split."""
+    """ "train row 0", ...: a row's number in its split."""
     numbers = rows.groupby("split").cumcount()
     return [f"{split} row {number}" for split, number in zip(rows["split"], numbers, strict=True)]
 
@@ -82,17 +82,19 @@ def note_bad_events(frame: pd.DataFrame, problems: Problems) -> None:
     _check_one(triples, "event_id", "labels", rule, names, problems)
 
 
-def note_bad_images(frame: pd.DataFrame, faults: Mapping[int, str], problems: Problems) -> None:
-    """Note unreadable images: row -> what is wrong with it."""
+def note_bad_images(
+    frame: pd.DataFrame, faults: Mapping[int, str], where: Callable[[int], str], problems: Problems
+) -> None:
+    """Note unreadable images. faults: row -> what is wrong with it. where: row -> the file it lies in."""
     names = row_names(frame)
     for row, fault in sorted(faults.items()):
-        specimen = frame["specimen_id"].iloc[row]
-        problems.add("images unreadable", f"{names[row]} ({specimen}): the image must be readable, but: {fault}")
+        found = (
+            f"{names[row]} ({frame['specimen_id'].iloc[row]}): the image must be readable, but {where(row)}: {fault}"
+        )
+        problems.add("images unreadable (leave them out with --skip-bad-images)", found)
 
 
-def _check_one(
-    frame: pd.DataFrame, of: str, value: str, rule: str, names: list[str], problems: Problems
-) -> None:
+def _check_one(frame: pd.DataFrame, of: str, value: str, rule: str, names: list[str], problems: Problems) -> None:
     """Note each group that has several values, with the first row of each value."""
     firsts = frame[[of, value]].drop_duplicates()
     for key, group in firsts[firsts.duplicated(of, keep=False)].groupby(of):
@@ -105,7 +107,9 @@ def _integers(values: pd.Series, source: str, names: list[str], problems: Proble
     is_whole = (numbers.notna() & (numbers % 1 == 0) & (numbers >= 0) & (numbers < 2**63)).to_numpy(bool)
     for row in np.flatnonzero(~is_whole):
         shown = _shown(values.iloc[row])
-        problems.add(f"{source} is no number", f"{names[row]}: {source} must be an integer of 0 or more, but is {shown}")
+        problems.add(
+            f"{source} is no number", f"{names[row]}: {source} must be an integer of 0 or more, but is {shown}"
+        )
     return numbers.where(is_whole, -1).astype(np.int64).to_numpy()
 
 
@@ -123,7 +127,9 @@ def _labels(values: pd.Series, target: str, names: list[str], problems: Problems
         is_good = (numbers >= low - LABEL_TOLERANCE) & (numbers <= high + LABEL_TOLERANCE)
     for row in np.flatnonzero(~is_good):
         shown = _shown(values.iloc[row])
-        problems.add(f"{target} out of range", f"{names[row]}: `{low} <= {target} <= {high}` must hold, but got {shown}")
+        problems.add(
+            f"{target} out of range", f"{names[row]}: `{low} <= {target} <= {high}` must hold, but got {shown}"
+        )
     return np.where(is_good, numbers, np.nan)
 
 

@@ -1,7 +1,7 @@
 """The dataset: checked, typed specimens from the Hugging Face hub, a local folder, or the built-in demo.
 
-A *specimen* is one photographed beetle; an *event* is all that one trap site caught at one date, and shares its labels; a
-*domain* is an ecological region with one or more sites.
+A *specimen* is one photographed beetle; an *event* is all that one trap site caught at one date, and shares its
+labels; a *domain* is an ecological region with one or more sites.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ __all__ = ["LABEL_RANGE", "ImageSource", "Specimens", "load_specimens"]
 class Specimens:
     """All specimens of a dataset that can be learnt from, train rows first.
 
-    frame: RangeIndex; split ("train" or "validation"), event_id and domain_id (int64), site_id, species, date, specimen_id (text),
-    SPEI_30d, SPEI_1y, SPEI_2y (float64, within LABEL_RANGE). images: encoded, in the frame's order. fingerprint: hex sha256
-    of all rows and image bytes, in order: equal data have it equal, wherever they lie. n_dropped: specimens left out for
-    their images. source: what was asked for.
+    frame: RangeIndex; split ("train" or "validation"), event_id and domain_id (int64), site_id, species, date,
+    specimen_id (text), SPEI_30d, SPEI_1y, SPEI_2y (float64, within LABEL_RANGE). images: encoded, in the frame's
+    order. fingerprint: hex sha256 of all rows and image bytes, in order: equal data have it equal, wherever they lie.
+    n_dropped: specimens left out for their images. source: what was asked for.
     """
 
     frame: pd.DataFrame
@@ -51,10 +51,11 @@ def load_specimens(
 ) -> Specimens:
     """Read and check a dataset with the schema of imageomics/sentinel-beetles; images stay encoded.
 
-    data: "demo", "demo:N" for N specimens, "hf://OWNER/NAME" (whatever `datasets.load_dataset` takes), or a folder of parquet
-    shards as the hub delivers them, or of images with metadata.csv, .parquet or .jsonl. Splits named test are not read.
-    cache_dir: for the demo, converted hub tables, and what checking images found. seed: of the demo. skip_bad_images: leave out
-    unreadable images. n_processes: cores to check images on. progress: called with (images checked, images in all).
+    data: "demo", "demo:N" for N specimens, "hf://OWNER/NAME" (whatever `datasets.load_dataset` takes), or a folder of
+    parquet shards as the hub delivers them, or of images with metadata.csv, .parquet or .jsonl. Splits named test are
+    not read. cache_dir: for the demo, converted hub tables, and what checking images found. seed: of the demo.
+    skip_bad_images: leave out unreadable images. n_processes: cores to check images on. progress: called with (images
+    checked, images in all).
 
     Raises: UserError listing every problem with split, row and value: columns, empty splits, values, events, images.
     """
@@ -62,9 +63,11 @@ def load_specimens(
     problems = Problems()
     frame = typed_frame(table.rows, problems)
     note_bad_events(frame, problems)
-    checks = check_images(table.images, n_threads=n_processes, cache_dir=cache_dir / "checked-images", progress=progress)
+    checks = check_images(
+        table.images, n_threads=n_processes, cache_dir=cache_dir / "checked-images", progress=progress
+    )
     if not skip_bad_images:
-        note_bad_images(frame, checks.faults, problems)
+        note_bad_images(frame, checks.faults, table.images.where, problems)
     if lines := problems.lines():
         raise UserError(lines)
     return _kept(table, frame, checks, source=data)

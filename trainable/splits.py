@@ -1,8 +1,8 @@
 """Which specimens train and which are held out: by site (ID), by domain (OOD), never by image.
 
-*ID* specimens come from known domains at unseen sites, *OOD* specimens from unseen domains, as in the challenge's hidden test.
-A random split of images puts nearly every event on both sides, and its scores do not transfer; the dataset's own validation
-split is one, and is kept only for comparison ("official").
+*ID* specimens come from known domains at unseen sites, *OOD* specimens from unseen domains, as in the challenge's
+hidden test. A random split of images puts nearly every event on both sides, and its scores do not transfer; the
+dataset's own validation split is one, and is kept only for comparison ("official").
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from trainable.errors import UserError
 Holdout = Literal["site", "domain", "both", "official"]
 
 MAX_DOMAIN_FOLDS = 5
-"""Most folds that domains are dealt to: 2 of the 10 published domains a fold (assumption: leaves enough to learn from)."""
+"""Most folds that domains are dealt to: 2 of the 10 published domains a fold (assumption: leaves enough to train on)."""
 
 _STREAM = 7  # of the random numbers, so that a split shares none with what else is drawn from the same seed
 
@@ -26,9 +26,9 @@ _STREAM = 7  # of the random numbers, so that a split shares none with what else
 class Split:
     """Row numbers of the specimens on each side; no row is on two.
 
-    policy: "site", "domain", "both" or "official". train, id_, ood: int64, ascending; at most one of id_ and ood is empty.
-    held_out_sites: the sites of id_. held_out_domains: the domains of ood. n_leaked_events: held-out events that have
-    specimens in train too; 0 unless the policy is "official".
+    policy: "site", "domain", "both" or "official". train, id_, ood: int64, ascending; at most one of id_ and ood is
+    empty. held_out_sites: the sites of id_. held_out_domains: the domains of ood. n_leaked_events: held-out events
+    that have specimens in train too; 0 unless the policy is "official".
     """
 
     policy: str
@@ -46,21 +46,22 @@ class Split:
         if not self.n_leaked_events:
             return None
         return (
-            f"{self.n_leaked_events} held-out events are in train too: scores on the {self.policy} split are optimistic "
-            "and do not transfer to new sites; choose models with --holdout both"
+            f"{self.n_leaked_events} held-out events are in train too: scores on the {self.policy} split are "
+            "optimistic and do not transfer to new sites; choose models with --holdout both"
         )
 
 
 def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -> Split:
     """Deal the rows of `Specimens.frame` to train, ID and OOD.
 
-    holdout: "site" holds out one site of each domain that has several, "domain" holds out whole domains, "both" does both at
-    once (sites only of domains that stay), "official" keeps the dataset's own validation split, which leaks. The first three
-    take all rows, whichever split the dataset has them in. fold: which sites and domains, 0 to `n_folds` - 1: a domain is OOD
-    in exactly one fold, a site of a multi-site domain is ID in at least one if there are folds enough. seed: how they are dealt.
+    holdout: "site" holds out one site of each domain that has several, "domain" holds out whole domains, "both" does
+    both at once (sites only of domains that stay), "official" keeps the dataset's own validation split, which leaks.
+    The first three take all rows, whichever split the dataset has them in. fold: which sites and domains, 0 to
+    `n_folds` - 1: a domain is OOD in exactly one fold, a site of a multi-site domain is ID in at least one if there
+    are folds enough. seed: how they are dealt.
 
-    Raises: UserError for an unknown holdout, a fold out of range, a side that would be empty, and an event or site that would
-    be on two sides.
+    Raises: UserError for an unknown holdout, a fold out of range, a side that would be empty, and an event or site
+    that would be on two sides.
     """
     count = n_folds(frame, holdout=holdout)
     if not 0 <= fold < count:
@@ -104,8 +105,8 @@ def n_folds(frame: pd.DataFrame, *, holdout: Holdout) -> int:
         )
     if holdout in ("site", "both") and not n_sites:
         raise UserError(
-            f"--holdout {holdout} holds out one site of each domain with several, but none of the {n_domains} domains has "
-            "two sites; use --holdout domain"
+            f"--holdout {holdout} holds out one site of each domain with several, but none of the {n_domains} domains "
+            "has two sites; use --holdout domain"
         )
     return max(n_sites) if holdout == "site" else min(MAX_DOMAIN_FOLDS, n_domains)
 
@@ -116,8 +117,8 @@ def _official_split(frame: pd.DataFrame) -> Split:
     missing = [name for name, rows in (("train", train), ("validation", validation)) if not len(rows)]
     if missing:
         raise UserError(
-            f"--holdout official needs the dataset's own train and validation splits, but {' and '.join(missing)} has no "
-            "specimens; use --holdout both"
+            f"--holdout official needs the dataset's own train and validation splits, but {' and '.join(missing)} has "
+            "no specimens; use --holdout both"
         )
     events, sites, domains = (frame[name].to_numpy() for name in ("event_id", "site_id", "domain_id"))
     # a validation specimen of a domain that train lacks is OOD, whoever made the split
@@ -191,10 +192,13 @@ def _check_sides(frame: pd.DataFrame, split: Split) -> None:
     problems = []
     where = f"--holdout {split.policy} --fold {split.fold}"
     if not len(split.train):
-        problems.append(f"{where} would hold out every specimen and leave none to train on; use another fold or holdout")
+        problems.append(
+            f"{where} would hold out every specimen and leave none to train on; use another fold or holdout"
+        )
     if split.policy != "domain" and not len(split.id_):
         problems.append(
-            f"{where} holds out whole every domain that has two sites, so none is left for ID; use another fold or holdout"
+            f"{where} holds out every domain with two sites as a whole, so none is left for ID; "
+            "use another fold or holdout"
         )
     for column in ("event_id", "site_id"):  # a site-date is on one side if its site is
         values = frame[column].to_numpy()

@@ -153,7 +153,12 @@ class TailTrainer:
                 **{f"optimizer/{name}": value.detach().to("cpu", copy=True) for name, value in moments.items()},
                 **{f"best/{name}": value.clone() for name, value in self._best.items()},
             },
-            "values": {**self._identity(), "epoch": self.epoch, "best_epoch": self.best_epoch, "history": self.history},
+            "values": {
+                **self._identity(),
+                "epoch": self.epoch,
+                "best_epoch": self.best_epoch,
+                "history": [dict(metrics) for metrics in self.history],
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -90,7 +90,7 @@ def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     if not file.is_file():
         raise UserError(f"{file} must exist, but does not; {_REMEDY}, or give the study's own folder")
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             arrays = dict(archive)
         meta = json.loads(str(arrays.pop("meta")))
         version = meta["format_version"]

@@ -1,0 +1,398 @@
+"""TailTrainer on a small task whose features live in memory; the real store is in test_trial_data.py."""
+
+import math
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from trainable.architecture import VisionArchitecture
+from trainable.blocks import make_block
+from trainable.checkpoint import load_latest, save_checkpoint
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from trainable.splits import Split
+from trainable.trainer import TailTrainer, TrialDiverged
+from trainable.trial_data import TrialData
+
+ARCHITECTURE = VisionArchitecture(
+    n_blocks=3, width=16, n_heads=2, mlp_width=32, n_tokens=5, embed_dim=12, image_size=16
+)
+N_EVENTS, PER_EVENT = 60, 4
+KINDS = {
+    "full": {"kind": "full"},
+    "lora": {"kind": "lora", "rank": 4, "alpha": 8.0},
+    "rslora": {"kind": "lora", "rank": 4, "alpha": 8.0, "rank_stabilized": True},
+    "dora": {"kind": "dora", "rank": 4, "alpha": 8.0},
+}
+EVERYTHING_ON = {
+    "augment.feature_noise": 0.05,
+    "augment.mixup_alpha": 0.3,
+    "augment.specimen_dropout": 0.2,
+    "augment.domain_dropout": 0.3,
+    "augment.ramp_fraction": 0.5,
+    "adapter.dropout": 0.1,
+    "tail.head_dropout": 0.1,
+    "loss.kind": "crps",
+    "loss.event_exponent": 0.5,
+    "optim.max_grad_norm": 1.0,
+    "optim.warmup_fraction": 0.1,
+    "optim.accumulation_steps": 2,
+}
+
+
+class TapsInMemory:
+    """A feature store by hand: every asked tap of random token maps, float16 or float32."""
+
+    def __init__(self, tap_0: torch.Tensor, taps: tuple[int, ...], dtype: torch.dtype = torch.float16) -> None:
+        self.architecture, self.taps, self.n, self.key, self.path = ARCHITECTURE, taps, len(tap_0), "key", "memory"
+        self.gathered: list[int] = []
+        self._state = draw_tower_state()
+        self._features: dict[int, torch.Tensor] = {}
+        stream = tap_0
+        for tap in range(ARCHITECTURE.n_blocks + 1):
+            self._features[tap] = stream.to(dtype)
+            if tap < ARCHITECTURE.n_blocks:
+                stream = make_block(ARCHITECTURE, self._state, tap)(stream)
+
+    def best_tap(self, n_frozen: int) -> int:
+        return max(tap for tap in self.taps if tap <= n_frozen)
+
+    def gather(self, tap: int, indices: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
+        assert tap in self.taps
+        self.gathered.append(len(indices))
+        rows = self._features[tap][torch.from_numpy(indices)]
+        return out.copy_(rows) if out is not None and out.dtype == rows.dtype else rows
+
+    def channel_std(self, tap: int) -> torch.Tensor:
+        return self._features[tap].float().std(dim=(0, 1))
+
+    def tail_state(self, n_blocks: int) -> dict[str, torch.Tensor]:
+        first = ARCHITECTURE.n_blocks - n_blocks
+        return {k: v for k, v in self._state.items() if "resblocks" not in k or int(k.split(".")[2]) >= first}
+
+
+def draw_tower_state() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(7)
+    width, hidden, embed = ARCHITECTURE.width, ARCHITECTURE.mlp_width, ARCHITECTURE.embed_dim
+    shapes = {
+        "attn.in_proj_weight": (3 * width, width),
+        "attn.in_proj_bias": (3 * width,),
+        "attn.out_proj.weight": (width, width),
+        "attn.out_proj.bias": (width,),
+        "mlp.c_fc.weight": (hidden, width),
+        "mlp.c_fc.bias": (hidden,),
+        "mlp.c_proj.weight": (width, hidden),
+        "mlp.c_proj.bias": (width,),
+    }
+    state = {"ln_post.weight": torch.ones(width), "ln_post.bias": torch.zeros(width)}
+    state["proj"] = torch.randn(width, embed, generator=generator) / width**0.5
+    for i in range(ARCHITECTURE.n_blocks):
+        block = {name: 0.2 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+        for norm in ("ln_1", "ln_2"):
+            block |= {f"{norm}.weight": torch.ones(width), f"{norm}.bias": torch.zeros(width)}
+        state |= {f"transformer.resblocks.{i}.{name}": value for name, value in block.items()}
+    return state
+
+
+def make_data(taps: tuple[int, ...] = (0, 1, 2, 3), dtype: torch.dtype = torch.float16) -> TrialData:
+    """Events whose labels are a linear function of a vector that shows in the tokens of their specimens."""
+    rng = np.random.default_rng(0)
+    hidden = rng.normal(size=(N_EVENTS, 4))
+    labels = np.clip(hidden @ rng.normal(size=(4, 3)) * 0.5, -2.09, 2.09)
+    domains = np.array([1, 3, 4, 7, 9])[np.arange(N_EVENTS) % 5]
+    sites = np.array([f"S{d}{e % 3}" for e, d in enumerate(domains)])
+    event = np.repeat(np.arange(N_EVENTS), PER_EVENT)
+    shown = hidden[event] @ rng.normal(size=(4, ARCHITECTURE.width))
+    tokens = shown[:, None, :] + 0.3 * rng.normal(size=(len(event), ARCHITECTURE.n_tokens, ARCHITECTURE.width))
+    ood = domains[event] == 9
+    held_out = np.char.endswith(sites, "0")[event] & ~ood
+    split = Split(
+        policy="both",
+        fold=0,
+        train=np.flatnonzero(~ood & ~held_out),
+        id_=np.flatnonzero(held_out),
+        ood=np.flatnonzero(ood),
+        held_out_sites=(),
+        held_out_domains=(9,),
+        n_leaked_events=0,
+    )
+    return TrialData(
+        store=TapsInMemory(torch.from_numpy(tokens).float(), taps, dtype),
+        labels=labels[event].astype(np.float32),
+        domain_ids=domains[event],
+        event_ids=event,
+        site_ids=sites[event],
+        species=np.array(["a"] * len(event)),
+        split=split,
+    )
+
+
+DATA = make_data()
+N_TRAIN = len(DATA.split.train)
+
+
+def make_config(epochs: int = 4, *, kind: str = "full", **values) -> TrialConfig:
+    config = TrialConfig.from_dict({"epochs": epochs, "adapter": KINDS[kind]})
+    return config.with_values({"optim.lr": 3e-3, "optim.batch_size": 32, **values})
+
+
+def without_times(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not name.startswith("time/")}
+
+
+def same_tensors(a: TailTrainer, b: TailTrainer) -> bool:
+    ours, theirs = a.state_dict()["tensors"], b.state_dict()["tensors"]
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("n_blocks", range(4))
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_trains_at_every_depth(kind, n_blocks):
+    trainer = TailTrainer(make_config(1, kind=kind, **{"tail.n_blocks": n_blocks}), DATA, seed=0)
+
+    metrics = trainer.train_epoch()
+
+    assert {"score/all", "score/id", "score/ood", "crps_ood/SPEI_2y", "train/loss", "train/lr"} <= metrics.keys()
+    assert all(name.count("/") == 1 and math.isfinite(value) for name, value in metrics.items())
+    assert trainer.n_trainable == sum(p.numel() for p in trainer.tail.parameters() if p.requires_grad)
+    assert trainer.epoch == metrics["train/epoch"] == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("loss", ["mse", "crps"])
+def test_loss_falls_and_held_out_events_gain_on_a_toy_task(loss, kind):
+    trainer = TailTrainer(make_config(15, kind=kind, **{"loss.kind": loss}), DATA, seed=0)
+
+    history = [trainer.train_epoch() for _ in range(15)]
+
+    assert history[-1]["train/loss"] < 0.5 * history[0]["train/loss"]
+    assert history[-1]["score/all"] < 0.75 * history[0]["score/all"]
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "dora"])
+def test_interrupted_and_resumed_equals_uninterrupted_to_the_bit(kind, tmp_path):
+    config = make_config(5, kind=kind, **EVERYTHING_ON)
+    whole = TailTrainer(config, DATA, seed=3)
+    for _ in range(5):
+        whole.train_epoch()
+
+    trainer = TailTrainer(config, DATA, seed=3)
+    while trainer.epoch < 5:
+        trainer.train_epoch()
+        save_checkpoint(tmp_path, trainer.state_dict())
+        torch.manual_seed(trainer.epoch)  # another process has other global generators
+        np.random.seed(trainer.epoch)  # noqa: NPY002
+        trainer = TailTrainer(config, DATA, seed=3)
+        state, skipped = load_latest(tmp_path)
+        assert skipped == []
+        trainer.load_state_dict(state)
+
+    assert same_tensors(trainer, whole)
+    assert [without_times(m) for m in trainer.history] == [without_times(m) for m in whole.history]
+    assert trainer.best_epoch == whole.best_epoch
+    assert np.array_equal(trainer.predict_held_out(), whole.predict_held_out())
+
+
+def test_a_saved_state_does_not_change_with_the_trainer():
+    trainer = TailTrainer(make_config(), DATA, seed=0)
+    trainer.train_epoch()
+    state = trainer.state_dict()
+    copies = {name: value.clone() for name, value in state["tensors"].items()}
+    values = repr(state["values"])
+    trainer.train_epoch()
+
+    assert all(torch.equal(copies[name], value) for name, value in state["tensors"].items())
+    assert repr(state["values"]) == values
+
+
+@pytest.mark.parametrize("kind", ["full", "dora"])
+def test_same_seed_same_weights_and_another_seed_others(kind):
+    trainers = []
+    for seed in (1, 1, 2):
+        torch.rand(seed + len(trainers))
+        trainers.append(TailTrainer(make_config(kind=kind, **EVERYTHING_ON), DATA, seed=seed))
+        for _ in range(2):
+            trainers[-1].train_epoch()
+
+    assert same_tensors(trainers[0], trainers[1])
+    assert not same_tensors(trainers[0], trainers[2])
+
+
+def test_training_leaves_the_global_generators_alone():
+    torch_state, numpy_state = torch.get_rng_state(), repr(np.random.get_state())  # noqa: NPY002
+
+    TailTrainer(make_config(kind="lora", **EVERYTHING_ON), DATA, seed=0).train_epoch()
+
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert repr(np.random.get_state()) == numpy_state  # noqa: NPY002
+
+
+def test_a_state_of_another_trial_is_refused():
+    trainer = TailTrainer(make_config(), DATA, seed=0)
+    other = TailTrainer(make_config(**{"optim.lr": 1e-3}), DATA, seed=1)
+
+    with pytest.raises(UserError) as caught:
+        trainer.load_state_dict(other.state_dict())
+
+    assert len(caught.value.problems) == 2
+    assert "`config`" in caught.value.problems[0]
+    assert "`seed` must be 0, but is 1" in caught.value.problems[1]
+
+
+def test_the_best_epoch_is_kept_and_can_be_put_back():
+    trainer = TailTrainer(make_config(6, **{"optim.lr": 3e-2}), DATA, seed=0)
+    held_out = []
+    for _ in range(6):
+        trainer.train_epoch()
+        held_out.append(trainer.predict_held_out())
+    scores = [metrics["score/all"] for metrics in trainer.history]
+    assert trainer.best_epoch == 1 + int(np.argmin(scores))
+    assert trainer.best_score == min(scores)
+
+    resumed = TailTrainer(make_config(6, **{"optim.lr": 3e-2}), DATA, seed=0)
+    resumed.load_state_dict(trainer.state_dict())
+    resumed.load_best()
+
+    assert np.array_equal(resumed.predict_held_out(), held_out[trainer.best_epoch - 1])
+
+
+def test_before_the_first_epoch_there_is_no_best():
+    trainer = TailTrainer(make_config(), DATA, seed=0)
+
+    assert (trainer.best_epoch, trainer.best_score) == (0, math.inf)
+    with pytest.raises(ValueError, match="no best epoch yet"):
+        trainer.load_best()
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.5])
+@pytest.mark.parametrize("accumulation_steps", [2, 3, 32])
+def test_accumulation_gives_the_same_gradient(accumulation_steps, mixup):
+    gradients = []
+    for steps in (1, accumulation_steps):
+        values = {"optim.accumulation_steps": steps, "optim.batch_size": N_TRAIN, "augment.mixup_alpha": mixup}
+        trainer = TailTrainer(make_config(1, **values), DATA, seed=0)
+        trainer.train_epoch()
+        gradients.append({name: p.grad for name, p in trainer.tail.named_parameters() if p.requires_grad})
+
+    largest = max(float(g.abs().max()) for g in gradients[0].values())
+    for name, gradient in gradients[0].items():
+        assert float((gradient - gradients[1][name]).abs().max()) < 1e-6 * largest, name
+
+
+def test_every_training_specimen_is_seen_once_an_epoch():
+    data = make_data()
+    trainer = TailTrainer(make_config(**{"optim.batch_size": 24}), data, seed=0)
+    trainer._train_steps()
+
+    assert N_TRAIN % 24 != 0
+    assert data.store.gathered == [24] * (N_TRAIN // 24) + [N_TRAIN % 24]
+
+
+def test_specimen_dropout_saves_the_work_too():
+    data = make_data()
+    TailTrainer(make_config(**{"augment.specimen_dropout": 0.5}), data, seed=0)._train_steps()
+
+    assert len(data.store.gathered) == math.ceil(N_TRAIN / 32)
+    assert 0.3 * N_TRAIN < sum(data.store.gathered) < 0.7 * N_TRAIN
+
+
+@pytest.mark.parametrize("n_blocks", [0, 1, 2])
+def test_a_shallower_tap_gives_the_same_predictions(n_blocks):
+    config = make_config(**{"tail.n_blocks": n_blocks})
+    deep, shallow = (make_data(taps, torch.float32) for taps in ((3 - n_blocks,), (0,)))
+
+    expected, found = (TailTrainer(config, data, seed=0).predict_held_out() for data in (deep, shallow))
+
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_more_blocks_than_the_backbone_has_are_refused():
+    with pytest.raises(UserError, match=r"`tail.n_blocks <= 3` must hold for this backbone, but got 4"):
+        TailTrainer(make_config(**{"tail.n_blocks": 4}), DATA, seed=0)
+
+
+def test_unseen_domains_are_unknown_whatever_their_number():
+    """In the published systems a dropped domain became `len(known)`, which may be a real domain's number."""
+    trainer = TailTrainer(make_config(), DATA, seed=0)
+    renumbered = DATA.domain_ids.copy()
+    renumbered[DATA.split.ood] = 4_000
+    other = TailTrainer(make_config(), replace(DATA, domain_ids=renumbered), seed=0)
+
+    assert trainer.known_domains == (1, 3, 4, 7)
+    assert np.array_equal(trainer.predict_held_out(), other.predict_held_out())
+    renumbered[DATA.split.ood] = 4
+    known = TailTrainer(make_config(), replace(DATA, domain_ids=renumbered), seed=0)
+    assert not np.array_equal(trainer.predict(DATA.split.ood), known.predict(DATA.split.ood))
+
+
+def test_predictions_do_not_depend_on_their_company():
+    trainer = TailTrainer(make_config(**{"tail.head_dropout": 0.5}), DATA, seed=0)
+    trainer.train_epoch()
+
+    together = trainer.predict(np.arange(20))
+    alone = np.concatenate([trainer.predict(np.array([i])) for i in range(20)])
+
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-6)
+    assert trainer.predict(np.arange(0)).shape == (0, 3)
+
+
+def test_an_exploding_loss_ends_the_trial_with_its_reason():
+    config = make_config(**{"optim.lr": 1.0, "optim.head_multiplier": 100.0, "optim.name": "adam"})
+
+    with pytest.raises(TrialDiverged, match=r"diverged in epoch 1: the training loss is .* over 1000 times") as caught:
+        TailTrainer(config, DATA, seed=0).train_epoch()
+
+    assert caught.value.epoch == 1
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301
+
+
+def test_features_that_are_not_finite_end_the_trial_with_its_reason():
+    data = make_data()
+    data.store._features[1][int(data.split.train[0])] = math.inf
+
+    with pytest.raises(TrialDiverged, match="the training loss is nan"):
+        TailTrainer(make_config(), data, seed=0).train_epoch()
+
+    data = make_data()
+    data.store._features[1][int(data.split.ood[0])] = math.inf
+    with pytest.raises(TrialDiverged, match="predictions are not finite"):
+        TailTrainer(make_config(), data, seed=0).train_epoch()
+
+
+def test_training_ends_with_the_last_epoch():
+    trainer = TailTrainer(make_config(1), DATA, seed=0)
+    trainer.train_epoch()
+
+    with pytest.raises(ValueError, match="has 1 epochs, and all are done"):
+        trainer.train_epoch()
+
+
+def test_the_learning_rate_reported_is_that_of_the_epochs_last_step():
+    trainer = TailTrainer(make_config(3, **{"optim.final_lr_fraction": 0.1}), DATA, seed=0)
+
+    rates = [trainer.train_epoch()["train/lr"] for _ in range(3)]
+
+    assert rates[0] > rates[1] > rates[2]
+    assert rates[2] == pytest.approx(3e-3 * 0.1)
+
+
+def test_event_weights_reach_the_loss():
+    losses = [
+        TailTrainer(make_config(**{"loss.event_exponent": e}), replace(DATA, event_ids=ids), seed=0).train_epoch()
+        for e, ids in ((0.0, DATA.event_ids), (1.0, DATA.event_ids), (1.0, np.minimum(DATA.event_ids, 30)))
+    ]
+
+    assert losses[0]["train/loss"] == losses[1]["train/loss"]  # all events are of one size
+    assert losses[0]["train/loss"] != losses[2]["train/loss"]
+
+
+def test_without_unknown_domains_there_are_no_ood_metrics():
+    split = replace(DATA.split, ood=np.zeros(0, dtype=np.int64))
+
+    metrics = TailTrainer(make_config(), replace(DATA, split=split), seed=0).train_epoch()
+
+    assert "score/all" in metrics
+    assert not [name for name in metrics if "ood" in name]
