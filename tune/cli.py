@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from trainable.errors import UserError
 from tune.command_line import add_options, given_options, unknown_options
-from tune.options import ExtractOptions, SearchOptions, TrainOptions
+from tune.options import ExtractOptions, SearchOptions, StudyOptions, SyncOptions, TrainOptions
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -31,6 +31,11 @@ VERBS = (
     Verb("search", "extract once, run the variants, propose, stop early, compare", SearchOptions, "tune.search:run"),
     Verb("train", "train one configuration to its end, without a search", TrainOptions, "tune.train:run"),
     Verb("extract", "run the frozen blocks over the images, store features", ExtractOptions, "tune.extraction:run"),
+    Verb("status", "how a study stands, also while it runs", StudyOptions, "tune.status:run"),
+    Verb(
+        "replay", "print a study's decisions with their reasons, and check them", StudyOptions, "tune.decision_log:run"
+    ),
+    Verb("sync", "bring MLflow to exactly what a study's journal holds", SyncOptions, "tune.sync:run"),
     Verb("spaces", "list the search spaces, or show one as a table", None, "tune.listing:spaces"),
     Verb("variants", "list the variants, or show one", None, "tune.listing:variants"),
     Verb("demo-data", "write the demo dataset to a folder", None, "tune.listing:demo_data"),

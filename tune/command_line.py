@@ -18,6 +18,9 @@ def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
     hints = get_type_hints(options_class)
     for f in fields(options_class):
         flag, text, default = f"--{f.name.replace('_', '-')}", f.metadata["help"], f.default
+        if f.metadata.get("positional"):
+            parser.add_argument(f.name, metavar=f.name.upper(), help=text)
+            continue
         if hints[f.name] is bool:
             parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
             continue

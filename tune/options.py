@@ -101,6 +101,22 @@ class ExtractOptions(DataOptions, ClusterOptions):
     space: str = _option("full", "extract every depth that this search space can reach")
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """Options of the verbs that read one study."""
+
+    study: Path = field(metadata={"help": "folder of the study", "positional": True})
+    json: bool = _option(False, "print exactly one JSON object on stdout, everything else on stderr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncOptions(StudyOptions):
+    """Options of `sync`."""
+
+    tracking_uri: str | None = _option(None, "MLflow tracking URI [that of the study]")
+    experiment: str | None = _option(None, "MLflow experiment [that of the study]")
+
+
 def check_options(options: Any) -> None:
     """Raise UserError naming every option whose value cannot be, all at once."""
     problems = [
