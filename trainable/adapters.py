@@ -38,6 +38,8 @@ def add_adapters(
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    from trainable.folding import FoldingLinear
+
     blocks.requires_grad_(False)
     config = LoraConfig(
         r=rank,
@@ -48,6 +50,7 @@ def add_adapters(
         target_modules=list(targets),
         bias="none",
     )
+    config._register_custom_module({nn.Linear: FoldingLinear})
     with seeded_globally(seed, "adapter weights"):
         inject_adapter_in_model(config, blocks, adapter_name=_ADAPTER)
     wrapped = dict(_adapted_layers(blocks))

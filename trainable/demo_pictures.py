@@ -8,6 +8,7 @@ and less so in other domains.
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +84,10 @@ def draw_specimen(world: World, looks: Looks, specimen: int, rng: np.random.Gene
         (-0.48, 0.22, 0.31, 0.85),
         (-0.80, 0.16, 0.19, 0.7),
     ):
-        inside = _soft(1 - np.hypot((along - centre) / length, across / (breadth * stoutness)), scale * breadth)
+        inside = _soft(
+            1 - np.hypot((along - np.float32(centre)) / np.float32(length), across / np.float32(breadth * stoutness)),
+            scale * breadth,
+        )
         _blend(picture, inside, np.clip(body * shade, 0.02, 1.0))
         if shade == 1.0:
             _draw_elytra(picture, along, across, inside, max(_GLOSS + _GLOSS_PER_UNIT * gloss, 0.0))
@@ -132,7 +136,7 @@ def _draw_elytra(picture: Canvas, along: Canvas, across: Canvas, inside: Canvas,
     picture += np.float32(gloss) * (sheen * inside)[..., None]
 
 
-def _soft(signed: Canvas, pixels_per_unit: float) -> Canvas:
+def _soft(signed: NDArray[np.floating[Any]], pixels_per_unit: float) -> Canvas:
     """0 outside, 1 inside, over about one pixel of a shape's edge."""
     clipped: Canvas = np.clip(signed * np.float32(pixels_per_unit) + np.float32(0.5), 0, 1)
     return clipped
@@ -142,7 +146,7 @@ def _blend(picture: Canvas, cover: Canvas, colour: Floats) -> None:
     picture += cover[..., None] * (colour.astype(np.float32) - picture)
 
 
-def _jpeg(picture: NDArray[np.floating]) -> bytes:
+def _jpeg(picture: NDArray[np.floating[Any]]) -> bytes:
     pixels = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=90)

@@ -85,7 +85,7 @@ def _recall(path: Path, n_images: int) -> ImageChecks | None:
     try:
         found = json.loads(path.read_text("utf-8"))
         checks = ImageChecks(tuple(found["digests"]), {int(row): fault for row, fault in found["faults"].items()})
-    except (OSError, ValueError, KeyError):  # absent or damaged: read the images again
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: read the images again
         return None
     return checks if len(checks.digests) == n_images else None
 

@@ -262,33 +262,6 @@ def _group_means(
     return predictions
 
 
-def bootstrap_interval(
-    per_event_labels: ArrayLike, groups: ArrayLike, *, seed: int, level: float = 0.9, n: int = 1000
-) -> Floats:
-    """Percentile interval of the mean over events, resampling whole groups (sites), whose events are alike.
-
-    per_event_labels: `[events]` or `[events, columns]`; give differences of two models on the same events for a
-    paired interval. groups: `[events]`. Returns low and high, `[2]` or `[2, columns]`. With one group the events are
-    resampled instead, which is too narrow where they are alike; there is no better from one site.
-    """
-    values = np.asarray(per_event_labels, dtype=np.float64)
-    if not 0 < level < 1:
-        raise ValueError(f"`0 < level < 1` must hold, but got {level}")
-    group_of_event = np.unique(np.asarray(groups), return_inverse=True)[1]
-    if group_of_event.max() == 0:
-        group_of_event = np.arange(len(values))
-    n_groups = int(group_of_event.max()) + 1
-    member = (np.arange(n_groups)[:, None] == group_of_event[None]).astype(np.float64)
-    sums, counts = member @ values.reshape(len(values), -1), member.sum(axis=1)
-    draws = (
-        np.random.default_rng(seed).multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float64)
-    )
-    means = (draws @ sums) / (draws @ counts)[:, None]
-    tail = (1 - level) / 2
-    interval: Floats = np.quantile(means, [tail, 1 - tail], axis=0).reshape(2, *values.shape[1:])
-    return interval
-
-
 def _event_labels(labels: Floats, event_ids: NDArray[Any], rows: Ints) -> Floats:
     """Labels of the events among `rows`, each event once, `[events, 3]`."""
     _, first = np.unique(event_ids[rows], return_index=True)

@@ -77,7 +77,8 @@ def note_bad_events(frame: pd.DataFrame, problems: Problems) -> None:
     of_domain = frame[(frame["domain_id"] >= 0) & (frame["site_id"] != "")]
     _check_one(of_domain, "site_id", "domain_id", "site {} must be in one domain, but is in {}", names, problems)
     labelled = frame[(frame["event_id"] >= 0) & frame[list(TARGETS)].notna().all(axis=1)]
-    triples = labelled.assign(labels=list(labelled[list(TARGETS)].itertuples(index=False, name=None)))
+    values = [tuple(triple) for triple in labelled[list(TARGETS)].to_numpy()]
+    triples = labelled.assign(labels=pd.Series(values, index=labelled.index, dtype=object))
     rule = f"event {{}} must have one label each for {', '.join(TARGETS)}, but has {{}}"
     _check_one(triples, "event_id", "labels", rule, names, problems)
 
@@ -91,14 +92,17 @@ def note_bad_images(
         found = (
             f"{names[row]} ({frame['specimen_id'].iloc[row]}): the image must be readable, but {where(row)}: {fault}"
         )
-        problems.add("images unreadable (leave them out with --skip-bad-images)", found)
+        problems.add("images unreadable", found)
+    if faults:
+        problems.add("remedy", "mend unreadable images, or leave them out with --skip-bad-images")
 
 
 def _check_one(frame: pd.DataFrame, of: str, value: str, rule: str, names: list[str], problems: Problems) -> None:
     """Note each group that has several values, with the first row of each value."""
     firsts = frame[[of, value]].drop_duplicates()
     for key, group in firsts[firsts.duplicated(of, keep=False)].groupby(of):
-        found = ", ".join(f"{_shown(v)} ({names[int(row)]})" for row, v in list(group[value].items())[:5])
+        several = list(zip(group.index.to_numpy(np.int64), group[value], strict=True))
+        found = ", ".join(f"{_shown(v)} ({names[row]})" for row, v in several[:5])
         problems.add(rule.format("...", "several"), rule.format(key, found))
 
 
@@ -110,7 +114,7 @@ def _integers(values: pd.Series, source: str, names: list[str], problems: Proble
         problems.add(
             f"{source} is no number", f"{names[row]}: {source} must be an integer of 0 or more, but is {shown}"
         )
-    return numbers.where(is_whole, -1).astype(np.int64).to_numpy()
+    return numbers.where(is_whole, -1).to_numpy(np.int64)
 
 
 def _strings(values: pd.Series) -> pd.Series:

@@ -18,7 +18,8 @@ from trainable.image_checks import ImageChecks, check_images
 from trainable.image_sources import ImageSource, SomeImages
 from trainable.scoring import LABEL_RANGE
 from trainable.specimen_checks import Problems, note_bad_events, note_bad_images, typed_frame
-from trainable.specimen_tables import SpecimenTable, read_table
+from trainable.specimen_schema import SpecimenTable
+from trainable.specimen_tables import read_table
 
 __all__ = ["LABEL_RANGE", "ImageSource", "Specimens", "load_specimens"]
 

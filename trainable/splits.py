@@ -17,7 +17,7 @@ from trainable.errors import UserError
 Holdout = Literal["site", "domain", "both", "official"]
 
 MAX_DOMAIN_FOLDS = 5
-"""Most folds that domains are dealt to: 2 of the 10 published domains a fold (assumption: leaves enough to train on)."""
+"""Most folds that domains are dealt to: of the 10 published domains, 2 a fold (assumption: enough stays to train)."""
 
 _STREAM = 7  # of the random numbers, so that a split shares none with what else is drawn from the same seed
 

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from trainable.assembly import lr_factor_of, optimizer_of, strengths_of, tail_of
 from trainable.augment import Batch, EpochAugmentation
-from trainable.config import TrialConfig
+from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
 from trainable.feed import FeatureFeed
-from trainable.losses import event_weights, specimen_losses
+from trainable.losses import specimen_losses
 from trainable.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainable.randomness import make_generator, seeded_globally
+from trainable.rows import Rows
 from trainable.scoring import HeldOutScorer
 from trainable.trial_data import TrialData
 
@@ -73,7 +74,14 @@ class TailTrainer:
         self._n_steps = math.ceil(len(data.split.train) / config.optim.batch_size)  # an epoch
         self._unknown_domain = len(self.known_domains)
         self._channel_std = store.channel_std(self.tap).to(self.device)
-        self._place_rows()
+        self._rows = Rows.place(
+            data,
+            known_domains=self.known_domains,
+            event_exponent=config.loss.event_exponent,
+            device=self.device,
+        )
+        loss_of_zero = self._rows.loss_of_zero(data.split.train, learns_sigma=config.loss.kind == "crps")
+        self._diverged_loss = DIVERGED_FACTOR * loss_of_zero
         self._scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
         cells = store.architecture.n_tokens * store.architecture.mlp_width
         self._prediction_rows = min(max(_PREDICTION_CELLS // cells, 16), 512)
@@ -123,9 +131,9 @@ class TailTrainer:
         """Specimens [b] -> [b, 3] in SPEI units, not clipped; unknown domains get the code of *unknown*."""
         self.tail.eval()
         n_batches = math.ceil(len(indices) / self._prediction_rows)
-        outputs = [torch.empty((0, self._labels.shape[1]), device=self.device)]
-        for rows, tokens in self._feed.batches(np.array_split(indices, max(n_batches, 1)) if n_batches else []):
-            outputs.append(self.tail(tokens, self._domains[torch.from_numpy(rows).to(self.device)]).float())
+        outputs = [torch.empty((0, len(TARGETS)), device=self.device)]
+        for rows, tokens in self._feed.batches(np.array_split(indices, n_batches) if n_batches else []):
+            outputs.append(self.tail(tokens, self._rows.batch(rows, tokens).domains))
         result: NDArray[np.float32] = torch.cat(outputs).cpu().numpy()
         return result
 
@@ -204,28 +212,6 @@ class TailTrainer:
             raise UserError(f"`tail.n_blocks <= {n_all}` must hold for this backbone, but got {n_blocks}")
         return n_all - n_blocks
 
-    def _place_rows(self) -> None:
-        """Labels [n, 3], domain indices [n] and loss weights [n] on the device; only training rows have a weight."""
-        data, train = self.data, self.data.split.train
-        places = np.searchsorted(self.known_domains, data.domain_ids)
-        is_known = np.isin(data.domain_ids, self.known_domains)
-        domains = np.where(is_known, places, self._unknown_domain)
-        weights = np.zeros(len(data.labels), dtype=np.float32)
-        weights[train] = event_weights(data.event_ids[train], exponent=self.config.loss.event_exponent)
-        self._labels = torch.from_numpy(np.asarray(data.labels, dtype=np.float32)).to(self.device)
-        self._domains = torch.from_numpy(domains.astype(np.int64)).to(self.device)
-        self._weights = torch.from_numpy(weights).to(self.device)
-        self._diverged_loss = DIVERGED_FACTOR * self._loss_of_zero()
-
-    def _loss_of_zero(self) -> float:
-        """The training loss of always predicting 0 (with sigma 1): what an untrained regressor is close to."""
-        rows = torch.from_numpy(self.data.split.train).to(self.device)
-        targets, log_sigma = self._labels[rows], self.tail.head.log_sigma
-        losses = specimen_losses(
-            torch.zeros_like(targets), targets, None if log_sigma is None else torch.zeros_like(log_sigma)
-        )
-        return float((self._weights[rows] * losses).mean())
-
     def _train_steps(self) -> float:
         """One pass over the training specimens; returns the mean loss of those that took part."""
         self.tail.train()
@@ -242,10 +228,9 @@ class TailTrainer:
         total, n_seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
         with seeded_globally(self.seed, "dropout", self.epoch, self.device):
             for i, (indices, tokens) in enumerate(self._feed.batches(map(augmentation.keep, batches))):
-                rows = torch.from_numpy(indices).to(self.device)
-                batch = Batch(tokens, self._domains[rows], self._labels[rows], self._weights[rows])
+                batch = augmentation.apply(self._rows.batch(indices, tokens))
                 set_lr(self._optimizer, self._lr_factor(self.epoch * self._n_steps + i))
-                total += self._step(augmentation.apply(batch)) * len(batch)
+                total += self._step(batch) * len(batch)
                 n_seen += len(batch)
         return total.item() / n_seen
 

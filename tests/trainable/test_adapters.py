@@ -135,7 +135,7 @@ def test_merged_equals_adapted_and_is_plain(kind, x):
 def test_merging_in_half_precision_is_refused():
     blocks = adapt(make_blocks()).bfloat16()
 
-    with pytest.raises(ValueError, match="float32 only, but the blocks hold torch.bfloat16"):
+    with pytest.raises(ValueError, match=r"float32 only, but the blocks hold torch\.bfloat16"):
         merge_adapters(blocks)
 
 

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -130,7 +131,7 @@ def test_cosine_warms_up_holds_and_ends_on_the_final_fraction():
     assert factors[10:30] == [1.0] * 20
     assert factors[64] == pytest.approx(0.01 + 0.99 * 0.5)
     assert factors[-1] == pytest.approx(0.01)
-    assert all(a > b for a, b in zip(factors[30:], factors[31:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(factors[30:]))
 
 
 def test_schedules_stay_in_bounds_at_every_length():

@@ -15,7 +15,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 
 from trainable.config import TARGETS
 from trainable.crps import SIGMA_RANGE, crps_normal, fit_sigma
-from trainable.scoring import LABEL_RANGE, HeldOutScorer, bootstrap_interval, floors
+from trainable.scoring import LABEL_RANGE, HeldOutScorer, floors
 
 
 @dataclass(frozen=True)
@@ -294,30 +294,3 @@ def test_scoring_takes_under_2_ms_at_demo_size() -> None:
         scorer.score(predictions)
         fastest = min(fastest, time.perf_counter() - start)
     assert fastest < 2e-3
-
-
-def test_bootstrap_interval_covers_the_mean_at_the_stated_level() -> None:
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(40), 5)
-    hits = 0
-    for seed in range(200):
-        values = rng.normal(size=40)[groups] + 0.1 * rng.normal(size=200)
-        low, high = bootstrap_interval(values, groups, seed=seed, level=0.9, n=400)
-        hits += low <= 0.0 <= high
-    assert 0.83 <= hits / 200 <= 0.95
-
-
-def test_bootstrap_interval_is_wider_by_site_than_by_event_when_events_of_a_site_are_alike() -> None:
-    groups = np.repeat(np.arange(10), 20)
-    values = np.random.default_rng(0).normal(size=10)[groups]
-    by_site = np.ptp(bootstrap_interval(values, groups, seed=0))
-    by_event = np.ptp(bootstrap_interval(values, np.arange(200), seed=0))
-    assert by_site > 2 * by_event
-
-
-def test_bootstrap_interval_repeats_with_its_seed_and_takes_columns_and_a_single_group() -> None:
-    values = np.random.default_rng(0).normal(size=(30, 2))
-    interval = bootstrap_interval(values, ["one"] * 30, seed=3)
-    np.testing.assert_array_equal(interval, bootstrap_interval(values, ["one"] * 30, seed=3))
-    assert interval.shape == (2, 2)
-    assert (interval[0] < interval[1]).all()

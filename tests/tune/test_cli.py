@@ -1,4 +1,3 @@
-
 import pytest
 
 from tune.cli import main

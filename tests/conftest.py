@@ -1,0 +1,193 @@
+"""What tests share: a cache of their own with a small demo in it, the command line here and in a process, no network."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tune.cli import main
+
+DEMO = "demo:120"
+MARK = "SENTINEL_TUNE_TEST"
+"""Environment variable by which a test knows the processes that it started, and theirs."""
+
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The one JSON object on stdout, and nothing else there."""
+        lines = self.stdout.splitlines()
+        assert len(lines) == 1, self.stdout
+        return json.loads(lines[0])
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loopback_only() -> Iterator[None]:
+    """A test that reaches for the network fails there, also where the machine has one."""
+    is_on = True
+
+    def guard(event: str, arguments: tuple[Any, ...]) -> None:
+        if not is_on or event != "socket.connect" or not isinstance(arguments[1], tuple):
+            return
+        kind, host = arguments[0].type & 0xF, str(arguments[1][0])
+        is_datagram = kind == 2  # connecting one sends nothing; it is how a host learns its own address
+        if not is_datagram and host not in ("localhost", "::1") and not host.startswith("127."):
+            raise ConnectionRefusedError(f"tests must not use the network, but one connects to {arguments[1]}")
+
+    sys.addaudithook(guard)  # it cannot be taken off again, only told to rest
+    yield
+    is_on = False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test reads or writes the user's cache, telemetry is off; yields the session's cache folder."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**QUIET, "SENTINEL_TUNE_CACHE": str(cache)}.items():
+            patch.setenv(name, value)
+        for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+            patch.delenv(name, raising=False)
+        yield cache
+
+
+@pytest.fixture(scope="session")
+def demo_cache(own_environment: Path) -> Path:
+    """The session's cache with `DEMO` drawn and extracted for `--space smoke`; not to be damaged."""
+    assert main(["extract", "--local", "--data", DEMO, "--space", "smoke", "--workers", "1"]) == 0
+    return own_environment
+
+
+@pytest.fixture(scope="session")
+def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One MLflow database for the session: making its tables takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs a command line in this process: `cli("search", "--trials", 3)`."""
+
+    def run(*argv: object) -> Outcome:
+        capsys.readouterr()
+        status = main([str(word) for word in argv])
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def demo_search(cli: Cli, demo_cache: Path, tracking_uri: str, tmp_path: Path) -> Cli:
+    """Runs the shortest search in this process: three trials of two epochs, in `tmp_path / "study"` unless told else."""
+
+    def run(*argv: object) -> Outcome:
+        options: dict[str, object] = {
+            "--data": DEMO,
+            "--space": "smoke",
+            "--trials": 3,
+            "--epochs": 2,
+            "--workers": 1,
+            "--tracking-uri": tracking_uri,
+            "--study": tmp_path / "study",
+        }
+        words = [word for name, value in options.items() if name not in argv for word in (name, value)]
+        return cli("search", "--local", *words, *argv)
+
+    return run
+
+
+class Processes:
+    """Starts command lines as processes of their own sessions, as a terminal does, and ends what they leave behind."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mark = uuid.uuid4().hex
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *argv: object, **environment: str) -> subprocess.Popen[bytes]:
+        """Run `sentinel-tune argv...` in `folder`; its output goes to files there."""
+        name = f"process-{len(self._started)}"
+        with (self.folder / f"{name}.out").open("wb") as out, (self.folder / f"{name}.err").open("wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tune", *map(str, argv)],
+                stdout=out,
+                stderr=err,
+                cwd=self.folder,
+                env={**os.environ, MARK: self.mark, **environment},
+                start_new_session=True,
+            )
+        self._started.append(process)
+        return process
+
+    def wait(self, process: subprocess.Popen[bytes], *, seconds: float = 240) -> Outcome:
+        """Its end; fails when that does not come."""
+        name = f"process-{self._started.index(process)}"
+        process.wait(timeout=seconds)
+        return Outcome(
+            process.returncode, (self.folder / f"{name}.out").read_text(), (self.folder / f"{name}.err").read_text()
+        )
+
+    def run(self, *argv: object, **environment: str) -> Outcome:
+        """Start and wait."""
+        return self.wait(self.start(*argv, **environment))
+
+    def press_ctrl_c(self, process: subprocess.Popen[bytes]) -> None:
+        """SIGINT to the whole foreground group, Ray's workers included, as a terminal sends it."""
+        os.killpg(process.pid, signal.SIGINT)
+
+    def living(self, title: str = "") -> list[psutil.Process]:
+        """Processes that came of these command lines and still run; `title`: what their command line begins with."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and " ".join(process.cmdline()).startswith(title):
+                    found.append(process)
+            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                continue
+        return found
+
+    def end_all(self) -> None:
+        """SIGKILL to each that is left, by its id."""
+        for process in self.living():
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        for started in self._started:
+            started.wait(timeout=30)
+
+
+@pytest.fixture
+def processes(tmp_path: Path, own_environment: Path) -> Iterator[Processes]:
+    """Command lines as real processes; none outlives the test."""
+    del own_environment  # set, so that processes inherit it
+    group = Processes(tmp_path)
+    yield group
+    group.end_all()

@@ -1,0 +1,94 @@
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from trainable.decoding import decode, find_fault
+
+
+def picture(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize((width, height))
+    if mode == "I;16":
+        return Image.fromarray(rng.integers(0, 65536, (height, width), dtype=np.uint16))
+    if mode in ("RGBA", "LA"):
+        image = coarse.convert(mode)
+        image.putalpha(Image.fromarray(rng.integers(0, 256, (height, width), dtype=np.uint8)))
+        return image
+    return coarse.convert(mode)
+
+
+def encoded(image: Image.Image, file_format: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, file_format, **options)
+    return file.getvalue()
+
+
+def open_clip_pixels(data: bytes, size: int, **options: object) -> np.ndarray:
+    from open_clip.transform import image_transform
+
+    transform = image_transform(size, is_train=False, mean=(0.5,) * 3, std=(0.5,) * 3, **options)
+    image: object = Image.open(io.BytesIO(data))
+    for step in transform.transforms[:-2]:  # the last two: to a tensor, normalise
+        image = step(image)
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1", "I;16"])
+@pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
+def test_decoding_equals_the_open_clip_evaluation_transform_in_every_image_mode(mode: str, resize_mode: str) -> None:
+    for width, height in ((91, 67), (40, 77), (64, 64), (33, 200)):
+        data = encoded(picture(mode, width, height))
+        expected = open_clip_pixels(data, 64, resize_mode=resize_mode)
+        np.testing.assert_array_equal(decode(data, 64, resize_mode=resize_mode), expected)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_decoding_equals_open_clip_for_jpegs_and_every_interpolation(interpolation: str) -> None:
+    for mode in ("RGB", "L", "CMYK"):
+        data = encoded(picture(mode, 301, 223), "JPEG", quality=85)
+        expected = open_clip_pixels(data, 224, interpolation=interpolation)
+        np.testing.assert_array_equal(decode(data, 224, interpolation=interpolation), expected)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "LA"])
+def test_padding_takes_the_fill_colour_as_open_clip_does(mode: str) -> None:
+    data = encoded(picture(mode, 90, 31))
+    expected = open_clip_pixels(data, 48, resize_mode="longest", fill_color=120)
+    np.testing.assert_array_equal(decode(data, 48, resize_mode="longest", fill_color=120), expected)
+
+
+def test_exif_orientation_is_left_alone_as_in_open_clip() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees
+    data = encoded(picture("RGB", 90, 64), "JPEG", exif=exif)
+    np.testing.assert_array_equal(decode(data, 32), open_clip_pixels(data, 32))
+
+
+def test_whole_images_have_no_fault() -> None:
+    for file_format in ("PNG", "JPEG", "WEBP", "TIFF", "BMP"):
+        assert find_fault(encoded(picture("RGB", 60, 40), file_format)) is None
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
+def test_truncated_images_have_a_fault(file_format: str) -> None:
+    data = encoded(picture("RGB", 300, 200), file_format)
+    for share in (0.9, 0.5):
+        assert "truncated" in str(find_fault(data[: int(len(data) * share)]))
+
+
+def test_what_is_no_image_has_a_fault_that_says_so() -> None:
+    assert "<html>" in str(find_fault(b"<html>not found</html>"))
+    assert find_fault(b"") == "there are no bytes"
+
+
+def test_decoding_workers_load_neither_torch_nor_pandas() -> None:
+    code = (
+        "import sys, trainable.decoding, trainable.image_sources;"
+        "print([name for name in ('torch', 'pandas', 'datasets', 'open_clip') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
