@@ -15,6 +15,9 @@ PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj")
 TARGETS = ("SPEI_30d", "SPEI_1y", "SPEI_2y")
 """The three drought indices, in the order of every `[..., 3]` array."""
 
+LABEL_RANGE = (-2.09, 2.09)
+"""Lowest and highest SPEI rank of a 36-year climatology: no label lies outside, and predictions are clipped to it."""
+
 
 def _limits(low: float, high: float, *, default: Any = MISSING, open_low: bool = False, open_high: bool = False) -> Any:
     metadata = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}

@@ -1,4 +1,4 @@
-"""An adapter folded into its weight for one pass: peft's own LoRA layer, cheaper when rows are many or the rank is high.
+"""An adapter folded into its weight for one pass: peft's LoRA layer, cheaper for many rows or a high rank.
 
 Imports peft; imported only by who trains adapters.
 """

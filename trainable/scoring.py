@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from trainable.config import TARGETS
+from trainable.config import LABEL_RANGE, TARGETS
 from trainable.crps import SIGMA_RANGE, Floats, crps_normal, fit_sigma
 
 if TYPE_CHECKING:
     from trainable.splits import Split
 
 Ints = NDArray[np.int64]
-
-LABEL_RANGE = (-2.09, 2.09)
-"""Lowest and highest SPEI rank of a 36-year climatology: no label lies outside."""
 
 MIN_FIT_EVENTS = 5
 """Fewest events a sigma is fitted on (assumption: below this, the SD of the training labels is the safer guess)."""

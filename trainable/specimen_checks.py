@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainable.config import TARGETS
-from trainable.scoring import LABEL_RANGE
+from trainable.config import LABEL_RANGE, TARGETS
 from trainable.specimen_schema import MAX_LINES
 
 LABEL_TOLERANCE = 0.005

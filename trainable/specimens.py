@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from trainable.config import LABEL_RANGE
 from trainable.errors import UserError
 from trainable.image_checks import ImageChecks, check_images
 from trainable.image_sources import ImageSource, SomeImages
-from trainable.scoring import LABEL_RANGE
 from trainable.specimen_checks import Problems, note_bad_events, note_bad_images, typed_frame
 from trainable.specimen_schema import SpecimenTable
 from trainable.specimen_tables import read_table

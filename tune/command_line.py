@@ -24,6 +24,11 @@ def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
         if hints[f.name] is bool:
             parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
             continue
+        if get_origin(hints[f.name]) is tuple:
+            parser.add_argument(
+                flag, nargs="+", action="extend", default=argparse.SUPPRESS, metavar=f.name.upper(), help=text
+            )
+            continue
         choices = get_args(hints[f.name]) if get_origin(hints[f.name]) is not None and isinstance(default, str) else ()
         shown = f" ({', '.join(choices)})" if choices and all(isinstance(c, str) for c in choices) else ""
         ending = "" if default is None else f" [{default}]"
@@ -35,8 +40,8 @@ def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
 def given_options(arguments: argparse.Namespace, options_class: type) -> "Given":
     """What the user gave, parsed: the YAML file's values under those of the command line."""
     names = {f.name for f in fields(options_class)}
-    raw = _config_file(arguments.config, names) if arguments.config else {}
-    raw |= {name: value for name, value in vars(arguments).items() if name in names}
+    named = {name: value for name, value in vars(arguments).items() if name in names}
+    raw = (_config_file(arguments.config, names) if arguments.config else {}) | named
     values: dict[str, Any] = {}
     problems: list[str] = []
     for name, value in raw.items():
@@ -46,15 +51,19 @@ def given_options(arguments: argparse.Namespace, options_class: type) -> "Given"
             problems.extend(error.problems)
     if problems:
         raise UserError(problems)
-    return Given(options_class, values)
+    return Given(options_class, values, from_file=frozenset(set(raw) - set(named)))
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The options that were given, and the class that they belong to."""
+    """The options that were given, and the class that they belong to.
+
+    from_file: names of those that stand in the `--config` file alone.
+    """
 
     options_class: type
     values: dict[str, Any]
+    from_file: frozenset[str] = frozenset()
 
     def options(self, **underneath: Any) -> Any:
         """The complete, checked options; `underneath` replaces defaults that were not given."""
@@ -109,10 +118,19 @@ def parse_value(options_class: type, name: str, value: Any) -> Any:
         if value not in get_args(hint):
             raise UserError(f"`{flag}` must be one of {', '.join(get_args(hint))}, but got {value!r}")
         return value
+    if get_origin(hint) is tuple:
+        return _several(flag, get_args(hint)[0], value)
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
     if value is None and type(None) in get_args(hint):
         return None
     return _convert(flag, kinds[0], value)
+
+
+def _several(flag: str, kind: type, value: Any) -> tuple[Any, ...]:
+    """Values of one option: repeated, side by side, with commas between, or a YAML list."""
+    items = value if isinstance(value, list | tuple) else [value]
+    parts = [part for item in items for part in (item.split(",") if isinstance(item, str) else [item])]
+    return tuple(_convert(flag, kind, part.strip() if isinstance(part, str) else part) for part in parts if part != "")
 
 
 def _convert(flag: str, kind: type, value: Any) -> Any:

@@ -6,11 +6,13 @@ leaves a torn last line; that event was never acknowledged, so readers pass over
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,9 +25,27 @@ FILE_NAME = "journal.jsonl"
 LOCK_NAME = "journal.lock"
 OWNER_NAME = "journal.owner.json"
 
+LOCK_SECONDS = 0.2
+"""How long a writer tries to lock: `owner_of` holds the lock for a moment."""
+
 
 class StudyWriteError(UserError):
     """The study's folder could not be written (disk full, quota, lost mount); what was acknowledged before is whole."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The process that writes a study; all None when it has not said who it is. since: unix seconds."""
+
+    pid: int | None = None
+    host: str | None = None
+    since: float | None = None
+
+    def __str__(self) -> str:
+        if self.since is None:
+            return "another process"
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        return f"process {self.pid} on {self.host} since {since}"
 
 
 class Journal:
@@ -156,6 +176,11 @@ def read_events(folder: Path) -> list[Event]:
     return events
 
 
+def owner_of(folder: Path) -> Owner | None:
+    """Who works on the study now; None if nobody does, also after its process was killed."""
+    return _read_owner(folder) if _is_locked(folder / LOCK_NAME) else None
+
+
 def _lines(path: Path) -> Iterator[bytes]:
     """The whole lines; a last one without newline, or with one but not JSON, is torn and left out."""
     with path.open("rb") as file:
@@ -193,10 +218,10 @@ def _existing(folder: Path) -> Path:
 def _acquire(folder: Path) -> FileLock:
     lock = FileLock(folder / LOCK_NAME, thread_local=False)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCK_SECONDS, poll_interval=0.02)
     except Timeout:
         raise UserError(
-            f"`one process at a time may write a study`, but {folder} is being written by {_owner(folder)}; "
+            f"`one process at a time may write a study`, but {folder} is being written by {_read_owner(folder)}; "
             "wait for it to end, or stop it"
         ) from None
     facts = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
@@ -215,13 +240,118 @@ def _release(folder: Path, lock: FileLock) -> None:
     lock.release()
 
 
-def _owner(folder: Path) -> str:
+def _read_owner(folder: Path) -> Owner:
     try:
         facts = json.loads((folder / OWNER_NAME).read_text())
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(facts["time"]))
-        return f"process {facts['pid']} on {facts['host']} since {since}"
+        return Owner(pid=int(facts["pid"]), host=str(facts["host"]), since=float(facts["time"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return "another process"  # it has locked the study and not yet said who it is
+        return Owner()  # it has locked the study and not yet said who it is
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process holds the lock, asked with a shared one: that needs no right to write, and readers share it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    except OSError:  # unreadable, or a file system without such locks: what the owner wrote down is all there is
+        return (path.parent / OWNER_NAME).exists()
+    return False
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """Who works on the study now; None if nobody does, also after its process was killed."""
+    return _read_owner(folder) if _is_locked(folder / LOCK_NAME) else None
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """The whole lines; a last one without newline, or with one but not JSON, is torn and left out."""
+    with path.open("rb") as file:
+        held: bytes | None = None
+        for line in file:
+            if held is not None:
+                yield held
+            held = line
+    if held is not None and held.endswith(b"\n") and _is_json(held):
+        yield held
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+def _write_whole(file: int, line: bytes) -> None:
+    n_written = 0
+    while n_written < len(line):  # a nearly full disk takes a part first and refuses the rest
+        n_written += os.write(file, line[n_written:])
+    os.fsync(file)
+
+
+def _existing(folder: Path) -> Path:
+    path = folder / FILE_NAME
+    if not path.is_file():
+        raise UserError(f"`a study folder must hold {FILE_NAME}`, but {folder} does not; check the path")
+    return path
+
+
+def _acquire(folder: Path) -> FileLock:
+    lock = FileLock(folder / LOCK_NAME, thread_local=False)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS, poll_interval=0.02)
+    except Timeout:
+        raise UserError(
+            f"`one process at a time may write a study`, but {folder} is being written by {_read_owner(folder)}; "
+            "wait for it to end, or stop it"
+        ) from None
+    facts = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
+    try:
+        (folder / OWNER_NAME).write_text(json.dumps(facts))
+    except OSError as error:
+        lock.release()
+        raise StudyWriteError(
+            f"`the study's folder must be writable`, but {folder} was not: {error.strerror}"
+        ) from error
+    return lock
+
+
+def _release(folder: Path, lock: FileLock) -> None:
+    (folder / OWNER_NAME).unlink(missing_ok=True)
+    lock.release()
+
+
+def _read_owner(folder: Path) -> Owner:
+    try:
+        facts = json.loads((folder / OWNER_NAME).read_text())
+        return Owner(pid=int(facts["pid"]), host=str(facts["host"]), since=float(facts["time"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Owner()  # it has locked the study and not yet said who it is
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process holds the lock, asked with a shared one: that needs no right to write, and readers share it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without such locks: what its owner wrote down is all there is
+        return (path.parent / OWNER_NAME).exists()
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _sync_folder(folder: Path) -> None:

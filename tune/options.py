@@ -64,13 +64,26 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions):
     grace_epochs: int | None = _option(None, "epochs before a trial may be stopped [an eighth of --epochs, at least 1]")
     reduction_factor: int = _option(3, "at each rung one trial in this many goes on")
     study: Path | None = _option(None, "folder of the study [studies/SPACE-DATE-TIME]")
-    resume: Path | None = _option(None, "go on with the study in this folder; its options hold unless given anew")
+    resume: Path | None = _option(None, "go on with the study in this folder; what it was given holds until given anew")
+    accept_change: bool = _option(
+        False, "at --resume, take what --config changes; what makes results incomparable is refused all the same"
+    )
+    warm_start: tuple[Path, ...] = _option(
+        (), "folders of earlier studies: begin with their best; on equal data their results are told to the sampler too"
+    )
     cpus_per_trial: float = _option(1.0, "CPUs a trial occupies")
     gpus_per_trial: float | None = _option(None, "GPUs a trial occupies, fractions allowed [1 on CUDA, else 0]")
     max_concurrent: int | None = _option(None, "trials side by side at most [as many as fit]")
     time_budget: float | None = field(
-        default=None, metadata={"help": "stop after this long: 90s, 30m, 2h, 1h30m", "parse": "duration"}
+        default=None,
+        metadata={"help": "end this session after so long, resumable: 90s, 30m, 2h, 1h30m", "parse": "duration"},
     )
+    plateau: int = _option(
+        0,
+        "propose no more when so many trials in a row did not better the best by more than the noise between seeds, "
+        "for which the default runs twice more; 0 is off",
+    )
+    target_score: float | None = _option(None, "end when a trial scores this or lower")
     no_variants: bool = _option(False, "do not run the space's starting points first")
     tracking_uri: str | None = _option(
         None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
@@ -136,10 +149,17 @@ def check_options(options: Any) -> None:
 
 _LOWEST = {
     "trials": 1, "epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "fold": 0, "workers": 1,
-    "gpus_per_trial": 0, "max_concurrent": 1, "seed": 0,
+    "gpus_per_trial": 0, "max_concurrent": 1, "seed": 0, "plateau": 0,
 }  # fmt: skip
 
 
 def plain_options(options: Any) -> dict[str, Any]:
     """Options as plain values for JSON and YAML."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(options).items()}
+    return {name: plain_value(value) for name, value in asdict(options).items()}
+
+
+def plain_value(value: Any) -> Any:
+    """One option's value for JSON and YAML: paths as text, tuples as lists."""
+    if isinstance(value, tuple):
+        return [plain_value(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

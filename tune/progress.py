@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from tune.pace import Pace
 from tune.report import duration
 from tune.standings import Standings, TrialStanding
 
@@ -28,8 +29,7 @@ class ProgressPrinter:
         self._clock = clock
         self._line_seconds = line_seconds
         self._standings = Standings()
-        self._session_start: float | None = None
-        self._n_session_reports = 0
+        self._pace = Pace()
         self._last_line = float("-inf")
         self._extraction_start: tuple[float, int] | None = None
         self._last_extraction = float("-inf")
@@ -57,14 +57,12 @@ class ProgressPrinter:
     def handle(self, event: Mapping[str, Any]) -> None:
         """Take a journal event of this session and show what it means."""
         self._standings.apply(event)
+        self._pace.apply(event)
         now = float(event["time"])
-        if self._session_start is None or event["event"] == "session":
-            self._session_start, self._n_session_reports = now, 0
         trial = self._standings.trials.get(str(event.get("trial")))
         if trial is None:
             return
         if event["event"] == "report":
-            self._n_session_reports += 1
             if now - self._last_line >= self._line_seconds:
                 self._last_line = now
                 self._write(self._line(trial, _epoch(trial), _score(trial.score), now))
@@ -83,30 +81,11 @@ class ProgressPrinter:
             f"rung {rung}",
             f"score {score}",
             f"best {best_text}",
-            f"{self._n_told}/{self._n_total} done",
+            f"{self._standings.n_told}/{self._standings.n_wanted} done",
         ]
-        if (left := self._seconds_left(now)) is not None:
+        if (left := self._pace.seconds_left(self._standings, now=now)) is not None:
             parts.append(f"time left {duration(left)}")
         return "  ".join(parts) + "\n"
-
-    @property
-    def _n_told(self) -> int:
-        return sum(self._standings.count(state) for state in ("completed", "pruned", "failed"))
-
-    @property
-    def _n_total(self) -> int:
-        return max(self._standings.n_trials, len(self._standings.trials))
-
-    def _seconds_left(self, now: float) -> float | None:
-        if self._session_start is None or not self._n_session_reports or now <= self._session_start:
-            return None
-        trials = list(self._standings.trials.values())
-        ended = [trial.epoch for trial in trials if trial.is_told]
-        full = max((trial.max_epochs or 0 for trial in trials), default=0)
-        typical = sum(ended) / len(ended) if ended else full
-        open_epochs = sum(max(typical - trial.epoch, 1.0) for trial in trials if not trial.is_told)
-        open_epochs += typical * (self._n_total - len(trials))
-        return open_epochs * (now - self._session_start) / self._n_session_reports
 
     def _write(self, text: str) -> None:
         self._stream.write(text)

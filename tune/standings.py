@@ -11,13 +11,16 @@ SCORE = "score/all"
 
 TrialState = Literal["running", "paused", "completed", "pruned", "failed"]
 
+TOLD: tuple[TrialState, ...] = ("completed", "pruned", "failed")
+
 
 @dataclass(slots=True, kw_only=True)
 class TrialStanding:
     """One trial as the journal tells it so far.
 
     name: the variant's name for `start:NAME` and `compare:NAME`, else the trial id. epoch: last reported. best_score,
-    best_epoch, best_metrics: of the reported epoch with the lowest finite score; None where there is none.
+    best_epoch, best_metrics: of the reported epoch with the lowest finite score; None where there is none. retries: why
+    it was tried again, each time.
     """
 
     trial_id: str
@@ -33,6 +36,7 @@ class TrialStanding:
     best_metrics: dict[str, float] = field(default_factory=dict)
     rung: int | None = None
     reason: str = ""
+    retries: list[str] = field(default_factory=list)
 
     @property
     def variant(self) -> str | None:
@@ -49,7 +53,7 @@ class TrialStanding:
     @property
     def is_told(self) -> bool:
         """True once the trial has its final state."""
-        return self.state in ("completed", "pruned", "failed")
+        return self.state in TOLD
 
 
 class Standings:
@@ -107,6 +111,16 @@ class Standings:
         """How many trials are in a state."""
         return self._counts[state]
 
+    @property
+    def n_told(self) -> int:
+        """Trials that have their final state."""
+        return sum(self._counts[state] for state in TOLD)
+
+    @property
+    def n_wanted(self) -> int:
+        """Trials that there will be: the budget, or more where more were begun."""
+        return max(self.n_trials, len(self.trials))
+
     def variant_trials(self) -> dict[str, TrialStanding]:
         """Variant name -> its trial, in the order in which they were asked."""
         return {trial.variant: trial for trial in self.trials.values() if trial.variant is not None}
@@ -136,6 +150,7 @@ class Standings:
             trial.state, trial.reason = "paused", str(event.get("reason") or "")
         elif kind == "retry":
             trial.state = "running"
+            trial.retries.append(str(event.get("reason") or ""))
             trial.config = dict(event.get("config") or trial.config)
 
 

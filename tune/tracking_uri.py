@@ -1,5 +1,6 @@
 """Where MLflow's records go: the default, what is accepted, what may be shown, how a user opens it."""
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -21,6 +22,16 @@ _SECRET_QUERY = re.compile(
 def default_tracking_uri(cwd: Path) -> str:
     """MLflow's own default made absolute, so that it does not follow a later change of the working folder."""
     return _sqlite_uri(cwd.resolve() / "mlflow.db")
+
+
+def chosen_tracking_uri(wanted: str | None) -> str:
+    """The address as MLflow will get it: the wanted one, else MLFLOW_TRACKING_URI, else the working folder's SQLite.
+
+    Raises: UserError as `check_uri`.
+    """
+    here = Path.cwd()
+    uri = wanted or os.environ.get("MLFLOW_TRACKING_URI")
+    return check_uri(uri, cwd=here) if uri else default_tracking_uri(here)
 
 
 def check_uri(uri: str, *, cwd: Path) -> str:

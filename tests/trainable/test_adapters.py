@@ -158,25 +158,36 @@ def test_saved_adapters_load_through_peft_alone(kind, x):
     assert relative_error(run(tower.transformer.resblocks[3:], x), run(blocks, x)) < 1e-6
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("class_row_only", [False, True])
-def test_factored_dora_equals_pefts_in_output_and_gradients(class_row_only, dropout, dtype, tolerance, x):
+def use_pefts_arithmetic(blocks: nn.ModuleList) -> None:
+    """Take our layers out again: peft's LoRA layers, and peft's DoRA on the same magnitudes."""
+    from peft.tuners.lora import Linear
     from peft.tuners.lora.dora import DoraLinearLayer
 
-    x = x.to(dtype)
-    ours, theirs = (adapt(make_blocks().to(dtype), "dora", dropout=dropout).to(dtype) for _ in range(2))
+    for module in list(blocks.modules()):
+        if isinstance(module, Linear):
+            module.__class__ = Linear
+            if "default" in module.lora_magnitude_vector:
+                plain = DoraLinearLayer(fan_in_fan_out=False)
+                plain.weight = module.lora_magnitude_vector["default"].weight
+                module.lora_magnitude_vector["default"] = plain
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-6), (torch.float64, 1e-14)])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("class_row_only", [False, True])
+@pytest.mark.parametrize("rank", [4, 24])
+@pytest.mark.parametrize("kind", ["rslora", "dora"])
+def test_our_arithmetic_equals_pefts_in_output_and_gradients(kind, rank, class_row_only, dropout, dtype, tolerance, x):
+    """In float32 a high rank without dropout is folded into the weight; all else is factored."""
+    x = x.to(dtype).repeat(8, 1, 1) + torch.arange(24).view(-1, 1, 1) / 24
+    ours, theirs = (adapt(make_blocks().to(dtype), kind, rank=rank, dropout=dropout).to(dtype) for _ in range(2))
+    use_pefts_arithmetic(theirs)
     for blocks in (ours, theirs):
         torch.manual_seed(2)
         with torch.no_grad():
             for p in blocks.parameters():
                 if p.requires_grad:
-                    p.add_(0.3 * torch.randn_like(p))
-    for module in theirs.modules():
-        if hasattr(module, "lora_magnitude_vector"):
-            plain = DoraLinearLayer(fan_in_fan_out=False)
-            plain.weight = module.lora_magnitude_vector["default"].weight
-            module.lora_magnitude_vector["default"] = plain
+                    p.add_(0.1 * torch.randn_like(p))
 
     outputs = []
     for blocks in (ours, theirs):
@@ -184,12 +195,23 @@ def test_factored_dora_equals_pefts_in_output_and_gradients(class_row_only, drop
         outputs.append(run(blocks, x, class_row_only=class_row_only))
         outputs[-1].square().mean().backward()
 
+    assert ours[0].mlp.c_fc._pays(x) == (rank == 24 and dropout == 0.0 and dtype == torch.float32)
     assert relative_error(*outputs) < tolerance
     theirs_by_name = dict(theirs.named_parameters())
     trained = {name: p for name, p in ours.named_parameters() if p.requires_grad}
     largest = max(float(theirs_by_name[name].grad.abs().max()) for name in trained)
     for name, p in trained.items():
         assert float((p.grad - theirs_by_name[name].grad).abs().max()) < tolerance * largest, name
+
+
+def test_in_half_precision_the_update_is_never_folded_into_the_weight():
+    """bfloat16 has 8 bits: an update of a thousandth of the weight would be lost."""
+    layer, many = adapt(make_blocks(), rank=24)[0].mlp.c_fc, torch.zeros(100, WIDTH)
+
+    assert layer._pays(many)
+    assert not layer._pays(many.bfloat16())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not layer._pays(many)
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora"])

@@ -11,12 +11,11 @@ from PIL import Image
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from trainable.config import TARGETS
+from trainable.config import LABEL_RANGE, TARGETS
 from trainable.decoding import decode
 from trainable.demo import draw_demo
 from trainable.demo_world import DOMAINS, LABEL_GRID
 from trainable.errors import UserError
-from trainable.scoring import LABEL_RANGE
 from trainable.specimens import Specimens, load_specimens
 from trainable.splits import make_split
 

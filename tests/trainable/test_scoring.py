@@ -13,9 +13,9 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from trainable.config import TARGETS
+from trainable.config import LABEL_RANGE, TARGETS
 from trainable.crps import SIGMA_RANGE, crps_normal, fit_sigma
-from trainable.scoring import LABEL_RANGE, HeldOutScorer, floors
+from trainable.scoring import HeldOutScorer, floors
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_durations_are_read(text, seconds):
     assert parse_duration("--time-budget", text) == seconds
 
 
-def test_a_yaml_file_gives_options_and_the_command_line_wins(tmp_path, capsys):
+def test_a_yaml_file_gives_options_and_the_command_line_wins(tmp_path):
     path = tmp_path / "search.yaml"
     path.write_text("trials: 7\ngrace-epochs: 2\nholdout: site\ntime_budget: 5m\nlocal: true\n")
     import tune.command_line as command_line

@@ -1,56 +1,14 @@
-"""Faster arithmetic for peft's own layers, equal to peft's to rounding: which products are taken, and in what order.
+"""DoRA's arithmetic without building B·A: plugged into peft's own layers, equal to peft's to rounding.
 
-Imports peft, which takes seconds; imported only by who trains adapters.
+Imports peft; imported only by who trains DoRA.
 """
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from peft.tuners.lora import Linear as PeftLinear
 from peft.tuners.lora.dora import DoraLinearLayer
 from torch import Tensor
-
-
-class AdapterLinear(PeftLinear):
-    """peft's LoRA layer, which builds the adapted weight W + sBA first when that is the cheaper way.
-
-    Many tokens and a large rank make one product with W + sBA cheaper than three with W, A and B. In half precision the
-    sum would swallow small updates (as merging does), so there peft's way is always taken.
-    """
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """[..., in] -> [..., out]."""
-        name = self._lone_adapter()
-        if name is None or args or kwargs or not self._is_dense_cheaper(x, self.r[name]):
-            output: Tensor = super().forward(x, *args, **kwargs)
-            return output
-        base = self.get_base_layer()
-        a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        weight = torch.addmm(base.weight, b, a, alpha=self.scaling[name])
-        if name in self.lora_magnitude_vector:
-            norm = torch.linalg.vector_norm(weight.detach(), dim=1)  # no gradient, as in FactoredDora
-            weight = weight * (self.lora_magnitude_vector[name].weight / norm)[:, None]
-        return F.linear(x, weight, base.bias)
-
-    def _lone_adapter(self) -> str | None:
-        """The one active, unmerged adapter without dropout in effect; None when peft's way is needed."""
-        if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
-            return None
-        name: str = self.active_adapters[0]
-        has_dropout = self.training and not isinstance(self.lora_dropout[name], torch.nn.Identity)
-        return None if has_dropout else name
-
-    def _is_dense_cheaper(self, x: Tensor, rank: int) -> bool:
-        """By multiplications, forward and, with gradients on, backward (which makes a gradient of the whole weight)."""
-        if x.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled(x.device.type):
-            return False
-        n_in, n_out = self.in_features, self.out_features
-        n_tokens = x.numel() // n_in
-        factored, dense = n_tokens * rank * (n_in + n_out), rank * n_in * n_out
-        if torch.is_grad_enabled():
-            factored, dense = 3 * factored, 3 * dense + n_tokens * n_in * n_out
-        return bool(dense < factored)
 
 
 class FactoredDora(DoraLinearLayer):

@@ -1,0 +1,53 @@
+"""MLflow brought to exactly what a study's journal holds, after an outage or into another server.
+
+sentinel-tune sync STUDY [--tracking-uri URI] [--experiment NAME] [--json]
+"""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from tune.console import Console
+from tune.journal import owner_of, read_events
+from tune.options import SearchOptions, SyncOptions
+from tune.report import duration
+from tune.tracking_sync import SyncReport, sync
+from tune.tracking_uri import chosen_tracking_uri, redact
+
+if TYPE_CHECKING:
+    from tune.command_line import Given
+
+EXIT_COMPLETE, EXIT_LACKING = 0, 1
+
+
+def run(given: "Given") -> int:
+    """Run the verb; returns the exit status: 0 MLflow holds all, 1 it refused a part.
+
+    Raises: UserError when there is no study or MLflow does not answer.
+    """
+    options: SyncOptions = given.options()
+    console = Console(json=options.json)
+    is_running = owner_of(options.study) is not None
+    events = read_events(options.study)
+    kept = events[0]["header"]["options"]
+    uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
+    experiment = options.experiment or kept.get("experiment") or SearchOptions().experiment
+    report = sync(events, uri, experiment, running=is_running)
+    for problem in report.problems:
+        console.say(f"MLflow lacks a part of this study: {problem}")
+    console.finish(
+        text=_line(str(events[0]["study_id"]), redact(uri), report),
+        json={
+            "study": str(options.study),
+            "tracking_uri": redact(uri),
+            "experiment": experiment,
+            "running": is_running,
+            **asdict(report),
+        },
+    )
+    return EXIT_LACKING if report.problems else EXIT_COMPLETE
+
+
+def _line(study_id: str, uri: str, report: SyncReport) -> str:
+    doubles = f", {report.n_duplicates} doubled runs deleted" if report.n_duplicates else ""
+    sent = f"{report.n_created} of them new, {report.n_metrics} metric values sent{doubles}"
+    return f"{uri} holds {study_id}: {report.n_runs} runs, {sent}, in {duration(report.seconds)}"
