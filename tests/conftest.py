@@ -1,5 +1,6 @@
-"""What tests share: a cache of their own with a small demo in it, the command line here and in a process, no network."""
+"""What tests share: their own cache with a small demo in it, the command line here and in a process, no network."""
 
+import contextlib
 import json
 import os
 import signal
@@ -105,7 +106,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 @pytest.fixture
 def demo_search(cli: Cli, demo_cache: Path, tracking_uri: str, tmp_path: Path) -> Cli:
-    """Runs the shortest search in this process: three trials of two epochs, in `tmp_path / "study"` unless told else."""
+    """Runs the shortest search in this process: three trials of two epochs into `tmp_path / "study"`."""
 
     def run(*argv: object) -> Outcome:
         options: dict[str, object] = {
@@ -114,6 +115,7 @@ def demo_search(cli: Cli, demo_cache: Path, tracking_uri: str, tmp_path: Path) -
             "--trials": 3,
             "--epochs": 2,
             "--workers": 1,
+            "--cache": demo_cache,
             "--tracking-uri": tracking_uri,
             "--study": tmp_path / "study",
         }
@@ -130,6 +132,7 @@ class Processes:
         self.folder = folder
         self.mark = uuid.uuid4().hex
         self._started: list[subprocess.Popen[bytes]] = []
+        self._seen: dict[int, psutil.Process] = {}
 
     def start(self, *argv: object, **environment: str) -> subprocess.Popen[bytes]:
         """Run `sentinel-tune argv...` in `folder`; its output goes to files there."""
@@ -163,25 +166,42 @@ class Processes:
         os.killpg(process.pid, signal.SIGINT)
 
     def living(self, title: str = "") -> list[psutil.Process]:
-        """Processes that came of these command lines and still run; `title`: what their command line begins with."""
-        found = []
+        """Processes that came of these command lines and still run; `title`: what their command line begins with.
+
+        They are found by descent and by environment, and remembered: Ray's workers overwrite their environment when
+        they name themselves, and orphans lose their descent.
+        """
         for process in psutil.process_iter():
             try:
-                if process.environ().get(MARK) == self.mark and " ".join(process.cmdline()).startswith(title):
-                    found.append(process)
-            except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+                if process.pid not in self._seen and self._is_ours(process):
+                    self._seen[process.pid] = process
+            except psutil.Error:
                 continue
-        return found
+        return [process for process in self._seen.values() if _runs(process, title)]
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        roots = {started.pid for started in self._started}
+        if roots & {process.pid, *(parent.pid for parent in process.parents())}:
+            return True
+        return process.environ().get(MARK) == self.mark
 
     def end_all(self) -> None:
         """SIGKILL to each that is left, by its id."""
-        for process in self.living():
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
+        while living := self.living():
+            for process in living:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(living, timeout=10)
         for started in self._started:
             started.wait(timeout=30)
+
+
+def _runs(process: psutil.Process, title: str) -> bool:
+    try:
+        is_alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return is_alive and " ".join(process.cmdline()).startswith(title)
+    except psutil.Error:
+        return False
 
 
 @pytest.fixture

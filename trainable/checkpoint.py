@@ -18,30 +18,44 @@ FORMAT_VERSION = 1
 _NAME = re.compile(r"epoch-(\d{6,})\.safetensors")
 
 
+class CheckpointNotWritten(OSError):
+    """The disk did not take a checkpoint (full, quota, lost mount); the older ones are as they were."""
+
+
 def save_checkpoint(folder: Path, state: Mapping[str, Any], *, keep: int = 2) -> Path:
     """Write `TailTrainer.state_dict()` as `epoch-EPOCH.safetensors`, then delete all but the newest `keep`.
 
     When this returns the file is on disk: a crash at any moment leaves the older ones as they were.
     state: {"tensors": {name: tensor}, "values": {"epoch": int, ...}}; values hold what JSON can.
+    Raises: CheckpointNotWritten.
     """
-    from safetensors.torch import save_file
-
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {name: value.detach().cpu().contiguous() for name, value in state["tensors"].items()}
     values = json.dumps(state["values"])
     metadata = {"format_version": str(FORMAT_VERSION), "values": values, "sha256": _checksum(tensors, values)}
     file = folder / f"epoch-{state['values']['epoch']:06d}.safetensors"
-    temporary = folder / f".{file.name}.{os.getpid()}.partial"
-    save_file(tensors, temporary, metadata=metadata)
-    _sync(temporary)
-    temporary.replace(file)
-    _sync(folder)
+    _write_whole(file, tensors, metadata)
     for old in _newest_first(folder)[keep:]:
         old.unlink(missing_ok=True)
     for leftover in folder.glob(".epoch-*.partial"):  # of a process that was killed while writing
         leftover.unlink(missing_ok=True)
     return file
+
+
+def _write_whole(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, temporary, metadata=metadata)
+        _sync(temporary)
+        temporary.replace(file)
+        _sync(file.parent)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointNotWritten(f"{file}: {error}") from error
 
 
 def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:

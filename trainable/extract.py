@@ -22,6 +22,10 @@ from trainable.shards import ShardRecord, merge_moments, read_record, sha256_of,
 __all__ = ["ExtractionPlan", "Progress", "extract", "extract_shards", "make_plan", "seal", "shards_missing"]
 
 
+class StoreTooLarge(UserError):
+    """The disk cannot hold the features at all the depths asked for."""
+
+
 def extract(
     backbone: Backbone,
     images: Images,
@@ -41,7 +45,8 @@ def extract(
     device. verify: read all files first and extract damaged shards anew. progress: called first with what earlier runs
     left, then after each batch; never called when nothing is missing. on_wait: told once, when another process is
     extracting into the same store and this one waits for it.
-    Raises: UserError when the disk is too small, an image cannot be decoded, or the folder holds another store.
+    Raises: StoreTooLarge when the disk is too small; UserError when an image cannot be decoded, or the folder holds
+    another store.
     """
     path = store_path(cache_dir, backbone=backbone, specimens_fingerprint=data_fingerprint)
     if not verify and (store := _finished(path, taps)):
@@ -70,11 +75,11 @@ def extract(
 
 
 def check_disk(plan: ExtractionPlan) -> None:
-    """Raises: UserError unless the missing shards fit on the disk, with one percent to spare for records and tail."""
+    """Raises: StoreTooLarge unless the missing shards fit the disk, with one percent to spare for records and tail."""
     needed = int(bytes_missing(plan) * 1.01)
     free = shutil.disk_usage(plan.path).free
     if needed > free:
-        raise UserError(
+        raise StoreTooLarge(
             f"the disk of {plan.path} must have {_size(needed)} free for the features ({plan.n} specimens, taps "
             f"{', '.join(map(str, plan.taps))}), but has {_size(free)}; free some, name another cache folder, or "
             "search fewer values of tail.n_blocks"

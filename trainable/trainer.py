@@ -6,6 +6,7 @@ when one of them was stopped, saved and loaded in between: on a CPU to the bit, 
 
 import math
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -175,12 +176,7 @@ class TailTrainer:
         Raises: UserError when the state is that of another configuration, seed, data or backbone.
         """
         values, tensors = state["values"], state["tensors"]
-        problems = [
-            f"the checkpoint's `{key}` must be {wanted!r}, but is {values.get(key)!r}; give it its own checkpoint"
-            for key, wanted in self._identity().items()
-            if values.get(key) != wanted
-        ]
-        if problems:
+        if problems := list(_differences(self._identity(), values)):
             raise UserError(problems)
         part = {
             kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
@@ -195,8 +191,10 @@ class TailTrainer:
         self.history = [dict(metrics) for metrics in values["history"]]
 
     def _identity(self) -> dict[str, Any]:
+        # a batch may be computed in other parts than before: that is how a trial goes on that ran out of memory
+        config = self.config.with_values({"optim.accumulation_steps": 1})
         return {
-            "config": self.config.to_dict(),
+            "config": config.to_dict(),
             "seed": self.seed,
             "store_key": self.data.store.key,
             "split": [self.data.split.policy, self.data.split.fold],
@@ -258,3 +256,13 @@ class TailTrainer:
         if loss > self._diverged_loss:
             reason = f"the training loss is {loss:.4g}, over {DIVERGED_FACTOR:g} times that of always predicting 0"
             raise TrialDiverged(self.epoch + 1, f"{reason}; a lower learning rate may help")
+
+
+def _differences(wanted: Mapping[str, Any], found: Any, path: str = "") -> Iterator[str]:
+    """What a checkpoint is of that it should not be, one line a value."""
+    for key, value in wanted.items():
+        other = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(value, Mapping):
+            yield from _differences(value, other, f"{path}{key}.")
+        elif value != other:
+            yield f"the checkpoint's `{path}{key}` must be {value!r}, but is {other!r}; give it its own checkpoint"

@@ -10,6 +10,9 @@ from trainable.config import TrialConfig
 
 TRACEBACK_LINES = 12
 
+NO_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""How libraries below torch say that memory ran out, in errors of no type of their own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialTask:
@@ -34,7 +37,8 @@ class TrialTask:
 class StepResult:
     """What one step brought: an epoch's metrics, or the failure that ended the trial.
 
-    failure: None, or {"type", "message", "traceback_tail", "node", "kind"}; kind is "diverged", "memory" or "error".
+    failure: None, or {"type", "message", "traceback_tail", "node", "kind"}; kind is "diverged", "memory", "disk"
+    (the checkpoint could not be written: not the trial's fault) or "error".
     notes: things the user should know, such as a damaged checkpoint that was passed over.
     """
 
@@ -97,9 +101,10 @@ class Trial:
         if state is not None:
             trainer.load_state_dict(state)
         if trainer.epoch < self._n_reported:
+            n_lost = self._n_reported - trainer.epoch
             self._notes += (
-                f"{self.task.trial_id}: checkpoint of epoch {trainer.epoch} is the last whole one, "
-                f"{self._n_reported - trainer.epoch} epochs are trained again",
+                f"{self.task.trial_id}: the last whole checkpoint is that of epoch {trainer.epoch}; "
+                f"{'1 epoch is' if n_lost == 1 else f'{n_lost} epochs are'} trained again",
             )
         self._trainer = trainer
 
@@ -139,10 +144,13 @@ def _describe(error: Exception) -> dict[str, str]:
 def _kind(error: Exception) -> str:
     from torch import OutOfMemoryError
 
+    from trainable.checkpoint import CheckpointNotWritten
     from trainable.trainer import TrialDiverged
 
     if isinstance(error, TrialDiverged):
         return "diverged"
-    if isinstance(error, OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error):
+    if isinstance(error, CheckpointNotWritten):
+        return "disk"
+    if isinstance(error, OutOfMemoryError | MemoryError) or any(text in str(error) for text in NO_MEMORY):
         return "memory"
     return "error"

@@ -3,9 +3,9 @@
 Both executors (`ray_shells.py` and the in-process twin `local.py`) drive a search through this one object.
 """
 
-import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +13,9 @@ from typing import Literal
 from trainable.config import TrialConfig
 from trainable.trial import StepResult, TrialTask
 from tune.decisions import Decisions
+from tune.ends import Ends, EndState
+from tune.journal import StudyWriteError
+from tune.trial_record import Ask
 
 FIRST_FAILURES = 5
 """A study whose first trials, this many, all fail is not worth its GPU hours."""
@@ -30,64 +33,118 @@ class TrialResources:
 
 
 class Conductor:
-    """Hands out tasks, takes in results, ends the search."""
+    """Hands out tasks, takes in results, ends the search.
+
+    No exception leaves the methods that an executor calls, since executors swallow or wrap what their callbacks raise:
+    the first one is kept in `error`, and the search stops.
+    """
 
     def __init__(
         self,
         decisions: Decisions,
         resources: TrialResources,
         *,
-        deadline: float | None = None,
+        ends: Ends | None = None,
         notify: Callable[[str], None],
+        undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """deadline: unix seconds at which the time budget is spent. notify: takes one line for the user."""
+        """ends: besides the budget of trials. notify: takes one line for the user.
+
+        undisturbed: makes a context that no KeyboardInterrupt comes into, for what must be done whole or not at all.
+        """
         self._decisions = decisions
         self._resources = resources
-        self._deadline = deadline
+        self._ends = ends or Ends()
         self._notify = notify
+        self._undisturbed = undisturbed
         self._clock = clock
         self._waiting = list(decisions.unfinished())
         self._running: set[str] = set()
         self.stop_reason: str | None = None
+        self.state: EndState = "completed"
+        self.error: Exception | None = None
+        self._has_ended = True  # a trial, since the plateau was last looked for
+        self._check_ends()
 
-    def request_stop(self, reason: str) -> None:
+    @property
+    def end_reason(self) -> str:
+        """Why the search ended, once it has."""
+        return self.stop_reason or self._decisions.stop_reason or "finished"
+
+    def request_stop(self, reason: str, state: EndState = "interrupted") -> None:
         """End soon: running trials finish their epoch, are checkpointed and go on at the next resume."""
         if self.stop_reason is None:
-            self.stop_reason = reason
+            self.stop_reason, self.state = reason, state
+
+    def break_off(self, error: Exception) -> None:
+        """End soon because of an error of the program or of the study's folder; the first one counts."""
+        self.error = self.error or error
+        state: EndState = "interrupted" if isinstance(error, StudyWriteError) else "failed"
+        self.request_stop(f"stopped by an error: {error}", state)
 
     def next_task(self) -> TrialTask | Literal["wait", "finished"]:
         """The next trial to start; "wait" while a running trial may still need a retry."""
-        self._check_deadline()
+        with self._undisturbed():
+            try:
+                return self._next_task()
+            except Exception as error:
+                self.break_off(error)
+                return "finished"
+
+    def take(self, result: StepResult) -> Literal["continue", "stop"]:
+        """Journal a step's result and decide whether its trial goes on."""
+        with self._undisturbed():
+            try:
+                return self._take(result)
+            except Exception as error:
+                self.break_off(error)
+                return "stop"
+
+    def lost(self, trial_id: str, reason: str) -> None:
+        """The worker of a trial died: the trial goes on elsewhere from its checkpoint, once."""
+        with self._undisturbed():
+            try:
+                self._lost(trial_id, reason)
+            except Exception as error:
+                self.break_off(error)
+
+    def pause_all(self, reason: str) -> None:
+        """Nothing stays marked as running when the executor has ended, however it ended."""
+        self._running.clear()
+        for ask in self._decisions.unfinished():
+            if not self._decisions.trial(ask.trial_id).is_paused:
+                self._decisions.pause(ask.trial_id, reason=reason)
+
+    def _next_task(self) -> TrialTask | Literal["wait", "finished"]:
+        self._check_ends()
         if self.stop_reason is None:
             ask = self._waiting.pop(0) if self._waiting else self._decisions.ask()
             if ask is not None:
                 self._running.add(ask.trial_id)
-                return self._task(ask.trial_id, ask.config, ask.reported_epochs)
+                return self._task(ask)
             if self._decisions.stop_reason is not None and not self._running:
                 self._notify(self._decisions.stop_reason)
         return "wait" if self._running and self.stop_reason is None else "finished"
 
-    def take(self, result: StepResult) -> Literal["continue", "stop"]:
-        """Journal a step's result and decide whether its trial goes on."""
+    def _take(self, result: StepResult) -> Literal["continue", "stop"]:
         for note in result.notes:
             self._notify(note)
         if result.failure is not None:
-            return self._failed(result)
+            return self._failed(result.trial_id, result.failure)
         verdict = self._decisions.report(result.trial_id, result.epoch, result.metrics, checkpoint=result.checkpoint)
         if verdict.action == "stop":
+            self._has_ended = True
             self._running.discard(result.trial_id)
             if verdict.state == "failed":
                 self._check_failures(verdict.reason)
-            return "stop"
-        self._check_deadline()
-        if self.stop_reason is not None:
+        self._check_ends()
+        if verdict.action == "continue" and self.stop_reason is not None:
             self._pause(result.trial_id, self.stop_reason)
             return "stop"
-        return "continue"
+        return verdict.action
 
-    def lost(self, trial_id: str, reason: str) -> None:
-        """The worker of a trial died: the trial goes on elsewhere from its checkpoint, once."""
+    def _lost(self, trial_id: str, reason: str) -> None:
         if trial_id not in self._running:
             return
         self._running.discard(trial_id)
@@ -100,32 +157,33 @@ class Conductor:
         else:
             self._retry(trial_id, f"worker died: {reason}", None)
 
-    def pause_all(self, reason: str) -> None:
-        """Nothing stays marked as running when the executor has ended, however it ended."""
-        for trial_id in sorted(self._running):
-            self._pause(trial_id, reason)
-
-    def _failed(self, result: StepResult) -> Literal["stop"]:
-        assert result.failure is not None
-        self._running.discard(result.trial_id)
-        if result.failure["kind"] == "memory" and self._decisions.attempts(result.trial_id) == 1:
-            smaller = _half_batches(self._decisions.config(result.trial_id))
+    def _failed(self, trial_id: str, failure: dict[str, str]) -> Literal["stop"]:
+        self._running.discard(trial_id)
+        if failure["kind"] == "disk":
+            self.break_off(_unwritable(self._resources.study_folder, trial_id, failure["message"]))
+            self._pause(trial_id, self.end_reason)
+            return "stop"
+        if failure["kind"] == "memory" and self._decisions.attempts(trial_id) == 1:
+            smaller = _half_batches(self._decisions.config(trial_id))
             if smaller is not None:
                 steps = smaller.optim.accumulation_steps
-                self._retry(result.trial_id, f"out of memory: batch split in {steps}, same effective batch", smaller)
+                self._retry(trial_id, f"out of memory: batch split in {steps}, same effective batch", smaller)
                 return "stop"
-        self._fail(result.trial_id, result.failure)
+        self._fail(trial_id, failure)
         return "stop"
 
     def _fail(self, trial_id: str, failure: dict[str, str]) -> None:
+        self._has_ended = True
         self._running.discard(trial_id)
         self._decisions.fail(trial_id, **failure)
         self._notify(f"{trial_id} failed: {failure['type']}: {failure['message']}")
         self._check_failures(failure["message"])
+        self._check_ends()
 
     def _check_failures(self, last: str) -> None:
         if self._decisions.first_trials_all_failed(FIRST_FAILURES):
-            self.request_stop(f"the first {FIRST_FAILURES} trials all failed, the last one with: {last}")
+            reason = f"the first {FIRST_FAILURES} trials all failed, the last one with: {last}"
+            self.request_stop(reason, "failed")
 
     def _retry(self, trial_id: str, reason: str, config: TrialConfig | None) -> None:
         self._notify(f"{trial_id} is tried again: {reason}")
@@ -135,22 +193,33 @@ class Conductor:
         self._running.discard(trial_id)
         self._decisions.pause(trial_id, reason=reason)
 
-    def _check_deadline(self) -> None:
-        if self._deadline is not None and self._clock() >= self._deadline:
-            self.request_stop("time budget spent")
+    def _check_ends(self) -> None:
+        """Ask for no more trials at a plateau; stop those that run, too, when time is up or the target reached."""
+        if self._has_ended and (reason := self._ends.plateau_reason(self._decisions)):
+            self._decisions.request_stop(reason)
+        self._has_ended = False
+        if self.stop_reason is None and (reason := self._ends.stop_reason(self._decisions, now=self._clock())):
+            self.request_stop(reason, "completed")
 
-    def _task(self, trial_id: str, config: TrialConfig, reported_epochs: int) -> TrialTask:
+    def _task(self, ask: Ask) -> TrialTask:
         place = self._resources
         return TrialTask(
-            trial_id=trial_id,
-            config=config.to_dict(),
-            seed=place.seed,
+            trial_id=ask.trial_id,
+            config=ask.config.to_dict(),
+            seed=place.seed if ask.seed is None else ask.seed,
             data_folder=str(place.data_folder),
-            checkpoint_folder=str(place.study_folder / "checkpoints" / trial_id),
-            reported_epochs=reported_epochs,
+            checkpoint_folder=str(place.study_folder / "checkpoints" / ask.trial_id),
+            reported_epochs=ask.reported_epochs,
             device=place.device,
             n_threads=place.n_threads,
         )
+
+
+def _unwritable(folder: Path, trial_id: str, message: str) -> StudyWriteError:
+    return StudyWriteError(
+        f"`the study's folder must be writable`, but the checkpoint of {trial_id} was not: {message}; make room, then "
+        f"go on with --resume {folder}"
+    )
 
 
 def _half_batches(config: TrialConfig) -> TrialConfig | None:
@@ -158,8 +227,3 @@ def _half_batches(config: TrialConfig) -> TrialConfig | None:
     if steps > config.optim.batch_size:
         return None
     return config.with_values({"optim.accumulation_steps": steps})
-
-
-def deadline_in(seconds: float | None, *, clock: Callable[[], float] = time.time) -> float | None:
-    """Unix time at which a budget that starts now is spent."""
-    return None if seconds is None or math.isinf(seconds) else clock() + seconds

@@ -3,18 +3,19 @@
 import json
 import shlex
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainable.trial import StepResult
 from tune.progress import ProgressPrinter
 from tune.report import duration, json_values, metrics_table, result_json, result_table
+from tune.standings import Standings
 from tune.tracking_uri import ui_command
 
 if TYPE_CHECKING:
     from tune.extraction import Features, Progress
-    from tune.study import Study
     from tune.tracking import TrackingStatus
 
 
@@ -64,24 +65,35 @@ class Console:
             shown = "  ".join(f"{key} {step.metrics[key]:.4f}" for key in keys if key in step.metrics)
             self.say(f"{step.trial_id}  epoch {step.epoch}/{n_epochs}  {shown}")
 
-    def search_result(self, study: "Study", tracking: "TrackingStatus", tracking_uri: str, *, seconds: float) -> None:
-        """The table or the JSON object that ends a search."""
+    def search_result(
+        self,
+        events: Sequence[Mapping[str, Any]],
+        folder: Path,
+        tracking: "TrackingStatus",
+        tracking_uri: str,
+        *,
+        since: float,
+    ) -> None:
+        """The table or the JSON object that ends a search; since: `time.monotonic()` at its start."""
         if tracking.message:
             self.say(tracking.message)
-        events, folder = study.events(), str(study.folder)
+        standings, study, seconds = Standings.of(events), str(folder), time.monotonic() - since
+        is_done = standings.n_told >= standings.n_wanted
+        more = f" --trials {standings.n_wanted * 2}" if is_done else ""
+        commands = [
+            ui_command(tracking_uri, tracking.experiment_id),
+            f"sentinel-tune search --resume {shlex.quote(study)}{more}",
+        ]
         self.finish(
             text=result_table(
                 events,
-                study=folder,
+                study=study,
                 seconds=seconds,
-                commands=[
-                    ui_command(tracking_uri, tracking.experiment_id),
-                    f"sentinel-tune search --resume {shlex.quote(folder)} --trials {study.decisions.n_trials * 2}",
-                ],
+                commands=commands,
             ),
             json=result_json(
                 events,
-                study=folder,
+                study=study,
                 tracking_uri=tracking_uri,
                 experiment_id=tracking.experiment_id,
                 parent_run_id=tracking.parent_run_id,

@@ -8,7 +8,6 @@ alone, so a process killed between two of these events leaves them to the next o
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Self
 
@@ -19,30 +18,11 @@ from tune.asha import Asha
 from tune.events import Event, as_read
 from tune.proposals import Proposals
 from tune.sampler import Space
-from tune.trial_record import State, TrialRecord
+from tune.trial_record import Ask, State, TrialRecord
 from tune.verdicts import Verdict, next_event, verdict_on
 
 EventWriter = Callable[..., Event]
 """`Journal.append`: takes the event's name and fields, returns it as a reader will see it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A trial to start or to go on with.
-
-    values: the sampler's flat values, None for a comparison. reported_epochs: epochs whose results are known.
-    attempts: 1 for a trial never retried. checkpoint: the last one the study heard of.
-    """
-
-    trial_id: str
-    number: int
-    origin: str
-    exempt: bool
-    values: dict[str, Any] | None
-    config: TrialConfig
-    reported_epochs: int
-    attempts: int
-    checkpoint: str | None
 
 
 class Decisions:
@@ -50,8 +30,8 @@ class Decisions:
 
     The header needs: seed, n_trials (all trials together), max_epochs, grace_epochs, reduction_factor. It may hold:
     queue (what runs first: `[{"origin", "values": {...}}]` or, for a trial that the sampler shall not know,
-    `[{"origin", "config": {...}}]`; never stopped early), sampler (a `sampler_description()`), warm_start (trials of
-    earlier studies, see `Proposer.add_history`).
+    `[{"origin", "config": {...}}]`, each with a `seed` where it is not the study's; never stopped early), sampler (a
+    `sampler_description()`), warm_start (trials of earlier studies, see `Proposer.add_history`).
     """
 
     def __init__(self, space: Space, header: Mapping[str, Any], *, on_event: EventWriter | None = None) -> None:
@@ -99,7 +79,7 @@ class Decisions:
         number = len(self._records)
         trial_id = f"t{number:04d}"
         self._write("ask", trial=trial_id, number=number, **proposal.fields())
-        return self._ask_of(self._records[trial_id])
+        return self._records[trial_id].to_ask()
 
     def report(
         self, trial_id: str, epoch: int, metrics: Mapping[str, float], *, checkpoint: str | None = None
@@ -141,14 +121,14 @@ class Decisions:
         record = self._running(trial_id)
         changed = None if config is None else config.to_dict()
         self._write("retry", trial=trial_id, reason=reason, attempt=record.attempts + 1, config=changed)
-        return self._ask_of(record)
+        return record.to_ask()
 
     def pause(self, trial_id: str, *, reason: str) -> None:
         """A trial was interrupted and is to go on when the study is resumed."""
         self._write("pause", trial=trial_id, epoch=self._running(trial_id).epoch, reason=reason)
 
     def begin_session(self, **fields: Any) -> None:
-        """A process begins to work on the study; `n_trials` among the fields changes the budget."""
+        """A process begins to work on the study; `n_trials` changes the budget, `queue` adds to what runs first."""
         self._write("session", **fields)
 
     def request_stop(self, reason: str) -> None:
@@ -160,9 +140,14 @@ class Decisions:
         """Trials still to be asked for."""
         return max(0, self.n_trials - len(self._records))
 
+    @property
+    def n_queued(self) -> int:
+        """Starting points and the like that are still to be asked for."""
+        return self._proposals.n_queued
+
     def unfinished(self) -> list[Ask]:
         """Trials asked for and not told, in order."""
-        return [self._ask_of(record) for record in self._records.values() if record.state == "running"]
+        return [record.to_ask() for record in self._records.values() if record.state == "running"]
 
     def trials(self) -> list[TrialRecord]:
         """All trials in order of asking; not to be changed."""
@@ -193,8 +178,12 @@ class Decisions:
         return self._proposals.sampler_trials()
 
     def best(self) -> TrialRecord | None:
-        """The trial with the lowest score of all that have not failed; the earlier one where two are equal."""
-        ranked = [r for r in self._records.values() if r.best_score is not None and r.state != "failed"]
+        """The trial with the lowest score of all that have not failed; the earlier one where two are equal.
+
+        Reruns for the noise between seeds are no candidates.
+        """
+        scored = [r for r in self._records.values() if r.best_score is not None and not r.is_noise]
+        ranked = [r for r in scored if r.state != "failed"]
         return min(ranked, key=lambda record: record.best_score or 0.0, default=None)
 
     def first_trials_all_failed(self, n: int) -> bool:
@@ -221,6 +210,7 @@ class Decisions:
         if kind == "session":
             self._ends_this_session = []
             self.n_trials = event.get("n_trials", self.n_trials)
+            self._proposals.extend(event.get("queue", ()))
         elif kind == "ask":
             record = TrialRecord.from_ask(event)
             self._records[record.trial_id] = record
@@ -254,19 +244,6 @@ class Decisions:
         while (step := next_event(record, self._asha, self._max_epochs)) is not None:
             kind, fields = step
             self._write(kind, trial=record.trial_id, **fields)
-
-    def _ask_of(self, record: TrialRecord) -> Ask:
-        return Ask(
-            trial_id=record.trial_id,
-            number=record.number,
-            origin=record.origin,
-            exempt=record.exempt,
-            values=record.values,
-            config=record.trial_config(),
-            reported_epochs=record.epoch,
-            attempts=record.attempts,
-            checkpoint=record.checkpoint,
-        )
 
 
 def _unwritten(event: str, **fields: Any) -> Event:

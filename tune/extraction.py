@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from trainable.errors import UserError
 
 if TYPE_CHECKING:
+    from trainable.features import FeatureStore
     from trainable.specimens import ImageSource
     from tune.command_line import Given
 
@@ -20,7 +21,7 @@ class ExtractionRequest:
     """What to extract: plain values and paths, cheap to send.
 
     n_blocks: every number of trainable blocks that a trial may ask for. n_processes: image decoding processes.
-    n_threads: CPU threads of the model.
+    n_threads: CPU threads of the model. backbone_fingerprint: that the backbone must have; None for any.
     """
 
     backbone: str
@@ -31,6 +32,7 @@ class ExtractionRequest:
     device: str
     n_processes: int
     n_threads: int
+    backbone_fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +96,7 @@ def _extract(request: ExtractionRequest, tell: Callable[[Event], None]) -> Featu
     import torch
 
     from trainable.backbone import load_backbone
-    from trainable.extract import extract
+    from trainable.extract import StoreTooLarge, extract
 
     started, n_before, n_after = time.monotonic(), None, 0
     if request.device == "cpu":
@@ -107,16 +109,28 @@ def _extract(request: ExtractionRequest, tell: Callable[[Event], None]) -> Featu
         tell(Progress(n_done, n_total))
 
     backbone = load_backbone(request.backbone, device=request.device)
-    store = extract(
-        backbone,
-        request.images,
-        data_fingerprint=request.data_fingerprint,
-        taps=_taps(request.n_blocks, backbone.architecture.n_blocks, request.backbone),
-        cache_dir=request.cache_dir,
-        n_processes=request.n_processes,
-        progress=progress,
-        on_wait=tell,
-    )
+    _check_backbone(request, backbone.fingerprint)
+    taps = _taps(request.n_blocks, backbone.architecture.n_blocks, request.backbone)
+
+    def extract_at(taps: tuple[int, ...]) -> "FeatureStore":
+        return extract(
+            backbone,
+            request.images,
+            data_fingerprint=request.data_fingerprint,
+            taps=taps,
+            cache_dir=request.cache_dir,
+            n_processes=request.n_processes,
+            progress=progress,
+            on_wait=tell,
+        )
+
+    try:
+        store = extract_at(taps)
+    except StoreTooLarge as error:
+        if len(taps) == 1:
+            raise
+        tell(f"{error.problems[0]}; only the deepest one needed, {taps[0]}, is kept: trials run the blocks above it")
+        store = extract_at(taps[:1])
     return Features(
         path=store.path,
         taps=store.taps,
@@ -125,6 +139,14 @@ def _extract(request: ExtractionRequest, tell: Callable[[Event], None]) -> Featu
         n_extracted=n_after - (n_before or 0),
         seconds=time.monotonic() - started,
     )
+
+
+def _check_backbone(request: ExtractionRequest, fingerprint: str) -> None:
+    if request.backbone_fingerprint not in (None, fingerprint):
+        raise UserError(
+            f"`--backbone` must stay what it was when the study began, but the backbone fingerprint was "
+            f"{request.backbone_fingerprint} and is {fingerprint} (of {request.backbone}); begin a new study for it"
+        )
 
 
 def _taps(n_blocks: Collection[int], n_backbone_blocks: int, backbone: str) -> tuple[int, ...]:

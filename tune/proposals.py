@@ -1,7 +1,7 @@
 """What a study runs next: its starting points in order, then the sampler's proposals, none of them twice."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,10 +27,12 @@ class Proposal:
     exempt: bool
     values: dict[str, Any] | None
     config: dict[str, Any]
+    seed: int | None = None
 
     def fields(self) -> dict[str, Any]:
-        """As the event has them."""
-        return {"origin": self.origin, "exempt": self.exempt, "values": self.values, "config": self.config}
+        """As the event has them; `seed` only where it is not the study's."""
+        own = {} if self.seed is None else {"seed": self.seed}
+        return {"origin": self.origin, "exempt": self.exempt, "values": self.values, "config": self.config, **own}
 
 
 def starting_queue(space: SearchSpace, epochs: int) -> list[dict[str, Any]]:
@@ -60,6 +62,18 @@ class Proposals:
         for trial in header.get("warm_start") or ():
             self._proposer.add_history(trial)
             self._seen.add(_key(space.config(trial["values"], self._epochs).to_dict()))
+
+    def extend(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Queue more of what runs before the sampler's next proposal, in the form of the header's `queue`.
+
+        Raises: UserError as the constructor.
+        """
+        self._queue = (*self._queue, *_checked_queue(self._space, entries, self._epochs))
+
+    @property
+    def n_queued(self) -> int:
+        """Queued and not begun."""
+        return len(self._queue) - self._n_queued_begun
 
     def next(self) -> Proposal | None:
         """The next trial; None when no untried configuration was found. Asking twice gives the same."""
@@ -102,7 +116,9 @@ def _checked_queue(space: Space, entries: Any, epochs: int) -> tuple[Proposal, .
         except UserError as error:
             problems.extend(f"{entry['origin']}: {problem}" for problem in error.problems)
         else:
-            queue.append(Proposal(origin=entry["origin"], exempt=True, values=values, config=config))
+            queue.append(
+                Proposal(origin=entry["origin"], exempt=True, values=values, config=config, seed=entry.get("seed"))
+            )
     if problems:
         raise UserError(problems)
     return tuple(queue)

@@ -3,26 +3,26 @@
 sentinel-tune search [OPTIONS], python -m tune search [OPTIONS], or ray submit cluster.yaml tune/search.py -- [OPTIONS].
 """
 
-import os
 import sys
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING
 
-from search_spaces.space import SearchSpace
-from tune.conductor import Conductor, TrialResources, deadline_in
+from tune.conductor import Conductor, TrialResources
 from tune.console import Console
-from tune.extraction import make_features
-from tune.interrupts import gentle_interrupts
-from tune.options import SearchOptions
+from tune.ends import Ends, EndState, deadline_in
+from tune.extraction import Features, make_features
+from tune.interrupts import Interrupts
+from tune.journal import StudyWriteError
+from tune.search_request import SearchRequest, search_request
 from tune.session import compute_session, request_for
-from tune.study import Study, open_study, resume_options
-from tune.study_data import load_study_data, write_trial_data
-from tune.tracking import Tracker
-from tune.tracking_uri import check_uri, default_tracking_uri
+from tune.standings import Standings
+from tune.study import Study, check_data, open_study, written_or_told
+from tune.study_data import StudyData, load_study_data, write_trial_data
+from tune.tracking import Tracker, TrackingStatus
+from tune.tracking_uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
     from tune.command_line import Given
@@ -35,43 +35,47 @@ TRACKING_GRACE_SECONDS = 60.0
 def run(given: "Given") -> int:
     """Run the verb; returns the exit status: 0 finished, 1 no trial succeeded, 130 interrupted (resumable)."""
     started = time.monotonic()
-    options = _options(given)
-    console = Console(json=options.json)
-    space = SearchSpace.load(options.space)
-    tracking_uri = _tracking_uri(options)
+    request = search_request(given)
+    options, console = request.options, Console(json=request.options.json)
+    ends = Ends(deadline=deadline_in(options.time_budget), target_score=options.target_score, plateau=options.plateau)
+    tracking_uri = chosen_tracking_uri(options.tracking_uri)
     data = load_study_data(options, options, console)
+    check_data(request, data)
+    if request.is_finished:
+        return _show_again(request, tracking_uri, console, started)
     with compute_session(options) as device:
-        placement = _placement(options, device)
-        request = request_for(options, data.specimens, n_blocks=space.reachable_blocks(), device=device)
-        features = make_features(request, on_ray=not options.local, tell=console.extraction)
-        console.features(features)
-        with open_study(options, space, data, features.backbone_fingerprint, console.say) as study:
-            write_trial_data(data, features, study.folder / "data")
+        placement = _placement(request, device)
+        features = _features(request, data, device, console)
+        with (
+            Interrupts(console.say) as interrupts,
+            open_study(request, data, features.backbone_fingerprint, tracking_uri, console.say) as study,
+        ):
             tracker = _follow(study, tracking_uri, options.experiment, console)
-            reason = _run_trials(study, options, placement, device, console)
-            tracking = tracker.close(TRACKING_GRACE_SECONDS)
-    console.search_result(study, tracking, tracking_uri, seconds=time.monotonic() - started)
-    return _exit_status(study, reason)
+            conductor = _conductor(study, request, device, ends, interrupts, console)
+            _run_trials(conductor, study, data, features, placement, interrupts)
+            _end(conductor, study, tracker)
+            tracking = _close(tracker, interrupts)
+            console.search_result(study.events(), study.folder, tracking, tracking_uri, since=started)
+    if conductor.error is not None:
+        raise conductor.error
+    return _exit_status(conductor.state, has_best=study.decisions.best() is not None)
 
 
-def _options(given: "Given") -> SearchOptions:
-    if given.values.get("resume") is not None:
-        return resume_options(given)
-    options: SearchOptions = given.options()
-    if options.study is None:
-        name = f"{Path(options.space).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
-        options = replace(options, study=Path("studies", name))
-    return options
+def _show_again(request: SearchRequest, tracking_uri: str, console: Console, started: float) -> int:
+    """The result of a study that has nothing left to do; its journal stays as it is, MLflow is brought up to it."""
+    standings = Standings.of(request.past)
+    console.say(f"{request.folder} is finished: all its {standings.n_told} trials have ended; --trials N runs more")
+    tracker = Tracker(tracking_uri, request.options.experiment, study_id=str(standings.study_id))
+    for event in request.past:
+        tracker.handle(event)
+    tracking = tracker.close(TRACKING_GRACE_SECONDS)
+    console.search_result(request.past, request.folder, tracking, tracking_uri, since=started)
+    return _exit_status("completed", has_best=standings.best() is not None)
 
 
-def _tracking_uri(options: SearchOptions) -> str:
-    here = Path.cwd()
-    wanted = options.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return check_uri(wanted, cwd=here) if wanted else default_tracking_uri(here)
-
-
-def _placement(options: SearchOptions, device: str) -> "Placement | None":
+def _placement(request: SearchRequest, device: str) -> "Placement | None":
     """What a trial occupies on the cluster, checked against it; None without Ray."""
+    options = request.options
     if options.local:
         return None
     from tune.ray_shells import Placement, check_resources, n_slots
@@ -81,6 +85,16 @@ def _placement(options: SearchOptions, device: str) -> "Placement | None":
     check_resources(placement)
     slots = n_slots(placement)
     return replace(placement, max_concurrent=min(slots, options.max_concurrent or slots))
+
+
+def _features(request: SearchRequest, data: StudyData, device: str, console: Console) -> Features:
+    """The features that trials read, extracted now or before."""
+    wanted = request_for(request.options, data.specimens, n_blocks=request.space.reachable_blocks(), device=device)
+    if request.is_resume:
+        wanted = replace(wanted, backbone_fingerprint=request.header["backbone_fingerprint"])
+    features = make_features(wanted, on_ray=not request.options.local, tell=console.extraction)
+    console.features(features)
+    return features
 
 
 def _follow(study: Study, tracking_uri: str, experiment: str, console: Console) -> Tracker:
@@ -94,27 +108,38 @@ def _follow(study: Study, tracking_uri: str, experiment: str, console: Console) 
     return tracker
 
 
-def _run_trials(
-    study: Study, options: SearchOptions, placement: "Placement | None", device: str, console: Console
-) -> str:
-    """Run trials until the search ends; returns why it did."""
+def _conductor(
+    study: Study, request: SearchRequest, device: str, ends: Ends, interrupts: Interrupts, console: Console
+) -> Conductor:
+    options = request.options
     resources = TrialResources(
         data_folder=study.folder / "data",
         study_folder=study.folder,
         seed=options.seed,
         device=device,
-        n_threads=max(1, int(options.cpus_per_trial)) if placement else options.workers,
+        n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
     )
-    conductor = Conductor(study.decisions, resources, deadline=deadline_in(options.time_budget), notify=console.say)
+    return Conductor(study.decisions, resources, ends=ends, notify=console.say, undisturbed=interrupts.shield)
+
+
+def _run_trials(
+    conductor: Conductor,
+    study: Study,
+    data: StudyData,
+    features: Features,
+    placement: "Placement | None",
+    interrupts: Interrupts,
+) -> None:
+    """Run trials until the search ends; why it did, an error included, is known to the conductor."""
     try:
-        with gentle_interrupts(conductor.request_stop, console.say):
+        with written_or_told(study.folder):
+            write_trial_data(data, features, study.folder / "data")
+        with interrupts.while_running(conductor.request_stop):
             _execute(conductor, placement, study.folder)
-        reason = conductor.stop_reason or "finished"
     except KeyboardInterrupt:
-        reason = "interrupted"
-    conductor.pause_all(reason)
-    study.end(reason)
-    return reason
+        conductor.request_stop("interrupted")
+    except Exception as error:
+        conductor.break_off(error)
 
 
 def _execute(conductor: Conductor, placement: "Placement | None", folder: Path) -> None:
@@ -132,11 +157,30 @@ def _execute(conductor: Conductor, placement: "Placement | None", folder: Path) 
         rmtree(scratch, ignore_errors=True)
 
 
-def _exit_status(study: Study, reason: str) -> int:
-    if reason == "interrupted":
+def _end(conductor: Conductor, study: Study, tracker: Tracker) -> None:
+    """Leave no trial marked as running: not in the journal, nor in MLflow when the journal cannot be written."""
+    try:
+        conductor.pause_all(conductor.end_reason)
+        study.end(conductor.end_reason, conductor.state)
+    except StudyWriteError as error:
+        conductor.break_off(error)
+        unwritten = {"event": "end", "time": time.time(), "reason": conductor.end_reason, "state": conductor.state}
+        tracker.handle(unwritten)
+
+
+def _close(tracker: Tracker, interrupts: Interrupts) -> TrackingStatus:
+    """Wait for MLflow to have it all, until the user is tired of it."""
+    try:
+        with interrupts.while_waiting():
+            return tracker.close(TRACKING_GRACE_SECONDS)
+    except KeyboardInterrupt:
+        return tracker.close(0.0)
+
+
+def _exit_status(state: EndState, *, has_best: bool) -> int:
+    if state == "interrupted":
         return EXIT_INTERRUPTED
-    failed = "all failed" in reason or study.decisions.best() is None
-    return EXIT_FAILED if failed else EXIT_DONE
+    return EXIT_DONE if state == "completed" and has_best else EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from tune.trial_record import NOISE
+
 SCORE = "score/all"
 """The metric that a search minimises."""
 
@@ -43,6 +45,11 @@ class TrialStanding:
         """Name of the variant that this trial runs; None for a sampled one."""
         kind, _, name = self.origin.partition(":")
         return name if kind in ("start", "compare") and name else None
+
+    @property
+    def is_noise(self) -> bool:
+        """Run for the noise between seeds alone, so never the best."""
+        return self.origin.startswith(NOISE)
 
     @property
     def max_epochs(self) -> int | None:
@@ -104,7 +111,10 @@ class Standings:
             self._update_best(trial, before)
 
     def best(self) -> TrialStanding | None:
-        """Lowest best score among the trials that have not failed; of equal ones, the one that got there first."""
+        """Lowest best score among the trials that have not failed; of equal ones, the one that got there first.
+
+        Reruns for the noise between seeds are no candidates.
+        """
         return self._best
 
     def count(self, state: TrialState) -> int:
@@ -128,8 +138,11 @@ class Standings:
     def _update_best(self, trial: TrialStanding, before: TrialState) -> None:
         """Look at all trials only when one fails or stops being failed: a journal of 10,000 trials folds in seconds."""
         if "failed" in (before, trial.state) and before != trial.state:
-            ranked = [t for t in self.trials.values() if t.best_score is not None and t.state != "failed"]
+            scored = [t for t in self.trials.values() if t.best_score is not None and not t.is_noise]
+            ranked = [t for t in scored if t.state != "failed"]
             self._best = min(ranked, key=_best_score, default=None)
+        elif trial.is_noise:
+            return
         elif trial.state != "failed" and (self._best is None or _best_score(trial) < _best_score(self._best)):
             self._best = trial if trial.best_score is not None else self._best
 

@@ -4,7 +4,6 @@ sentinel-tune status STUDY [--json]
 """
 
 import shlex
-import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +16,9 @@ from tune.events import Event
 from tune.journal import Owner, owner_of, read_events
 from tune.options import StudyOptions
 from tune.pace import Pace
-from tune.report import COLUMNS, duration
 from tune.rungs import RungStanding, rung_standings
-from tune.standings import SCORE, Standings, TrialStanding, finite
+from tune.standings import SCORE, Standings, TrialStanding
+from tune.status_text import status_text
 
 if TYPE_CHECKING:
     from tune.command_line import Given
@@ -27,11 +26,7 @@ if TYPE_CHECKING:
 MAX_INTERVAL_SECONDS = 30.0
 """Predicting the held-out specimens for the interval may take so long; a status is to be had between two looks."""
 
-MAX_FAILURES = 8
-"""So many are shown, the latest; `--json` has all."""
-
-_INDENT = 11
-_SCORES = ((SCORE, "all"), ("score/id", "ID"), ("score/ood", "OOD"))
+SCORES = (SCORE, "score/id", "score/ood")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +65,26 @@ class StudyStatus:
         return "ended" if self.standings.end_reason is not None else "cut off"
 
     @property
+    def n_running(self) -> int:
+        """Trials being trained."""
+        return self.standings.count("running") if self.owner else 0
+
+    @property
+    def n_interrupted(self) -> int:
+        """Trials that go on when the study does; some of a running study wait for their turn."""
+        return self.standings.count("paused") + self.standings.count("running") - self.n_running
+
+    @property
+    def failed(self) -> list[TrialStanding]:
+        """Trials that failed, in order of asking."""
+        return [trial for trial in self.standings.trials.values() if trial.state == "failed"]
+
+    @property
+    def retried(self) -> list[tuple[TrialStanding, str]]:
+        """Trials that were tried again, each with the reason, once a retry."""
+        return [(trial, reason) for trial in self.standings.trials.values() for reason in trial.retries]
+
+    @property
     def resume_command(self) -> str:
         """What goes on with the study; one that has all its trials needs more of them."""
         more = ""
@@ -82,7 +97,7 @@ def run(given: "Given") -> int:
     """Run the verb; returns the exit status 0."""
     options: StudyOptions = given.options()
     status = read_status(options.study)
-    Console(json=options.json).finish(text=_text(status), json=_json(status))
+    Console(json=options.json).finish(text=status_text(status), json=_json(status))
     return 0
 
 
@@ -144,8 +159,6 @@ def _interval(folder: Path, standings: Standings) -> Interval:
 
 def _json(status: StudyStatus) -> dict[str, Any]:
     standings, best = status.standings, status.standings.best()
-    unfinished = {state: standings.count(state) for state in ("running", "paused")}
-    is_running = status.owner is not None
     return {
         "study": str(status.folder),
         "study_id": standings.study_id,
@@ -157,16 +170,14 @@ def _json(status: StudyStatus) -> dict[str, Any]:
         "n_completed": standings.count("completed"),
         "n_pruned": standings.count("pruned"),
         "n_failed": standings.count("failed"),
-        "n_running": unfinished["running"] if is_running else 0,
-        "n_interrupted": unfinished["paused"] + (0 if is_running else unfinished["running"]),
+        "n_running": status.n_running,
+        "n_interrupted": status.n_interrupted,
         "rungs": [asdict(rung) for rung in status.rungs],
         "best": _best_json(best, status.interval) if best else None,
         "failures": [
-            {"trial_id": t.trial_id, "name": t.name, "epoch": t.epoch, "reason": t.reason} for t in _failed(standings)
+            {"trial_id": t.trial_id, "name": t.name, "epoch": t.epoch, "reason": t.reason} for t in status.failed
         ],
-        "retries": [
-            {"trial_id": t.trial_id, "reason": reason} for t in standings.trials.values() for reason in t.retries
-        ],
+        "retries": [{"trial_id": trial.trial_id, "reason": reason} for trial, reason in status.retried],
         "seconds_used": round(status.seconds_used, 1),
         "seconds_left": None if status.seconds_left is None else round(status.seconds_left, 1),
         "resume_command": status.resume_command,
@@ -178,89 +189,7 @@ def _best_json(best: TrialStanding, interval: Interval) -> dict[str, Any]:
         "trial_id": best.trial_id,
         "name": best.name,
         "epoch": best.best_epoch,
-        "scores": {key: best.best_metrics[key] for key, _ in _SCORES if key in best.best_metrics},
+        "scores": {key: best.best_metrics[key] for key in SCORES if key in best.best_metrics},
         "interval": {"level": interval.level, **interval.scores} if interval.scores else None,
         "interval_note": interval.note or None,
     }
-
-
-def _failed(standings: Standings) -> list[TrialStanding]:
-    return [trial for trial in standings.trials.values() if trial.state == "failed"]
-
-
-def _text(status: StudyStatus) -> str:
-    sections = {
-        "trials": [_counts(status)],
-        "time": [_times(status)],
-        "best": _best_lines(status.standings.best(), status.interval),
-        "rungs": [_rung_line(rung) for rung in status.rungs],
-        "retried": _retry_lines(status.standings),
-        "failed": _failure_lines(status.standings),
-        "resume": [status.resume_command],
-    }
-    lines = [f"{status.folder}: {_state(status)}"]
-    for title, content in sections.items():
-        heads = [title, *[""] * len(content)]
-        lines += [f"  {head:<{_INDENT - 2}}{line}" for head, line in zip(heads, content, strict=False)]
-    return "\n".join(lines) + "\n"
-
-
-def _state(status: StudyStatus) -> str:
-    if status.owner is not None:
-        return f"running, {status.owner}"
-    if status.state == "ended":
-        return f"ended: {status.standings.end_reason}"
-    return "cut off: its process ended without a word; nothing that was reported is lost"
-
-
-def _counts(status: StudyStatus) -> str:
-    standings, is_running = status.standings, status.owner is not None
-    running, paused = standings.count("running"), standings.count("paused")
-    counts = {state: standings.count(state) for state in ("completed", "pruned", "failed")}
-    counts |= {"running": running if is_running else 0, "interrupted": paused + (0 if is_running else running)}
-    parts = [f"{n} {word}" for word, n in counts.items() if n]
-    return f"{standings.n_told} of {standings.n_wanted} done" + (f": {', '.join(parts)}" if parts else "")
-
-
-def _times(status: StudyStatus) -> str:
-    used = f"{duration(status.seconds_used)} used"
-    if status.standings.n_told >= status.standings.n_wanted:
-        return used
-    left = "time left not known yet" if status.seconds_left is None else f"about {duration(status.seconds_left)} left"
-    return f"{used}, {left}{'' if status.owner else ' once gone on with'}"
-
-
-def _best_lines(best: TrialStanding | None, interval: Interval) -> list[str]:
-    if best is None:
-        return ["no trial has a score"]
-    name = best.trial_id if best.name == best.trial_id else f"{best.trial_id} {best.name}"
-    full = f" of {best.max_epochs}" if best.max_epochs is not None else ""
-    lines = [f"{name} at epoch {best.best_epoch}{full}"]
-    for key, label in _SCORES:
-        if (score := finite(best.best_metrics.get(key))) is not None:
-            bounds = interval.scores.get(key)
-            shown = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""
-            lines.append(f"score {label:<4} {score:.3f}{shown}")
-    note = interval.note or f"[ ]: {interval.level:.0%} interval over the held-out sites"
-    return [*lines, *textwrap.wrap(f"interval: {note}" if interval.note else note, COLUMNS - _INDENT)]
-
-
-def _rung_line(rung: RungStanding) -> str:
-    trials = "1 trial" if rung.n_reached == 1 else f"{rung.n_reached} trials"
-    cut = "" if rung.cut is None else f", cut {rung.cut:.4g}"
-    return f"epoch {rung.epoch}: {trials}, {rung.n_stopped} stopped{cut}"
-
-
-def _retry_lines(standings: Standings) -> list[str]:
-    lines = [f"{trial.trial_id}: {reason}" for trial in standings.trials.values() for reason in trial.retries]
-    return _latest(lines)
-
-
-def _failure_lines(standings: Standings) -> list[str]:
-    return _latest([f"{trial.trial_id} at epoch {trial.epoch}: {trial.reason}" for trial in _failed(standings)])
-
-
-def _latest(lines: list[str]) -> list[str]:
-    shown = [textwrap.shorten(line, COLUMNS - _INDENT, placeholder=" …") for line in lines[-MAX_FAILURES:]]
-    n_hidden = len(lines) - len(shown)
-    return [f"{n_hidden} earlier ones: see --json", *shown] if n_hidden else shown

@@ -6,6 +6,8 @@ STUDY/
   data/           labels, split and the place of the features, as trials read them
   checkpoints/    one folder a trial
   optuna.log      the finished trials for optuna-dashboard, a projection of the journal
+
+A process may be killed between any two of these: whatever a resume does not find, it writes.
 """
 
 import os
@@ -18,28 +20,25 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from search_spaces.space import SearchSpace
-from trainable.errors import UserError
 from tune.decisions import Decisions
+from tune.ends import EndState
 from tune.events import Event
-from tune.journal import Journal, read_events
-from tune.options import SearchOptions, plain_options
+from tune.journal import Journal, StudyWriteError, read_events
+from tune.options import plain_options
 from tune.optuna_journal import FILE_NAME as OPTUNA_NAME
 from tune.optuna_journal import OptunaJournal
+from tune.plateau import noise_queue
 from tune.proposals import starting_queue
 from tune.sampler import sampler_description
+from tune.search_request import OF_ONE_SESSION, SearchRequest
 from tune.tracking_uri import redact
 from tune.versions import git_commit, library_versions, user_name
+from tune.warm_start import warm_start
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
     from tune.study_data import StudyData
 
-FIXED = (
-    "data", "backbone", "skip_bad_images", "space", "epochs", "grace_epochs", "reduction_factor",
-    "holdout", "fold", "seed", "no_variants", "study",
-)  # fmt: skip
-"""Options that a study keeps for life: results before and after a change would not compare."""
+SUMMARY_NAME = "study.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +58,9 @@ class Study:
         """The folder's name when the study began."""
         return str(self.past[0]["study_id"])
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, state: EndState) -> None:
         """Record why this session's work ended."""
-        self.journal.append("end", reason=reason)
+        self.journal.append("end", reason=reason, state=state)
 
     def events(self) -> list[Event]:
         """Everything so far."""
@@ -69,15 +68,23 @@ class Study:
 
 
 def make_header(
-    options: SearchOptions, space: SearchSpace, data: "StudyData", backbone_fingerprint: str
+    request: SearchRequest,
+    data: "StudyData",
+    backbone_fingerprint: str,
+    tracking_uri: str,
+    notify: Callable[[str], None],
 ) -> dict[str, Any]:
-    """All that a study is made of, as plain values; the first event of its journal."""
-    split = data.split
-    kept = {name: value for name, value in plain_options(options).items() if name not in ("resume", "json")}
-    if options.tracking_uri is not None and redact(options.tracking_uri) != options.tracking_uri:
-        kept["tracking_uri"] = None  # it holds a password: given anew at a resume
-    return {
+    """All that a study is made of, as plain values; the first event of its journal.
+
+    Raises: UserError, also when a study of `--warm-start` cannot be read.
+    """
+    options, space, split = request.options, request.space, data.split
+    kept = {name: value for name, value in plain_options(options).items() if name not in OF_ONE_SESSION}
+    kept["grace_epochs"] = options.grace
+    kept["tracking_uri"] = tracking_uri if redact(tracking_uri) == tracking_uri else None  # a password is not kept
+    header = {
         "options": kept,
+        "given": sorted(request.given),
         "space": space.to_dict(),
         "data_fingerprint": data.specimens.fingerprint,
         "backbone_fingerprint": backbone_fingerprint,
@@ -95,99 +102,90 @@ def make_header(
         "git_commit": git_commit(),
         "user": user_name(),
     }
+    return header | warm_start(options.warm_start, space, header, notify)
 
 
 @contextmanager
 def open_study(
-    options: SearchOptions,
-    space: SearchSpace,
+    request: SearchRequest,
     data: "StudyData",
     backbone_fingerprint: str,
+    tracking_uri: str,
     notify: Callable[[str], None],
 ) -> Iterator[Study]:
-    """The study that these options begin, or go on with (`resume`), locked until the end of the block.
+    """The study that is to be begun or gone on with, locked until the end of the block.
 
     Raises: UserError when the folder holds a study already, when another process works on it, or when what is to be
-    gone on with was made from another space, dataset or backbone.
+    gone on with was made from another dataset or backbone.
     """
-    header = make_header(options, space, data, backbone_fingerprint)
-    if options.resume is None:
-        Decisions(space, header)  # what cannot be decided on is refused before a folder is made
-        journal = _begin(options, header, data)
+    if request.is_resume:
+        check_data(request, data)
+        request.check_same("backbone_fingerprint", of="backbone", now=backbone_fingerprint)
+        journal = Journal.open(request.folder, notify=notify)
     else:
-        journal = Journal.open(options.resume, notify=notify)
+        header = make_header(request, data, backbone_fingerprint, tracking_uri, notify)
+        Decisions(request.space, header)  # what cannot be decided on is refused before a folder is made
+        folder = request.folder.absolute()
+        journal = Journal.create(folder, header, study_id=folder.name)
     with journal:
-        past = tuple(read_events(journal.folder))
-        if options.resume is not None:
-            _refuse_changes(past[0]["header"], header)
-        decisions = Decisions.replay(space, past, on_event=journal.append)
-        projection = OptunaJournal(journal.folder / OPTUNA_NAME, space, read_events(journal.folder), notify=notify)
+        with written_or_told(journal.folder):
+            past = _complete(journal, data)
+            decisions = Decisions.replay(request.space, past, on_event=journal.append)
+            events = read_events(journal.folder)
+            projection = OptunaJournal(journal.folder / OPTUNA_NAME, request.space, events, notify=notify)
         journal.subscribe(projection.handle)
-        decisions.begin_session(
-            n_trials=options.trials,
-            executor="local" if options.local else "ray",
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            versions=header["versions"],
-            time_budget=options.time_budget,
-        )
+        decisions.begin_session(**_session(request, past))
         yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
 
 
-def resume_options(given: "Given") -> SearchOptions:
-    """The options of a study that is gone on with: its own, and what may be given anew.
+def check_data(request: SearchRequest, data: "StudyData") -> None:
+    """Raises: UserError if a resumed study was begun with other data, or with other events held out of it."""
+    request.check_same("data_fingerprint", of="data", now=data.specimens.fingerprint)
+    request.check_same("held_out_sites", of="holdout", now=list(data.split.held_out_sites))
+    request.check_same("held_out_domains", of="holdout", now=[int(d) for d in data.split.held_out_domains])
 
-    Raises: UserError naming every given option that a study keeps for life.
+
+@contextmanager
+def written_or_told(folder: Path) -> Iterator[None]:
+    """Within the block, what the disk does not take is the user's to know.
+
+    Raises: StudyWriteError for an OSError.
     """
-    folder = Path(given.values["resume"])
-    header = read_events(folder)[0]["header"]
-    kept = {name: value for name, value in header["options"].items() if value is not None}
-    for name in ("cache", "study"):
-        if name in kept:
-            kept[name] = Path(kept[name])
-    problems = [
-        f"`--{name.replace('_', '-')}` must stay {kept.get(name)} in the study {folder}, "
-        f"but got {given.values[name]}; begin a new study for another"
-        for name in FIXED
-        if name in given.values and given.values[name] != kept.get(name)
-    ]
-    if problems:
-        raise UserError(problems)
-    options: SearchOptions = given.options(**kept)
-    return options
+    try:
+        yield
+    except OSError as error:
+        raise StudyWriteError(
+            f"`the study's folder must be writable`, but {folder} was not: {error.strerror or error}; make room, then "
+            f"go on with --resume {folder}"
+        ) from error
 
 
-def _begin(options: SearchOptions, header: Mapping[str, Any], data: "StudyData") -> Journal:
-    assert options.study is not None
-    folder = options.study.absolute()
-    journal = Journal.create(folder, dict(header), study_id=folder.name)
-    (folder / "study.yaml").write_text(yaml.safe_dump(dict(header), sort_keys=False), encoding="utf-8")
-    journal.append("floors", floors=data.floors)
-    return journal
+def _complete(journal: Journal, data: "StudyData") -> tuple[Event, ...]:
+    """The events so far, once all that belongs to the beginning of a study is written."""
+    past = read_events(journal.folder)
+    if not (journal.folder / SUMMARY_NAME).exists():
+        _write_summary(journal.folder, past[0]["header"])
+    if not any(event["event"] == "floors" for event in past):
+        past.append(journal.append("floors", floors=data.floors))
+    return tuple(past)
 
 
-def _refuse_changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    problems = [
-        f"`{name.replace('_', ' ')}` must be that of the study, {then[name]}, but is now {now[name]}"
-        for name in ("data_fingerprint", "backbone_fingerprint")
-        if then[name] != now[name]
-    ]
-    problems += [f"the search space must be that of the study, but {line}" for line in _differences(then, now)]
-    if problems:
-        raise UserError([*problems, "begin a new study for what changed"])
+def _write_summary(folder: Path, header: Mapping[str, Any]) -> None:
+    temporary = folder / f".{SUMMARY_NAME}.{os.getpid()}"
+    temporary.write_text(yaml.safe_dump(dict(header), sort_keys=False), encoding="utf-8")
+    temporary.replace(folder / SUMMARY_NAME)
 
 
-def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    before, after = _leaves(then["space"]), _leaves(now["space"])
-    names = [*before, *(name for name in after if name not in before)]
-    return [
-        f"{name} was {before.get(name, 'absent')} and is {after.get(name, 'absent')}"
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _leaves(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return {k: v for name, child in value.items() for k, v in _leaves(child, f"{prefix}{name}: ").items()}
-    return {prefix.removesuffix(": "): list(value) if isinstance(value, list | tuple) else value}
+def _session(request: SearchRequest, past: tuple[Event, ...]) -> dict[str, Any]:
+    """Fields of the event that begins a process's work; what it queues is run before the sampler's next proposal."""
+    options = request.options
+    return {
+        "n_trials": options.trials,
+        "executor": "local" if options.local else "ray",
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "versions": library_versions(),
+        "time_budget": options.time_budget,
+        "given": dict(request.given),
+        "queue": noise_queue(past, request.space, options.epochs) if options.plateau else [],
+    }

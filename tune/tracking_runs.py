@@ -94,6 +94,7 @@ class RunBook:
             run.tags = study_tags(self.standings.study_id, self.standings.header)
             run.tag("hpo.trial", trial.trial_id)
             run.tag("hpo.origin", trial.origin)
+            run.tag("hpo.seed", event.get("seed"))
             run.tag("hpo.variant", trial.variant)
         run.settle("RUNNING", "running", end_ms=None)
         run.artifacts["config/resolved.json"] = _config_json(trial)

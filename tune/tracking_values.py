@@ -58,8 +58,8 @@ _TAG_SOURCES = {
 
 
 def study_params(header: Mapping[str, Any]) -> dict[str, str]:
-    """The header flattened with dots under `study.`; its space and queue of starting points are for `study.json`."""
-    plain = {name: value for name, value in header.items() if name not in ("space", "queue")}
+    """The header flattened with dots under `study.`; its space and what is run or known first are for `study.json`."""
+    plain = {name: value for name, value in header.items() if name not in ("space", "queue", "warm_start")}
     return {f"study.{name}"[:MAX_KEY]: _param(value) for name, value in _flat(plain)}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import load_variant
 from trainable.config import TrialConfig
+from trainable.errors import UserError
 from trainable.trial import StepResult, Trial, TrialTask
 from tune.console import Console
 from tune.extraction import make_features
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 
 def run(given: "Given") -> int:
-    """Train, report every epoch, write `results.json`; returns the exit status: 0 done, 1 the trial failed."""
+    """Train, report every epoch, write `results.json`; returns the exit status: 0 done, 1 the trial failed.
+
+    Raises: UserError, also when `--out` holds the checkpoints of another training.
+    """
     started = time.monotonic()
     options: TrainOptions = given.options()
     console = Console(json=options.json)
@@ -36,9 +40,11 @@ def run(given: "Given") -> int:
     folder = (options.out or _default_folder(options.variant)).absolute()
     write_trial_data(data, features, folder / "data")
     steps = _train(options, config, folder, device, console)
-    if steps[-1].failure is not None:
-        console.say(f"failed at epoch {steps[-1].epoch}: {steps[-1].failure['message']}")
-        console.say(steps[-1].failure["traceback_tail"])
+    if (failure := steps[-1].failure) is not None:
+        if failure["type"] == UserError.__name__:
+            raise UserError(failure["message"].splitlines())
+        console.say(f"failed at epoch {steps[-1].epoch}: {failure['message']}")
+        console.say(failure["traceback_tail"])
         return 1
     result = _result(options, config, steps, data, seconds=time.monotonic() - started)
     _write(folder / "results.json", result)

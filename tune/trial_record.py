@@ -1,6 +1,7 @@
 """What a study knows of one trial: the state that its events add up to."""
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -9,16 +10,41 @@ from trainable.config import TrialConfig
 OBJECTIVE = "score/all"
 """The metric of a report that is minimised."""
 
+NOISE = "noise:"
+"""Origins that begin so measure how far apart equal configurations come out; see `plateau.py`."""
+
 State = Literal["running", "completed", "pruned", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """A trial to start or to go on with.
+
+    values: the sampler's flat values, None for a comparison. reported_epochs: epochs whose results are known.
+    attempts: 1 for a trial never retried. checkpoint: the last one the study heard of. seed: its own, None for the
+    study's.
+    """
+
+    trial_id: str
+    number: int
+    origin: str
+    exempt: bool
+    values: dict[str, Any] | None
+    config: TrialConfig
+    reported_epochs: int
+    attempts: int
+    checkpoint: str | None
+    seed: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class TrialRecord:
     """One trial; only `apply` changes it.
 
-    trial_id: "t0007". number: 7, in order of asking. origin: "sampler", "start:NAME" or "compare:NAME". exempt: never
-    stopped early. values: the sampler's flat values, None for a comparison that the sampler does not know. config:
-    nested plain values. scores: epoch -> score (lower is better), as reported. best_score, best_epoch, best_metrics:
+    trial_id: "t0007". number: 7, in order of asking. origin: "sampler", "start:NAME", "compare:NAME", "noise:NAME#1" or
+    "warm:STUDY/t0003". exempt: never stopped early. values: the sampler's flat values, None for a comparison that the
+    sampler does not know. config: nested plain values. seed: its own, None for the study's. is_paused: interrupted, and
+    not heard of since. scores: epoch -> score (lower is better), as reported. best_score, best_epoch, best_metrics:
     of the lowest finite score. decisions: epoch -> the decision event made there. error: the last error event, until
     a retry. attempts: 1 + retries. started, ended: unix seconds of the ask and the tell.
     """
@@ -30,6 +56,8 @@ class TrialRecord:
     values: dict[str, Any] | None
     config: dict[str, Any]
     started: float
+    seed: int | None = None
+    is_paused: bool = False
     ended: float | None = None
     state: State = "running"
     reason: str = ""
@@ -53,6 +81,7 @@ class TrialRecord:
             values=event["values"],
             config=event["config"],
             started=event["time"],
+            seed=event.get("seed"),
         )
 
     @property
@@ -65,9 +94,35 @@ class TrialRecord:
         """Run beside the search, unknown to the sampler."""
         return self.values is None
 
+    @property
+    def variant(self) -> str | None:
+        """The name of the fixed configuration that it runs, whatever the seed; None for a sampled one."""
+        kind, _, name = self.origin.partition(":")
+        return name.partition("#")[0] if kind in ("start", "compare", "noise") else None
+
+    @property
+    def is_noise(self) -> bool:
+        """Run for the noise between seeds alone, so never the best."""
+        return self.origin.startswith(NOISE)
+
     def trial_config(self) -> TrialConfig:
         """The configuration as typed values."""
         return TrialConfig.from_dict(self.config)
+
+    def to_ask(self) -> Ask:
+        """The trial as it is to be started or gone on with."""
+        return Ask(
+            trial_id=self.trial_id,
+            number=self.number,
+            origin=self.origin,
+            exempt=self.exempt,
+            values=self.values,
+            config=self.trial_config(),
+            reported_epochs=self.epoch,
+            attempts=self.attempts,
+            checkpoint=self.checkpoint,
+            seed=self.seed,
+        )
 
     def best_until(self, epoch: int) -> float:
         """Lowest finite score up to an epoch; NaN if there is none."""
@@ -90,9 +145,23 @@ class TrialRecord:
                 self.config = event["config"] or self.config
             case "tell":
                 self.state, self.reason, self.ended = event["state"], event["reason"], event["time"]
+            case "pause":
+                self.is_paused = True
 
     def _apply_report(self, epoch: int, metrics: dict[str, float]) -> None:
+        self.is_paused = False
         score = metrics[OBJECTIVE]
         self.scores[epoch] = score
         if math.isfinite(score) and (self.best_score is None or score < self.best_score):
             self.best_score, self.best_epoch, self.best_metrics = score, epoch, metrics
+
+
+def fold_trials(events: Iterable[Mapping[str, Any]]) -> dict[str, TrialRecord]:
+    """The trials that a journal's events add up to, by id; no decision is taken."""
+    trials: dict[str, TrialRecord] = {}
+    for event in events:
+        if event["event"] == "ask":
+            trials[event["trial"]] = TrialRecord.from_ask(dict(event))
+        elif "trial" in event:
+            trials[event["trial"]].apply(dict(event))
+    return trials

@@ -238,7 +238,7 @@ def test_a_state_of_another_trial_is_refused():
         trainer.load_state_dict(other.state_dict())
 
     assert len(caught.value.problems) == 2
-    assert "`config`" in caught.value.problems[0]
+    assert "`config.optim.lr` must be 0.003, but is 0.001" in caught.value.problems[0]
     assert "`seed` must be 0, but is 1" in caught.value.problems[1]
 
 

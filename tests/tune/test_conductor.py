@@ -7,8 +7,9 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from trainable.trial import StepResult, TrialTask
-from tune.conductor import Conductor, TrialResources, deadline_in
+from tune.conductor import Conductor, TrialResources
 from tune.decisions import Decisions
+from tune.ends import Ends, deadline_in
 from tune.journal import Journal, read_events
 from tune.proposals import starting_queue
 
@@ -37,7 +38,8 @@ class Search:
         resources = TrialResources(
             data_folder=self.folder / "data", study_folder=self.folder, seed=0, device="cpu", n_threads=1
         )
-        return Conductor(self.decisions, resources, deadline=deadline, notify=self.told.append, clock=lambda: self.now)
+        ends = Ends(deadline=deadline)
+        return Conductor(self.decisions, resources, ends=ends, notify=self.told.append, clock=lambda: self.now)
 
     def resume(self) -> None:
         self.journal.close()

@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_configurations_and_scores_and_another_seed
     assert a != c
 
 
-def test_a_second_search_extracts_nothing_and_says_so(demo_search, tmp_path, demo_cache):
+def test_a_second_search_extracts_nothing_and_says_so(demo_search, demo_cache):
     features = {path: path.stat().st_mtime_ns for path in demo_cache.glob("features/**/*.safetensors")}
     ended = demo_search()
 
@@ -268,7 +268,7 @@ def test_a_resume_with_a_changed_space_file_is_refused_with_the_difference(demo_
     assert "0.005" in ended.stderr
 
 
-def test_a_resume_on_changed_data_is_refused(demo_search, cli, demo_cache, tmp_path):
+def test_a_resume_on_changed_data_is_refused(demo_search, cli, tmp_path):
     data = tmp_path / "data"
     assert cli("demo-data", data, "--specimens", 76).status == 0
     assert demo_search("--data", data, "--trials", 1).status == 0

@@ -1,0 +1,259 @@
+"""How a study stands is read from its journal, whatever its process does or has suffered."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from search_spaces.space import SearchSpace
+from trainable.best_forecasts import best_forecasts
+from trainable.errors import UserError
+from tune.decisions import Decisions
+from tune.events import encode_event
+from tune.journal import FILE_NAME, Journal, Owner, owner_of, read_events
+from tune.rungs import rung_standings
+from tune.status import read_status
+
+ROOT = Path(__file__).parents[2]
+HEADER = {"n_trials": 6, "max_epochs": 4, "grace_epochs": 1, "reduction_factor": 2, "seed": 0}
+
+
+def metrics(score: float) -> dict[str, float]:
+    return {"score/all": score, "score/id": score - 0.1, "score/ood": score + 0.1}
+
+
+def write_journal(folder: Path, *events: tuple[float, str, dict[str, Any]]) -> Path:
+    """A journal of (time, event, fields) as such."""
+    folder.mkdir()
+    lines = [
+        encode_event({"v": 1, "seq": seq, "time": time, "event": event, **fields})
+        for seq, (time, event, fields) in enumerate(events)
+    ]
+    (folder / FILE_NAME).write_bytes(b"".join(lines))
+    return folder
+
+
+def begin(folder: Path) -> tuple[Journal, Decisions]:
+    """A study whose trials are told what happens to them, decided on by the real core."""
+    space = SearchSpace.load("smoke")
+    header = {**HEADER, "space": space.to_dict(), "options": {}, "queue": []}
+    journal = Journal.create(folder, header, study_id="told")
+    decisions = Decisions(space, header, on_event=journal.append)
+    decisions.begin_session(n_trials=6, executor="local", host="here", pid=os.getpid())
+    return journal, decisions
+
+
+def ask_and_report(decisions: Decisions, *scores: float) -> str:
+    ask = decisions.ask()
+    assert ask is not None
+    for epoch, score in enumerate(scores, start=1):
+        decisions.report(ask.trial_id, epoch, metrics(score))
+    return ask.trial_id
+
+
+def line_of(text: str, word: str) -> str:
+    return next(line for line in text.splitlines() if word in line)
+
+
+def test_a_finished_study_shows_its_trials_its_best_with_intervals_its_rungs_and_how_to_go_on(cli, finished_study):
+    text = cli("status", finished_study).stdout
+    assert text.splitlines()[0] == f"{finished_study}: ended: finished"
+    assert "5 of 5 done" in line_of(text, "trials ")
+    assert "left" not in line_of(text, " used")
+    for label in ("all", "ID", "OOD"):
+        assert "[" in line_of(text, f"score {label} ")
+    assert "90% interval" in text
+    assert "epoch 1: 5 trials" in text
+    assert f"search --resume {finished_study} --trials 10" in text
+
+
+def test_the_json_object_holds_the_same_and_each_interval_holds_its_score(cli, finished_study):
+    result = cli("status", finished_study, "--json").result
+    assert result["state"] == "ended"
+    assert (result["end_reason"], result["owner"], result["seconds_left"]) == ("finished", None, 0.0)
+    assert result["n_completed"] + result["n_pruned"] == result["n_told"] == result["n_trials"] == 5
+    assert result["seconds_used"] > 0
+    best, interval = result["best"], result["best"]["interval"]
+    assert best["interval_note"] is None
+    assert set(best["scores"]) == {"score/all", "score/id", "score/ood"}
+    for name, score in best["scores"].items():
+        low, high = interval[name]
+        assert low < score < high
+    assert result == cli("status", finished_study, "--json").result
+
+
+def test_reading_a_study_leaves_its_folder_as_it_is(cli, finished_study):
+    def content() -> dict[Path, float]:
+        return {path: path.stat().st_mtime_ns for path in finished_study.rglob("*")}
+
+    before = content()
+    cli("status", finished_study)
+    assert content() == before
+
+
+def test_forecasts_of_the_best_checkpoint_give_the_score_that_the_journal_holds(finished_study):
+    best = read_status(finished_study).standings.best()
+    assert best is not None
+    found = best_forecasts(finished_study / "data", finished_study / "checkpoints" / best.trial_id, max_seconds=60)
+    assert found.epoch == best.best_epoch
+    means = np.concatenate([part.crps.mean(axis=0) for part in found.forecasts.values()])
+    assert np.sqrt(np.mean(means**2)) == pytest.approx(best.best_score, rel=1e-5)
+
+
+@pytest.mark.parametrize("lost", ["data", "checkpoints"])
+def test_without_features_or_checkpoint_all_but_the_interval_is_told(cli, finished_study, tmp_path, lost):
+    study = Path(shutil.copytree(finished_study, tmp_path / "moved"))
+    shutil.rmtree(study / lost)
+    outcome = cli("status", study)
+    assert outcome.status == 0
+    assert "interval: not known here: " in outcome.stdout
+    assert "[" not in line_of(outcome.stdout, "score all")
+    best = cli("status", study, "--json").result["best"]
+    assert best["interval"] is None
+    assert str(study / lost) in best["interval_note"]
+
+
+def test_an_interval_that_takes_too_long_is_refused_with_its_length(finished_study):
+    best = read_status(finished_study).standings.best()
+    assert best is not None
+    with pytest.raises(UserError, match="0 s at most"):
+        best_forecasts(finished_study / "data", finished_study / "checkpoints" / best.trial_id, max_seconds=0)
+
+
+def test_a_study_that_runs_is_told_with_its_process_and_time_left(cli, tmp_path):
+    journal, decisions = begin(tmp_path / "study")
+    with journal:
+        ask_and_report(decisions, 0.8, 0.7, 0.6, 0.5)
+        ask_and_report(decisions, 0.9)
+        ask_and_report(decisions, 0.4)
+        outcome = cli("status", tmp_path / "study")
+        result = cli("status", tmp_path / "study", "--json").result
+    assert f"running, process {os.getpid()} on " in outcome.stdout.splitlines()[0]
+    assert "2 of 6 done: 1 completed, 1 pruned, 1 running" in outcome.stdout
+    assert "left" in line_of(outcome.stdout, "used")
+    assert (result["state"], result["owner"]["pid"], result["n_running"]) == ("running", os.getpid(), 1)
+    assert result["seconds_left"] is not None
+
+
+def test_a_study_whose_process_was_killed_is_cut_off_and_its_trials_interrupted(cli, tmp_path):
+    journal, decisions = begin(tmp_path / "study")
+    ask_and_report(decisions, 0.8)
+    journal.close()
+    outcome = cli("status", tmp_path / "study")
+    assert "cut off" in outcome.stdout.splitlines()[0]
+    assert "0 of 6 done: 1 interrupted" in outcome.stdout
+    assert "once gone on with" in line_of(outcome.stdout, "used")
+    assert f"search --resume {tmp_path / 'study'}\n" in outcome.stdout
+
+
+def test_failures_and_retries_are_told_with_their_reasons(cli, tmp_path):
+    journal, decisions = begin(tmp_path / "study")
+    with journal:
+        failed = ask_and_report(decisions, 0.8)
+        decisions.fail(failed, type="RuntimeError", message="shapes differ")
+        retried = ask_and_report(decisions, 0.7)
+        decisions.retry(retried, reason="worker died: killed")
+        decisions.pause(retried, reason="time budget spent")
+        journal.append("end", reason="time budget spent")
+    outcome = cli("status", tmp_path / "study")
+    assert "ended: time budget spent" in outcome.stdout
+    assert f"failed   {failed} at epoch 1: RuntimeError: shapes differ" in outcome.stdout
+    assert f"retried  {retried}: worker died: killed" in outcome.stdout
+    result = cli("status", tmp_path / "study", "--json").result
+    assert result["failures"][0]["reason"] == "RuntimeError: shapes differ"
+    assert result["retries"] == [{"trial_id": retried, "reason": "worker died: killed"}]
+    assert (result["n_failed"], result["n_interrupted"], result["best"]["trial_id"]) == (1, 1, retried)
+
+
+def test_many_failures_are_shortened_in_the_text_and_whole_in_json(cli, tmp_path):
+    told = [
+        (float(n), "tell", {"trial": f"t{n:04}", "state": "failed", "value": None, "epoch": 0, "reason": "x " * 99})
+        for n in range(20)
+    ]
+    study = write_journal(tmp_path / "study", (0.0, "study", {"study_id": "s", "header": HEADER}), *told)
+    text = cli("status", study).stdout
+    assert "12 earlier ones: see --json" in text
+    shown = [line for line in text.splitlines() if " at epoch 0: " in line]
+    assert len(shown) == 8
+    assert max(map(len, shown)) <= 120
+    assert len(cli("status", study, "--json").result["failures"]) == 20
+
+
+def test_rungs_count_as_the_core_does_also_trials_that_diverged(tmp_path):
+    journal, decisions = begin(tmp_path)
+    with journal:
+        for score in (0.8, 0.7, 0.9, 0.6):
+            ask_and_report(decisions, score, score, score)
+        diverged = ask_and_report(decisions)
+        decisions.fail(diverged, type="TrialDiverged", message="NaN", kind="diverged")
+        ask_and_report(decisions, float("nan"))
+        rungs = rung_standings(read_events(tmp_path))
+    assert {rung.epoch: rung.n_reached for rung in rungs} == decisions.rung_sizes()
+    assert [rung.epoch for rung in rungs] == [1, 2]
+    assert rungs[0].n_reached == 6
+    assert rungs[0].n_stopped == 2
+    assert rungs[0].cut == 0.8  # the third best of six
+
+
+def test_time_used_adds_up_sessions_without_the_time_between_them(tmp_path):
+    session: dict[str, Any] = {"n_trials": 6}
+    report = {"trial": "t0000", "metrics": metrics(0.5)}
+    study = write_journal(
+        tmp_path / "study",
+        (0.0, "study", {"study_id": "s", "header": HEADER}),
+        (10.0, "session", session),
+        (15.0, "ask", {"trial": "t0000", "origin": "sampler", "values": {}, "config": {"epochs": 4}}),
+        (30.0, "report", {**report, "epoch": 1}),  # killed here
+        (500.0, "decision", {"trial": "t0000", "rung": None, "action": "continue"}),  # made by the resume
+        (500.0, "session", session),
+        (540.0, "report", {**report, "epoch": 2}),
+        (550.0, "end", {"reason": "interrupted"}),
+    )
+    status = read_status(study)
+    assert status.seconds_used == 70.0
+    assert status.seconds_left == (2 + 5 * 4) * 50.0  # epochs that are left, one in 50 s in this session
+
+
+def test_no_study_is_one_clear_line(cli, tmp_path):
+    outcome = cli("status", tmp_path)
+    assert (outcome.status, outcome.stdout) == (2, "")
+    assert FILE_NAME in outcome.stderr
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from tune.journal import Journal
+journal = Journal.create(Path(sys.argv[1]), {}, study_id="s")
+print("open", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_study_has_an_owner_while_its_process_lives_and_none_after_it_was_killed(tmp_path):
+    assert owner_of(tmp_path) is None
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        owner = owner_of(tmp_path)
+        assert owner is not None
+        assert (owner.pid, str(owner).split(" since ")[0]) == (holder.pid, f"process {holder.pid} on {owner.host}")
+        holder.send_signal(signal.SIGKILL)
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert owner_of(tmp_path) is None
+
+
+def test_an_owner_that_has_not_said_who_it_is_is_another_process(tmp_path):
+    with Journal.create(tmp_path, {}, study_id="s"):
+        (tmp_path / "journal.owner.json").write_text("{")
+        assert owner_of(tmp_path) == Owner()
+    assert str(Owner()) == "another process"
