@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -165,7 +166,7 @@ class Processes:
         """SIGINT to the whole foreground group, Ray's workers included, as a terminal sends it."""
         os.killpg(process.pid, signal.SIGINT)
 
-    def living(self, title: str = "") -> list[psutil.Process]:
+    def living(self, title: re.Pattern[str] | None = None) -> list[psutil.Process]:
         """Processes that came of these command lines and still run; `title`: what their command line begins with.
 
         They are found by descent and by environment, and remembered: Ray's workers overwrite their environment when
@@ -196,10 +197,10 @@ class Processes:
             started.wait(timeout=30)
 
 
-def _runs(process: psutil.Process, title: str) -> bool:
+def _runs(process: psutil.Process, title: re.Pattern[str] | None) -> bool:
     try:
         is_alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return is_alive and " ".join(process.cmdline()).startswith(title)
+        return is_alive and (title is None or title.match(" ".join(process.cmdline())) is not None)
     except psutil.Error:
         return False
 

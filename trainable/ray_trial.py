@@ -1,6 +1,5 @@
 """The Ray Tune class trainable around `Trial`: the only file here that imports ray."""
 
-from pathlib import Path
 from typing import Any
 
 from ray import tune as ray_tune
@@ -17,11 +16,9 @@ class TailTrainable(ray_tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """config: {"task": TrialTask}."""
         task: TrialTask = config["task"]
-        if getattr(self, "_data_folder", None) != task.data_folder:
-            from trainable.trial_data import TrialData
-
-            self._data, self._data_folder = TrialData.load(Path(task.data_folder)), task.data_folder
-        self._trial = Trial(task, self._data)
+        before: Trial | None = getattr(self, "_trial", None)
+        is_same_data = before is not None and before.task.data_folder == task.data_folder
+        self._trial = Trial(task, before.data if before is not None and is_same_data else None)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take up the next trial in this actor."""

@@ -57,9 +57,11 @@ class Trial:
     """
 
     def __init__(self, task: TrialTask, data: Any = None) -> None:
-        """data: an already loaded `TrialData`, or None to load it from the task's folder at the first step."""
+        """data: an already loaded `TrialData`, or None to load it from the task's folder at the first step, where a
+        failure to do so is the trial's.
+        """
         self.task = task
-        self._data = data
+        self.data = data
         self._trainer: Any = None
         self._n_reported = task.reported_epochs
         self._notes: tuple[str, ...] = ()
@@ -91,10 +93,10 @@ class Trial:
 
         if self.task.device == "cpu":
             torch.set_num_threads(self.task.n_threads)
-        if self._data is None:
-            self._data = TrialData.load(Path(self.task.data_folder))
+        if self.data is None:
+            self.data = TrialData.load(Path(self.task.data_folder))
         trainer = TailTrainer(
-            TrialConfig.from_dict(self.task.config), self._data, seed=self.task.seed, device=self.task.device
+            TrialConfig.from_dict(self.task.config), self.data, seed=self.task.seed, device=self.task.device
         )
         state, skipped = load_latest(Path(self.task.checkpoint_folder))
         self._notes = tuple(f"{self.task.trial_id}: passed over a damaged checkpoint: {reason}" for reason in skipped)

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the second is what a missing operator raises on import
         if not (hint := _mismatched_builds(error)):
             raise
         print(f"error: {hint}", file=sys.stderr)

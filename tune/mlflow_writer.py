@@ -1,4 +1,4 @@
-"""Brings runs in MLflow to their wished-for content; the one file that calls MLflow.
+"""Brings runs in MLflow to their wished-for content; all calls of MLflow are here, but for a new SQLite file.
 
 One writer at a time for a study. Requests may be repeated after an unclear failure: a metric row is unique by
 key, step, time and value, parameters and tags are set by name, and runs are looked up by tag before they are made.
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainable.errors import UserError
+from tune.tracking_database import make_database
 from tune.tracking_uri import artifact_location, redact
 from tune.wished_run import PARENT, WishedRun
 
@@ -59,7 +60,9 @@ class MlflowWriter:
         """Import mlflow and open the store: seconds for a fresh SQLite file, which is migrated."""
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
-        logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # an outage is told once, by the tracker
+        for name in ("urllib3.connectionpool", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # an outage is told once, by the tracker
+        make_database(uri)
         from mlflow.tracking import MlflowClient
 
         self._uri, self._experiment_name, self._study_id = uri, experiment_name, study_id

@@ -3,7 +3,9 @@
 Ray places trials, reuses actors and notices dead nodes. It decides nothing and its state is disposable.
 """
 
+import logging
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,8 @@ RAY_ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own experiment state is never read
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+
+JOIN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,20 +91,29 @@ class _StudyScheduler(FIFOScheduler):
 
 
 def start_ray(*, address: str | None, n_workers: int) -> None:
-    """Connect to the cluster at `address` (or `RAY_ADDRESS`), or start Ray in this machine with `n_workers` CPUs."""
+    """Connect to the cluster at `address` (or `RAY_ADDRESS`), or start Ray in this machine with `n_workers` CPUs.
+
+    Raises: UserError when no cluster can be joined there.
+    """
     os.environ.update({name: os.environ.get(name, value) for name, value in RAY_ENVIRONMENT.items()})
-    address = address or os.environ.get("RAY_ADDRESS")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-    if address is None:
-        options |= {
-            "address": "local",
-            "num_cpus": n_workers,
-            "include_dashboard": False,
-            "object_store_memory": 100 * 2**20,
-        }
-    else:
-        options |= {"address": address}
-    ray.init(**options)
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address is not None:
+        _join(address, options)
+        return
+    ray.init(address="local", num_cpus=n_workers, include_dashboard=False, object_store_memory=100 * 2**20, **options)
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    rule = "`--address` must be that of a running Ray cluster"
+    host, _, port = address.rpartition(":")
+    try:
+        if host and port.isdecimal() and "://" not in host:  # Ray itself would try for minutes
+            socket.create_connection((host.strip("[]"), int(port)), timeout=JOIN_SECONDS).close()
+        ray.init(address=address, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{rule}, but joining {address} failed: {reason}") from error
 
 
 def check_resources(placement: Placement) -> None:
@@ -121,6 +134,7 @@ def run_on_ray(conductor: Conductor, *, placement: Placement, scratch: Path) -> 
 
     scratch: a folder for Ray's own records of this session, of no use afterwards.
     """
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
     resources = {"cpu": placement.cpus_per_trial}
     if placement.gpus_per_trial:
         resources["gpu"] = placement.gpus_per_trial

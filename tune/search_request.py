@@ -102,7 +102,7 @@ def search_request(given: "Given") -> SearchRequest:
 
 
 def _resumed(given: "Given") -> SearchRequest:
-    folder: Path = given.values["resume"]
+    folder = given.values["resume"].absolute()  # workers have another working folder
     past = tuple(read_events(folder))
     if (owner := owner_of(folder)) is not None:
         raise UserError(f"`one process at a time may write a study`, but {folder} is being written by {owner}")
@@ -111,7 +111,7 @@ def _resumed(given: "Given") -> SearchRequest:
     if problems:
         raise UserError(problems)
     taken = {name: value for name, value in given.values.items() if name not in ("study", "accept_change")}
-    options: SearchOptions = replace(given, values=taken).options(**{**kept, "study": folder})
+    options: SearchOptions = replace(given, values=taken | {"resume": folder}).options(**kept)
     return SearchRequest(
         options=options,
         space=SearchSpace.from_dict(past[0]["header"]["space"]),

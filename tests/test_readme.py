@@ -1,0 +1,148 @@
+"""README.md says nothing that is not so: its commands are understood, what it names is there."""
+
+import re
+import shlex
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from search_spaces.space import SearchSpace
+from trainable.errors import UserError
+from tune.cli import VERBS, _make_parser
+from tune.command_line import given_options
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROGRAMS = {
+    "python3",
+    "python",
+    ".",
+    "source",
+    "pip",
+    "pytest",
+    "sentinel-tune",
+    "mlflow",
+    "ray",
+    "git",
+    "cd",
+    "export",
+}
+
+
+def blocks(language: str) -> list[str]:
+    """Fenced blocks of a language; "" for those without one."""
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
+    return [body for name, body in fences if name == language]
+
+
+def commands() -> list[list[str]]:
+    """Every command of every bash block, as words."""
+    found = []
+    for block in blocks("bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words: list[str] = []
+            for word in [*shlex.split(line, comments=True), "&&"]:
+                if word == "&&":
+                    found.append(words)
+                    words = []
+                else:
+                    words.append(word)
+    return [words for words in found if words]
+
+
+OURS = [words for words in commands() if words[0] == "sentinel-tune" or words[:3] == ["python", "-m", "tune"]]
+
+
+def test_the_first_ten_minutes_are_two_lines():
+    lines = [line for block in blocks("bash") for line in block.splitlines()]
+    install = "python3 -m venv .venv && . .venv/bin/activate && pip install -e"
+
+    assert any(line.startswith(f"{install} . && sentinel-tune search ") for line in lines)
+    assert any(line.startswith(f"{install} '.[dev]' && pytest ") for line in lines)
+
+
+@pytest.mark.parametrize("words", OURS, ids=" ".join)
+def test_the_command_line_understands(words):
+    arguments = words[1:] if words[0] == "sentinel-tune" else words[3:]
+    if "--help" in arguments or "--version" in arguments:
+        with pytest.raises(SystemExit) as exit_:
+            _make_parser().parse_args(arguments)
+        assert exit_.value.code == 0
+        return
+    parsed = _make_parser().parse_args(arguments)
+    if parsed.verb.options is not None:
+        given_options(parsed, parsed.verb.options).options()
+
+
+def test_a_command_with_a_mistake_would_be_noticed():
+    with pytest.raises(UserError):
+        _make_parser().parse_args(["serach"])
+    assert len(OURS) >= 5
+
+
+def test_other_commands_are_of_known_programs_and_ask_for_extras_that_exist():
+    for words in commands():
+        assert words[0] in PROGRAMS, words
+        for word in words:
+            for extras in re.findall(r"^\.\[(.+)\]$", word):
+                assert set(extras.split(",")) <= PROJECT["project"]["optional-dependencies"].keys()
+
+
+def test_every_option_that_the_text_names_exists():
+    known = {f"--{f.name.replace('_', '-')}" for verb in VERBS if verb.options for f in fields(verb.options)}
+    known |= {"--config", "--help", "--version", "--specimens", "--seed"}
+    code = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL))
+    named = {
+        word
+        for span in code
+        if not span.split()[0].startswith(("pip", "mlflow", "ray ", "pytest"))
+        for word in re.findall(r"(?<!\S)--[a-z][a-z-]*", span)
+    }
+
+    assert named
+    assert named <= known
+
+
+def test_links_into_the_repository_and_named_files_lead_somewhere():
+    targets = [link for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if "://" not in link]
+    anchors = {
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", TEXT, re.M)
+    }
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        assert (ROOT / path).exists(), target
+        assert path or anchor in anchors, target
+    folders = "|".join(
+        re.escape(path.name) for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith(".")
+    )
+    for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", TEXT):
+        assert name.startswith("studies/") or (ROOT / name).exists(), name
+
+
+def test_the_file_tree_names_what_is_there():
+    trees = [block for block in blocks("") if re.search(r"^trainable/ ", block, re.MULTILINE)]
+    assert trees
+    inside: dict[int, Path] = {}  # indent -> the folder last named there
+    for line in (line for tree in trees for line in tree.splitlines()):
+        if found := re.match(r"( *)(\S+)(?: {2,}\S|$)", line):
+            indent = len(found[1])
+            folder = next((path for at, path in sorted(inside.items(), reverse=True) if at < indent), ROOT)
+            assert (folder / found[2]).exists(), folder / found[2]
+            inside = {at: path for at, path in inside.items() if at < indent} | {indent: folder / found[2]}
+
+
+@pytest.mark.parametrize("block", [block for block in blocks("yaml") if "parameters:" in block])
+def test_the_search_space_to_copy_is_one(block, tmp_path):
+    file = tmp_path / "space.yaml"
+    file.write_text(block)
+
+    assert SearchSpace.load(str(file)).table()
+
+
+@pytest.mark.parametrize("block", blocks("yaml"))
+def test_yaml_is_yaml(block):
+    assert yaml.safe_load(block)

@@ -1,0 +1,357 @@
+"""How a search ends: target, plateau, interrupts, errors. Real decisions and journals; scores are made by hand."""
+
+import os
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from search_spaces.space import SearchSpace
+from trainable.errors import UserError
+from trainable.trial import StepResult, TrialTask
+from tune.conductor import Conductor, TrialResources
+from tune.decisions import Decisions
+from tune.ends import Ends
+from tune.interrupts import Interrupts
+from tune.journal import Journal, StudyWriteError, read_events
+from tune.plateau import noise_queue, plateau_reason, seed_noise
+from tune.proposals import starting_queue
+from tune.replay import differences
+
+EPOCHS = 2
+SPACE = SearchSpace.load("smoke")
+NOISE_SCORES = {0: 0.60, 1: 0.62, 2: 0.58}
+"""Of the default, by seed."""
+
+
+class Search:
+    """One study in `folder`, gone on with at each `session`."""
+
+    def __init__(self, folder: Path, **header: object) -> None:
+        self.folder, self.told, self.is_full = folder, [], False
+        numbers = {"seed": 0, "n_trials": 40, "max_epochs": EPOCHS, "grace_epochs": EPOCHS, "reduction_factor": 3}
+        header = {**numbers, "queue": starting_queue(SPACE, EPOCHS), **header}
+        Journal.create(folder, header, study_id="by-hand").close()
+
+    @contextmanager
+    def session(self, *, ends: Ends | None = None, **fields: object) -> Iterator[Conductor]:
+        with Journal.open(self.folder, notify=self.told.append) as journal:
+            past = read_events(self.folder)
+
+            def append(event: str, **fields: object) -> dict:
+                if self.is_full:
+                    raise StudyWriteError("`the study's folder must be writable`, but was not: No space left on device")
+                return journal.append(event, **fields)
+
+            self.decisions = Decisions.replay(SPACE, past, on_event=append)
+            queue = noise_queue(past, SPACE, EPOCHS) if ends and ends.plateau else []
+            self.decisions.begin_session(queue=queue, **fields)
+            resources = TrialResources(
+                data_folder=self.folder, study_folder=self.folder, seed=0, device="cpu", n_threads=1
+            )
+            yield Conductor(self.decisions, resources, ends=ends, notify=self.told.append)
+
+    def of(self, kind: str) -> list[dict]:
+        return [event for event in read_events(self.folder) if event["event"] == kind]
+
+
+def run(conductor: Conductor, score: Callable[[TrialTask], float]) -> list[TrialTask]:
+    """Run trials one after the other to the end of the search."""
+    tasks = []
+    while isinstance(task := conductor.next_task(), TrialTask):
+        tasks.append(task)
+        epoch = task.reported_epochs + 1
+        while report(conductor, task, epoch, score(task)) == "continue":
+            epoch += 1
+    return tasks
+
+
+def report(conductor: Conductor, task: TrialTask, epoch: int, score: float) -> str:
+    return conductor.take(StepResult(trial_id=task.trial_id, epoch=epoch, metrics={"score/all": score}))
+
+
+def always(score: float) -> Callable[[TrialTask], float]:
+    return lambda _: score
+
+
+def number(task: TrialTask) -> int:
+    return int(task.trial_id[1:])
+
+
+def flat(task: TrialTask) -> float:
+    """The default and its reruns differ by their noise alone; every other trial is a little better than the default."""
+    return NOISE_SCORES[task.seed] if number(task) in (0, 2, 3) else 0.599
+
+
+# Target
+
+
+def test_a_target_score_ends_the_search_and_leaves_nothing_running(tmp_path):
+    search = Search(tmp_path)
+    with search.session(ends=Ends(target_score=0.5)) as conductor:
+        first, second = conductor.next_task(), conductor.next_task()
+        assert report(conductor, first, 1, 0.501) == "continue"
+        assert report(conductor, first, 2, 0.5) == "stop"
+        assert report(conductor, second, 1, 0.7) == "stop"
+        assert conductor.next_task() == "finished"
+
+        assert conductor.end_reason == "target score 0.5 reached: 0.5 by t0000"
+        assert conductor.state == "completed"
+    assert [event["trial"] for event in search.of("pause")] == ["t0001"]
+
+
+def test_a_lower_target_at_the_resume_goes_on_with_what_was_paused(tmp_path):
+    search = Search(tmp_path, n_trials=3)
+    with search.session(ends=Ends(target_score=0.5)) as conductor:
+        run(conductor, always(0.4))
+    with search.session(ends=Ends(target_score=0.5)) as conductor:
+        assert run(conductor, always(0.4)) == []
+    with search.session(ends=Ends(target_score=0.3)) as conductor:
+        tasks = run(conductor, always(0.4))
+
+    assert [(task.trial_id, task.reported_epochs) for task in tasks] == [("t0000", 1), ("t0001", 0), ("t0002", 0)]
+
+
+# Plateau
+
+
+def test_a_plateau_ends_the_asking_when_nothing_betters_the_best_by_more_than_the_noise(tmp_path):
+    search = Search(tmp_path)
+    with search.session(ends=Ends(plateau=5)) as conductor:
+        tasks = run(conductor, flat)
+
+        noise = statistics.stdev(NOISE_SCORES.values())
+        assert conductor.state == "completed"
+        assert conductor.end_reason == (
+            f"no improvement by more than the noise between seeds, {noise:.2g}, in the last 5 trials"
+        )
+    assert [number(task) for task in tasks] == list(range(8))  # default, ft_did, two reruns, four proposals
+    assert search.of("pause") == []
+
+
+def test_improvements_beyond_the_noise_keep_a_search_going(tmp_path):
+    search = Search(tmp_path, n_trials=20)
+    with search.session(ends=Ends(plateau=2)) as conductor:
+        tasks = run(conductor, lambda task: flat(task) if number(task) < 4 else 0.6 - 0.03 * number(task))
+
+        assert conductor.end_reason == "finished"
+    assert len(tasks) == 20
+
+
+def test_creeping_within_the_noise_adds_up_to_an_improvement_only_once_it_exceeds_it(tmp_path):
+    search = Search(tmp_path)
+    with search.session(ends=Ends(plateau=4)) as conductor:
+        tasks = run(conductor, lambda task: flat(task) if number(task) < 4 else 0.599 - 0.008 * (number(task) - 3))
+
+    assert len(tasks) == 40  # every third of these steps is more than the noise below the last improvement
+
+
+def test_the_default_runs_twice_more_with_other_seeds_unknown_to_the_sampler_and_never_best(tmp_path):
+    search = Search(tmp_path, n_trials=6)
+    with search.session(ends=Ends(plateau=30)) as conductor:
+        tasks = run(conductor, lambda task: {**NOISE_SCORES, 2: 0.1}[task.seed] if number(task) < 4 else 0.7)
+        best = search.decisions.best()
+
+    assert [task.seed for task in tasks] == [0, 0, 1, 2, 0, 0]
+    assert tasks[0].config == tasks[2].config == tasks[3].config
+    asks = search.of("ask")
+    assert [event["origin"] for event in asks[2:4]] == ["noise:default#1", "noise:default#2"]
+    assert [(event["values"], event["exempt"], event["seed"]) for event in asks[2:4]] == [
+        (None, True, 1),
+        (None, True, 2),
+    ]
+    assert "seed" not in asks[0]
+    assert best.trial_id == "t0000"
+    assert differences(SPACE, read_events(search.folder)) == []
+    assert [record.seed for record in Decisions.replay(SPACE, read_events(search.folder)).trials()] == [
+        None, None, 1, 2, None, None
+    ]  # fmt: skip
+
+
+def test_a_plateau_asked_for_at_a_resume_queues_the_reruns_once(tmp_path):
+    search = Search(tmp_path, n_trials=4)
+    with search.session() as conductor:
+        run(conductor, flat)
+    for n_trials in (7, 8):
+        with search.session(ends=Ends(plateau=30), n_trials=n_trials) as conductor:
+            run(conductor, always(0.6))
+
+    assert [event["origin"] for event in search.of("ask")[4:]] == [
+        "noise:default#1",
+        "noise:default#2",
+        "sampler",
+        "sampler",
+    ]
+    assert differences(SPACE, read_events(search.folder)) == []
+
+
+def test_without_starting_points_the_base_runs_with_three_seeds(tmp_path):
+    search = Search(tmp_path, queue=[], n_trials=3)
+    with search.session(ends=Ends(plateau=9)) as conductor:
+        run(conductor, lambda task: NOISE_SCORES[task.seed])
+
+    assert [event["origin"] for event in search.of("ask")] == [f"noise:default#{n}" for n in range(3)]
+    assert seed_noise(search.decisions.trials()) == statistics.stdev(NOISE_SCORES.values())
+
+
+def test_a_plateau_is_not_looked_for_before_the_noise_is_known(tmp_path):
+    search = Search(tmp_path)
+    with search.session(ends=Ends(plateau=1)) as conductor:
+        tasks = [conductor.next_task() for _ in range(4)]
+        for task in tasks[:3]:
+            for epoch in (1, 2):
+                report(conductor, task, epoch, 0.6)
+        assert plateau_reason(search.decisions.trials(), 1) is None
+        assert isinstance(conductor.next_task(), TrialTask)  # the fourth, the last rerun, has not ended
+        for epoch in (1, 2):
+            report(conductor, tasks[3], epoch, 0.6)
+        assert conductor.next_task() == "wait"
+
+
+# Interrupts
+
+
+def test_the_first_signal_stops_gently_and_the_second_at_once():
+    stops, lines = [], []
+    with Interrupts(lines.append) as interrupts, interrupts.while_running(stops.append):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (stops, len(lines)) == (["interrupted"], 1)
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_must_be_whole_is_finished_before_the_interrupt():
+    lines = []
+    with Interrupts(print) as interrupts, interrupts.while_running(print), pytest.raises(KeyboardInterrupt):
+        interrupted_inside_shields(interrupts, lines)
+    assert lines == ["inner done", "outer done"]
+
+
+def interrupted_inside_shields(interrupts: Interrupts, lines: list[str]) -> None:
+    with interrupts.shield():
+        with interrupts.shield():
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            lines.append("inner done")
+        lines.append("outer done")
+    lines.append("not reached")
+
+
+def test_a_signal_before_the_first_trial_ends_the_search_as_soon_as_it_would_begin():
+    stops = []
+    with Interrupts(print) as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        with interrupts.while_running(stops.append):
+            pass
+
+    assert stops == ["interrupted"]
+
+
+@pytest.mark.parametrize("n_signals", [1, 2])
+def test_ctrl_c_writes_the_end_and_the_table_and_leaves_no_trial_running(
+    demo_search, tracking_uri, tmp_path, n_signals
+):
+    folder = tmp_path / f"interrupted {n_signals}"
+    presses = threading.Thread(target=press_ctrl_c, args=(folder, n_signals))
+    presses.start()
+    ended = demo_search("--epochs", 60, "--study", folder)
+    presses.join()
+
+    assert ended.status == 130
+    assert "Best trial" in ended.stdout
+    events = read_events(folder)
+    assert (events[-1]["event"], events[-1]["reason"], events[-1]["state"]) == ("end", "interrupted", "interrupted")
+    assert [event["trial"] for event in events if event["event"] == "pause"] == ["t0000"]
+    assert statuses(tracking_uri, folder.name) == {"KILLED"}
+
+
+def press_ctrl_c(folder: Path, n_signals: int) -> None:
+    """Send the signals to this process once the first epoch is in the journal."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if any(event["event"] == "report" for event in read_events(folder)):
+                break
+        except UserError:
+            pass
+        time.sleep(0.02)
+    for _ in range(n_signals):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.02)
+
+
+def statuses(tracking_uri: str, study_id: str) -> set[str]:
+    client = MlflowClient(tracking_uri=tracking_uri)
+    experiment = client.get_experiment_by_name("sentinel-tune")
+    runs = client.search_runs([experiment.experiment_id], f"tags.`hpo.study` = '{study_id}'")
+    return {run.info.status for run in runs}
+
+
+# Errors
+
+
+def test_a_disk_that_is_full_ends_the_search_in_order_and_a_resume_goes_on(tmp_path):
+    search = Search(tmp_path, n_trials=3)
+    with search.session() as conductor:
+        task = conductor.next_task()
+        report(conductor, task, 1, 0.6)
+        search.is_full = True
+        assert report(conductor, task, 2, 0.5) == "stop"
+        assert conductor.next_task() == "finished"
+        assert isinstance(conductor.error, StudyWriteError)
+        assert (conductor.state, conductor.stop_reason[:20]) == ("interrupted", "stopped by an error:")
+        search.is_full = False
+        conductor.pause_all(conductor.end_reason)
+    with search.session() as conductor:
+        tasks = run(conductor, always(0.6))
+
+    assert [(task.trial_id, task.reported_epochs) for task in tasks] == [("t0000", 1), ("t0001", 0), ("t0002", 0)]
+    assert differences(SPACE, read_events(tmp_path)) == []
+
+
+def test_a_checkpoint_that_cannot_be_written_is_no_fault_of_its_trial(tmp_path):
+    search = Search(tmp_path, n_trials=2)
+    failure = {
+        "type": "CheckpointNotWritten",
+        "message": "No space left",
+        "traceback_tail": "",
+        "node": "n",
+        "kind": "disk",
+    }
+    with search.session() as conductor:
+        task = conductor.next_task()
+        assert conductor.take(StepResult(trial_id=task.trial_id, epoch=1, failure=failure)) == "stop"
+        assert conductor.next_task() == "finished"
+        assert isinstance(conductor.error, StudyWriteError)
+        assert "the checkpoint of t0000 was not: No space left" in str(conductor.error)
+
+    assert search.of("tell") == []
+    assert [event["trial"] for event in search.of("pause")] == ["t0000"]
+
+
+def test_a_bug_in_the_program_ends_the_search_in_order_too(tmp_path):
+    search = Search(tmp_path)
+    with search.session() as conductor:
+        conductor.next_task()
+        assert conductor.take(StepResult(trial_id="t9999", epoch=1, metrics={"score/all": 1.0})) == "stop"
+        conductor.lost("t9998", "unknown")
+
+        assert isinstance(conductor.error, KeyError)
+        assert (conductor.next_task(), conductor.state) == ("finished", "failed")
+
+
+def test_a_search_without_mlflow_runs_to_its_end_and_says_how_to_sync(demo_search, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    ended = demo_search("--trials", 1, "--tracking-uri", "http://127.0.0.1:9")
+
+    assert ended.status == 0
+    assert "sentinel-tune sync STUDY" in ended.stderr
+    assert read_events(tmp_path / "study")[-1]["event"] == "end"

@@ -1,0 +1,93 @@
+"""`extract`: features once, told as it goes; what goes wrong there is told in clear words."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+DEMO = "demo:120"
+
+
+@pytest.fixture
+def extract(cli, tmp_path):
+    """`extract --local` of the small demo into a cache of the test's own, unless told else."""
+
+    def run(*argv):
+        options = {"--data": DEMO, "--space": "smoke", "--workers": 1, "--cache": tmp_path / "cache"}
+        words = [word for name, value in options.items() if name not in argv for word in (name, value)]
+        return cli("extract", "--local", *words, *argv)
+
+    return run
+
+
+def test_features_are_extracted_once_for_every_depth_of_the_space(extract, tmp_path):
+    first, second = extract("--json"), extract("--json")
+
+    assert (first.status, second.status) == (0, 0)
+    assert list(first.result) == ["store", "taps", "n_extracted"]
+    assert (first.result["taps"], first.result["n_extracted"]) == ([4, 5], 120)
+    assert second.result == {**first.result, "n_extracted": 0}
+    assert Path(first.result["store"]).is_relative_to(tmp_path / "cache")
+    assert "120/120 images" in first.stderr
+    assert "nothing to extract" in second.stderr
+
+
+def test_a_deeper_space_adds_its_depths_to_the_same_store(extract):
+    shallow = extract("--json").result
+    deep = extract("--space", "lora", "--json").result
+
+    assert deep["store"] == shallow["store"]
+    assert set(deep["taps"]) > set(shallow["taps"])
+
+
+def test_extraction_goes_on_where_it_was_killed(extract, processes, tmp_path):
+    words = ["--data", "demo:900", "--space", "smoke", "--workers", 1, "--cache", tmp_path / "cache"]
+    killed = processes.start("extract", "--local", *words)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "cache" / "features").glob("*/tap-*/*.safetensors")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    again = extract(*words, "--json")
+
+    assert again.status == 0
+    assert 0 < again.result["n_extracted"] < 900
+
+
+MISMATCH = "raise RuntimeError('operator torchvision::nms does not exist')\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", [["--local"], []], ids=["local", "ray"])
+def test_builds_of_torch_and_torchvision_that_do_not_fit_are_one_clear_line(processes, tmp_path, executor):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(MISMATCH)
+    root = Path(__file__).parents[2]
+    path = f"{tmp_path}:{root}"
+    ended = processes.run("extract", *executor, "--data", DEMO, "--space", "smoke", "--workers", 1, PYTHONPATH=path)
+
+    assert ended.status == 2
+    assert "builds of the same release" in ended.stderr
+    assert "pip install" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", [["--local"], []], ids=["local", "ray"])
+def test_ctrl_c_during_extraction_ends_it_in_one_line_and_the_next_one_goes_on(processes, tmp_path, executor):
+    words = ["--data", "demo:1200", "--space", "smoke", "--workers", 1, "--cache", tmp_path / "cache"]
+    process = processes.start("extract", *executor, *words)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "cache" / "features").glob("*/tap-*/*.safetensors")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    processes.press_ctrl_c(process)
+    ended = processes.wait(process, seconds=60)
+
+    assert ended.status == 130, ended.stderr
+    assert ended.stderr.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in ended.stderr
+    again = processes.run("extract", *executor, *words, "--json")
+    assert json.loads(again.stdout)["n_extracted"] < 1200
