@@ -1,11 +1,14 @@
 """README.md says nothing that is not so: its commands are understood, what it names is there."""
 
+import os
 import re
 import shlex
+import time
 import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -13,6 +16,7 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.cli import VERBS, _make_parser
 from tune.command_line import given_options
+from tune.journal import read_events
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -146,3 +150,66 @@ def test_the_search_space_to_copy_is_one(block, tmp_path):
 @pytest.mark.parametrize("block", blocks("yaml"))
 def test_yaml_is_yaml(block):
     assert yaml.safe_load(block)
+
+
+ELSEWHERE = ("hf://", "hf-hub:", "local-dir:", "--address", "--config")
+SMALL = {"search": ["--data", "demo:120", "--epochs", "2"], "train": ["--data", "demo:120", "--epochs", "2"]}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_every_command_that_needs_nothing_but_this_machine_runs(processes, demo_cache, tmp_path):
+    """On the small demo, with short trials; the bare `search` has its own test."""
+    n_run = 0
+    for words in OURS:
+        arguments = words[1:] if words[0] == "sentinel-tune" else words[3:]
+        if arguments == ["search"] or any(word.startswith(ELSEWHERE) for word in arguments):
+            continue
+        if any("STUDY" in word for word in arguments):
+            (study, *_) = (tmp_path / "studies").iterdir()
+            arguments = [word.replace("studies/STUDY", str(study)).replace("STUDY", str(study)) for word in arguments]
+        elif "--help" not in arguments:
+            arguments += SMALL.get(arguments[0], [])
+        ended = processes.run(*arguments, SENTINEL_TUNE_CACHE=str(demo_cache))
+        assert ended.status == 0, (arguments, ended.stderr)
+        assert ended.stdout
+        n_run += 1
+
+    assert n_run >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_main_job_beats_every_floor_and_the_default_in_three_minutes_and_four_gigabytes(processes, tmp_path):
+    """`sentinel-tune search` as the first line has it: draws, extracts, searches. The time holds on an idle machine."""
+    n_cores = os.cpu_count() or 1
+    is_idle = os.getloadavg()[0] < 0.5 * n_cores
+    process, n_bytes = processes.start("search", "--json", SENTINEL_TUNE_CACHE=str(tmp_path / "cache")), 0
+    while process.poll() is None:
+        n_bytes = max(n_bytes, sum(resident(each) for each in processes.living()))
+        time.sleep(2)
+    ended = processes.wait(process)
+    assert ended.status == 0, ended.stderr
+    result, (study,) = ended.result, (tmp_path / "studies").iterdir()
+
+    floors = next(event["floors"] for event in read_events(study) if event["event"] == "floors")
+    assert result["study"] == str(study)
+    assert result["best"]["metrics"]["score/id"] < min(floor["score/id"] for floor in floors.values())
+    assert result["best"]["score"] < min(floor["score/all"] for floor in floors.values())
+    assert result["best"]["score"] < result["variants"]["default"]
+    assert set(result["variants"]) == {"ft_did", "data_aug", "lora", "combined", "default"}
+    assert result["n_failed"] == 0
+    assert result["n_trials"] == 24
+    assert result["tracking_uri"] == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert n_bytes < 4 * 2**30 * max(1, n_cores / 2)  # measured for two workers
+    if is_idle and n_cores >= 2:
+        assert result["seconds"] < 180
+
+
+def resident(process: psutil.Process) -> int:
+    """Bytes that only this process holds, and its share of what it shares; without Linux's figures, all it has."""
+    try:
+        memory = process.memory_full_info()
+    except psutil.Error:
+        return 0
+    return int(getattr(memory, "pss", 0) or getattr(memory, "uss", 0))

@@ -10,8 +10,8 @@ from trainable.config import TrialConfig
 
 TRACEBACK_LINES = 12
 
-NO_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
-"""How libraries below torch say that memory ran out, in errors of no type of their own."""
+NO_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "could not create a primitive")
+"""How libraries below torch (the last: oneDNN) say that memory ran out, in errors of no type of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,8 +64,9 @@ def make_features(request: ExtractionRequest, *, on_ray: bool, tell: Callable[[P
 
     Raises: UserError, such as a backbone that cannot be loaded, more blocks than it has, or a full disk.
     """
-    events = _ray_events(request) if on_ray else extraction_events(request)
-    for event in events:
+    if not on_ray:
+        return _extract(request, tell)
+    for event in _ray_events(request):
         if isinstance(event, Features):
             return event
         tell(event)
@@ -73,7 +74,10 @@ def make_features(request: ExtractionRequest, *, on_ray: bool, tell: Callable[[P
 
 
 def extraction_events(request: ExtractionRequest) -> Iterator[Event]:
-    """Extract in this process; a generator, so that a Ray task can stream it."""
+    """Extract in this process; a generator, so that a Ray task can stream it.
+
+    Not for a process that a user may interrupt: its thread would run on while the interpreter is taken down.
+    """
     events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
 
     def work() -> None:
@@ -92,7 +96,7 @@ def extraction_events(request: ExtractionRequest) -> Iterator[Event]:
             return
 
 
-def _extract(request: ExtractionRequest, tell: Callable[[Event], None]) -> Features:
+def _extract(request: ExtractionRequest, tell: Callable[[Progress | str], None]) -> Features:
     import torch
 
     from trainable.backbone import load_backbone

@@ -60,7 +60,7 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions):
 
     space: str = _option("full", "a search space by name (see `sentinel-tune spaces`) or a YAML file")
     trials: int = _option(24, "trials in all, starting points included")
-    epochs: int = _option(12, "full length of a trial in epochs")
+    epochs: int = _option(20, "full length of a trial in epochs")
     grace_epochs: int | None = _option(None, "epochs before a trial may be stopped [an eighth of --epochs, at least 1]")
     reduction_factor: int = _option(3, "at each rung one trial in this many goes on")
     study: Path | None = _option(None, "folder of the study [studies/SPACE-DATE-TIME]")
@@ -101,7 +101,7 @@ class TrainOptions(DataOptions, SplitOptions):
     """Options of `train`."""
 
     variant: str = _option("default", "a variant by name (see `sentinel-tune variants`) or a YAML file")
-    epochs: int = _option(12, "epochs to train; schedules and ramps are laid out over them")
+    epochs: int = _option(20, "epochs to train; schedules and ramps are laid out over them")
     out: Path | None = _option(
         None, "folder of checkpoints and results; one with checkpoints is gone on with [trained/VARIANT-DATE-TIME]"
     )

@@ -1,0 +1,63 @@
+"""A trial that needs more memory than there is, in a process whose address space is limited for real."""
+
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from trainable.errors import UserError
+from tune.journal import read_events
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+ROOM_BYTES = 100 * 2**20
+"""Over the most that the search held while a small trial ran an epoch; the large one takes some 500 MB more."""
+
+SPACE = """
+about: a small trial, one with all specimens in a batch, a small one
+base: default
+start_from:
+- default
+- {name: large, tail.n_blocks: 6, adapter.kind: full, optim.batch_size: 1024}
+- {name: small, optim.batch_size: 32}
+parameters:
+  tail.n_blocks: {choices: [2, 6], role: scientific, why: deep ones need more}
+  adapter.kind: {choices: [full, lora], role: scientific, why: full weights need more}
+  optim.batch_size: {choices: [32, 64, 1024], role: nuisance, why: the largest does not fit}
+"""
+
+
+def events_of(folder: Path) -> list[dict]:
+    try:
+        return read_events(folder)
+    except UserError:
+        return []  # not begun yet
+
+
+def test_out_of_memory_a_trial_is_run_once_more_in_half_batches_and_the_search_goes_on(
+    processes, tracking_uri, tmp_path
+):
+    folder, space = tmp_path / "study", tmp_path / "large.yaml"
+    space.write_text(SPACE)
+    search = processes.start(
+        "search", "--local", "--data", "demo:1500", "--space", space, "--trials", 3, "--epochs", 2, "--workers", 1,
+        "--study", folder, "--tracking-uri", tracking_uri, "--json",
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not any(event["event"] == "report" for event in events_of(folder)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    status = Path(f"/proc/{search.pid}/status").read_text()
+    (peak_kib,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmPeak")]
+    resource.prlimit(search.pid, resource.RLIMIT_AS, (peak_kib * 1024 + ROOM_BYTES, resource.RLIM_INFINITY))
+    ended = processes.wait(search)
+
+    assert ended.status == 0, ended.stderr
+    assert "t0001 is tried again: out of memory: batch split in 2, same effective batch" in ended.stderr
+    events = read_events(folder)
+    (retry,) = [event for event in events if event["event"] == "retry"]
+    assert (retry["trial"], retry["config"]["optim"]["batch_size"]) == ("t0001", 1024)
+    assert retry["config"]["optim"]["accumulation_steps"] == 2
+    ends = {event["trial"]: event["state"] for event in events if event["event"] == "tell"}
+    assert (ends["t0000"], ends["t0002"]) == ("completed", "completed")
+    assert ends["t0001"] == "completed" or {e["kind"] for e in events if e["event"] == "error"} == {"memory"}
