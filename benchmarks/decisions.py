@@ -22,10 +22,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from trainable.config import TrialConfig
-from tune.decisions import Ask, Decisions
+from tune.decisions.decisions import Ask, Decisions
+from tune.decisions.sampler import sampler_description
 from tune.journal import FILE_NAME, Journal, read_events
 from tune.optuna_journal import OptunaJournal, rebuild
-from tune.sampler import sampler_description
 
 METRICS = [
     *(f"score/{part}" for part in ("all", "id", "ood")),

@@ -137,10 +137,14 @@ class Processes:
 
     def start(self, *argv: object, **environment: str) -> subprocess.Popen[bytes]:
         """Run `sentinel-tune argv...` in `folder`; its output goes to files there."""
+        return self.start_python("-m", "tune", *map(str, argv), **environment)
+
+    def start_python(self, *argv: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Run `python argv...` in the same way."""
         name = f"process-{len(self._started)}"
         with (self.folder / f"{name}.out").open("wb") as out, (self.folder / f"{name}.err").open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tune", *map(str, argv)],
+                [sys.executable, *argv],
                 stdout=out,
                 stderr=err,
                 cwd=self.folder,

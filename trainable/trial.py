@@ -87,9 +87,9 @@ class Trial:
     def _start(self) -> None:
         import torch
 
-        from trainable.checkpoint import load_latest
-        from trainable.trainer import TailTrainer
-        from trainable.trial_data import TrialData
+        from trainable.training.checkpoint import load_latest
+        from trainable.training.trainer import TailTrainer
+        from trainable.training.trial_data import TrialData
 
         if self.task.device == "cpu":
             torch.set_num_threads(self.task.n_threads)
@@ -111,7 +111,7 @@ class Trial:
         self._trainer = trainer
 
     def _next_epoch(self) -> StepResult:
-        from trainable.checkpoint import save_checkpoint
+        from trainable.training.checkpoint import save_checkpoint
 
         trainer, checkpoint = self._trainer, None
         while trainer.epoch <= self._n_reported:  # more than once only after a damaged checkpoint
@@ -146,8 +146,8 @@ def _describe(error: Exception) -> dict[str, str]:
 def _kind(error: Exception) -> str:
     from torch import OutOfMemoryError
 
-    from trainable.checkpoint import CheckpointNotWritten
-    from trainable.trainer import TrialDiverged
+    from trainable.training.checkpoint import CheckpointNotWritten
+    from trainable.training.trainer import TrialDiverged
 
     if isinstance(error, TrialDiverged):
         return "diverged"

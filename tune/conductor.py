@@ -12,10 +12,10 @@ from typing import Literal
 
 from trainable.config import TrialConfig
 from trainable.trial import StepResult, TrialTask
-from tune.decisions import Decisions
-from tune.ends import Ends, EndState
+from tune.decisions.decisions import Decisions
+from tune.decisions.ends import Ends, EndState
+from tune.decisions.trial_record import Ask
 from tune.journal import StudyWriteError
-from tune.trial_record import Ask
 
 FIRST_FAILURES = 5
 """A study whose first trials, this many, all fail is not worth its GPU hours."""

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainable.trial import StepResult
-from tune.progress import ProgressPrinter
-from tune.report import duration, json_values, metrics_table, result_json, result_table
-from tune.standings import Standings
-from tune.tracking_uri import ui_command
+from tune.report.progress import ProgressPrinter
+from tune.report.report import duration, json_values, metrics_table, result_json, result_table
+from tune.report.standings import Standings
+from tune.tracking.uri import ui_command
 
 if TYPE_CHECKING:
     from tune.extraction import Features, Progress
-    from tune.tracking import TrackingStatus
+    from tune.tracking.tracker import TrackingStatus
 
 
 class Console:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import SearchSpace
 from tune.console import Console
+from tune.decisions.replay import differences
 from tune.events import Event
 from tune.journal import read_events
 from tune.options import StudyOptions
-from tune.replay import differences
 
 if TYPE_CHECKING:
     from tune.command_line import Given

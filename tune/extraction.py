@@ -4,15 +4,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
 
 if TYPE_CHECKING:
-    from trainable.features import FeatureStore
-    from trainable.specimens import ImageSource
+    from trainable.data.specimens import ImageSource
+    from trainable.frozen.features import FeatureStore
     from tune.command_line import Given
 
 
@@ -99,8 +99,8 @@ def extraction_events(request: ExtractionRequest) -> Iterator[Event]:
 def _extract(request: ExtractionRequest, tell: Callable[[Progress | str], None]) -> Features:
     import torch
 
-    from trainable.backbone import load_backbone
-    from trainable.extract import StoreTooLarge, extract
+    from trainable.frozen.backbone import load_backbone
+    from trainable.frozen.extract import extract
 
     started, n_before, n_after = time.monotonic(), None, 0
     if request.device == "cpu":
@@ -128,13 +128,7 @@ def _extract(request: ExtractionRequest, tell: Callable[[Progress | str], None])
             on_wait=tell,
         )
 
-    try:
-        store = extract_at(taps)
-    except StoreTooLarge as error:
-        if len(taps) == 1:
-            raise
-        tell(f"{error.problems[0]}; only the deepest one needed, {taps[0]}, is kept: trials run the blocks above it")
-        store = extract_at(taps[:1])
+    store = _largest_that_fits(extract_at, taps, tell)
     return Features(
         path=store.path,
         taps=store.taps,
@@ -143,6 +137,21 @@ def _extract(request: ExtractionRequest, tell: Callable[[Progress | str], None])
         n_extracted=n_after - (n_before or 0),
         seconds=time.monotonic() - started,
     )
+
+
+def _largest_that_fits(
+    extract_at: Callable[[tuple[int, ...]], "FeatureStore"], taps: tuple[int, ...], tell: Callable[[str], None]
+) -> "FeatureStore":
+    """The store of all taps, or of the deepest one alone where the disk does not hold them all."""
+    from trainable.frozen.extract import StoreTooLarge
+
+    try:
+        return extract_at(taps)
+    except StoreTooLarge as error:
+        if len(taps) == 1:
+            raise
+        tell(f"{error.problems[0]}; only the deepest one needed, {taps[0]}, is kept: trials run the blocks above it")
+        return extract_at(taps[:1])
 
 
 def _check_backbone(request: ExtractionRequest, fingerprint: str) -> None:
@@ -165,10 +174,12 @@ def _taps(n_blocks: Collection[int], n_backbone_blocks: int, backbone: str) -> t
 def _ray_events(request: ExtractionRequest) -> Iterator[Event]:
     import ray
 
+    from tune.ray_shells import cpus_that_fit
+
+    n_gpus = 1 if request.device == "cuda" else 0
+    request = replace(request, n_threads=cpus_that_fit(request.n_threads, n_gpus=n_gpus))
     # max_calls=1: the worker ends with the extraction, and the backbone's memory with it
-    task = ray.remote(max_calls=1, num_cpus=request.n_threads, num_gpus=1 if request.device == "cuda" else 0)(
-        extraction_events
-    )
+    task = ray.remote(max_calls=1, num_cpus=request.n_threads, num_gpus=n_gpus)(extraction_events)
     try:
         for reference in task.remote(request):
             yield ray.get(reference)

@@ -26,7 +26,7 @@ def variants(arguments: argparse.Namespace) -> int:
 
 def demo_data(arguments: argparse.Namespace) -> int:
     """sentinel-tune demo-data PATH [--specimens N] [--seed N]"""
-    from trainable.demo import draw_demo
+    from trainable.data.demo import draw_demo
 
     if arguments.path.exists():
         raise UserError(f"PATH must not exist yet, but {arguments.path} does; choose another folder")

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from trainable.trial_data import TrialData
-
+from trainable.training.trial_data import TrialData
 from trainable.trial import Trial, TrialTask
 from tune.conductor import Conductor
 

@@ -16,9 +16,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 
+from tune.decisions.sampler import STATES, Space, distributions_of, without_notices
+from tune.decisions.trial_record import OBJECTIVE, TrialRecord
 from tune.events import Event
-from tune.sampler import STATES, Space, distributions_of, without_notices
-from tune.trial_record import OBJECTIVE, TrialRecord
 
 FILE_NAME = "optuna.log"
 

@@ -113,7 +113,8 @@ def _join(address: str, options: dict[str, Any]) -> None:
         ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{rule}, but joining {address} failed: {reason}") from error
+        remedy = "" if "RAY_AUTH_MODE" in os.environ else "; if it asks for a token, set RAY_AUTH_MODE=token"
+        raise UserError(f"{rule}, but joining {address} failed: {reason}{remedy}") from error
 
 
 def check_resources(placement: Placement) -> None:
@@ -163,6 +164,13 @@ def run_on_ray(conductor: Conductor, *, placement: Placement, scratch: Path) -> 
 def n_gpus() -> float:
     """GPUs of the cluster that `start_ray` joined or started."""
     return float(ray.cluster_resources().get("GPU", 0))
+
+
+def cpus_that_fit(wanted: int, *, n_gpus: int) -> int:
+    """Of the CPUs that a task wants, as many as one node of the cluster has that also has its GPUs."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    largest = max((int(node.get("CPU", 0)) for node in nodes if node.get("GPU", 0) >= n_gpus), default=0)
+    return max(1, min(wanted, largest))
 
 
 def n_slots(placement: Placement) -> int:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from tune.conductor import Conductor, TrialResources
 from tune.console import Console
-from tune.ends import Ends, EndState, deadline_in
+from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.extraction import Features, make_features
 from tune.interrupts import Interrupts
 from tune.journal import StudyWriteError
+from tune.report.standings import Standings
 from tune.search_request import SearchRequest, search_request
 from tune.session import compute_session, request_for
-from tune.standings import Standings
 from tune.study import Study, check_data, open_study, written_or_told
 from tune.study_data import StudyData, load_study_data, write_trial_data
-from tune.tracking import Tracker, TrackingStatus
-from tune.tracking_uri import chosen_tracking_uri
+from tune.tracking.tracker import Tracker, TrackingStatus
+from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
     from tune.command_line import Given

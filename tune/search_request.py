@@ -17,7 +17,7 @@ from tune.command_line import parse_value
 from tune.events import Event
 from tune.journal import owner_of, read_events
 from tune.options import SearchOptions, plain_options, plain_value
-from tune.tracking_uri import check_uri, redact
+from tune.tracking.uri import check_uri, redact
 
 if TYPE_CHECKING:
     from tune.command_line import Given

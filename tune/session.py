@@ -8,7 +8,7 @@ from trainable.errors import UserError
 from tune.options import DataOptions, ExtractOptions, SearchOptions
 
 if TYPE_CHECKING:
-    from trainable.specimens import Specimens
+    from trainable.data.specimens import Specimens
     from tune.extraction import ExtractionRequest
 
 FEW_IMAGES = 5_000

@@ -15,10 +15,10 @@ from tune.console import Console
 from tune.events import Event
 from tune.journal import Owner, owner_of, read_events
 from tune.options import StudyOptions
-from tune.pace import Pace
-from tune.rungs import RungStanding, rung_standings
-from tune.standings import SCORE, Standings, TrialStanding
-from tune.status_text import status_text
+from tune.report.pace import Pace
+from tune.report.rungs import RungStanding, rung_standings
+from tune.report.standings import SCORE, Standings, TrialStanding
+from tune.report.status_text import status_text
 
 if TYPE_CHECKING:
     from tune.command_line import Given
@@ -143,8 +143,8 @@ def _interval(folder: Path, standings: Standings) -> Interval:
     best = standings.best()
     if best is None:
         return Interval(scores={}, note="no trial has a score")
-    from trainable.best_forecasts import best_forecasts  # imports torch
-    from trainable.intervals import LEVEL, score_interval
+    from trainable.scoring.best_forecasts import best_forecasts  # imports torch
+    from trainable.scoring.intervals import LEVEL, score_interval
 
     try:
         found = best_forecasts(

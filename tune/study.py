@@ -20,20 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from tune.decisions import Decisions
-from tune.ends import EndState
+from tune.decisions.decisions import Decisions
+from tune.decisions.ends import EndState
+from tune.decisions.plateau import noise_queue
+from tune.decisions.proposals import starting_queue
+from tune.decisions.sampler import sampler_description
+from tune.decisions.warm_start import warm_start
 from tune.events import Event
 from tune.journal import Journal, StudyWriteError, read_events
 from tune.options import plain_options
 from tune.optuna_journal import FILE_NAME as OPTUNA_NAME
 from tune.optuna_journal import OptunaJournal
-from tune.plateau import noise_queue
-from tune.proposals import starting_queue
-from tune.sampler import sampler_description
 from tune.search_request import OF_ONE_SESSION, SearchRequest
-from tune.tracking_uri import redact
+from tune.tracking.uri import redact
 from tune.versions import git_commit, library_versions, user_name
-from tune.warm_start import warm_start
 
 if TYPE_CHECKING:
     from tune.study_data import StudyData

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainable.config import TARGETS
-from trainable.scoring import floors
-from trainable.specimens import Specimens, load_specimens
-from trainable.splits import Split, make_split
+from trainable.data.specimens import Specimens, load_specimens
+from trainable.data.splits import Split, make_split
+from trainable.scoring.scoring import floors
 from tune.options import DataOptions, SplitOptions
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
 
 def write_trial_data(data: StudyData, features: "Features", folder: Path) -> None:
     """Write what trials read, besides the features themselves, to `folder`."""
-    from trainable.features import FeatureStore
-    from trainable.trial_data import TrialData
+    from trainable.frozen.features import FeatureStore
+    from trainable.training.trial_data import TrialData
 
     frame = data.specimens.frame
     TrialData(

@@ -10,9 +10,9 @@ from tune.console import Console
 from tune.events import Event
 from tune.journal import owner_of, read_events
 from tune.options import SearchOptions, SyncOptions
-from tune.report import duration
-from tune.tracking_sync import SyncReport, sync
-from tune.tracking_uri import chosen_tracking_uri, redact
+from tune.report.report import duration
+from tune.tracking.syncing import SyncReport, sync
+from tune.tracking.uri import chosen_tracking_uri, redact
 
 if TYPE_CHECKING:
     from tune.command_line import Given

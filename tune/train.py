@@ -16,8 +16,8 @@ from trainable.trial import StepResult, Trial, TrialTask
 from tune.console import Console
 from tune.extraction import make_features
 from tune.options import TrainOptions
+from tune.report.standings import SCORE
 from tune.session import local_device, request_for
-from tune.standings import SCORE
 from tune.study_data import StudyData, load_study_data, write_trial_data
 
 if TYPE_CHECKING:

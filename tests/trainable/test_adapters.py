@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainable.adapters import adapter_config, adapter_state, add_adapters, merge_adapters
 from trainable.architecture import VisionArchitecture
-from trainable.blocks import TailBlock, fuse_block_state
 from trainable.config import PROJECTIONS
+from trainable.tail.adapters import adapter_config, adapter_state, add_adapters, merge_adapters
+from trainable.tail.blocks import TailBlock, fuse_block_state
 
 WIDTH, TOKENS, N_BLOCKS = 32, 7, 2
 ARCHITECTURE = VisionArchitecture(

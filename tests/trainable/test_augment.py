@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainable.augment import Batch, EpochAugmentation, Strengths
+from trainable.training.augment import Batch, EpochAugmentation, Strengths
 
 B, TOKENS, WIDTH, UNKNOWN = 2000, 3, 4, 9
 CHANNEL_STD = torch.tensor([1.0, 2.0, 0.5, 0.0])

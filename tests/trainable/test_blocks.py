@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from trainable.architecture import VisionArchitecture
-from trainable.blocks import SplitAttention, fuse_block_state, make_block, split_block_state
+from trainable.tail.blocks import SplitAttention, fuse_block_state, make_block, split_block_state
 
 WIDTH, HEADS, TOKENS = 32, 4, 7
 

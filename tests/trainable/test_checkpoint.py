@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainable.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from trainable.training.checkpoint import load_checkpoint, load_latest, save_checkpoint
 
 
 def make_state(epoch: int) -> dict:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainable.decoding import decode, find_fault
+from trainable.data.decoding import decode, find_fault
 
 
 def picture(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
@@ -87,7 +87,7 @@ def test_what_is_no_image_has_a_fault_that_says_so() -> None:
 
 def test_decoding_workers_load_neither_torch_nor_pandas() -> None:
     code = (
-        "import sys, trainable.decoding, trainable.image_sources;"
+        "import sys, trainable.data.decoding, trainable.data.image_sources;"
         "print([name for name in ('torch', 'pandas', 'datasets', 'open_clip') if name in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

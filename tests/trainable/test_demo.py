@@ -12,12 +12,12 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
 from trainable.config import LABEL_RANGE, TARGETS
-from trainable.decoding import decode
-from trainable.demo import draw_demo
-from trainable.demo_world import DOMAINS, LABEL_GRID
+from trainable.data.decoding import decode
+from trainable.data.demo import draw_demo
+from trainable.data.demo_world import DOMAINS, LABEL_GRID
+from trainable.data.specimens import Specimens, load_specimens
+from trainable.data.splits import make_split
 from trainable.errors import UserError
-from trainable.specimens import Specimens, load_specimens
-from trainable.splits import make_split
 
 
 @pytest.fixture(scope="module")

@@ -19,12 +19,12 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from trainable.backbone import Backbone, load_backbone
-from trainable.decoding import decode
+from trainable.data.decoding import decode
 from trainable.errors import UserError
-from trainable.extract import extract, extract_shards, make_plan, seal, shards_missing
-from trainable.features import FeatureStore, store_path
-from trainable.shards import shard_path
+from trainable.frozen.backbone import Backbone, load_backbone
+from trainable.frozen.extract import extract, extract_shards, make_plan, seal, shards_missing
+from trainable.frozen.features import FeatureStore, store_path
+from trainable.frozen.shards import shard_path
 
 N = 40
 TAPS = (2, 4, 5)
@@ -135,7 +135,7 @@ def test_gather_refuses_rows_taps_and_buffers_that_do_not_fit(store) -> None:
 
 
 def test_large_rows_are_gathered_alike(monkeypatch, store) -> None:
-    monkeypatch.setattr("trainable.features._LARGE_ROW_BYTES", 1)
+    monkeypatch.setattr("trainable.frozen.features._LARGE_ROW_BYTES", 1)
     rows = np.random.default_rng(3).permutation(N)
     by_row = store.gather(5, rows)
     monkeypatch.undo()
@@ -460,7 +460,7 @@ def test_features_that_are_not_finite_at_all_are_an_error(tmp_path: Path) -> Non
 
 def test_reading_features_needs_no_open_clip() -> None:
     code = (
-        "import sys, trainable.features, trainable.image_feed; "
+        "import sys, trainable.frozen.features, trainable.frozen.image_feed; "
         "print([m for m in ('open_clip', 'peft', 'transformers', 'ray', 'torchvision', 'timm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

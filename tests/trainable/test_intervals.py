@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from trainable.intervals import bootstrap_interval, score_interval
-from trainable.scoring import EventForecast
+from trainable.scoring.intervals import bootstrap_interval, score_interval
+from trainable.scoring.scoring import EventForecast
 
 
 def forecast(crps, sites) -> EventForecast:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainable.crps import crps_normal as reference_crps
-from trainable.losses import crps_normal, event_weights, specimen_losses
+from trainable.scoring.crps import crps_normal as reference_crps
+from trainable.training.losses import crps_normal, event_weights, specimen_losses
 
 
 def test_crps_equals_the_scorers():

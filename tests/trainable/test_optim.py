@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainable.optim import (
+from trainable.training.optim import (
     Multipliers,
     ParameterGroupError,
     clip_parts,

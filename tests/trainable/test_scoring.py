@@ -14,8 +14,8 @@ from scipy.stats import norm
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from trainable.config import LABEL_RANGE, TARGETS
-from trainable.crps import SIGMA_RANGE, crps_normal, fit_sigma
-from trainable.scoring import HeldOutScorer, floors
+from trainable.scoring.crps import SIGMA_RANGE, crps_normal, fit_sigma
+from trainable.scoring.scoring import HeldOutScorer, floors
 
 
 @dataclass(frozen=True)

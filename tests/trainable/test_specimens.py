@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from trainable.config import TARGETS
+from trainable.data.image_sources import TableImages
+from trainable.data.specimens import Specimens, load_specimens
 from trainable.errors import UserError
-from trainable.image_sources import TableImages
-from trainable.specimens import Specimens, load_specimens
 
 Rows = list[dict[str, Any]]
 
@@ -482,7 +482,7 @@ def test_rows_without_images_are_not_followed_unless_allowed(tmp_path: Path) -> 
     rows = make_rows(2)
     rows[1]["file_path"] = {"bytes": None, "path": str(tmp_path / "a.png")}
     write_shard(tmp_path / "t.parquet", rows)
-    from trainable.image_sources import Chunk
+    from trainable.data.image_sources import Chunk
 
     chunks = [Chunk(str(tmp_path / "t.parquet"), 0, 2)]
     assert TableImages(chunks, "file_path").read([1]) == [b""]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trainable.data.splits import Split, make_split, n_folds
 from trainable.errors import UserError
-from trainable.splits import Split, make_split, n_folds
 
 # the published domains with about the published sites
 PUBLISHED = {202: 3, 46: 3, 3: 2, 32: 2, 11: 2, 9: 2, 99: 2, 4: 1, 7: 1, 1: 1}

@@ -3,7 +3,7 @@ import torch
 from open_clip.transformer import VisionTransformer
 
 from trainable.architecture import VisionArchitecture
-from trainable.tail import DomainCode, Tail, make_tail
+from trainable.tail.tail import DomainCode, Tail, make_tail
 
 LAYERS, WIDTH, EMBED = 4, 32, 24
 N_DOMAINS = 5

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from trainable.architecture import VisionArchitecture
-from trainable.blocks import make_block
-from trainable.checkpoint import load_latest, save_checkpoint
 from trainable.config import TrialConfig
+from trainable.data.splits import Split
 from trainable.errors import UserError
-from trainable.splits import Split
-from trainable.trainer import TailTrainer, TrialDiverged
-from trainable.trial_data import TrialData
+from trainable.tail.blocks import make_block
+from trainable.training.checkpoint import load_latest, save_checkpoint
+from trainable.training.trainer import TailTrainer, TrialDiverged
+from trainable.training.trial_data import TrialData
 
 ARCHITECTURE = VisionArchitecture(
     n_blocks=3, width=16, n_heads=2, mlp_width=32, n_tokens=5, embed_dim=12, image_size=16

@@ -15,13 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from trainable.backbone import load_backbone
-from trainable.checkpoint import load_latest
 from trainable.config import TrialConfig
-from trainable.extract import extract
-from trainable.splits import Split
+from trainable.data.splits import Split
+from trainable.frozen.backbone import load_backbone
+from trainable.frozen.extract import extract
+from trainable.training.checkpoint import load_latest
+from trainable.training.trial_data import TrialData
 from trainable.trial import StepResult, Trial, TrialTask
-from trainable.trial_data import TrialData
 
 N = 48
 EPOCHS = 4
@@ -174,6 +174,7 @@ def test_without_any_checkpoint_reported_epochs_are_trained_again_to_the_same_en
     assert any("3 epochs" in note for note in steps[0].notes)
 
 
+@pytest.mark.slow
 def test_a_process_killed_after_an_epoch_loses_nothing(task, uninterrupted):
     code = f"""
         import os, signal

@@ -12,14 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from trainable.backbone import Backbone, load_backbone
 from trainable.config import TrialConfig
+from trainable.data.splits import Split
 from trainable.errors import UserError
-from trainable.extract import extract
-from trainable.features import FeatureStore
-from trainable.splits import Split
-from trainable.trainer import TailTrainer
-from trainable.trial_data import TrialData
+from trainable.frozen.backbone import Backbone, load_backbone
+from trainable.frozen.extract import extract
+from trainable.frozen.features import FeatureStore
+from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
 
 N = 30
 ROOT = Path(__file__).parents[2]
@@ -171,8 +171,8 @@ def test_a_worker_trains_without_the_libraries_it_does_not_need(data, tmp_path):
 import sys
 from pathlib import Path
 from trainable.config import TrialConfig
-from trainable.trainer import TailTrainer
-from trainable.trial_data import TrialData
+from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
 data = TrialData.load(Path({str(tmp_path)!r}))
 trainer = TailTrainer(TrialConfig.from_dict({{"epochs": 1}}), data, seed=0)
 print(trainer.train_epoch()["score/all"])
@@ -194,17 +194,17 @@ def test_the_same_trial_gives_the_same_weights_in_another_process(data, tmp_path
     program = f"""
 import torch
 from pathlib import Path
-from trainable.checkpoint import save_checkpoint
+from trainable.training.checkpoint import save_checkpoint
 from trainable.config import TrialConfig
-from trainable.trainer import TailTrainer
-from trainable.trial_data import TrialData
+from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
 torch.set_num_threads(1)
 data = TrialData.load(Path({str(tmp_path)!r}))
 trainer = TailTrainer(TrialConfig.from_dict({config.to_dict()!r}), data, seed=5)
 trainer.train_epoch()
 save_checkpoint(Path({str(tmp_path)!r}), trainer.state_dict())
 """
-    from trainable.checkpoint import load_latest
+    from trainable.training.checkpoint import load_latest
 
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
     n_threads = torch.get_num_threads()

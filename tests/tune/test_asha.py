@@ -3,7 +3,7 @@ import math
 import pytest
 
 from trainable.errors import UserError
-from tune.asha import Asha
+from tune.decisions.asha import Asha
 
 
 def make_asha(**changed: int) -> Asha:

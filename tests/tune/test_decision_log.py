@@ -9,7 +9,7 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tune.decision_log import FOLLOWS, log_entries
-from tune.decisions import Decisions
+from tune.decisions.decisions import Decisions
 from tune.journal import FILE_NAME, Journal, read_events
 
 

@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from tune.decisions import Ask, Decisions, Verdict
+from tune.decisions.decisions import Ask, Decisions, Verdict
+from tune.decisions.replay import differences
+from tune.decisions.sampler import sampler_description
 from tune.events import as_read
 from tune.journal import Journal, read_events
-from tune.replay import differences
-from tune.sampler import sampler_description
 
 START = {"adapter.kind": "full", "optim.lr": 1e-3, "tail.n_blocks": 2}
 QUEUE = [

@@ -16,13 +16,13 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.trial import StepResult, TrialTask
 from tune.conductor import Conductor, TrialResources
-from tune.decisions import Decisions
-from tune.ends import Ends
+from tune.decisions.decisions import Decisions
+from tune.decisions.ends import Ends
+from tune.decisions.plateau import noise_queue, plateau_reason, seed_noise
+from tune.decisions.proposals import starting_queue
+from tune.decisions.replay import differences
 from tune.interrupts import Interrupts
 from tune.journal import Journal, StudyWriteError, read_events
-from tune.plateau import noise_queue, plateau_reason, seed_noise
-from tune.proposals import starting_queue
-from tune.replay import differences
 
 EPOCHS = 2
 SPACE = SearchSpace.load("smoke")

@@ -16,10 +16,10 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.space import SearchSpace
-from trainable.checkpoint import load_latest
 from trainable.errors import UserError
+from trainable.training.checkpoint import load_latest
+from tune.decisions.replay import differences
 from tune.journal import read_events
-from tune.replay import differences
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -30,7 +30,7 @@ EPOCHS = 6
 NURSERY = """
 import json, os, sys
 import mlflow.store.tracking.sqlalchemy_store, open_clip, optuna, peft, torch
-import trainable.trainer, tune.search
+import trainable.training.trainer, tune.search
 from tune.cli import main
 for line in sys.stdin:
     child = os.fork()

@@ -11,10 +11,10 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from trainable.config import TrialConfig
-from tune.decisions import Decisions
+from tune.decisions.decisions import Decisions
+from tune.decisions.sampler import sampler_description
 from tune.journal import Journal, read_events
 from tune.optuna_journal import FILE_NAME, OptunaJournal, rebuild
-from tune.sampler import sampler_description
 
 
 class LrSpace:

@@ -2,9 +2,9 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
-from tune.decisions import Decisions
-from tune.proposals import starting_queue
-from tune.sampler import distributions_of, sampler_description
+from tune.decisions.decisions import Decisions
+from tune.decisions.proposals import starting_queue
+from tune.decisions.sampler import distributions_of, sampler_description
 
 SPACE = """
 about: every form that a parameter may have

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,8 @@ from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from tune.decisions.replay import differences
 from tune.journal import read_events
-from tune.replay import differences
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -31,13 +32,13 @@ STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed
 def start(processes, demo_cache, tracking_uri, tmp_path):
     """Starts `search` on Ray in a process: eight trials of six epochs on two workers, into `tmp_path / "study"`."""
 
-    def run(*argv):
+    def run(*argv, **environment):
         options = {
             "--data": DEMO, "--cache": demo_cache, "--space": "smoke", "--trials": 8, "--epochs": 6, "--workers": 2,
             "--tracking-uri": tracking_uri, "--study": tmp_path / "study",
         }  # fmt: skip
         words = [word for name, value in options.items() if name not in argv for word in (name, value)]
-        return processes.start("search", *words, *argv)
+        return processes.start("search", *words, *argv, **environment)
 
     return run
 
@@ -243,6 +244,28 @@ def test_two_searches_at_once_share_one_extraction(processes, tracking_uri, tmp_
     assert len([path for path in (cache / "features").iterdir() if path.is_dir()]) == 1
     scores = [json.dumps(end.result["variants"]) for end in ended]
     assert scores[0] == scores[1]
+
+
+CLUSTER = """
+import pathlib, ray, time
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+pathlib.Path("address").write_text(ray.get_runtime_context().gcs_address + chr(10))
+time.sleep(600)
+"""
+
+
+@pytest.mark.cluster
+def test_a_search_joins_a_running_cluster_and_takes_what_its_nodes_have(start, processes, tmp_path):
+    address, token = tmp_path / "address", {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    cluster = processes.start_python("-c", CLUSTER, **token)
+    wait_until(lambda: address.exists() and address.read_text().endswith("\n"), runs=cluster)
+    options = {"--address": address.read_text().strip(), "--workers": 64, "--trials": 2, "--data": "demo:121"}
+    ended = processes.wait(start(*(word for pair in options.items() for word in pair), **token))
+
+    assert ended.status == 0, ended.stderr
+    assert "extracted 121 images" in ended.stderr
+    assert cluster.poll() is None
+    check_journal(tmp_path / "study", n_trials=2)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])

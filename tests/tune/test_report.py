@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tune.progress import ProgressPrinter
-from tune.report import duration, result_json, result_table
+from tune.report.progress import ProgressPrinter
+from tune.report.report import duration, result_json, result_table
 
 Event = dict[str, Any]
 

@@ -12,9 +12,9 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.cli import _make_parser
 from tune.command_line import given_options
+from tune.decisions.replay import differences
 from tune.journal import Journal, read_events
 from tune.options import SearchOptions
-from tune.replay import differences
 from tune.search_request import SearchRequest, search_request
 
 N_TRIALS, EPOCHS = 5, 3  # of `finished_study`

@@ -11,8 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
+from tune.decisions.replay import differences
 from tune.journal import read_events
-from tune.replay import differences
 
 KEYS = [
     "study", "n_trials", "n_completed", "n_pruned", "n_failed", "best", "variants", "floors", "tracking_uri",

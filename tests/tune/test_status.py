@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from search_spaces.space import SearchSpace
-from trainable.best_forecasts import best_forecasts
 from trainable.errors import UserError
-from tune.decisions import Decisions
+from trainable.scoring.best_forecasts import best_forecasts
+from tune.decisions.decisions import Decisions
 from tune.events import encode_event
 from tune.journal import FILE_NAME, Journal, Owner, owner_of, read_events
-from tune.rungs import rung_standings
+from tune.report.rungs import rung_standings
 from tune.status import read_status
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import pytest
 
 from trainable.errors import UserError
 from tune.journal import Journal, read_events
-from tune.tracking_uri import chosen_tracking_uri, default_tracking_uri
+from tune.tracking.uri import chosen_tracking_uri, default_tracking_uri
 
 
 def n_reports(study: Path) -> int:

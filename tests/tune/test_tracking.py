@@ -19,12 +19,12 @@ import pytest
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from tune.tracking import Tracker
-from tune.tracking_runs import desired_runs
-from tune.tracking_sync import sync
-from tune.tracking_uri import check_uri, default_tracking_uri, redact, ui_command, ui_link
-from tune.tracking_values import metric_key
-from tune.wished_run import PARENT
+from tune.tracking.runs import desired_runs
+from tune.tracking.syncing import sync
+from tune.tracking.tracker import Tracker
+from tune.tracking.uri import check_uri, default_tracking_uri, redact, ui_command, ui_link
+from tune.tracking.values import metric_key
+from tune.tracking.wished_run import PARENT
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
 
@@ -517,7 +517,10 @@ def test_the_ui_opens_with_one_command_or_link() -> None:
 
 
 def test_importing_tracking_imports_no_mlflow() -> None:
-    code = "import sys, tune.tracking, tune.tracking_sync; assert not {'mlflow', 'torch', 'ray'} & set(sys.modules)"
+    code = (
+        "import sys, tune.tracking.syncing, tune.tracking.tracker\n"
+        "assert not {'mlflow', 'torch', 'ray'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 

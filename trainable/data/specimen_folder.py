@@ -1,0 +1,112 @@
+"""Specimens from a folder of image files with metadata.csv, .parquet or .jsonl, as `datasets` lays them out."""
+
+import json
+import os
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainable.data.image_sources import ImageFiles
+from trainable.data.specimen_schema import (
+    IMAGE_COLUMN,
+    MAX_LINES,
+    READ_SPLITS,
+    REQUIRED,
+    SPLIT_NAMES,
+    SpecimenTable,
+    make_table,
+    missing_columns,
+    unknown_splits,
+)
+from trainable.errors import UserError
+
+METADATA = ("metadata.csv", "metadata.parquet", "metadata.jsonl")
+
+
+def read_image_folder(folder: Path) -> SpecimenTable:
+    """Rows of metadata files in the folder or in its split folders, with paths relative to the metadata file."""
+    tables: list[pd.DataFrame] = []
+    problems: list[str] = []
+    for place in (folder, *split_folders(folder)):
+        found = metadata_files(place)
+        if len(found) > 1:
+            problems.append(f"{place} must have one metadata file, but has {', '.join(p.name for p in found)}")
+        for path in found[:1]:
+            try:
+                tables.append(_located(_read_metadata(path), path, folder))
+            except UserError as error:
+                problems += error.problems
+    if problems:
+        raise UserError(problems)
+    rows = pd.concat(tables, ignore_index=True)
+    if unknown := unknown_splits(str(folder), rows["split"].unique()):
+        raise UserError(unknown)
+    ordered = [rows[rows["split"] == split] for split in READ_SPLITS]
+    images = ImageFiles(tuple(str(path) for part in ordered for path in part["_image"]))
+    own = [SPLIT_NAMES[place.name.lower()] for place in split_folders(folder) if metadata_files(place)]
+    return make_table(str(folder), ordered, images, [*own, *rows["split"].unique()])
+
+
+def split_folders(folder: Path) -> list[Path]:
+    """Folders named like a split that is read, such as train and validation."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and SPLIT_NAMES.get(p.name.lower()) in READ_SPLITS)
+
+
+def metadata_files(folder: Path) -> list[Path]:
+    """The metadata files right in a folder."""
+    return [folder / name for name in METADATA if (folder / name).is_file()]
+
+
+def _read_metadata(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pd.DataFrame(pq.read_table(path).to_pandas())
+        if path.suffix == ".jsonl":
+            return pd.DataFrame(_json_lines(path))
+        # text throughout: a site called NA is no missing value, and 0012 no number
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} must be readable, but: {error}") from error
+
+
+def _json_lines(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for number, line in enumerate(path.read_text("utf-8").split("\n"), start=1):
+        if line.strip():
+            try:
+                rows.append(dict(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"line {number} must be a JSON object: {error}") from error
+    return rows
+
+
+def _located(rows: pd.DataFrame, metadata: Path, folder: Path) -> pd.DataFrame:
+    """Add each row's split and the path of its image."""
+    image_column = next((name for name in ("file_name", IMAGE_COLUMN) if name in rows.columns), None)
+    problems = missing_columns(str(metadata), rows.columns, REQUIRED)
+    if image_column is None:
+        problems.append(
+            f"{metadata}: column file_name or {IMAGE_COLUMN} must be there, but has {', '.join(rows.columns)}"
+        )
+        raise UserError(problems)
+    names = rows[image_column].astype(str)
+    outside = [
+        f"{metadata}: row {row}: {image_column} must be a path inside {folder}, but is {name!r}"
+        for row, name in enumerate(names)
+        if not name or not Path(os.path.normpath(metadata.parent / name)).is_relative_to(os.path.normpath(folder))
+    ]
+    problems += outside[:MAX_LINES]
+    if len(outside) > MAX_LINES:
+        problems.append(f"and {len(outside) - MAX_LINES} more: {image_column} outside of {folder}")
+    if problems:
+        raise UserError(problems)
+    if "split" in rows.columns:
+        split = rows["split"].astype(str).map(lambda s: SPLIT_NAMES.get(s.lower(), s))
+    elif metadata.parent != folder:
+        split = pd.Series(SPLIT_NAMES[metadata.parent.name.lower()], index=rows.index)
+    else:  # as in `datasets`: the image's folder tells
+        split = names.map(lambda name: SPLIT_NAMES.get(next(iter(PurePosixPath(name).parts), "").lower(), "train"))
+    return rows.assign(split=split, _image=[str(metadata.parent / name) for name in names])

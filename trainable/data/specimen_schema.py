@@ -1,0 +1,64 @@
+"""The hub's schema as all readers deliver it: column names, split names, rows with their images."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from trainable.config import TARGETS
+from trainable.data.image_sources import ImageFiles, TableImages
+from trainable.errors import UserError
+
+IMAGE_COLUMN = "file_path"
+REQUIRED = (*TARGETS, "eventID", "domainID", "siteID", "scientificName", "collectDate")
+OPTIONAL = ("public_id",)
+
+MAX_LINES = 20
+"""Problems of one kind that are listed; the rest is counted."""
+
+SPLIT_NAMES = {
+    # the names that `datasets` knows (data_files.py); a test split is no part of a search, and stays unread
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+READ_SPLITS = ("train", "validation")
+
+
+@dataclass(frozen=True)
+class SpecimenTable:
+    """Rows as delivered: `split` ("train" or "validation"), the hub's columns, and the images in the same order.
+
+    Train rows come first. A row's number is its place in its split, from 0, as the hub's viewer counts.
+    """
+
+    rows: pd.DataFrame
+    images: ImageFiles | TableImages
+
+
+def make_table(
+    source: str, tables: Sequence[pd.DataFrame], images: ImageFiles | TableImages, splits: Iterable[str]
+) -> SpecimenTable:
+    """Join the tables of all splits, train first; splits: those that the source claims to have.
+
+    Raises: UserError for a split without rows.
+    """
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame({"split": []})
+    present = [split for split in READ_SPLITS if split in set(splits)]
+    empty = [split for split in present or ["train"] if not (rows["split"] == split).any()]
+    if empty:
+        raise UserError([f"{source}: split {split} must have specimens, but is empty" for split in empty])
+    return SpecimenTable(rows=rows[[c for c in ("split", *REQUIRED, *OPTIONAL) if c in rows.columns]], images=images)
+
+
+def missing_columns(where: str, found: Iterable[str], wanted: Iterable[str]) -> list[str]:
+    """The problem of columns that are not there, if any."""
+    found = list(found)
+    missing = [name for name in wanted if name not in found]
+    return [f"{where}: column {', '.join(missing)} must be there, but has {', '.join(found)}"] if missing else []
+
+
+def unknown_splits(source: str, splits: Iterable[str]) -> list[str]:
+    """The problem of splits that are neither read nor known to be left unread, if any."""
+    unknown = sorted(str(s) for s in splits if s not in SPLIT_NAMES.values())
+    return [f"{source}: a split must be train, validation or test, but found {', '.join(unknown)}"] if unknown else []

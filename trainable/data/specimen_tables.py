@@ -1,0 +1,159 @@
+"""Specimens from tables with embedded images: the Hugging Face hub, or a folder of its parquet shards."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainable.data.image_sources import Chunk, TableImages
+from trainable.data.specimen_folder import METADATA, metadata_files, read_image_folder, split_folders
+from trainable.data.specimen_schema import (
+    IMAGE_COLUMN,
+    OPTIONAL,
+    READ_SPLITS,
+    REQUIRED,
+    SPLIT_NAMES,
+    SpecimenTable,
+    make_table,
+    missing_columns,
+    unknown_splits,
+)
+from trainable.errors import UserError
+
+_HF = "hf://"
+
+
+def read_table(data: str, *, cache_dir: Path) -> SpecimenTable:
+    """Read the metadata of `hf://OWNER/NAME` or a folder; images are only located.
+
+    Raises: UserError for what is not there, cannot be read, lacks columns or has an empty split.
+    """
+    if data.startswith(_HF):
+        return _read_hub(data, cache_dir)
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"--data must be `demo`, `hf://OWNER/NAME` or a folder, but there is no folder {data}")
+    if any(metadata_files(place) for place in (folder, *split_folders(folder))):
+        return read_image_folder(folder)
+    if shards := sorted(p for p in folder.rglob("*.parquet") if not _is_hidden(p.relative_to(folder))):
+        return _read_shards(folder, shards)
+    raise UserError(
+        f"a data folder must hold parquet shards (such as data/train-00000-of-00002.parquet) or images with one of "
+        f"{', '.join(METADATA)}, but {folder} has neither"
+    )
+
+
+def _read_hub(data: str, cache_dir: Path) -> SpecimenTable:
+    """Download through `datasets`, which turns any dataset it can load into Arrow files; they are read from there."""
+    import datasets
+
+    name = data.removeprefix(_HF)
+    try:
+        # converted tables go to our cache folder, downloads to the hub's own cache, where other tools find them
+        loaded = datasets.load_dataset(name, cache_dir=str(cache_dir / "datasets"), keep_in_memory=False)
+    except Exception as error:  # network, access, format: `datasets` raises many types, all with the reason in the text
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"{data} must be a dataset that `datasets.load_dataset` can load, but it failed: {reason}; check the name, "
+            "the network and, for a private dataset, `hf auth login`"
+        ) from error
+    files: dict[str, list[str]] = {}
+    for split, dataset in loaded.items():
+        files.setdefault(SPLIT_NAMES.get(split, split), []).extend(file["filename"] for file in dataset.cache_files)
+    return _read_tables(data, files, _arrow_schema, _arrow_rows, follow_paths=True)
+
+
+def _read_shards(folder: Path, shards: Sequence[Path]) -> SpecimenTable:
+    files: dict[str, list[str]] = {}
+    named = {path: _split_of(path.relative_to(folder)) for path in shards}
+    for path, split in named.items():
+        # as in `datasets`: files that name no split are train, if none does
+        files.setdefault(split or (path.name if any(named.values()) else "train"), []).append(str(path))
+    if problems := _missing_shards(shards):
+        raise UserError(problems)
+    return _read_tables(str(folder), files, pq.read_schema, _parquet_rows, follow_paths=False)
+
+
+def _split_of(path: Path) -> str | None:
+    """The split that a shard's name (train-00000-of-00029.parquet) or folder (train/0.parquet) tells."""
+    for word in (re.split(r"[-_.]", path.name)[0], *reversed(path.parts[:-1])):
+        if word.lower() in SPLIT_NAMES:
+            return SPLIT_NAMES[word.lower()]
+    return None
+
+
+def _missing_shards(shards: Iterable[Path]) -> list[str]:
+    """Gaps in numbered shards: an interrupted download."""
+    found: dict[tuple[Path, str, int], set[int]] = {}
+    for path in shards:
+        if match := re.fullmatch(r"(.+)-(\d{5})-of-(\d{5})(?:-\w+)?\.parquet", path.name):
+            found.setdefault((path.parent, match[1], int(match[3])), set()).add(int(match[2]))
+    return [
+        f"{parent}: all {count} shards of {stem!r} must be there, but number "
+        f"{', '.join(map(str, sorted(missing)[:10]))} is not ({len(missing)} missing); finish the download"
+        for (parent, stem, count), numbers in found.items()
+        if (missing := set(range(count)) - numbers)
+    ]
+
+
+def _read_tables(
+    source: str,
+    files: dict[str, list[str]],
+    read_schema: Callable[[str], Any],
+    read_rows: Callable[[str, list[str]], tuple[Any, list[Chunk]]],
+    *,
+    follow_paths: bool,
+) -> SpecimenTable:
+    problems = unknown_splits(source, files)
+    tables, chunks = [], []
+    for split in READ_SPLITS:
+        for path in files.get(split, []):
+            try:
+                problems += (found := _schema_problems(path, read_schema(path)))
+                if not found:
+                    rows, parts = read_rows(path, [*REQUIRED, *OPTIONAL])
+                    tables.append(rows.to_pandas().assign(split=split))
+                    chunks += parts
+            except (pa.ArrowException, OSError) as error:
+                problems.append(
+                    f"{path} must be readable, but: {error}; fetch it again (a git-lfs pointer is not the data)"
+                )
+    if problems:
+        raise UserError(problems)
+    return make_table(source, tables, TableImages(chunks, IMAGE_COLUMN, follow_paths=follow_paths), files)
+
+
+def _schema_problems(path: str, schema: Any) -> list[str]:
+    problems = missing_columns(path, schema.names, [IMAGE_COLUMN, *REQUIRED])
+    if IMAGE_COLUMN in schema.names:
+        type_ = schema.field(IMAGE_COLUMN).type
+        if not (pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0):
+            problems.append(f"{path}: column {IMAGE_COLUMN} must hold images as struct{{bytes, path}}, but is {type_}")
+    return problems
+
+
+def _parquet_rows(path: str, columns: list[str]) -> tuple[Any, list[Chunk]]:
+    with pq.ParquetFile(path) as file:
+        groups = file.metadata
+        chunks = [Chunk(path, index, groups.row_group(index).num_rows) for index in range(groups.num_row_groups)]
+        return file.read(columns=[name for name in columns if name in file.schema_arrow.names]), chunks
+
+
+def _arrow_schema(path: str) -> Any:
+    with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:
+        return stream.schema
+
+
+def _arrow_rows(path: str, columns: list[str]) -> tuple[Any, list[Chunk]]:
+    with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:
+        batches = list(stream)
+        table = pa.Table.from_batches(batches, schema=stream.schema)
+        chunks = [Chunk(path, index, batch.num_rows) for index, batch in enumerate(batches)]
+        return table.select([name for name in columns if name in table.column_names]), chunks
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)  # such as the .cache folder of `hf download`

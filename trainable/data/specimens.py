@@ -1,0 +1,115 @@
+"""The dataset: checked, typed specimens from the Hugging Face hub, a local folder, or the built-in demo.
+
+A *specimen* is one photographed beetle; an *event* is all that one trap site caught at one date, and shares its
+labels; a *domain* is an ecological region with one or more sites.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from trainable.config import LABEL_RANGE
+from trainable.data.image_checks import ImageChecks, check_images
+from trainable.data.image_sources import ImageSource, SomeImages
+from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_images, typed_frame
+from trainable.data.specimen_schema import SpecimenTable
+from trainable.data.specimen_tables import read_table
+from trainable.errors import UserError
+
+__all__ = ["LABEL_RANGE", "ImageSource", "Specimens", "load_specimens"]
+
+
+@dataclass(frozen=True, eq=False)
+class Specimens:
+    """All specimens of a dataset that can be learnt from, train rows first.
+
+    frame: RangeIndex; split ("train" or "validation"), event_id and domain_id (int64), site_id, species, date,
+    specimen_id (text), SPEI_30d, SPEI_1y, SPEI_2y (float64, within LABEL_RANGE). images: encoded, in the frame's
+    order. fingerprint: hex sha256 of all rows and image bytes, in order: equal data have it equal, wherever they lie.
+    n_dropped: specimens left out for their images. source: what was asked for.
+    """
+
+    frame: pd.DataFrame
+    images: ImageSource
+    fingerprint: str
+    n_dropped: int
+    source: str
+
+
+def load_specimens(
+    data: str,
+    *,
+    cache_dir: Path,
+    seed: int = 0,
+    skip_bad_images: bool = False,
+    n_processes: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Specimens:
+    """Read and check a dataset with the schema of imageomics/sentinel-beetles; images stay encoded.
+
+    data: "demo", "demo:N" for N specimens, "hf://OWNER/NAME" (whatever `datasets.load_dataset` takes), or a folder of
+    parquet shards as the hub delivers them, or of images with metadata.csv, .parquet or .jsonl. Splits named test are
+    not read. cache_dir: for the demo, converted hub tables, and what checking images found. seed: of the demo.
+    skip_bad_images: leave out unreadable images. n_processes: cores to check images on. progress: called with (images
+    checked, images in all).
+
+    Raises: UserError listing every problem with split, row and value: columns, empty splits, values, events, images.
+    """
+    table = read_table(_demo_folder(data, cache_dir, seed) or data, cache_dir=cache_dir)
+    problems = Problems()
+    frame = typed_frame(table.rows, problems)
+    note_bad_events(frame, problems)
+    checks = check_images(
+        table.images, n_threads=n_processes, cache_dir=cache_dir / "checked-images", progress=progress
+    )
+    if not skip_bad_images:
+        note_bad_images(frame, checks.faults, table.images.where, problems)
+    if lines := problems.lines():
+        raise UserError(lines)
+    return _kept(table, frame, checks, source=data)
+
+
+def _demo_folder(data: str, cache_dir: Path, seed: int) -> str | None:
+    """The folder of the demo data, drawn on first use; None for any other data."""
+    name, _, count = data.partition(":")
+    if name != "demo":
+        return None
+    from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, draw_demo
+
+    if ":" in data and not count.isdecimal():
+        raise UserError(f"--data demo:N must name the number of specimens, such as demo:300, but got {data!r}")
+    n_specimens = int(count) if count else N_SPECIMENS
+    folder = cache_dir / f"demo-{DEMO_VERSION}-{n_specimens}-{seed}"
+    if not folder.exists():
+        try:
+            draw_demo(folder, n_specimens=n_specimens, seed=seed)
+        except UserError:
+            if not folder.exists():  # else another process drew the same meanwhile
+                raise
+    return str(folder)
+
+
+def _kept(table: SpecimenTable, frame: pd.DataFrame, checks: ImageChecks, *, source: str) -> Specimens:
+    keep = np.array([row for row in range(len(frame)) if row not in checks.faults], dtype=np.int64)
+    kept = frame.iloc[keep].reset_index(drop=True)
+    if emptied := sorted(set(frame["split"]) - set(kept["split"])):
+        raise UserError([f"{source}: split {split} must have readable images, but has none" for split in emptied])
+    return Specimens(
+        frame=kept,
+        images=SomeImages(table.images, keep) if checks.faults else table.images,
+        fingerprint=_fingerprint(kept, [checks.digests[row] for row in keep]),
+        n_dropped=len(frame) - len(kept),
+        source=source,
+    )
+
+
+def _fingerprint(frame: pd.DataFrame, digests: list[str]) -> str:
+    total = hashlib.sha256(json.dumps(list(frame.columns)).encode())
+    for row, digest in zip(frame.itertuples(index=False, name=None), digests, strict=True):
+        total.update(json.dumps([*row, digest]).encode())
+    return total.hexdigest()

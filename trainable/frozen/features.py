@@ -1,0 +1,259 @@
+"""FeatureStore: taps extracted once, memory-mapped by every trial. Reading only; `extract.py` writes.
+
+On disk, one folder a backbone and dataset:
+
+    plan.json           what is extracted: identity, number of specimens, rows a shard
+    tap-22/             shard-00000.npy [rows, tokens, width] and its record shard-00000.json, and so on
+    tail-from-22.safetensors   the blocks from the lowest tap up, ln_post, proj, in open_clip's names
+    manifest.json       written last: taps, every file's size and sha256, the channels' standard deviations
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainable.architecture import VisionArchitecture
+from trainable.errors import UserError
+from trainable.frozen.shards import sha256_of, shard_path
+
+if TYPE_CHECKING:
+    from trainable.frozen.backbone import Backbone
+
+FORMAT_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+_GO_ON = "run the same command again: it extracts what is missing and keeps the rest"
+
+
+def store_identity(backbone: "Backbone", data_fingerprint: str) -> dict[str, Any]:
+    """All that decides what features are; two stores of equal identity hold the same features."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "backbone": backbone.fingerprint,
+        "architecture": backbone.architecture.to_dict(),
+        "transform": backbone.transform.to_dict(),
+        "data": data_fingerprint,
+        "dtype": "float16",
+    }
+
+
+def identity_key(identity: Mapping[str, Any]) -> str:
+    """Hex sha256 of an identity."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def store_path(cache_dir: Path, *, backbone: "Backbone", specimens_fingerprint: str) -> Path:
+    """The folder of the store of this backbone and this dataset."""
+    key = identity_key(store_identity(backbone, specimens_fingerprint))
+    return Path(cache_dir) / "features" / key[:20]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureStore:
+    """A finished store, opened read-only.
+
+    taps: ascending depths at which the residual stream is stored. n: specimens. key: hex hash of what the features
+    were made from. A copy sent to another process is the path, opened again.
+    """
+
+    path: Path
+    architecture: VisionArchitecture
+    taps: tuple[int, ...]
+    n: int
+    key: str
+    rows_per_shard: int
+    _manifest: dict[str, Any] = field(repr=False, compare=False)
+    _arrays: dict[int, list[NDArray[Any]]] = field(repr=False, compare=False, default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path, *, key: str | None = None) -> Self:
+        """Open a finished store; files are checked by size (`verify` reads them all).
+
+        key: the key it must have, if known.
+        Raises: UserError when the store is unfinished, damaged, of a newer format, or has another key.
+        """
+        manifest = read_manifest(path)
+        found = identity_key(manifest["identity"])
+        if key is not None and found != key:
+            raise UserError(
+                f"the feature store {path} must have key {key}, but has {found}; give the one searched with"
+            )
+        problems = [p for name, size, _ in _manifest_files(manifest) if (p := _size_problem(path / name, size))]
+        if problems:
+            raise UserError([*problems, _GO_ON])
+        return cls(
+            path=path,
+            architecture=VisionArchitecture.from_dict(manifest["identity"]["architecture"]),
+            taps=tuple(manifest["taps"]),
+            n=manifest["n"],
+            key=found,
+            rows_per_shard=manifest["rows_per_shard"],
+            _manifest=manifest,
+        )
+
+    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+        return (type(self).open, (self.path,))
+
+    def verify(self) -> None:
+        """Read every file and compare its sha256.
+
+        Raises: UserError naming the damaged files; `extract(..., verify=True)` writes just those anew.
+        """
+        damaged = [name for name, _, sha in _manifest_files(self._manifest) if sha256_of(self.path / name) != sha]
+        if damaged:
+            lines = [
+                f"{self.path / name} must have the checksum it was written with, but has another" for name in damaged
+            ]
+            raise UserError([*lines, "delete the named files, then " + _GO_ON])
+
+    def best_tap(self, n_frozen: int) -> int:
+        """The deepest stored tap at or below `n_frozen` blocks.
+
+        Raises: UserError when all stored taps are deeper.
+        """
+        fitting = [tap for tap in self.taps if tap <= n_frozen]
+        if not fitting:
+            n_blocks = self.architecture.n_blocks
+            raise UserError(
+                f"tail.n_blocks <= {n_blocks - self.taps[0]} must hold for the feature store {self.path}, "
+                f"but got {n_blocks - n_frozen}; extract a lower tap or train fewer blocks"
+            )
+        return fitting[-1]
+
+    def dtype(self, tap: int) -> torch.dtype:
+        """float16, or float32 when any shard of the tap overflowed half precision."""
+        halves = all(shard["dtype"] == "float16" for shard in self._manifest["shards"][str(tap)])
+        return torch.float16 if halves else torch.float32
+
+    def gather(self, tap: int, indices: NDArray[np.int64], out: Tensor | None = None) -> Tensor:
+        """Features of specimens, in the order asked: [b, n_tokens, width], float16 (float32 where half overflowed).
+
+        out: a contiguous CPU tensor [b, n_tokens, width] to fill, float16 or float32; a float32 one is converted to,
+        and a float16 one is left alone when a needed shard is float32.
+        Raises: IndexError for an index outside 0..n-1; ValueError for an unfit `out`.
+        """
+        arrays = self._tap_arrays(tap)
+        indices = np.asarray(indices, dtype=np.int64)
+        if len(indices) and (indices.min() < 0 or indices.max() >= self.n):
+            raise IndexError(f"0 <= index < {self.n} must hold, but got {indices.min()} to {indices.max()}")
+        shards, rows = np.divmod(indices, self.rows_per_shard)
+        needed = np.unique(shards)
+        target = self._target(len(indices), any(arrays[s].dtype == np.float32 for s in needed), out)
+        view = target.numpy()
+        for shard in needed:
+            places = np.flatnonzero(shards == shard) if len(needed) > 1 else None
+            _take(arrays[shard], rows, places, view)
+        return target
+
+    def channel_std(self, tap: int) -> Tensor:
+        """Standard deviation of each channel over all specimens and tokens of a tap: float32 [width]."""
+        self._check_tap(tap)
+        return torch.tensor(self._manifest["channel_std"][str(tap)], dtype=torch.float32)
+
+    def tail_state(self, n_blocks: int) -> dict[str, Tensor]:
+        """open_clip's names and float32 weights of the top `n_blocks` blocks, `ln_post` and `proj` [width, embed_dim].
+
+        Raises: UserError when the store holds fewer blocks.
+        """
+        from safetensors import safe_open
+
+        first = self.architecture.n_blocks - n_blocks
+        self.best_tap(first)
+        with safe_open(self.path / self._manifest["tail"]["name"], framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys() if is_in_tail(name, first)}  # noqa: SIM118
+
+    def _check_tap(self, tap: int) -> None:
+        if tap not in self.taps:
+            raise UserError(f"tap {tap} must be stored in {self.path}, but it holds {', '.join(map(str, self.taps))}")
+
+    def _tap_arrays(self, tap: int) -> list[NDArray[Any]]:
+        if tap not in self._arrays:
+            self._check_tap(tap)
+            n_shards = len(self._manifest["shards"][str(tap)])
+            files = [shard_path(self.path, tap, shard) for shard in range(n_shards)]
+            self._arrays[tap] = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+        return self._arrays[tap]
+
+    def _target(self, n_rows: int, needs_float32: bool, out: Tensor | None) -> Tensor:
+        shape = (n_rows, self.architecture.n_tokens, self.architecture.width)
+        if out is None or (needs_float32 and out.dtype == torch.float16):
+            return torch.empty(shape, dtype=torch.float32 if needs_float32 else torch.float16)
+        if tuple(out.shape) != shape or out.dtype not in (torch.float16, torch.float32) or not out.is_contiguous():
+            raise ValueError(f"`out` must be contiguous float16 or float32 {shape}, but got {out.dtype} {out.shape}")
+        return out
+
+
+def is_in_tail(name: str, first_block: int) -> bool:
+    """Whether an open_clip weight belongs to block `first_block` or above, `ln_post` or `proj`."""
+    if name.startswith("transformer.resblocks."):
+        return int(name.split(".")[2]) >= first_block
+    return name == "proj" or name.startswith("ln_post.")
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """A finished store's manifest.
+
+    Raises: UserError when it is missing, damaged, or of a newer format.
+    """
+    file = path / MANIFEST_NAME
+    if not file.is_file():
+        raise UserError(f"{path} must be a finished feature store, but has no {MANIFEST_NAME}; {_GO_ON}")
+    try:
+        manifest = json.loads(file.read_bytes())
+        checksum = manifest.pop("checksum")
+    except (ValueError, KeyError, AttributeError):
+        manifest, checksum = {}, None
+    if checksum != manifest_checksum(manifest):
+        raise UserError(f"{file} must match its checksum, but does not; delete it, then {_GO_ON}")
+    version = manifest["identity"]["format_version"]
+    if version > FORMAT_VERSION:
+        raise UserError(f"{path} must have a format version <= {FORMAT_VERSION}, but has {version}; update the program")
+    assert isinstance(manifest, dict)
+    return manifest
+
+
+def manifest_checksum(manifest: Mapping[str, Any]) -> str:
+    """Hex sha256 of a manifest without its checksum."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _manifest_files(manifest: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+    """(name, bytes, sha256) of every data file."""
+    tail = manifest["tail"]
+    files = [(tail["name"], tail["n_bytes"], tail["sha256"])]
+    for tap, shards in manifest["shards"].items():
+        for i, shard in enumerate(shards):
+            name = str(shard_path(Path(), int(tap), i))
+            files.append((name, shard["n_bytes"], shard["sha256"]))
+    return files
+
+
+def _size_problem(file: Path, n_bytes: int) -> str | None:
+    try:
+        found = file.stat().st_size
+    except FileNotFoundError:
+        return f"{file} must exist, but is missing"
+    return None if found == n_bytes else f"{file} must have {n_bytes} bytes, but has {found}"
+
+
+_LARGE_ROW_BYTES = 32 * 1024
+
+
+def _take(shard: NDArray[Any], rows: NDArray[np.int64], places: NDArray[np.int64] | None, view: NDArray[Any]) -> None:
+    """view[places] = shard[rows[places]]; places None: all, in order."""
+    if places is None and shard.dtype == view.dtype:
+        np.take(shard, rows, axis=0, out=view, mode="clip")  # "raise" would copy through a buffer; rows are checked
+    elif shard[0].nbytes >= _LARGE_ROW_BYTES:
+        for place in range(len(rows)) if places is None else places:
+            view[place] = shard[rows[place]]  # one copy, where fancy indexing makes two
+    elif places is None:
+        view[...] = shard[rows]
+    else:
+        view[places] = shard[rows[places]]

@@ -1,0 +1,62 @@
+"""What a trial forecast for the held-out events with the weights of its best epoch, from its checkpoint."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from trainable.scoring.scoring import EventForecast, HeldOutScorer
+from trainable.training.checkpoint import load_latest
+from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
+
+FIRST_ROWS = 64
+"""Held-out specimens that are predicted first, to learn how long all of them take."""
+
+
+@dataclass(frozen=True)
+class BestForecasts:
+    """epoch: the trial's best one. forecasts: part ("id", "ood") -> its events."""
+
+    epoch: int
+    forecasts: dict[str, EventForecast]
+
+
+def best_forecasts(
+    data_folder: Path, checkpoint_folder: Path, *, device: str = "cpu", max_seconds: float
+) -> BestForecasts:
+    """Load the newest whole checkpoint, predict the held-out specimens with its best weights, calibrate.
+
+    Raises: UserError when data, features or checkpoint are not reachable, or when predicting would take longer than
+    `max_seconds`.
+    """
+    state, _ = load_latest(checkpoint_folder)
+    if state is None:
+        raise UserError(f"{checkpoint_folder} must hold a checkpoint, but holds none that is whole")
+    values = state["values"]
+    if not values["best_epoch"]:
+        raise UserError(f"the checkpoint in {checkpoint_folder} must hold a scored epoch, but has none")
+    data = TrialData.load(data_folder)
+    trainer = TailTrainer(TrialConfig.from_dict(values["config"]), data, seed=values["seed"], device=device)
+    trainer.load_state_dict(state)
+    trainer.load_best()
+    predictions = _predict(trainer, np.concatenate([data.split.id_, data.split.ood]), max_seconds=max_seconds)
+    scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+    return BestForecasts(epoch=values["best_epoch"], forecasts=scorer.forecasts(predictions))
+
+
+def _predict(
+    trainer: TailTrainer, rows: np.ndarray[tuple[int], np.dtype[np.int64]], *, max_seconds: float
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    started = time.perf_counter()
+    first = trainer.predict(rows[:FIRST_ROWS])
+    expected = (time.perf_counter() - started) * len(rows) / len(first)
+    if expected > max_seconds:
+        raise UserError(
+            f"predicting the held-out specimens must take {max_seconds:.0f} s at most, "
+            f"but {len(rows)} of them would take {expected:.0f} s here"
+        )
+    return np.concatenate([first, trainer.predict(rows[FIRST_ROWS:])])

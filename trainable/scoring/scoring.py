@@ -1,0 +1,274 @@
+"""The score of a trial: CRPS with an honestly calibrated sigma, R2 and MAE, per target, on ID and OOD events.
+
+*ID* events come from known domains at unseen sites, *OOD* events from unseen domains. A forecast for an event is a
+normal (mu, sigma) per target: mu is the mean over the event's images of the predictions clipped to `LABEL_RANGE`,
+sigma is fitted on events of *other* sites. Scores are means over events; the challenge scores them likewise
+(`score4cast`, family "normal").
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trainable.config import LABEL_RANGE, TARGETS
+from trainable.scoring.crps import SIGMA_RANGE, Floats, crps_normal, fit_sigma
+
+if TYPE_CHECKING:
+    from trainable.data.splits import Split
+
+Ints = NDArray[np.int64]
+
+MIN_FIT_EVENTS = 5
+"""Fewest events a sigma is fitted on (assumption: below this, the SD of the training labels is the safer guess)."""
+
+N_EVENT_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class EventForecast:
+    """What one part's events were given, and what it cost.
+
+    mu, sigma, crps, labels: `[events, 3]`. pooled_sigma: `[3]`, fitted on all of the part's events: the one to hand
+    in for new events. sites: `[events]`, for resampling by site.
+    """
+
+    labels: Floats
+    mu: Floats
+    sigma: Floats
+    crps: Floats
+    pooled_sigma: Floats
+    sites: NDArray[Any]
+
+
+class HeldOutScorer:
+    """Scores predictions for a split's held-out specimens; all that does not depend on them is computed once.
+
+    labels `[n, 3]`, event_ids and site_ids `[n]` describe all specimens; `split` names the training, ID and OOD rows.
+    A part without rows is left out everywhere.
+
+    Where an event's sigma comes from, `sigma_source[part]` says:
+    "other sites"      fitted on the part's events at all other sites: the rule;
+    "other events"     fitted on the other folds of events, when there is one site or the others have too few;
+    "training labels"  the SD of the training events' labels, when even so fewer than `MIN_FIT_EVENTS` are left.
+    """
+
+    def __init__(self, labels: ArrayLike, event_ids: ArrayLike, site_ids: ArrayLike, split: "Split") -> None:
+        values = np.asarray(labels, dtype=np.float64)
+        events, sites = np.asarray(event_ids), np.asarray(site_ids)
+        spread = _event_labels(values, events, np.asarray(split.train)).std(axis=0)
+        rows = {"id": np.asarray(split.id_, dtype=np.int64), "ood": np.asarray(split.ood, dtype=np.int64)}
+        self.n_predictions = sum(len(r) for r in rows.values())
+        if self.n_predictions == 0:
+            raise ValueError("a split without held-out rows cannot be scored")
+        self._parts: dict[str, _Part] = {}
+        offset = 0
+        for name, part in rows.items():
+            if len(part):
+                self._parts[name] = _Part.make(values, events, sites, part, offset=offset, fallback_sigma=spread)
+            offset += len(part)
+
+    @property
+    def sigma_source(self) -> dict[str, str]:
+        """Part ("id", "ood") -> where its sigmas come from."""
+        return {name: part.source for name, part in self._parts.items()}
+
+    def forecasts(self, predictions: ArrayLike) -> dict[str, EventForecast]:
+        """Part -> forecasts and CRPS of its events; predictions as for `score`, all finite."""
+        clipped = np.clip(self._checked(predictions), *LABEL_RANGE)
+        return {name: part.forecast(clipped[part.image_slice]) for name, part in self._parts.items()}
+
+    def score(self, predictions: ArrayLike) -> dict[str, float]:
+        """All metrics of predictions `[len(id_) + len(ood), 3]`, the ID rows first; see `metric_names`.
+
+        With any prediction NaN or infinite every metric is NaN: whether the trial has diverged is the trainer's to
+        say.
+        """
+        given = self._checked(predictions)
+        if not np.isfinite(given).all():
+            return dict.fromkeys(self.metric_names(), float("nan"))
+        clipped = np.clip(given, *LABEL_RANGE)
+        metrics: dict[str, float] = {}
+        all_crps: list[Floats] = []
+        for name, part in self._parts.items():
+            images = clipped[part.image_slice]
+            forecast = part.forecast(images)
+            crps = forecast.crps.mean(axis=0)
+            all_crps.append(crps)
+            metrics[f"score/{name}"] = _root_mean_square(crps)
+            _put(metrics, f"crps_{name}", crps)
+            _put(metrics, f"r2_{name}", r2(forecast.labels, forecast.mu))
+            _put(metrics, f"mae_{name}", np.abs(images - part.image_labels).mean(axis=0))
+            _put(metrics, f"sigma_{name}", forecast.pooled_sigma)
+        return {"score/all": _root_mean_square(np.concatenate(all_crps)), **metrics}
+
+    def metric_names(self) -> list[str]:
+        """`score/all`, and for each part `score/PART` and, per target T, `crps_PART/T`, `r2_PART/T`, `mae_PART/T`,
+        `sigma_PART/T`.
+
+        score: root mean square of mean CRPS, over targets (and parts). crps, r2: over events. mae: over images.
+        sigma: fitted on all of the part's events.
+        """
+        names = ["score/all"]
+        for part in self._parts:
+            names.append(f"score/{part}")
+            names.extend(f"{kind}_{part}/{target}" for kind in ("crps", "r2", "mae", "sigma") for target in TARGETS)
+        return names
+
+    def _checked(self, predictions: ArrayLike) -> Floats:
+        given = np.asarray(predictions, dtype=np.float64)
+        if given.shape != (self.n_predictions, len(TARGETS)):
+            raise ValueError(f"predictions must be [{self.n_predictions}, {len(TARGETS)}], but got {list(given.shape)}")
+        return given
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One side of the held-out events.
+
+    fits: `[fits, events]` rows of weights, the last one over all events. fit_of_event: the row without the event's
+    group.
+    """
+
+    source: str
+    image_slice: slice
+    image_labels: Floats
+    order: Ints
+    starts: Ints
+    n_images: Floats
+    labels: Floats
+    sites: NDArray[Any]
+    fits: Floats
+    fit_of_event: Ints
+    fallback_sigma: Floats
+
+    @classmethod
+    def make(
+        cls,
+        labels: Floats,
+        event_ids: NDArray[Any],
+        site_ids: NDArray[Any],
+        rows: Ints,
+        *,
+        offset: int,
+        fallback_sigma: Floats,
+    ) -> "_Part":
+        order = np.argsort(event_ids[rows], kind="stable")
+        _, starts, counts = np.unique(event_ids[rows][order], return_index=True, return_counts=True)
+        first_rows = rows[order][starts]
+        sites = site_ids[first_rows]
+        source, groups = _groups(sites)
+        return cls(
+            source=source,
+            image_slice=slice(offset, offset + len(rows)),
+            image_labels=labels[rows],
+            order=order,
+            starts=starts,
+            n_images=counts[:, None].astype(np.float64),
+            labels=labels[first_rows],
+            sites=sites,
+            fits=_leave_group_out(groups),
+            fit_of_event=groups,
+            # Labels of a lone training event have no spread; the grid's ends keep the forecast a proper one.
+            fallback_sigma=np.clip(fallback_sigma, *SIGMA_RANGE),
+        )
+
+    def forecast(self, images: Floats) -> EventForecast:
+        """images: `[images, 3]` clipped predictions in the order of the part's rows."""
+        mu = np.add.reduceat(images[self.order], self.starts, axis=0) / self.n_images
+        if self.source == "training labels":
+            pooled = self.fallback_sigma
+            sigma = np.broadcast_to(pooled, mu.shape)
+        else:
+            fitted = fit_sigma(self.labels - mu, self.fits)
+            sigma, pooled = fitted[self.fit_of_event], fitted[-1]
+        return EventForecast(self.labels, mu, sigma, crps_normal(self.labels, mu, sigma), pooled, self.sites)
+
+
+def _groups(sites: NDArray[Any]) -> tuple[str, Ints]:
+    """Events' groups that share a sigma, and the name of the rule that made them."""
+    n = len(sites)
+    by_site = np.unique(sites, return_inverse=True)[1].astype(np.int64)
+    by_fold = np.arange(n, dtype=np.int64) % min(N_EVENT_FOLDS, n)
+    for source, groups in (("other sites", by_site), ("other events", by_fold)):
+        if n - np.bincount(groups).max() >= MIN_FIT_EVENTS:
+            return source, groups
+    return "training labels", np.zeros(n, dtype=np.int64)
+
+
+def _leave_group_out(groups: Ints) -> Floats:
+    """`[groups + 1, events]`: row g averages over events outside group g (zeros within), the last row over all."""
+    outside = (np.arange(groups.max() + 1)[:, None] != groups[None]).astype(np.float64)
+    counts = np.maximum(outside.sum(axis=1, keepdims=True), 1)
+    return np.concatenate([outside / counts, np.full((1, len(groups)), 1 / len(groups))])
+
+
+def r2(labels: Floats, predictions: Floats) -> Floats:
+    """Coefficient of determination per column of `[events, targets]`, as `sklearn.metrics.r2_score`.
+
+    Constant labels give 1 when met exactly, else 0; fewer than two events give NaN.
+    """
+    if len(labels) < 2:
+        return np.full(labels.shape[1], np.nan)
+    residual = ((labels - predictions) ** 2).sum(axis=0)
+    total = ((labels - labels.mean(axis=0)) ** 2).sum(axis=0)
+    constant = total == 0
+    explained: Floats = 1 - residual / np.where(constant, 1.0, total)
+    return np.where(constant, (residual == 0).astype(np.float64), explained)
+
+
+def floors(
+    labels: ArrayLike,
+    event_ids: ArrayLike,
+    site_ids: ArrayLike,
+    domain_ids: ArrayLike,
+    species: ArrayLike,
+    split: "Split",
+) -> dict[str, dict[str, float]]:
+    """Metrics of three predictors that see no image, scored like any trial: what a model must beat.
+
+    "constant": mean of the training events' labels. "domain_mean", "species_mean": mean over the training events in
+    which the domain or species occurs, each event once; the constant where it occurs in none.
+    """
+    values = np.asarray(labels, dtype=np.float64)
+    events = np.asarray(event_ids)
+    train = np.asarray(split.train)
+    held_out = np.concatenate([np.asarray(split.id_), np.asarray(split.ood)]).astype(np.int64)
+    scorer = HeldOutScorer(values, events, site_ids, split)
+    groupings = {
+        "constant": np.zeros(len(values), dtype=np.int64),
+        "domain_mean": np.asarray(domain_ids),
+        "species_mean": np.asarray(species),
+    }
+    constant = _event_labels(values, events, train).mean(axis=0)
+    return {
+        name: scorer.score(_group_means(values, events, group, train, held_out, default=constant))
+        for name, group in groupings.items()
+    }
+
+
+def _group_means(
+    labels: Floats, event_ids: NDArray[Any], groups: NDArray[Any], train: Ints, held_out: Ints, *, default: Floats
+) -> Floats:
+    predictions = np.tile(default, (len(held_out), 1))
+    for group in np.unique(groups[held_out]):
+        known = train[groups[train] == group]
+        if len(known):
+            predictions[groups[held_out] == group] = _event_labels(labels, event_ids, known).mean(axis=0)
+    return predictions
+
+
+def _event_labels(labels: Floats, event_ids: NDArray[Any], rows: Ints) -> Floats:
+    """Labels of the events among `rows`, each event once, `[events, 3]`."""
+    _, first = np.unique(event_ids[rows], return_index=True)
+    return labels[rows[first]]
+
+
+def _root_mean_square(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _put(metrics: dict[str, float], group: str, values: Floats) -> None:
+    for target, value in zip(TARGETS, values, strict=True):
+        metrics[f"{group}/{target}"] = float(value)

@@ -1,0 +1,198 @@
+"""The trained part above the tap: blocks, `ln_post`, pooling, the domain code, the regressor.
+
+tap -> [frozen blocks between] -> blocks -> ln_post, pool -> proj (frozen) -> unit norm -> + domain code -> regressor
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainable.architecture import VisionArchitecture
+from trainable.config import TARGETS
+from trainable.tail.blocks import fuse_block_state, make_block
+from trainable.training.randomness import seeded_globally
+
+HIDDEN_WIDTHS = (512, 128, 32)
+"""Hidden layers of the regressor, as the published systems have them."""
+
+
+class DomainCode(nn.Module):
+    """A vector for each known domain and one for *unknown*, added to the unit-norm image feature.
+
+    Embedding - Linear - GELU - Linear - LayerNorm, times scale / sqrt(embed_dim): a LayerNorm's output has norm
+    sqrt(embed_dim) at the start, so the code's norm starts at `scale`.
+    """
+
+    def __init__(self, n_domains: int, embed_dim: int, *, scale: float) -> None:
+        """n_domains: known domains, indices 0..n_domains-1; index n_domains is *unknown*."""
+        super().__init__()
+        self.gain = scale / embed_dim**0.5
+        self.embedding = nn.Embedding(n_domains + 1, embed_dim)
+        self.hidden = nn.Linear(embed_dim, embed_dim)
+        self.output = nn.Linear(embed_dim, embed_dim)
+        self.norm = nn.LayerNorm(embed_dim)
+
+    def forward(self, domains: Tensor) -> Tensor:
+        """int64 [B] -> [B, embed_dim]."""
+        table = self.norm(self.output(F.gelu(self.hidden(self.embedding.weight))))  # a dozen rows: cheaper than B
+        code: Tensor = F.embedding(domains, table) * self.gain
+        return code
+
+
+class Regressor(nn.Module):
+    """embed_dim - 512 - 128 - 32 - 3 with GELU between, and dropout behind each GELU."""
+
+    def __init__(self, embed_dim: int, *, dropout: float = 0.0, learns_sigma: bool = False) -> None:
+        """dropout: probability. learns_sigma: carry one log sigma a target for a loss that scores a distribution."""
+        super().__init__()
+        self.dropout = dropout
+        self.layers = nn.ModuleList(
+            nn.Linear(n_in, n_out) for n_in, n_out in pairwise((embed_dim, *HIDDEN_WIDTHS, len(TARGETS)))
+        )
+        # Labels have an SD close to 1, so log sigma starts at 0.
+        self.log_sigma = nn.Parameter(torch.zeros(len(TARGETS))) if learns_sigma else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, embed_dim] -> [B, 3] in SPEI units."""
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = F.dropout(F.gelu(layer(x)), self.dropout, self.training)
+        output: Tensor = last(x)
+        return output
+
+
+class Tail(nn.Module):
+    """From tap features and domain indices to the three SPEI values. Built by `make_tail`."""
+
+    proj: Tensor
+
+    def __init__(
+        self,
+        architecture: VisionArchitecture,
+        *,
+        between: list[nn.Module],
+        blocks: list[nn.Module],
+        ln_post: nn.LayerNorm,
+        proj: Tensor,
+        domain_code: DomainCode | None,
+        head: Regressor,
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.between = nn.ModuleList(between)
+        self.blocks = nn.ModuleList(blocks)
+        self.ln_post = ln_post
+        self.register_buffer("proj", proj)
+        self.domain_code = domain_code
+        self.head = head
+
+    def forward(
+        self, tokens: Tensor, domains: Tensor, partner_domains: Tensor | None = None, shares: Tensor | None = None
+    ) -> Tensor:
+        """tokens [B, T, width], domains int64 [B] -> [B, 3] in SPEI units.
+
+        partner_domains int64 [B], shares [B]: domain codes are mixed, `share` of the own, the rest the partner's.
+        """
+        features = self.embed(tokens)
+        if self.domain_code is not None:
+            code = self.domain_code(domains)
+            if partner_domains is not None and shares is not None:
+                code = torch.lerp(self.domain_code(partner_domains), code, shares[:, None])
+            features = features + code
+        output: Tensor = self.head(features)
+        return output
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Tap features [B, T, width] -> unit-norm image features [B, embed_dim], float32."""
+        with _half_matmuls(tokens.device):
+            pooled = self._pool(self._run_blocks(tokens))
+        return F.normalize(pooled.float() @ self.proj, dim=-1)
+
+    def _run_blocks(self, x: Tensor) -> Tensor:
+        """Only the class token's row leaves the last block when nothing reads the others."""
+        n_all = len(self.between) + len(self.blocks)
+        only_class = self.architecture.pool == "tok"
+        for i, block in enumerate([*self.between, *self.blocks]):
+            with torch.no_grad() if i < len(self.between) else nullcontext():
+                x = block(x, class_row_only=only_class and i == n_all - 1)
+        return x[:, :1] if only_class else x
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """[B, T, width] -> [B, width]; the class token comes first."""
+        if not self.architecture.ln_post_after_pool:
+            x = self.ln_post(x)
+        pooled = x[:, 0] if self.architecture.pool == "tok" else x[:, 1:].mean(dim=1)
+        return self.ln_post(pooled) if self.architecture.ln_post_after_pool else pooled
+
+    def open_clip_state(self) -> dict[str, Tensor]:
+        """`between`, `blocks`, `ln_post` and `proj` under open_clip's names, to be loaded into a plain vision tower.
+
+        Raises: ValueError while adapters are not merged.
+        """
+        all_blocks = [*self.between, *self.blocks]
+        first = self.architecture.n_blocks - len(all_blocks)
+        state: dict[str, Tensor] = {}
+        for i, block in enumerate(all_blocks):
+            state |= fuse_block_state(block.state_dict(), first + i)
+        state |= {f"ln_post.{name}": value for name, value in self.ln_post.state_dict().items()}
+        return state | {"proj": self.proj}
+
+
+def make_tail(
+    architecture: VisionArchitecture,
+    open_clip_state: Mapping[str, Tensor],
+    *,
+    tap: int,
+    n_blocks: int,
+    n_domains: int,
+    domain_scale: float,
+    head_dropout: float = 0.0,
+    learns_sigma: bool = False,
+    seed: int = 0,
+) -> Tail:
+    """A tail that reads `tap` and trains the top `n_blocks` blocks in full; those between run frozen.
+
+    open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`; trained ones are copied.
+    domain_scale: norm of the domain code at the start; 0 leaves it out. The global random state is not touched.
+    Raises: ValueError when `tap` lies above the lowest trainable block.
+    """
+    n_between = architecture.n_blocks - n_blocks - tap
+    if n_between < 0 or n_blocks < 0:
+        raise ValueError(f"0 <= n_blocks <= {architecture.n_blocks - tap} must hold at tap {tap}, but got {n_blocks}")
+    all_blocks = [make_block(architecture, open_clip_state, i) for i in range(tap, architecture.n_blocks)]
+    ln_post = nn.LayerNorm(architecture.width, eps=architecture.ln_eps, device="meta")
+    ln_post.load_state_dict({k: open_clip_state[f"ln_post.{k}"] for k in ("weight", "bias")}, assign=True)
+    blocks = all_blocks[n_between:]
+    for module in (*blocks, ln_post):
+        _own_weights(module)
+    embed_dim = architecture.embed_dim
+    with seeded_globally(seed, "regressor weights"):
+        head = Regressor(embed_dim, dropout=head_dropout, learns_sigma=learns_sigma)
+    with seeded_globally(seed, "domain weights"):
+        domain_code = DomainCode(n_domains, embed_dim, scale=domain_scale) if domain_scale else None
+    return Tail(
+        architecture,
+        between=list(all_blocks[:n_between]),
+        blocks=list(blocks),
+        ln_post=ln_post,
+        proj=open_clip_state["proj"],
+        domain_code=domain_code,
+        head=head,
+    )
+
+
+def _own_weights(module: nn.Module) -> None:
+    """Training must not write into memory that is mapped from the store or shared by other trials."""
+    for part in module.modules():
+        for name, value in part._parameters.items():
+            if value is not None:
+                part._parameters[name] = nn.Parameter(value.detach().clone())
+
+
+def _half_matmuls(device: torch.device) -> AbstractContextManager[object]:
+    """bfloat16 matrix products on CUDA; residual stream, norms and weights stay float32, and no loss is scaled."""
+    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()

@@ -1,0 +1,117 @@
+"""Augmentation of cached features during training; a strength of 0 is exactly off and draws nothing."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainable.training.randomness import make_generator, stream_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Specimens of one step on the training device.
+
+    tokens [B, T, width] float32; domains int64 [B]; targets [B, 3]; weights [B]. After mixup: partner_domains
+    int64 [B], and shares [B], the part of the own specimen in the mixture.
+    """
+
+    tokens: Tensor
+    domains: Tensor
+    targets: Tensor
+    weights: Tensor
+    partner_domains: Tensor | None = None
+    shares: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def split(self, n_parts: int) -> list["Batch"]:
+        """At most `n_parts` batches of consecutive specimens, as equal as can be."""
+        if n_parts == 1 or len(self) == 1:
+            return [self]
+        columns = (self.tokens, self.domains, self.targets, self.weights, self.partner_domains, self.shares)
+        n_parts = min(n_parts, len(self))
+        chunks = [[None] * n_parts if c is None else c.tensor_split(n_parts) for c in columns]
+        return [Batch(*parts) for parts in zip(*chunks, strict=True)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strengths:
+    """How strongly each augmentation acts; the fields are those of `AugmentConfig`."""
+
+    feature_noise: float = 0.0
+    mixup_alpha: float = 0.0
+    specimen_dropout: float = 0.0
+    domain_dropout: float = 0.0
+
+    def ramped(self, *, epoch: int, epochs: int, ramp_fraction: float) -> "Strengths":
+        """The strengths in epoch `epoch` (from 0) of `epochs`: linearly from 0 over the first `ramp_fraction`.
+
+        Mixup is ramped by its alpha: Beta(alpha, alpha) tends to "all of one, none of the other" as alpha tends to 0.
+        """
+        if epoch >= ramp_fraction * epochs:
+            return self
+        share = epoch / (ramp_fraction * epochs)
+        return Strengths(
+            feature_noise=self.feature_noise * share,
+            mixup_alpha=self.mixup_alpha * share,
+            specimen_dropout=self.specimen_dropout * share,
+            domain_dropout=self.domain_dropout * share,
+        )
+
+
+class EpochAugmentation:
+    """The augmentation of one epoch; each kind draws from a stream of its own that starts with the epoch."""
+
+    def __init__(
+        self, strengths: Strengths, *, channel_std: Tensor, unknown_domain: int, seed: int, epoch: int
+    ) -> None:
+        """channel_std: [width], the tap's SDs, on the training device. unknown_domain: index of *unknown*."""
+        self.strengths = strengths
+        self._noise_std = strengths.feature_noise * channel_std
+        self._unknown = unknown_domain
+        self._specimens = make_generator(seed, "specimens", epoch)
+        self._noise = make_generator(seed, "noise", epoch, channel_std.device)
+        self._domains = make_generator(seed, "domains", epoch)
+        self._partners = make_generator(seed, "mixup", epoch)
+        self._shares = np.random.default_rng(stream_seed(seed, "mixup", epoch))
+
+    def keep(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Specimens [B] that stay in the step [1..B]: each is left out with the dropout's probability, never all."""
+        if self.strengths.specimen_dropout == 0 or len(indices) == 0:
+            return indices
+        draws = torch.rand(len(indices), generator=self._specimens).numpy()
+        kept = draws >= self.strengths.specimen_dropout
+        kept[draws.argmax()] = True
+        return indices[kept]
+
+    def apply(self, batch: Batch) -> Batch:
+        """Noise, then domain dropout, then mixup; noise is added in place."""
+        if self.strengths.feature_noise:
+            noise = torch.randn(
+                batch.tokens.shape, generator=self._noise, device=batch.tokens.device, dtype=batch.tokens.dtype
+            )
+            batch.tokens.addcmul_(noise, self._noise_std)
+        if self.strengths.domain_dropout:
+            dropped = torch.rand(len(batch), generator=self._domains) < self.strengths.domain_dropout
+            domains = batch.domains.masked_fill(dropped.to(batch.domains.device), self._unknown)
+            batch = replace(batch, domains=domains)
+        return self._mix(batch) if self.strengths.mixup_alpha else batch
+
+    def _mix(self, batch: Batch) -> Batch:
+        """Each specimen with a partner of the same batch, in a proportion of its own (Zhang 2018, arXiv 1710.09412)."""
+        device, alpha = batch.tokens.device, self.strengths.mixup_alpha
+        partner = torch.randperm(len(batch), generator=self._partners).to(device)
+        drawn = self._shares.beta(alpha, alpha, size=len(batch)).astype(np.float32)
+        shares = torch.from_numpy(drawn).to(device)
+        return Batch(
+            tokens=torch.lerp(batch.tokens[partner], batch.tokens, shares[:, None, None]),
+            domains=batch.domains,
+            targets=torch.lerp(batch.targets[partner], batch.targets, shares[:, None]),
+            weights=torch.lerp(batch.weights[partner], batch.weights, shares),
+            partner_domains=batch.domains[partner],
+            shares=shares,
+        )

@@ -1,0 +1,52 @@
+"""What belongs to each specimen beside its features, on the training device: labels, domain index, loss weight."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainable.training.augment import Batch
+from trainable.training.losses import event_weights, specimen_losses
+from trainable.training.trial_data import TrialData
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """labels: float32 [n, 3]. domains: int64 [n]. weights: float32 [n], 0 for specimens that are held out."""
+
+    labels: Tensor
+    domains: Tensor
+    weights: Tensor
+
+    @classmethod
+    def place(
+        cls, data: TrialData, *, known_domains: Sequence[int], event_exponent: float, device: torch.device
+    ) -> Self:
+        """known_domains: ascending; a domain's index is its place among them, all others are `len(known_domains)`."""
+        train = data.split.train
+        is_known = np.isin(data.domain_ids, known_domains)
+        domains = np.where(is_known, np.searchsorted(known_domains, data.domain_ids), len(known_domains))
+        weights = np.zeros(len(data.labels), dtype=np.float32)
+        weights[train] = event_weights(data.event_ids[train], exponent=event_exponent)
+        return cls(
+            labels=torch.from_numpy(np.asarray(data.labels, dtype=np.float32)).to(device),
+            domains=torch.from_numpy(domains.astype(np.int64)).to(device),
+            weights=torch.from_numpy(weights).to(device),
+        )
+
+    def batch(self, indices: NDArray[np.int64], tokens: Tensor) -> Batch:
+        """The specimens `indices` [b] with their features [b, n_tokens, width]."""
+        rows = torch.from_numpy(indices).to(self.labels.device)
+        return Batch(tokens, self.domains[rows], self.labels[rows], self.weights[rows])
+
+    def loss_of_zero(self, train: NDArray[np.int64], *, learns_sigma: bool) -> float:
+        """The training loss of always predicting 0 (with sigma 1): about that of an untrained regressor."""
+        rows = torch.from_numpy(train).to(self.labels.device)
+        targets = self.labels[rows]
+        log_sigma = torch.zeros_like(targets[0]) if learns_sigma else None
+        losses = specimen_losses(torch.zeros_like(targets), targets, log_sigma)
+        return float((self.weights[rows] * losses).mean())

@@ -1,0 +1,268 @@
+"""TailTrainer: one configuration being trained, one epoch a call; knows nothing of Ray, Optuna or MLflow.
+
+Two trainers of equal configuration, data and seed hold equal weights after equally many epochs on the same device, also
+when one of them was stopped, saved and loaded in between: on a CPU to the bit, for an equal number of threads.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainable.config import TARGETS, TrialConfig
+from trainable.errors import UserError
+from trainable.scoring.scoring import HeldOutScorer
+from trainable.training.assembly import lr_factor_of, optimizer_of, strengths_of, tail_of
+from trainable.training.augment import Batch, EpochAugmentation
+from trainable.training.feed import FeatureFeed
+from trainable.training.losses import specimen_losses
+from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, set_lr
+from trainable.training.randomness import make_generator, seeded_globally
+from trainable.training.rows import Rows
+from trainable.training.trial_data import TrialData
+
+DIVERGED_FACTOR = 1000.0
+"""A trial has diverged when an epoch's loss exceeds this many times the loss of always predicting 0."""
+
+_PREDICTION_CELLS = 2**26  # tokens x hidden channels of the MLP at once while predicting: 256 MiB in float32
+
+
+class TrialDiverged(Exception):
+    """Training cannot go on: the loss or the predictions are not finite, or the loss has exploded."""
+
+    def __init__(self, epoch: int, reason: str) -> None:
+        self.epoch, self.reason = epoch, reason
+        super().__init__(f"diverged in epoch {epoch}: {reason}")
+
+    def __reduce__(self) -> tuple[type["TrialDiverged"], tuple[int, str]]:
+        return (type(self), (self.epoch, self.reason))
+
+
+class TailTrainer:
+    """Trains the tail on stored features and scores it on the held-out events after each epoch.
+
+    epoch: finished epochs. history: each one's metrics. best_epoch: the epoch (from 1) of the lowest `score/all`, 0
+    before there is one. n_trainable: numbers that train.
+    """
+
+    def __init__(self, config: TrialConfig, data: TrialData, *, seed: int, device: str = "cpu") -> None:
+        """Raises: UserError when the feature store does not reach down to the trainable blocks."""
+        self.config, self.data, self.seed = config, data, seed
+        self.device = torch.device(device)
+        self.epoch = 0
+        self.history: list[dict[str, float]] = []
+        self.best_epoch = 0
+        self._best: dict[str, Tensor] = {}
+        self.known_domains = tuple(int(d) for d in np.unique(data.domain_ids[data.split.train]))
+        store = data.store
+        self.tap = store.best_tap(self._n_frozen())
+        self.tail = tail_of(
+            config,
+            store.architecture,
+            store.tail_state(store.architecture.n_blocks - self.tap),
+            tap=self.tap,
+            n_domains=len(self.known_domains),
+            seed=seed,
+        ).to(self.device)
+        self._trained = [(n, p) for n, p in self.tail.named_parameters() if p.requires_grad]
+        self.n_trainable = sum(p.numel() for _, p in self._trained)
+        self._optimizer = optimizer_of(config, self._trained)
+        self._n_steps = math.ceil(len(data.split.train) / config.optim.batch_size)  # an epoch
+        self._unknown_domain = len(self.known_domains)
+        self._channel_std = store.channel_std(self.tap).to(self.device)
+        self._rows = Rows.place(
+            data,
+            known_domains=self.known_domains,
+            event_exponent=config.loss.event_exponent,
+            device=self.device,
+        )
+        loss_of_zero = self._rows.loss_of_zero(data.split.train, learns_sigma=config.loss.kind == "crps")
+        self._diverged_loss = DIVERGED_FACTOR * loss_of_zero
+        self._scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+        cells = store.architecture.n_tokens * store.architecture.mlp_width
+        self._prediction_rows = min(max(_PREDICTION_CELLS // cells, 16), 512)
+        largest = max(min(config.optim.batch_size, len(data.split.train)), self._prediction_rows)
+        self._feed = FeatureFeed(store, tap=self.tap, max_rows=largest, device=self.device)
+
+    @property
+    def best_score(self) -> float:
+        """The lowest `score/all` so far; infinite before there is one."""
+        return self.history[self.best_epoch - 1]["score/all"] if self.best_epoch else math.inf
+
+    def train_epoch(self) -> dict[str, float]:
+        """Train one epoch, predict the held-out specimens, return the metrics.
+
+        Raises: TrialDiverged; ValueError when all epochs of the configuration are done.
+        """
+        if self.epoch >= self.config.epochs:
+            raise ValueError(f"the configuration has {self.config.epochs} epochs, and all are done")
+        started = time.perf_counter()
+        loss = self._train_steps()
+        self._check_loss(loss)
+        trained = time.perf_counter()
+        predictions = self.predict_held_out()
+        if not np.isfinite(predictions).all():
+            raise TrialDiverged(self.epoch + 1, "predictions are not finite")
+        metrics = self._scorer.score(predictions)
+        self.epoch += 1
+        metrics |= {
+            "train/loss": loss,
+            "train/lr": self.config.optim.lr * self._lr_factor(self.epoch * self._n_steps - 1),
+            "train/epoch": float(self.epoch),
+            "time/epoch_seconds": time.perf_counter() - started,
+            "time/train_images_per_second": len(self.data.split.train) / (trained - started),
+        }
+        self.history.append(metrics)
+        if metrics["score/all"] < self.best_score:  # NaN is never best
+            self.best_epoch = self.epoch
+            self._best = self._copy_trained()
+        return metrics
+
+    def predict_held_out(self) -> NDArray[np.float32]:
+        """Predictions for the ID rows, then the OOD rows of the split: [len(id_) + len(ood), 3]."""
+        return self.predict(np.concatenate([self.data.split.id_, self.data.split.ood]))
+
+    @torch.no_grad()
+    def predict(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Specimens [b] -> [b, 3] in SPEI units, not clipped; unknown domains get the code of *unknown*."""
+        self.tail.eval()
+        n_batches = math.ceil(len(indices) / self._prediction_rows)
+        outputs = [torch.empty((0, len(TARGETS)), device=self.device)]
+        for rows, tokens in self._feed.batches(np.array_split(indices, n_batches) if n_batches else []):
+            outputs.append(self.tail(tokens, self._rows.batch(rows, tokens).domains))
+        result: NDArray[np.float32] = torch.cat(outputs).cpu().numpy()
+        return result
+
+    def load_best(self) -> None:
+        """Put the best epoch's weights into the tail; training on from there is not what a resume does.
+
+        Raises: ValueError before the first scored epoch.
+        """
+        if not self._best:
+            raise ValueError("there is no best epoch yet")
+        with torch.no_grad():
+            for name, parameter in self._trained:
+                parameter.copy_(self._best[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resume needs: {"tensors": {name: CPU copy}, "values": plain values with "epoch"}.
+
+        There is no generator state in it: every random stream starts anew from `seed` and the epoch's number.
+        """
+        names = {id(p): name for name, p in self._trained}
+        moments = optimizer_tensors(self._optimizer, names)
+        return {
+            "tensors": {
+                **{f"trained/{name}": value for name, value in self._copy_trained().items()},
+                **{f"optimizer/{name}": value.detach().to("cpu", copy=True) for name, value in moments.items()},
+                **{f"best/{name}": value.clone() for name, value in self._best.items()},
+            },
+            "values": {
+                **self._identity(),
+                "epoch": self.epoch,
+                "best_epoch": self.best_epoch,
+                "history": [dict(metrics) for metrics in self.history],
+            },
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `state_dict` was called.
+
+        Raises: UserError when the state is that of another configuration, seed, data or backbone.
+        """
+        values, tensors = state["values"], state["tensors"]
+        if problems := list(_differences(self._identity(), values)):
+            raise UserError(problems)
+        part = {
+            kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
+            for kind in ("trained/", "optimizer/", "best/")
+        }
+        with torch.no_grad():
+            for name, parameter in self._trained:
+                parameter.copy_(part["trained/"][name])
+        load_optimizer_tensors(self._optimizer, part["optimizer/"], self._trained)
+        self._best = {name: value.clone() for name, value in part["best/"].items()}
+        self.epoch, self.best_epoch = values["epoch"], values["best_epoch"]
+        self.history = [dict(metrics) for metrics in values["history"]]
+
+    def _identity(self) -> dict[str, Any]:
+        # a batch may be computed in other parts than before: that is how a trial goes on that ran out of memory
+        config = self.config.with_values({"optim.accumulation_steps": 1})
+        return {
+            "config": config.to_dict(),
+            "seed": self.seed,
+            "store_key": self.data.store.key,
+            "split": [self.data.split.policy, self.data.split.fold],
+            "known_domains": list(self.known_domains),
+        }
+
+    def _copy_trained(self) -> dict[str, Tensor]:
+        return {name: p.detach().to("cpu", copy=True) for name, p in self._trained}
+
+    def _n_frozen(self) -> int:
+        n_all, n_blocks = self.data.store.architecture.n_blocks, self.config.tail.n_blocks
+        if n_blocks > n_all:
+            raise UserError(f"`tail.n_blocks <= {n_all}` must hold for this backbone, but got {n_blocks}")
+        return n_all - n_blocks
+
+    def _train_steps(self) -> float:
+        """One pass over the training specimens; returns the mean loss of those that took part."""
+        self.tail.train()
+        order = torch.randperm(len(self.data.split.train), generator=make_generator(self.seed, "order", self.epoch))
+        shuffled = self.data.split.train[order.numpy()]
+        batches = np.split(shuffled, range(self.config.optim.batch_size, len(shuffled), self.config.optim.batch_size))
+        augmentation = EpochAugmentation(
+            strengths_of(self.config, epoch=self.epoch),
+            channel_std=self._channel_std,
+            unknown_domain=self._unknown_domain,
+            seed=self.seed,
+            epoch=self.epoch,
+        )
+        total, n_seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        with seeded_globally(self.seed, "dropout", self.epoch, self.device):
+            for i, (indices, tokens) in enumerate(self._feed.batches(map(augmentation.keep, batches))):
+                batch = augmentation.apply(self._rows.batch(indices, tokens))
+                set_lr(self._optimizer, self._lr_factor(self.epoch * self._n_steps + i))
+                total += self._step(batch) * len(batch)
+                n_seen += len(batch)
+        return total.item() / n_seen
+
+    def _step(self, batch: Batch) -> Tensor:
+        """One step of the optimizer; returns the batch's mean loss, on the device."""
+        self._optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for part in batch.split(self.config.optim.accumulation_steps):
+            mu = self.tail(part.tokens, part.domains, part.partner_domains, part.shares)
+            losses = specimen_losses(mu, part.targets, self.tail.head.log_sigma)
+            loss = (part.weights * losses).sum() / len(batch)
+            loss.backward()
+            total += loss.detach()
+        if self.config.optim.max_grad_norm:
+            clip_parts(self._optimizer, self.config.optim.max_grad_norm)
+        self._optimizer.step()
+        return total
+
+    def _lr_factor(self, step: int) -> float:
+        return lr_factor_of(self.config, step=step, n_steps=self.config.epochs * self._n_steps)
+
+    def _check_loss(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrialDiverged(self.epoch + 1, f"the training loss is {loss}; a lower learning rate may help")
+        if loss > self._diverged_loss:
+            reason = f"the training loss is {loss:.4g}, over {DIVERGED_FACTOR:g} times that of always predicting 0"
+            raise TrialDiverged(self.epoch + 1, f"{reason}; a lower learning rate may help")
+
+
+def _differences(wanted: Mapping[str, Any], found: Any, path: str = "") -> Iterator[str]:
+    """What a checkpoint is of that it should not be, one line a value."""
+    for key, value in wanted.items():
+        other = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(value, Mapping):
+            yield from _differences(value, other, f"{path}{key}.")
+        elif value != other:
+            yield f"the checkpoint's `{path}{key}` must be {value!r}, but is {other!r}; give it its own checkpoint"

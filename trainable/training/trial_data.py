@@ -1,0 +1,104 @@
+"""TrialData: all that the trials of one search share, saved once by the driver and opened by every worker."""
+
+import json
+import os
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainable.data.splits import Split
+from trainable.errors import UserError
+from trainable.frozen.features import FeatureStore
+
+FORMAT_VERSION = 1
+FILE_NAME = "data.npz"
+_COLUMNS = ("labels", "domain_ids", "event_ids", "site_ids", "species")
+_ROWS = ("train", "id_", "ood")
+_REMEDY = "start the search again to write it anew"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrialData:
+    """Features, labels and sides of n specimens; row i is the same specimen everywhere.
+
+    labels: float32 [n, 3] in SPEI units. domain_ids, event_ids: int64 [n]. site_ids, species: str [n].
+    """
+
+    store: FeatureStore
+    labels: NDArray[np.float32]
+    domain_ids: NDArray[np.int64]
+    event_ids: NDArray[np.int64]
+    site_ids: NDArray[np.str_]
+    species: NDArray[np.str_]
+    split: Split
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError unless every column has a row for each of the store's specimens."""
+        lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
+        if set(lengths.values()) != {self.store.n}:
+            raise ValueError(f"every column must have {self.store.n} rows as the feature store has, but got {lengths}")
+
+    def save(self, folder: Path) -> Path:
+        """Write `data.npz` into a folder, whole or not at all; the features stay where they are."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        split = {k: v for k, v in asdict(self.split).items() if k not in _ROWS}
+        meta = {
+            "format_version": FORMAT_VERSION,
+            "store": str(Path(self.store.path).resolve()),
+            "store_key": self.store.key,
+            "split": split,
+        }
+        arrays = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
+        arrays |= {"site_ids": self.site_ids.astype(np.str_), "species": self.species.astype(np.str_)}
+        arrays |= {f"split_{name}": np.asarray(getattr(self.split, name), dtype=np.int64) for name in _ROWS}
+        file, temporary = folder / FILE_NAME, folder / f".{FILE_NAME}.{os.getpid()}"
+        with temporary.open("wb") as out:
+            np.savez(out, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+        return file
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote and open the feature store it names.
+
+        Raises: UserError when the file is missing, damaged or of a newer format, or its feature store is missing or
+        another one.
+        """
+        file = Path(folder) / FILE_NAME
+        arrays, meta = _read(file)
+        store = FeatureStore.open(Path(meta["store"]), key=meta["store_key"])
+        split = meta["split"]
+        split |= {name: tuple(split[name]) for name in ("held_out_sites", "held_out_domains")}
+        try:
+            return cls(
+                store=store,
+                split=Split(**(split | {name: arrays[f"split_{name}"] for name in _ROWS})),
+                **{name: arrays[name] for name in _COLUMNS},
+            )
+        except ValueError as error:
+            raise UserError(f"{file} must fit its feature store {meta['store']}, but {error}; {_REMEDY}") from error
+
+
+def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    if not file.is_file():
+        raise UserError(f"{file} must exist, but does not; {_REMEDY}, or give the study's own folder")
+    try:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        meta = json.loads(str(arrays.pop("meta")))
+        version = meta["format_version"]
+        complete = {*_COLUMNS, *(f"split_{name}" for name in _ROWS)} <= set(arrays)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{file} must be a readable data file, but reading it failed: {error!r}; {_REMEDY}") from error
+    if version > FORMAT_VERSION:
+        raise UserError(f"{file} must have a format version <= {FORMAT_VERSION}, but has {version}; update the program")
+    if not complete:
+        raise UserError(f"{file} must hold {', '.join(_COLUMNS)} and the split, but has {sorted(arrays)}; {_REMEDY}")
+    return arrays, meta

@@ -1,0 +1,128 @@
+"""What a study runs next: its starting points in order, then the sampler's proposals, none of them twice."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from search_spaces.space import SearchSpace
+from trainable.errors import UserError
+from tune.decisions.sampler import Proposer, Space, distributions_of, sampler_description
+from tune.decisions.trial_record import TrialRecord
+
+TPE_TRIES = 4
+"""Draws from TPE before a proposal that was run already is given up."""
+
+UNIFORM_TRIES = 100
+"""Draws from the bare ranges after that; if all were run already, the space is taken to be exhausted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A trial to be: fields of an `ask` event."""
+
+    origin: str
+    exempt: bool
+    values: dict[str, Any] | None
+    config: dict[str, Any]
+    seed: int | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """As the event has them; `seed` only where it is not the study's."""
+        own = {} if self.seed is None else {"seed": self.seed}
+        return {"origin": self.origin, "exempt": self.exempt, "values": self.values, "config": self.config, **own}
+
+
+def starting_queue(space: SearchSpace, epochs: int) -> list[dict[str, Any]]:
+    """The `queue` of a study's header: the space's starting points, then what they are only compared with."""
+    starts = [{"origin": f"start:{point.name}", "values": space.values_of(point.config)} for point in space.start_from]
+    comparisons = [
+        {"origin": f"compare:{point.name}", "config": point.config.with_epochs(epochs).to_dict()}
+        for point in space.compare_with
+    ]
+    return [*starts, *comparisons]
+
+
+class Proposals:
+    """The queue of starting points and the sampler behind it; changed by `begin` and `tell` only."""
+
+    def __init__(self, space: Space, header: Mapping[str, Any]) -> None:
+        """Raises: UserError naming every starting point that does not lie in the space, and why."""
+        self._space = space
+        self._epochs: int = header["max_epochs"]
+        self._queue = _checked_queue(space, header.get("queue") or (), self._epochs)
+        self._proposer = Proposer(
+            space, seed=header["seed"], description=header.get("sampler") or sampler_description()
+        )
+        self._seen: set[str] = set()
+        self._n_begun = 0
+        self._n_queued_begun = 0
+        for trial in header.get("warm_start") or ():
+            self._proposer.add_history(trial)
+            self._seen.add(_key(space.config(trial["values"], self._epochs).to_dict()))
+
+    def extend(self, entries: Iterable[Mapping[str, Any]]) -> None:
+        """Queue more of what runs before the sampler's next proposal, in the form of the header's `queue`.
+
+        Raises: UserError as the constructor.
+        """
+        self._queue = (*self._queue, *_checked_queue(self._space, entries, self._epochs))
+
+    @property
+    def n_queued(self) -> int:
+        """Queued and not begun."""
+        return len(self._queue) - self._n_queued_begun
+
+    def next(self) -> Proposal | None:
+        """The next trial; None when no untried configuration was found. Asking twice gives the same."""
+        if self._n_queued_begun < len(self._queue):
+            return self._queue[self._n_queued_begun]
+        for attempt in range(TPE_TRIES + UNIFORM_TRIES):
+            values = self._proposer.propose(self._n_begun, attempt=attempt, uniform=attempt >= TPE_TRIES)
+            config = self._space.config(values, self._epochs).to_dict()
+            if _key(config) not in self._seen:
+                return Proposal(origin="sampler", exempt=False, values=values, config=config)
+        return None
+
+    def begin(self, record: TrialRecord) -> None:
+        """A trial was asked for."""
+        self._n_begun += 1
+        self._n_queued_begun += record.origin != "sampler"
+        self._seen.add(_key(record.config))
+        if record.values is not None:
+            self._proposer.begin(record.trial_id, record.values)
+
+    def tell(self, record: TrialRecord) -> None:
+        """A trial ended; comparisons stay unknown to the sampler."""
+        if record.values is not None:
+            self._proposer.tell(record)
+
+    def sampler_trials(self) -> list[FrozenTrial]:
+        """What Optuna was told, earlier studies' trials first; not to be changed."""
+        return self._proposer.trials()
+
+
+def _checked_queue(space: Space, entries: Any, epochs: int) -> tuple[Proposal, ...]:
+    queue: list[Proposal] = []
+    problems: list[str] = []
+    for entry in entries:
+        values = entry.get("values")
+        try:
+            if values is not None:
+                distributions_of(space, values)
+            config = entry["config"] if values is None else space.config(values, epochs).to_dict()
+        except UserError as error:
+            problems.extend(f"{entry['origin']}: {problem}" for problem in error.problems)
+        else:
+            queue.append(
+                Proposal(origin=entry["origin"], exempt=True, values=values, config=config, seed=entry.get("seed"))
+            )
+    if problems:
+        raise UserError(problems)
+    return tuple(queue)
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True)

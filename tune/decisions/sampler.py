@@ -1,0 +1,221 @@
+"""Optuna's side of the decisions: TPE's proposals, the study they are drawn from, strict reading of given values.
+
+Every proposal is a function of the study's events and of a seed derived from the study's seed and the trial's number,
+so a study rebuilt from its journal proposes what it would have proposed had it never stopped.
+"""
+
+import contextlib
+import hashlib
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from trainable.config import TrialConfig
+from trainable.errors import UserError
+from tune.decisions.trial_record import TrialRecord
+
+STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+"""Our words for how a trial ended -> Optuna's."""
+
+_STUDY_NAME = "search"  # of the study in memory; it never leaves this process
+
+
+class Space(Protocol):
+    """What the decisions need of a search space; `search_spaces.space.SearchSpace` has it."""
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """Draw every active parameter from `trial`, as Optuna's define-by-run."""
+
+    def config(self, values: Mapping[str, Any], epochs: int) -> TrialConfig:
+        """The complete configuration of drawn values."""
+
+
+def sampler_description() -> dict[str, Any]:
+    """The sampler with its arguments and Optuna's version, for the study's header; a resumed study keeps to its own.
+
+    Univariate TPE with constant liar: in a 12-dimensional mixed space Optuna 5's multivariate default did worse than
+    random search under ASHA. Trials told as pruned count as observations, ranked by how far they came.
+    """
+    arguments = {
+        "n_startup_trials": 10,
+        "n_ei_candidates": 24,
+        "multivariate": False,
+        "group": False,
+        "constant_liar": True,
+    }
+    return {"name": "TPESampler", "arguments": arguments, "optuna": optuna.__version__}
+
+
+class Proposer:
+    """An Optuna study in memory that mirrors the trials known to the sampler."""
+
+    def __init__(self, space: Space, *, seed: int, description: Mapping[str, Any]) -> None:
+        """Raises: UserError if `description` names another sampler than TPE."""
+        if description["name"] != "TPESampler":
+            raise UserError(f"`sampler` must be TPESampler, but the study was begun with {description['name']!r}")
+        self._space = space
+        self._seed = seed
+        self._arguments = dict(description["arguments"])
+        self._storage = InMemoryStorage()
+        with without_notices():
+            self._study_id = self._storage.create_new_study([StudyDirection.MINIMIZE], _STUDY_NAME)
+        self._optuna_ids: dict[str, int] = {}
+
+    def propose(self, number: int, *, attempt: int, uniform: bool = False) -> dict[str, Any]:
+        """Values for trial `number`, drawn by TPE, or from the ranges alone if `uniform`; changes nothing."""
+        seed = _derived_seed(self._seed, number, attempt)
+        with without_notices():
+            sampler: BaseSampler = RandomSampler(seed=seed) if uniform else TPESampler(**self._arguments, seed=seed)
+            study = optuna.load_study(study_name=_STUDY_NAME, storage=self._storage, sampler=sampler)
+        here = create_trial(state=TrialState.RUNNING)
+
+        def draw(name: str, distribution: BaseDistribution) -> Any:
+            if distribution.single():
+                return _any_value(distribution)
+            return sampler.sample_independent(study, here, name, distribution)
+
+        return self._space.suggest(_DuckTrial(draw))
+
+    def begin(self, trial_id: str, values: Mapping[str, Any]) -> None:
+        """A trial runs with these values; until it is told, the constant liar keeps others away from it."""
+        trial = create_trial(
+            state=TrialState.RUNNING, params=dict(values), distributions=distributions_of(self._space, values)
+        )
+        self._optuna_ids[trial_id] = self._storage.create_new_trial(self._study_id, template_trial=trial)
+
+    def tell(self, record: TrialRecord) -> None:
+        """A trial ended; a pruned one is told as such, with all its epochs and its best score."""
+        optuna_id = self._optuna_ids.pop(record.trial_id)
+        for epoch, score in record.scores.items():
+            if math.isfinite(score):
+                self._storage.set_trial_intermediate_value(optuna_id, epoch, score)
+        values = None if record.state == "failed" or record.best_score is None else [record.best_score]
+        self._storage.set_trial_state_values(optuna_id, STATES[record.state], values)
+
+    def add_history(self, trial: Mapping[str, Any]) -> None:
+        """A finished trial of an earlier study: `{"values", "state", "value", "intermediate": [[epoch, score], ...]}`.
+
+        Raises: UserError if its values do not lie in the space.
+        """
+        params = dict(trial["values"])
+        history = create_trial(
+            state=STATES[trial["state"]],
+            value=trial["value"],
+            params=params,
+            distributions=distributions_of(self._space, params),
+            intermediate_values={int(epoch): score for epoch, score in trial["intermediate"]},
+        )
+        self._storage.create_new_trial(self._study_id, template_trial=history)
+
+    def trials(self) -> list[FrozenTrial]:
+        """What the sampler knows, in order; not to be changed."""
+        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+
+
+def distributions_of(space: Space, values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+    """The ranges that apply to given flat values.
+
+    Raises: UserError naming every value that is missing, out of range, or of no active parameter.
+    """
+    problems: list[str] = []
+
+    def take(name: str, distribution: BaseDistribution) -> Any:
+        if name not in values:
+            problems.append(f"`{name}` must be given, {_allowed(distribution)}")
+            return _any_value(distribution)
+        if not _fits(values[name], distribution):
+            problems.append(f"`{name}` must be {_allowed(distribution)}, but got {values[name]!r}")
+            return _any_value(distribution)
+        return values[name]
+
+    trial = _DuckTrial(take)
+    space.suggest(trial)
+    active = ", ".join(trial.distributions)
+    unknown = [name for name in values if name not in trial.distributions]
+    problems.extend(f"`{name}` is no active parameter of the space; active: {active}" for name in unknown)
+    if problems:
+        raise UserError(problems)
+    return trial.distributions
+
+
+class _DuckTrial:
+    """Stands where Optuna's define-by-run expects a trial: ranges go to a function, values come back."""
+
+    def __init__(self, choose: Callable[[str, BaseDistribution], Any]) -> None:
+        self._choose = choose
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        return float(self._value(name, FloatDistribution(low, high, log=log, step=step)))
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        return int(self._value(name, IntDistribution(low, high, log=log, step=step)))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        return self._value(name, CategoricalDistribution(choices))
+
+    def _value(self, name: str, distribution: BaseDistribution) -> Any:
+        if name not in self.params:
+            self.distributions[name] = distribution
+            self.params[name] = self._choose(name, distribution)
+        return self.params[name]
+
+
+def _fits(value: Any, distribution: BaseDistribution) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return any(type(value) is type(choice) and value == choice for choice in distribution.choices)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    if isinstance(distribution, IntDistribution):
+        on_grid = isinstance(value, int) and (value - distribution.low) % distribution.step == 0
+        return on_grid and distribution.low <= value <= distribution.high
+    assert isinstance(distribution, FloatDistribution)
+    if not distribution.low <= value <= distribution.high:
+        return False
+    steps = 0.0 if distribution.step is None else (value - distribution.low) / distribution.step
+    return abs(steps - round(steps)) < 1e-8  # Optuna's own tolerance
+
+
+def _allowed(distribution: BaseDistribution) -> str:
+    if isinstance(distribution, CategoricalDistribution):
+        return f"one of {', '.join(map(str, distribution.choices))}"
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
+    grid = "" if distribution.step in (None, 1) else f" in steps of {distribution.step:g}"
+    return f"{kind} in [{distribution.low:g}, {distribution.high:g}]{grid}"
+
+
+def _any_value(distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[0]
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return distribution.low
+
+
+def _derived_seed(seed: int, number: int, attempt: int) -> int:
+    digest = hashlib.sha256(f"{seed}/{number}/{attempt}".encode()).digest()
+    return int.from_bytes(digest[:4])  # numpy's generator takes 32 bits
+
+
+@contextlib.contextmanager
+def without_notices() -> Iterator[None]:
+    """Without Optuna's log line for a study in memory, and its warnings that options we name are experimental."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

@@ -1,0 +1,79 @@
+"""What follows from a trial's state: a rung's decision, then how it ended. Pure functions of the state."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tune.decisions.asha import Asha
+from tune.decisions.trial_record import State, TrialRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What follows from a report: whether the trial goes on, why, and its state now."""
+
+    action: Literal["continue", "stop"]
+    reason: str
+    state: State
+
+
+def verdict_on(record: TrialRecord) -> Verdict:
+    """What the trial's executor must do now."""
+    if record.state != "running":
+        return Verdict(action="stop", reason=record.reason, state=record.state)
+    decision = record.decisions.get(record.epoch, {})
+    return Verdict(action="continue", reason=decision.get("reason", ""), state=record.state)
+
+
+def next_event(record: TrialRecord, asha: Asha, max_epochs: int) -> tuple[str, dict[str, Any]] | None:
+    """Name and fields of the event that the trial's state calls for; None when it is the trial's turn."""
+    if record.state != "running":
+        return None
+    if record.error is not None:
+        return "tell", _tell(record, "failed", f"{record.error['type']}: {record.error['message']}")
+    if not record.scores:
+        return None
+    epoch = record.epoch
+    decision = record.decisions.get(epoch)
+    if decision is None:
+        decision = _decision(record, asha)
+        if decision is not None:
+            return "decision", decision
+    elif decision["action"] == "stop":
+        state: State = "pruned" if math.isfinite(record.scores[epoch]) else "failed"
+        return "tell", _tell(record, state, decision["reason"])
+    if epoch >= max_epochs:
+        return "tell", _tell(record, "completed", f"completed {epoch} epochs: {_best(record)}")
+    return None
+
+
+def _decision(record: TrialRecord, asha: Asha) -> dict[str, Any] | None:
+    epoch, score = record.epoch, record.scores[record.epoch]
+    if not math.isfinite(score):
+        reason = f"stopped at epoch {epoch}: the score is {score}"
+        return {
+            "epoch": epoch, "action": "stop", "rung": asha.next_rung(epoch),
+            "value": score, "cut": None, "n": None, "reason": reason,
+        }  # fmt: skip
+    rung = asha.due_rung(record.trial_id, epoch)
+    if rung is None:
+        return None
+    judgement = asha.judge(rung, record.trial_id, record.best_until(epoch))
+    action = "continue" if record.exempt else judgement.action
+    word = "stopped" if action == "stop" else "goes on"
+    trials = "1 trial" if judgement.n == 1 else f"{judgement.n} trials"
+    reason = f"{word} at epoch {epoch}: {judgement.value:.4g}, cut {judgement.cut:.4g} from {trials}"
+    if record.exempt and judgement.action == "stop":
+        reason += "; exempt from stopping"
+    return {
+        "epoch": epoch, "action": action, "rung": rung,
+        "value": judgement.value, "cut": judgement.cut, "n": judgement.n, "reason": reason,
+    }  # fmt: skip
+
+
+def _tell(record: TrialRecord, state: State, reason: str) -> dict[str, Any]:
+    return {"state": state, "value": record.best_score, "epoch": record.best_epoch, "reason": reason}
+
+
+def _best(record: TrialRecord) -> str:
+    return f"best {record.best_score:.4g} at epoch {record.best_epoch}"

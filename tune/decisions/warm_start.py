@@ -1,0 +1,145 @@
+"""Warm start: what a new study takes over from earlier ones, written into its header so that it needs them no more.
+
+From each study its best configurations that differ from one another are run first. Where scores mean the same (same
+data, held-out events, backbone and length), all its other ended trials are told to the sampler as well.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.parameter import Parameter
+from search_spaces.space import SearchSpace
+from trainable.errors import UserError
+from tune.decisions.trial_record import TrialRecord, fold_trials
+from tune.journal import read_events
+
+N_BEST = 3
+"""Configurations taken of each study."""
+
+MIN_DISTANCE = 0.1
+"""Two configurations are alike when they are closer: mean over parameters of the difference as a share of the range."""
+
+COMPARABLE = ("data_fingerprint", "backbone_fingerprint", "held_out_sites", "held_out_domains", "max_epochs")
+"""What two studies must share for a score of the one to mean the same in the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A trial of an earlier study, as the new space sees it."""
+
+    record: TrialRecord
+    score: float
+    values: dict[str, Any]
+    config: dict[str, Any]
+
+
+def warm_start(
+    folders: Sequence[Path], space: SearchSpace, header: Mapping[str, Any], notify: Callable[[str], None]
+) -> dict[str, Any]:
+    """What the header of a new study gains: `queue`, `warm_start` (see `Proposer.add_history`), `warm_started_from`.
+
+    header: the new study's so far. notify: takes lines on what was taken and what was not, and why.
+    Raises: UserError for every folder that holds no readable study.
+    """
+    studies, problems = [], []
+    for folder in dict.fromkeys(folders):
+        try:
+            studies.append(read_events(folder))
+        except UserError as error:
+            problems += [f"--warm-start: {problem}" for problem in error.problems]
+    if problems:
+        raise UserError(problems)
+    gained: dict[str, Any] = {"queue": list(header["queue"]), "warm_start": [], "warm_started_from": []}
+    for events in studies:
+        _take(events, space, header, gained, notify)
+    return gained if studies else {}
+
+
+def _take(
+    events: Sequence[Mapping[str, Any]],
+    space: SearchSpace,
+    header: Mapping[str, Any],
+    gained: dict[str, Any],
+    notify: Callable[[str], None],
+) -> None:
+    name, then = events[0]["study_id"], events[0]["header"]
+    inside, outside = _candidates(events, space, header["max_epochs"])
+    queued = [e.get("config") or space.config(e["values"], header["max_epochs"]).to_dict() for e in gained["queue"]]
+    best = [c for c in _best_diverse(inside, space) if c.config not in queued]
+    gained["queue"] += [{"origin": f"warm:{name}/{c.record.trial_id}", "values": c.values} for c in best]
+    different = [field for field in COMPARABLE if then[field] != header[field]]
+    taken = [c.config for c in best]
+    told = [] if different else [c for c in inside if c.config not in taken and c.record.ended is not None]
+    gained["warm_start"] += [_history(c) for c in told]
+    gained["warm_started_from"].append(name)
+    notify(f"warm start from {name}: configurations run first: {len(best)}, results told to the sampler: {len(told)}")
+    if different:
+        words = ", ".join(field.replace("_", " ") for field in different)
+        notify(f"warm start from {name}: its scores do not compare with this study's, other {words}")
+    run_anyway = [r for r, _ in outside if r.trial_config().with_epochs(header["max_epochs"]).to_dict() in queued]
+    for record, problem in outside:
+        if record in run_anyway:
+            continue
+        notify(f"warm start from {name}: {record.trial_id} lies outside of this space: {problem}")
+
+
+def _candidates(
+    events: Sequence[Mapping[str, Any]], space: SearchSpace, epochs: int
+) -> tuple[list[_Candidate], list[tuple[TrialRecord, str]]]:
+    """Trials with a score, best first; and those of them that would have been among the best but do not fit."""
+    scored = [
+        (record.best_score, record)
+        for record in fold_trials(events).values()
+        if record.best_score is not None and record.state != "failed" and not record.is_noise
+    ]
+    inside: list[_Candidate] = []
+    outside: list[tuple[TrialRecord, str]] = []
+    for score, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
+        try:
+            values = space.values_of(record.trial_config())
+            config = space.config(values, epochs).to_dict()
+        except UserError as error:
+            if len(inside) < N_BEST:
+                outside.append((record, error.problems[0]))
+        else:
+            inside.append(_Candidate(record, score, values, config))
+    return inside, outside
+
+
+def _best_diverse(ranked: Sequence[_Candidate], space: SearchSpace) -> list[_Candidate]:
+    """From the better half, best first, each not alike any before; filled up with the best of what that passes over."""
+    better = ranked[: max(N_BEST, math.ceil(len(ranked) / 2))]
+    taken: list[_Candidate] = []
+    for candidate in better:
+        if len(taken) < N_BEST and all(
+            distance(space, candidate.values, other.values) >= MIN_DISTANCE for other in taken
+        ):
+            taken.append(candidate)
+    rest = [c for c in better if c.config not in [t.config for t in taken]]
+    filled = [*taken, *rest[: N_BEST - len(taken)]]
+    return sorted(filled, key=lambda c: (c.score, c.record.number))
+
+
+def distance(space: SearchSpace, a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
+    """Between two configurations' sampled values, from 0 for equal to 1; one that applies to one of them alone is 1."""
+    active = [parameter for parameter in space.parameters if parameter.name in a or parameter.name in b]
+    return sum(_difference(parameter, a, b) for parameter in active) / max(1, len(active))
+
+
+def _difference(parameter: Parameter, a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
+    if parameter.name not in a or parameter.name not in b:
+        return 1.0
+    x, y = a[parameter.name], b[parameter.name]
+    if parameter.kind == "categorical" or x == y:
+        return float(x != y)
+    scale = math.log if parameter.log else float
+    return abs(scale(x) - scale(y)) / (scale(parameter.high) - scale(parameter.low))
+
+
+def _history(candidate: _Candidate) -> dict[str, Any]:
+    record = candidate.record
+    finite = [[epoch, score] for epoch, score in record.scores.items() if math.isfinite(score)]
+    return {"values": candidate.values, "state": record.state, "value": candidate.score, "intermediate": finite}

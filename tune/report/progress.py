@@ -1,0 +1,114 @@
+"""What a user sees while a search runs: extraction with its speed, then a line an epoch, on stderr."""
+
+import textwrap
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from tune.report.pace import Pace
+from tune.report.report import duration
+from tune.report.standings import Standings, TrialStanding
+
+LINE_SECONDS = 1.0
+"""A line an epoch is shown at most this often; ends of trials always are."""
+
+EXTRACTION_SECONDS_TTY, EXTRACTION_SECONDS_PLAIN = 0.2, 5.0
+
+
+class ProgressPrinter:
+    """Prints journal events and extraction progress as lines.
+
+    Time left is reckoned from the epochs of this session: the speed so far, and the mean length of ended trials.
+    """
+
+    def __init__(
+        self, stream: TextIO, *, clock: Callable[[], float] = time.monotonic, line_seconds: float = LINE_SECONDS
+    ) -> None:
+        """clock: seconds, for extraction; trials go by the journal's times."""
+        self._stream = stream
+        self._clock = clock
+        self._line_seconds = line_seconds
+        self._standings = Standings()
+        self._pace = Pace()
+        self._last_line = float("-inf")
+        self._extraction_start: tuple[float, int] | None = None
+        self._last_extraction = float("-inf")
+
+    def extraction(self, n_done: int, n_total: int) -> None:
+        """Show how far extraction is: rewritten in place on a terminal, else a line every few seconds."""
+        now, is_terminal = self._clock(), self._stream.isatty()
+        if self._extraction_start is None:
+            self._extraction_start, self._last_extraction = (now, n_done), now
+            return  # a speed needs two points
+        is_last = n_done >= n_total
+        pause = EXTRACTION_SECONDS_TTY if is_terminal else EXTRACTION_SECONDS_PLAIN
+        if not is_last and now - self._last_extraction < pause:
+            return
+        self._last_extraction = now
+        line = _extraction_line(n_done, n_total, since=self._extraction_start, now=now)
+        self._write(f"\r{line:<78}" + ("\n" if is_last else "") if is_terminal else f"{line}\n")
+        if is_last:
+            self._extraction_start = None
+
+    def past(self, event: Mapping[str, Any]) -> None:
+        """Take an event of an earlier session: it counts, and is not shown."""
+        self._standings.apply(event)
+
+    def handle(self, event: Mapping[str, Any]) -> None:
+        """Take a journal event of this session and show what it means."""
+        self._standings.apply(event)
+        self._pace.apply(event)
+        now = float(event["time"])
+        trial = self._standings.trials.get(str(event.get("trial")))
+        if trial is None:
+            return
+        if event["event"] == "report":
+            if now - self._last_line >= self._line_seconds:
+                self._last_line = now
+                self._write(self._line(trial, _epoch(trial), _score(trial.score), now))
+        elif event["event"] == "tell":
+            self._last_line = now
+            self._write(self._line(trial, _ending(trial), _score(trial.best_score), now))
+
+    def _line(self, trial: TrialStanding, what: str, score: str, now: float) -> str:
+        name = trial.trial_id if trial.name == trial.trial_id else f"{trial.trial_id} {trial.name}"
+        best = self._standings.best()
+        best_text = "-" if best is None else f"{_score(best.best_score)} ({best.trial_id})"
+        rung = "-" if trial.rung is None else str(trial.rung)
+        parts = [
+            name,
+            what,
+            f"rung {rung}",
+            f"score {score}",
+            f"best {best_text}",
+            f"{self._standings.n_told}/{self._standings.n_wanted} done",
+        ]
+        if (left := self._pace.seconds_left(self._standings, now=now)) is not None:
+            parts.append(f"time left {duration(left)}")
+        return "  ".join(parts) + "\n"
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+def _extraction_line(n_done: int, n_total: int, *, since: tuple[float, int], now: float) -> str:
+    seconds, n_new = now - since[0], n_done - since[1]
+    line = f"extracting features  {n_done}/{n_total} images"
+    if seconds <= 0 or n_new <= 0:
+        return line
+    speed = n_new / seconds
+    return f"{line}  {speed:.0f} images/s  time left {duration((n_total - n_done) / speed)}"
+
+
+def _epoch(trial: TrialStanding) -> str:
+    return f"epoch {trial.epoch}" + (f"/{trial.max_epochs}" if trial.max_epochs is not None else "")
+
+
+def _ending(trial: TrialStanding) -> str:
+    reason = f" ({textwrap.shorten(trial.reason, 80)})" if trial.state == "failed" and trial.reason else ""
+    return f"{trial.state} at {_epoch(trial)}{reason}"
+
+
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.3f}"

@@ -1,0 +1,255 @@
+"""Brings runs in MLflow to their wished-for content; all calls of MLflow are here, but for a new SQLite file.
+
+One writer at a time for a study. Requests may be repeated after an unclear failure: a metric row is unique by
+key, step, time and value, parameters and tags are set by name, and runs are looked up by tag before they are made.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainable.errors import UserError
+from tune.tracking.database import make_database
+from tune.tracking.uri import artifact_location, redact
+from tune.tracking.wished_run import PARENT, WishedRun
+
+METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 800, 100, 100
+"""MLflow takes 1000 metrics, 100 params, 100 tags and 1000 things in all."""
+
+TRACKED = "hpo.tracked"
+"""Tag: how many metric points of the journal the run holds, in journal order, as VERSION:COUNT."""
+
+ARTIFACTS = "hpo.artifacts"
+"""Tag: digest of the files that the run holds."""
+
+_TRACKED_VERSION = "1"
+"""To be raised whenever the fold makes other points of the same journal: runs of another version are sent whole."""
+
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about a search leaves the machine unasked
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # migrations of a fresh database are no news
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout belongs to --json
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default blocks one call for 4 minutes on a dead server
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class HeldRun:
+    """What MLflow is known to hold of a run."""
+
+    run_id: str
+    status: str = "RUNNING"
+    end_ms: int | None = None
+    n_metrics: int = 0
+    params: set[str] = field(default_factory=set)
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+class MlflowWriter:
+    """A client for one study in one experiment.
+
+    Raises from every method: mlflow's exceptions; `is_permanent` tells which are not worth repeating.
+    """
+
+    def __init__(self, uri: str, experiment_name: str, *, study_id: str) -> None:
+        """Import mlflow and open the store: seconds for a fresh SQLite file, which is migrated."""
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        for name in ("urllib3.connectionpool", "mlflow.store.db.utils"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # an outage is told once, by the tracker
+        make_database(uri)
+        from mlflow.tracking import MlflowClient
+
+        self._uri, self._experiment_name, self._study_id = uri, experiment_name, study_id
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._held: dict[str, HeldRun] | None = None
+        self._file_problems: dict[str, str] = {}
+        self.experiment_id: str | None = None
+        self.parent_run_id: str | None = None
+        self.n_requests = self.n_created = self.n_metrics_sent = self.n_duplicates = 0
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be stored, though MLflow takes the rest."""
+        return tuple(self._file_problems.values())
+
+    def bring(self, run: WishedRun) -> None:
+        """Send what `run` lacks in MLflow; nothing is sent twice on purpose."""
+        held = self._find(run)
+        self._bring_batches(run, held)
+        self._bring_artifacts(run, held)
+        self._bring_state(run, held)
+
+    def forget(self) -> None:
+        """Look all up again before the next run: another hand was in the store, or a request's fate is unclear."""
+        self._held = None
+
+    def _find(self, run: WishedRun) -> HeldRun:
+        if self._held is None:
+            self._held = self._look_up()
+        held = self._held.get(run.key)
+        if run.n_forgotten > (held.n_metrics if held else 0):
+            raise UserError(
+                f"the run of {run.name} was deleted in MLflow while the search wrote to it; "
+                "`sentinel-tune sync STUDY` makes it anew"
+            )
+        if held is None:
+            held = self._held[run.key] = self._create(run)
+        if run.key == PARENT:
+            self.parent_run_id = held.run_id
+        return held
+
+    def _look_up(self) -> dict[str, HeldRun]:
+        self.experiment_id = self._experiment()
+        found: dict[str, Any] = {}
+        for run in self._search_runs():
+            key = PARENT if _is_parent(run) else run.data.tags["hpo.trial"]
+            other = found.get(key)
+            if other is None:
+                found[key] = run
+                continue
+            kept, dropped = sorted((other, run), key=_preference)
+            found[key] = kept
+            self.n_duplicates += 1
+            self._call("delete_run", dropped.info.run_id)  # a create request that was repeated after a timeout
+        if PARENT in found:
+            self.parent_run_id = found[PARENT].info.run_id
+        return {key: _held(run) for key, run in found.items()}
+
+    def _experiment(self) -> str:
+        name = self._experiment_name
+        experiment = self._call("get_experiment_by_name", name)
+        if experiment is None:
+            location = artifact_location(self._uri, name)
+            return str(self._call("create_experiment", name, artifact_location=location))
+        if experiment.lifecycle_stage != "active":
+            raise UserError(
+                f"the experiment must exist or be new, but {name!r} is deleted in MLflow; give another name or "
+                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
+            )
+        return str(experiment.experiment_id)
+
+    def _search_runs(self) -> Iterator[Any]:
+        token: str | None = None
+        quote = '"' if "'" in self._study_id else "'"
+        wanted = f"tags.`hpo.study` = {quote}{self._study_id}{quote}"
+        while True:
+            page = self._call("search_runs", [self.experiment_id], wanted, max_results=1000, page_token=token)
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _create(self, run: WishedRun) -> HeldRun:
+        tags = self._tags(run)
+        try:
+            made = self._call("create_run", self.experiment_id, start_time=run.start_ms, tags=tags, run_name=run.name)
+        except Exception:
+            self.forget()  # it may have been made all the same
+            raise
+        self.n_created += 1
+        return HeldRun(run_id=made.info.run_id, tags=dict(tags))
+
+    def _tags(self, run: WishedRun) -> dict[str, str]:
+        tags = run.tags | {"mlflow.runName": run.name}
+        if run.key != PARENT and self.parent_run_id is not None:
+            tags["mlflow.parentRunId"] = self.parent_run_id
+        return tags
+
+    def _bring_artifacts(self, run: WishedRun, held: HeldRun) -> None:
+        """Store the run's files; a broken file store is a problem to tell and holds up nothing else."""
+        digest = _digest(run.artifacts)
+        if not run.artifacts or held.tags.get(ARTIFACTS) == digest:
+            return
+        try:
+            for path, text in run.artifacts.items():
+                self._call("log_text", held.run_id, text, path)
+        except Exception as error:
+            self._call("set_tag", held.run_id, ARTIFACTS, "missing")  # raises if all of MLflow is away
+            self._file_problems[run.key] = f"files of {run.name} could not be stored: {describe(error)}"
+            return
+        self._call("set_tag", held.run_id, ARTIFACTS, digest)
+        held.tags[ARTIFACTS] = digest
+        self._file_problems.pop(run.key, None)
+
+    def _bring_batches(self, run: WishedRun, held: HeldRun) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        params = [(name, value) for name, value in run.params.items() if name not in held.params]
+        tags = [(name, value) for name, value in self._tags(run).items() if held.tags.get(name) != value]
+        metrics = run.metrics[max(held.n_metrics - run.n_forgotten, 0) :]
+        while params or tags or metrics:
+            now_metrics, now_params = metrics[:METRICS_A_BATCH], params[:PARAMS_A_BATCH]
+            now_tags = dict(tags[: TAGS_A_BATCH - 1])
+            if now_metrics:
+                now_tags[TRACKED] = f"{_TRACKED_VERSION}:{held.n_metrics + len(now_metrics)}"
+            self._call(
+                "log_batch",
+                held.run_id,
+                metrics=[Metric(*point) for point in now_metrics],
+                params=[Param(*param) for param in now_params],
+                tags=[RunTag(*tag) for tag in now_tags.items()],
+            )
+            held.n_metrics += len(now_metrics)
+            held.params.update(name for name, _ in now_params)
+            held.tags.update(now_tags)
+            self.n_metrics_sent += len(now_metrics)
+            metrics, params = metrics[METRICS_A_BATCH:], params[PARAMS_A_BATCH:]
+            tags = tags[TAGS_A_BATCH - 1 :]
+
+    def _bring_state(self, run: WishedRun, held: HeldRun) -> None:
+        if run.status == "RUNNING":
+            if held.status != "RUNNING":
+                self._call("update_run", held.run_id, status="RUNNING")
+        elif (held.status, held.end_ms) != (run.status, run.end_ms):
+            self._call("set_terminated", held.run_id, status=run.status, end_time=run.end_ms)
+        held.status, held.end_ms = run.status, run.end_ms
+
+    def _call(self, method: str, *args: Any, **named: Any) -> Any:
+        self.n_requests += 1
+        return getattr(self._client, method)(*args, **named)
+
+
+def is_permanent(error: Exception) -> bool:
+    """True for what repeating cannot mend: a refused value, a deleted run; all else may pass, the pool's 400 too."""
+    if isinstance(error, UserError):
+        return True
+    code = str(getattr(error, "error_code", ""))
+    return code == "INVALID_PARAMETER_VALUE" or (code.startswith("RESOURCE_") and code != "RESOURCE_EXHAUSTED")
+
+
+def describe(error: Exception) -> str:
+    """One short line without credentials."""
+    text = redact(str(error)).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
+
+
+def _is_parent(run: Any) -> bool:
+    return "hpo.trial" not in run.data.tags
+
+
+def _held(run: Any) -> HeldRun:
+    version, _, count = run.data.tags.get(TRACKED, "").partition(":")
+    known = int(count) if version == _TRACKED_VERSION and count.isdigit() else 0
+    return HeldRun(
+        run_id=run.info.run_id,
+        status=run.info.status,
+        end_ms=run.info.end_time,
+        n_metrics=known,
+        params=set(run.data.params),
+        tags=dict(run.data.tags),
+    )
+
+
+def _preference(run: Any) -> tuple[int, int, str]:
+    return (-_held(run).n_metrics, run.info.start_time, run.info.run_id)
+
+
+def _digest(artifacts: dict[str, str]) -> str:
+    text = "\0".join(f"{path}\0{content}" for path, content in sorted(artifacts.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,77 @@
+"""What the tracker's thread still has to send, from events to changed runs."""
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from tune.tracking.mlflow_writer import MlflowWriter, describe, is_permanent
+from tune.tracking.runs import RunBook
+from tune.tracking.wished_run import PARENT, WishedRun
+
+
+class Outbox:
+    """What the writer thread still has to send: runs that changed, and how many events each of them waits for."""
+
+    def __init__(self) -> None:
+        self.n_settled = 0
+        self.problems: list[str] = []
+        self._book = RunBook()
+        self._changed: dict[str, None] = {}  # a set that keeps its order
+        self._n_unsettled = 0
+        self._refused: Counter[str] = Counter()
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing waits to be sent."""
+        return not self._changed
+
+    def put(self, event: Mapping[str, Any]) -> None:
+        """Fold an event; one that cannot be read is a problem and no reason to stop."""
+        self._n_unsettled += 1
+        try:
+            keys = self._book.apply(event)
+        except Exception as error:
+            self._note(f"a journal event could not be read: {describe(error)}")
+            keys = set()
+        self._changed.update(dict.fromkeys(sorted(keys)))
+        self._settle()
+
+    def flush(self, writer: MlflowWriter, ready: threading.Event) -> None:
+        """Send every changed run, the study's own first. Raises what may pass; the rest then stays in here."""
+        parent = writer.parent_run_id
+        for key in sorted(self._changed):
+            run = self._book.runs[key]
+            try:
+                writer.bring(run)
+            except Exception as error:
+                if not is_permanent(error):
+                    raise
+                self._refuse(run, error, writer)
+                continue
+            del self._changed[key]
+            self._refused.pop(key, None)
+            if run.end_ms is not None and key != PARENT:
+                run.forget_metrics()
+        if parent is not None and writer.parent_run_id != parent:  # it was deleted by hand and made anew
+            self._changed.update(dict.fromkeys(self._book.runs))
+        if writer.parent_run_id is not None:
+            ready.set()
+        self._settle()
+
+    def _refuse(self, run: WishedRun, error: Exception, writer: MlflowWriter) -> None:
+        """Look a refused run up anew once, since another hand may have deleted it; leave it out the second time."""
+        writer.forget()
+        self._refused[run.key] += 1
+        if self._refused[run.key] > 1:
+            self._note(f"{run.name}: {describe(error)}")
+            del self._changed[run.key]
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def _settle(self) -> None:
+        if not self._changed:
+            self.n_settled += self._n_unsettled
+            self._n_unsettled = 0

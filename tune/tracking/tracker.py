@@ -1,0 +1,170 @@
+"""MLflow as a projection of the journal, written while a search runs.
+
+`Tracker` takes the journal's events from the search without ever holding it up; one thread sends them. After an outage
+or a killed driver, `tracking_sync.sync` brings MLflow to the journal's content. Both send the difference between what
+the same fold (`tracking_runs.py`) wishes for and what MLflow holds, so their results are equal.
+"""
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from tune.tracking.mlflow_writer import MlflowWriter, describe
+from tune.tracking.outbox import Outbox
+from tune.tracking.uri import redact, ui_command
+
+FLUSH_SECONDS = 0.5
+"""Events of this long travel together: one request a run."""
+
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 15.0
+"""Between attempts while MLflow does not answer; doubled each time."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackingStatus:
+    """How tracking ended.
+
+    n_pending: events that MLflow may not hold. message: one line for the user, empty if all is well.
+    """
+
+    n_pending: int
+    problems: tuple[str, ...]
+    message: str
+    experiment_id: str | None
+    parent_run_id: str | None
+
+    @property
+    def is_complete(self) -> bool:
+        """MLflow holds everything that was handed over."""
+        return self.n_pending == 0 and not self.problems
+
+
+class Tracker:
+    """Takes journal events, sends them from one thread; the search neither waits for MLflow nor fails with it.
+
+    It must get the study's events from the first on, at a resume too: runs that MLflow holds already are found by their
+    tags and go on. Its thread imports mlflow at the first event; the heavy imports of the main thread should be over.
+    """
+
+    def __init__(self, uri: str, experiment_name: str, *, study_id: str, flush_seconds: float = FLUSH_SECONDS) -> None:
+        """uri: as `check_uri` returns it. The thread starts here; nothing is waited for."""
+        self._uri, self._experiment_name, self._study_id = uri, experiment_name, study_id
+        self._flush_seconds = flush_seconds
+        self._inbox: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._n_handed = 0
+        self._deadline = math.inf
+        self._ready = threading.Event()
+        self._writer: MlflowWriter | None = None
+        self._outbox = Outbox()
+        self._problem: str | None = None
+        self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
+        self._thread.start()
+
+    def handle(self, event: Mapping[str, Any]) -> None:
+        """Take one journal event; only puts it into a queue."""
+        self._n_handed += 1
+        self._inbox.put(event)
+
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Wait until the study's run exists in MLflow; False if it does not after so many seconds."""
+        return self._ready.wait(timeout_s)
+
+    @property
+    def experiment_id(self) -> str | None:
+        """Id of the experiment; None until MLflow has answered."""
+        return self._writer.experiment_id if self._writer else None
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """Id of the study's run; None until MLflow has answered."""
+        return self._writer.parent_run_id if self._writer else None
+
+    def ui_command(self) -> str:
+        """What shows this study: a command for a database, a link for a server."""
+        return ui_command(self._uri, self.experiment_id)
+
+    def close(self, timeout_s: float = 60.0) -> TrackingStatus:
+        """Send what is left and stop; gives up after `timeout_s`, or earlier while MLflow does not answer at all."""
+        self._deadline = time.monotonic() + timeout_s
+        self._inbox.put(None)
+        self._thread.join(timeout_s)
+        n_pending = self._n_handed - self._outbox.n_settled
+        problems = tuple(self._outbox.problems) + tuple(self._writer.problems if self._writer else ())
+        return TrackingStatus(
+            n_pending=n_pending,
+            problems=problems,
+            message=self._closing_message(n_pending, problems),
+            experiment_id=self.experiment_id,
+            parent_run_id=self.parent_run_id,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _closing_message(self, n_pending: int, problems: tuple[str, ...]) -> str:
+        remedy = "all results are in the study's journal; `sentinel-tune sync STUDY` brings MLflow up to date"
+        if n_pending:
+            why = f": {self._problem}" if self._problem else ""
+            return f"MLflow at {redact(self._uri)} may lack the last {n_pending} events{why}; {remedy}"
+        return f"MLflow lacks parts of this study: {problems[0]}; {remedy}" if problems else ""
+
+    def _run(self) -> None:
+        n_failures, is_closing = 0, False
+        while True:
+            wait = min(FIRST_WAIT_SECONDS * 2 ** (n_failures - 1), LONGEST_WAIT_SECONDS) if n_failures else 0.0
+            is_closing = self._take(max(wait, self._flush_seconds), is_closing) or is_closing
+            try:
+                self._flush()
+            except Exception as error:
+                n_failures += 1
+                self._tell_outage(error, n_failures)
+                if is_closing and (n_failures > 1 or time.monotonic() > self._deadline):
+                    return
+            else:
+                if n_failures and self._problem is not None:
+                    _log.warning("MLflow at %s answers again", redact(self._uri))
+                n_failures, self._problem = 0, None
+                if is_closing and self._outbox.is_empty and self._inbox.empty():
+                    return
+
+    def _take(self, seconds: float, is_closing: bool) -> bool:
+        """Move events from the inbox to the outbox for some seconds; True, at once, when the search closes the tracker.
+
+        Idle, it waits for the first event without end.
+        """
+        end = time.monotonic() + seconds
+        idle = self._outbox.is_empty and not is_closing
+        while True:
+            left = max(0.0, end - time.monotonic())
+            try:
+                event = self._inbox.get(timeout=None if idle else left)
+            except queue.Empty:
+                return False
+            if event is None:
+                return True
+            if idle:
+                idle, end = False, time.monotonic() + seconds
+            self._outbox.put(event)
+
+    def _flush(self) -> None:
+        if self._outbox.is_empty:
+            return
+        if self._writer is None:
+            self._writer = MlflowWriter(self._uri, self._experiment_name, study_id=self._study_id)
+        self._outbox.flush(self._writer, self._ready)
+
+    def _tell_outage(self, error: Exception, n_failures: int) -> None:
+        self._problem = describe(error)
+        if n_failures == 1:
+            text = "MLflow at %s does not take records (%s); the search goes on and they are sent later"
+            _log.warning(text, redact(self._uri), self._problem)
