@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 TRACKING_GRACE_SECONDS = 60.0
+IMPATIENT_GRACE_SECONDS = 20.0
+"""After a Ctrl-C while waiting: enough for a server that answers to hear how the trials ended."""
 
 
 def run(given: "Given") -> int:
@@ -174,7 +176,7 @@ def _close(tracker: Tracker, interrupts: Interrupts) -> TrackingStatus:
         with interrupts.while_waiting():
             return tracker.close(TRACKING_GRACE_SECONDS)
     except KeyboardInterrupt:
-        return tracker.close(0.0)
+        return tracker.close(IMPATIENT_GRACE_SECONDS)
 
 
 def _exit_status(state: EndState, *, has_best: bool) -> int:
