@@ -240,7 +240,7 @@ def test_what_is_no_event_is_told_and_stops_nothing(uri: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["acc@1", "a//b", "a/b/c", "/lead", "..", "a=b,[c]", "é/ü", "x" * 300, "./a", " "])
-def test_no_metric_name_can_stop_tracking(uri: str, name: str) -> None:
+def test_fault_8_no_metric_name_can_stop_tracking(uri: str, name: str) -> None:
     log = Log()
     log.ask("t0000")
     log.report("t0000", 1, 0.5, **{name: 1.0})
