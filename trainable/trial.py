@@ -1,5 +1,6 @@
 """One trial on one worker, whoever executes it: build or continue, one epoch a step, checkpoint, report."""
 
+import gc
 import socket
 import traceback
 from dataclasses import dataclass, field
@@ -77,12 +78,12 @@ class Trial:
                 self._start()
             return self._next_epoch()
         except Exception as error:
-            return StepResult(
-                trial_id=self.task.trial_id,
-                epoch=self._n_reported + 1,
-                failure=_describe(error),
-                notes=self._take_notes(),
-            )
+            failure = _describe(error)
+        self._trainer = None
+        gc.collect()  # what ran out of memory must not be held, by a cycle, while the next trial begins
+        return StepResult(
+            trial_id=self.task.trial_id, epoch=self._n_reported + 1, failure=failure, notes=self._take_notes()
+        )
 
     def _start(self) -> None:
         import torch
