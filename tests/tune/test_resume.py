@@ -216,9 +216,8 @@ def test_moved_data_and_a_new_cache_are_found_by_their_content(study, cli, demo_
 
     assert ended.status == 0, ended.stderr
     assert "extracted 120 images" in ended.stderr
-    assert [path.name for path in (tmp_path / "cache" / "features").iterdir() if path.is_dir()] == [
-        path.name for path in (demo_cache / "features").iterdir() if path.is_dir()
-    ]
+    (store,) = [path.name for path in (tmp_path / "cache" / "features").iterdir() if path.is_dir()]
+    assert (demo_cache / "features" / store).is_dir()
     options = ask("--resume", study).options
     assert (options.data, options.cache, options.trials) == (str(moved), tmp_path / "cache", 6)
     assert read_events(study)[0]["header"]["data_fingerprint"] == key
