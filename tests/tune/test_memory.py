@@ -1,6 +1,8 @@
 """A trial that needs more memory than there is, in a process whose address space is limited for real."""
 
+import contextlib
 import resource
+import subprocess
 import time
 from pathlib import Path
 
@@ -29,11 +31,13 @@ parameters:
 """
 
 
-def events_of(folder: Path) -> list[dict]:
-    try:
-        return read_events(folder)
-    except UserError:
-        return []  # not begun yet
+def await_event(folder: Path, kind: str, search: subprocess.Popen, seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while search.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(UserError):  # not begun yet
+            if any(event["event"] == kind for event in read_events(folder)):
+                return
+        time.sleep(0.01)
 
 
 def test_out_of_memory_a_trial_is_run_once_more_in_half_batches_and_the_search_goes_on(
@@ -45,22 +49,23 @@ def test_out_of_memory_a_trial_is_run_once_more_in_half_batches_and_the_search_g
         "search", "--local", "--data", "demo:1500", "--space", space, "--trials", 3, "--epochs", 2, "--workers", 1,
         "--study", folder, "--tracking-uri", tracking_uri, "--json",
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not any(event["event"] == "report" for event in events_of(folder)) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    await_event(folder, "report", search)
     status = Path(f"/proc/{search.pid}/status").read_text()
     (peak_kib,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmPeak")]
     resource.prlimit(search.pid, resource.RLIMIT_AS, (peak_kib * 1024 + ROOM_BYTES, resource.RLIM_INFINITY))
+    # The limit counts all that the process ever mapped, so it stands for as long as the large trial is the one short of
+    # memory: longer, and threads or libraries that have nothing to do with a trial would fail to be loaded.
+    await_event(folder, "retry", search)
+    resource.prlimit(search.pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     ended = processes.wait(search)
 
     assert ended.status == 0, ended.stderr
     assert "t0001 is tried again: out of memory: batch split in 2, same effective batch" in ended.stderr
     events = read_events(folder)
-    (retry,) = [event for event in events if event["event"] == "retry" and event["trial"] == "t0001"]
+    assert not [event for event in events if event["event"] == "error"]
+    (retry,) = [event for event in events if event["event"] == "retry"]
+    assert retry["trial"] == "t0001"
     assert retry["config"]["optim"]["batch_size"] == 1024
     assert retry["config"]["optim"]["accumulation_steps"] == 2
     ends = {event["trial"]: event["state"] for event in events if event["event"] == "tell"}
-    assert ends.keys() == {"t0000", "t0001", "t0002"}
-    assert ends["t0000"] == "completed"
-    # the limit counts what malloc keeps of a trial that is gone, so those after it may lack memory too: never a bug
-    assert {e["kind"] for e in events if e["event"] == "error"} <= {"memory"}
+    assert ends == {"t0000": "completed", "t0001": "completed", "t0002": "completed"}
