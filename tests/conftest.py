@@ -107,7 +107,7 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Cli:
 
 @pytest.fixture
 def demo_search(cli: Cli, demo_cache: Path, tracking_uri: str, tmp_path: Path) -> Cli:
-    """Runs the shortest search in this process: three trials of two epochs into `tmp_path / "study"`."""
+    """Runs the shortest search in this process: three trials of two epochs into `tmp_path / "study"`, unconfirmed."""
 
     def run(*argv: object) -> Outcome:
         options: dict[str, object] = {
@@ -121,7 +121,7 @@ def demo_search(cli: Cli, demo_cache: Path, tracking_uri: str, tmp_path: Path) -
             "--study": tmp_path / "study",
         }
         words = [word for name, value in options.items() if name not in argv for word in (name, value)]
-        return cli("search", "--local", *words, *argv)
+        return cli("search", "--local", "--no-confirm", *words, *argv)
 
     return run
 

@@ -21,7 +21,7 @@ class TrialTask:
 
     config: nested values of a `TrialConfig`. data_folder: where `TrialData` was saved. checkpoint_folder: this trial's
     own. reported_epochs: epochs whose results the study already has. device: "cpu" or "cuda". n_threads: CPU threads of
-    this trial.
+    this trial. keep_predictions: write those for the held-out specimens beside the checkpoints, every epoch's.
     """
 
     trial_id: str
@@ -32,6 +32,7 @@ class TrialTask:
     reported_epochs: int = 0
     device: str = "cpu"
     n_threads: int = 1
+    keep_predictions: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,11 @@ class Trial:
         self._trainer: Any = None
         self._n_reported = task.reported_epochs
         self._notes: tuple[str, ...] = ()
+
+    @property
+    def trainer(self) -> Any:
+        """The `TailTrainer` as the last step left it; None before the first one, and after a failure."""
+        return self._trainer
 
     def step(self) -> StepResult:
         """Train one epoch, write its checkpoint, return its metrics.
@@ -113,11 +119,14 @@ class Trial:
 
     def _next_epoch(self) -> StepResult:
         from trainable.training.checkpoint import save_checkpoint
+        from trainable.training.held_out_predictions import save_predictions
 
-        trainer, checkpoint = self._trainer, None
+        trainer, folder, checkpoint = self._trainer, Path(self.task.checkpoint_folder), None
         while trainer.epoch <= self._n_reported:  # more than once only after a damaged checkpoint
             trainer.train_epoch()
-            checkpoint = str(save_checkpoint(Path(self.task.checkpoint_folder), trainer.state_dict()))
+            if self.task.keep_predictions:  # before the checkpoint: an epoch that need not be trained again has them
+                save_predictions(folder, trainer.epoch, trainer.held_out_predictions)
+            checkpoint = str(save_checkpoint(folder, trainer.state_dict()))
         metrics = trainer.history[self._n_reported]
         self._n_reported += 1
         return StepResult(

@@ -11,7 +11,18 @@ from typing import NoReturn
 
 from trainable.errors import UserError
 from tune.command_line import add_options, given_options, unknown_options
-from tune.options import ExtractOptions, SearchOptions, StudyOptions, SyncOptions, TrainOptions
+from tune.options import (
+    ConfirmOptions,
+    EvaluateOptions,
+    ExportOptions,
+    ExtractOptions,
+    PredictOptions,
+    RetrainOptions,
+    SearchOptions,
+    StudyOptions,
+    SyncOptions,
+    TrainOptions,
+)
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -29,6 +40,18 @@ class Verb:
 
 VERBS = (
     Verb("search", "extract once, run the variants, propose, stop early, compare", SearchOptions, "tune.search:run"),
+    Verb(
+        "confirm",
+        "train a study's best trials and the default on other folds: a verdict",
+        ConfirmOptions,
+        "tune.confirm:run",
+    ),
+    Verb(
+        "retrain", "train the confirmed winner on all data, export and register it", RetrainOptions, "tune.retrain:run"
+    ),
+    Verb("evaluate", "score exported models on labelled data, with figures", EvaluateOptions, "tune.evaluate:run"),
+    Verb("predict", "forecast from images with an exported model", PredictOptions, "tune.predict:run"),
+    Verb("export", "write a model as the challenge's submission or a torch program", ExportOptions, "tune.export:run"),
     Verb("train", "train one configuration to its end, without a search", TrainOptions, "tune.train:run"),
     Verb("extract", "run the frozen blocks over the images, store features", ExtractOptions, "tune.extraction:run"),
     Verb("status", "how a study stands, also while it runs", StudyOptions, "tune.status:run"),

@@ -14,12 +14,14 @@ DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d
 
 
 def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
-    parser.add_argument("--config", type=Path, metavar="YAML", help="a file with any of these options, by name")
     hints = get_type_hints(options_class)
+    if "config" not in hints:  # else the verb's own option, another kind of file
+        parser.add_argument("--config", type=Path, metavar="YAML", help="a file with any of these options, by name")
     for f in fields(options_class):
         flag, text, default = f"--{f.name.replace('_', '-')}", f.metadata["help"], f.default
         if f.metadata.get("positional"):
-            parser.add_argument(f.name, metavar=f.name.upper(), help=text)
+            several: dict[str, Any] = {"nargs": "+"} if get_origin(hints[f.name]) is tuple else {}
+            parser.add_argument(f.name, metavar=f.name.upper(), help=text, **several)
             continue
         if hints[f.name] is bool:
             parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
@@ -41,7 +43,8 @@ def given_options(arguments: argparse.Namespace, options_class: type) -> "Given"
     """What the user gave, parsed: the YAML file's values under those of the command line."""
     names = {f.name for f in fields(options_class)}
     named = {name: value for name, value in vars(arguments).items() if name in names}
-    raw = (_config_file(arguments.config, names) if arguments.config else {}) | named
+    file = None if "config" in names else arguments.config
+    raw = (_config_file(file, names) if file else {}) | named
     values: dict[str, Any] = {}
     problems: list[str] = []
     for name, value in raw.items():

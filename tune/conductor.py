@@ -4,17 +4,17 @@ Both executors (`ray_shells.py` and the in-process twin `local.py`) drive a sear
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from trainable.config import TrialConfig
 from trainable.trial import StepResult, TrialTask
-from tune.decisions.decisions import Decisions
-from tune.decisions.ends import Ends, EndState
+from tune.decisions.ends import Ends, EndState, Rankable
 from tune.decisions.trial_record import Ask
+from tune.decisions.verdicts import Verdict
 from tune.journal import StudyWriteError
 
 FIRST_FAILURES = 5
@@ -32,6 +32,35 @@ class TrialResources:
     n_threads: int
 
 
+class Work(Rankable, Protocol):
+    """What a conductor works off: a search's `Decisions`, or a `Confirmation`."""
+
+    stop_reason: str | None
+
+    def ask(self) -> Ask | None: ...
+    def report(
+        self, trial_id: str, epoch: int, metrics: Mapping[str, float], *, checkpoint: str | None = None
+    ) -> Verdict: ...
+    def fail(
+        self,
+        trial_id: str,
+        *,
+        type: str,  # noqa: A002 - the event's own word
+        message: str,
+        traceback_tail: str = "",
+        node: str = "",
+        kind: str = "error",
+    ) -> None: ...
+    def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None) -> Ask: ...
+    def pause(self, trial_id: str, *, reason: str) -> None: ...
+    def request_stop(self, reason: str) -> None: ...
+    def unfinished(self) -> list[Ask]: ...
+    def is_paused(self, trial_id: str) -> bool: ...
+    def config(self, trial_id: str) -> TrialConfig: ...
+    def attempts(self, trial_id: str) -> int: ...
+    def first_trials_all_failed(self, n: int) -> bool: ...
+
+
 class Conductor:
     """Hands out tasks, takes in results, ends the search.
 
@@ -41,7 +70,7 @@ class Conductor:
 
     def __init__(
         self,
-        decisions: Decisions,
+        work: Work,
         resources: TrialResources,
         *,
         ends: Ends | None = None,
@@ -53,13 +82,13 @@ class Conductor:
 
         undisturbed: makes a context that no KeyboardInterrupt comes into, for what must be done whole or not at all.
         """
-        self._decisions = decisions
+        self._work = work
         self._resources = resources
         self._ends = ends or Ends()
         self._notify = notify
         self._undisturbed = undisturbed
         self._clock = clock
-        self._waiting = list(decisions.unfinished())
+        self._waiting = list(work.unfinished())
         self._running: set[str] = set()
         self.stop_reason: str | None = None
         self.state: EndState = "completed"
@@ -70,7 +99,7 @@ class Conductor:
     @property
     def end_reason(self) -> str:
         """Why the search ended, once it has."""
-        return self.stop_reason or self._decisions.stop_reason or "finished"
+        return self.stop_reason or self._work.stop_reason or "finished"
 
     def request_stop(self, reason: str, state: EndState = "interrupted") -> None:
         """End soon: running trials finish their epoch, are checkpointed and go on at the next resume."""
@@ -112,19 +141,19 @@ class Conductor:
     def pause_all(self, reason: str) -> None:
         """Nothing stays marked as running when the executor has ended, however it ended."""
         self._running.clear()
-        for ask in self._decisions.unfinished():
-            if not self._decisions.trial(ask.trial_id).is_paused:
-                self._decisions.pause(ask.trial_id, reason=reason)
+        for ask in self._work.unfinished():
+            if not self._work.is_paused(ask.trial_id):
+                self._work.pause(ask.trial_id, reason=reason)
 
     def _next_task(self) -> TrialTask | Literal["wait", "finished"]:
         self._check_ends()
         if self.stop_reason is None:
-            ask = self._waiting.pop(0) if self._waiting else self._decisions.ask()
+            ask = self._waiting.pop(0) if self._waiting else self._work.ask()
             if ask is not None:
                 self._running.add(ask.trial_id)
                 return self._task(ask)
-            if self._decisions.stop_reason is not None and not self._running:
-                self._notify(self._decisions.stop_reason)
+            if self._work.stop_reason is not None and not self._running:
+                self._notify(self._work.stop_reason)
         return "wait" if self._running and self.stop_reason is None else "finished"
 
     def _take(self, result: StepResult) -> Literal["continue", "stop"]:
@@ -132,7 +161,7 @@ class Conductor:
             self._notify(note)
         if result.failure is not None:
             return self._failed(result.trial_id, result.failure)
-        verdict = self._decisions.report(result.trial_id, result.epoch, result.metrics, checkpoint=result.checkpoint)
+        verdict = self._work.report(result.trial_id, result.epoch, result.metrics, checkpoint=result.checkpoint)
         if verdict.action == "stop":
             self._has_ended = True
             self._running.discard(result.trial_id)
@@ -149,8 +178,8 @@ class Conductor:
             return
         self._running.discard(trial_id)
         if self.stop_reason is not None:
-            self._decisions.pause(trial_id, reason=self.stop_reason)
-        elif self._decisions.attempts(trial_id) > 1:
+            self._work.pause(trial_id, reason=self.stop_reason)
+        elif self._work.attempts(trial_id) > 1:
             self._fail(
                 trial_id, {"type": "WorkerDied", "message": reason, "traceback_tail": "", "node": "", "kind": "worker"}
             )
@@ -163,8 +192,8 @@ class Conductor:
             self.break_off(_unwritable(self._resources.study_folder, trial_id, failure["message"]))
             self._pause(trial_id, self.end_reason)
             return "stop"
-        if failure["kind"] == "memory" and self._decisions.attempts(trial_id) == 1:
-            smaller = _half_batches(self._decisions.config(trial_id))
+        if failure["kind"] == "memory" and self._work.attempts(trial_id) == 1:
+            smaller = _half_batches(self._work.config(trial_id))
             if smaller is not None:
                 steps = smaller.optim.accumulation_steps
                 self._retry(trial_id, f"out of memory: batch split in {steps}, same effective batch", smaller)
@@ -175,30 +204,30 @@ class Conductor:
     def _fail(self, trial_id: str, failure: dict[str, str]) -> None:
         self._has_ended = True
         self._running.discard(trial_id)
-        self._decisions.fail(trial_id, **failure)
+        self._work.fail(trial_id, **failure)
         self._notify(f"{trial_id} failed: {failure['type']}: {failure['message']}")
         self._check_failures(failure["message"])
         self._check_ends()
 
     def _check_failures(self, last: str) -> None:
-        if self._decisions.first_trials_all_failed(FIRST_FAILURES):
+        if self._work.first_trials_all_failed(FIRST_FAILURES):
             reason = f"the first {FIRST_FAILURES} trials all failed, the last one with: {last}"
             self.request_stop(reason, "failed")
 
     def _retry(self, trial_id: str, reason: str, config: TrialConfig | None) -> None:
         self._notify(f"{trial_id} is tried again: {reason}")
-        self._waiting.append(self._decisions.retry(trial_id, reason=reason, config=config))
+        self._waiting.append(self._work.retry(trial_id, reason=reason, config=config))
 
     def _pause(self, trial_id: str, reason: str) -> None:
         self._running.discard(trial_id)
-        self._decisions.pause(trial_id, reason=reason)
+        self._work.pause(trial_id, reason=reason)
 
     def _check_ends(self) -> None:
         """Ask for no more trials at a plateau; stop those that run, too, when time is up or the target reached."""
-        if self._has_ended and (reason := self._ends.plateau_reason(self._decisions)):
-            self._decisions.request_stop(reason)
+        if self._has_ended and (reason := self._ends.plateau_reason(self._work)):
+            self._work.request_stop(reason)
         self._has_ended = False
-        if self.stop_reason is None and (reason := self._ends.stop_reason(self._decisions, now=self._clock())):
+        if self.stop_reason is None and (reason := self._ends.stop_reason(self._work, now=self._clock())):
             self.request_stop(reason, "completed")
 
     def _task(self, ask: Ask) -> TrialTask:
@@ -207,12 +236,18 @@ class Conductor:
             trial_id=ask.trial_id,
             config=ask.config.to_dict(),
             seed=place.seed if ask.seed is None else ask.seed,
-            data_folder=str(place.data_folder),
+            data_folder=str(place.data_folder if ask.fold is None else fold_data_folder(place.data_folder, ask.fold)),
             checkpoint_folder=str(place.study_folder / "checkpoints" / ask.trial_id),
             reported_epochs=ask.reported_epochs,
             device=place.device,
             n_threads=place.n_threads,
+            keep_predictions=ask.fold is not None,
         )
+
+
+def fold_data_folder(data_folder: Path, fold: int) -> Path:
+    """Where the data of one of the folds lies that a confirmation runs on."""
+    return data_folder / f"fold-{fold}"
 
 
 def _unwritable(folder: Path, trial_id: str, message: str) -> StudyWriteError:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainable.trial import StepResult
+from tune.confirmed import confirmed_of
+from tune.report.confirmation_text import confirmation_text
 from tune.report.progress import ProgressPrinter
 from tune.report.report import duration, json_values, metrics_table, result_json, result_table
 from tune.report.standings import Standings
@@ -80,29 +82,34 @@ class Console:
         standings, study, seconds = Standings.of(events), str(folder), time.monotonic() - since
         is_done = standings.n_told >= standings.n_wanted
         more = f" --trials {standings.n_wanted * 2}" if is_done else ""
+        confirmed = confirmed_of(events)
+        next_verb = "confirm" if confirmed is None else "retrain"
         commands = [
             ui_command(tracking_uri, tracking.experiment_id),
+            f"sentinel-tune {next_verb} {shlex.quote(study)}",
             f"sentinel-tune search --resume {shlex.quote(study)}{more}",
         ]
+        result = result_json(
+            events,
+            study=study,
+            tracking_uri=tracking_uri,
+            experiment_id=tracking.experiment_id,
+            parent_run_id=tracking.parent_run_id,
+            seconds=seconds,
+        )
         self.finish(
             text=result_table(
                 events,
                 study=study,
                 seconds=seconds,
+                confirmation="" if confirmed is None else confirmation_text(confirmed),
                 commands=commands,
             ),
-            json=result_json(
-                events,
-                study=study,
-                tracking_uri=tracking_uri,
-                experiment_id=tracking.experiment_id,
-                parent_run_id=tracking.parent_run_id,
-                seconds=seconds,
-            ),
+            json=result if confirmed is None else result | {"confirmation": confirmed.to_dict()},
         )
 
-    def train_result(self, result: Mapping[str, Any], folder: Path) -> None:
-        """The table or the JSON object that ends a training."""
+    def train_result(self, result: Mapping[str, Any], file: Path) -> None:
+        """The table or the JSON object that ends a training; file: where the latter is kept."""
         text = metrics_table(
             [
                 (f"best, epoch {result['best']['epoch']}", result["best"]["metrics"]),
@@ -110,7 +117,11 @@ class Console:
                 *((f"floor {name}", metrics) for name, metrics in result["floors"].items()),
             ]
         )
-        self.finish(text=f"{text}\n{folder / 'results.json'}", json=result)
+        model = shlex.quote(result["model"])
+        lines = [str(file), f"best epoch exported: {model}", "", "To go on:", f"  sentinel-tune evaluate {model}"]
+        self.finish(
+            text="\n".join([text, *lines, f"  sentinel-tune export {model} --submission submission"]), json=result
+        )
 
     def finish(self, *, text: str, json: Mapping[str, Any]) -> None:
         """The command's one result, on stdout."""

@@ -6,6 +6,7 @@ Floats are written in Python's shortest exact form and read back bit-equal. JSON
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from trainable.errors import UserError
@@ -14,6 +15,9 @@ VERSION = 1
 """Of the log's format; a reader refuses lines of a higher one."""
 
 Event = dict[str, Any]
+
+EventWriter = Callable[..., Event]
+"""`Journal.append`: takes the event's name and fields, returns it as a reader will see it."""
 
 
 def encode_event(event: Event) -> bytes:

@@ -19,6 +19,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from trainable.errors import UserError
+from trainable.whole_file import sync
 from tune.events import VERSION, Event, decode_event, encode_event, read_back
 
 FILE_NAME = "journal.jsonl"
@@ -80,7 +81,7 @@ class Journal:
                     f"continue it with --resume {folder}, or choose another --study"
                 )
             journal = cls(folder, lock, n_events=0, size=0)
-            _sync_folder(folder)
+            sync(folder)
             journal.append("study", study_id=study_id, header=header)
         except BaseException:
             _release(folder, lock)
@@ -263,11 +264,3 @@ def _is_locked(path: Path) -> bool:
     except OSError:  # unreadable, or a file system without such locks: what the owner wrote down is all there is
         return (path.parent / OWNER_NAME).exists()
     return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,10 +7,13 @@ from trainable.trial import Trial, TrialTask
 from tune.conductor import Conductor
 
 
-def run_local(conductor: Conductor, *, data_folder: Path) -> None:
-    """Run the search to its end in this process; set a breakpoint anywhere."""
-    data = TrialData.load(data_folder)
+def run_local(conductor: Conductor) -> None:
+    """Run what the conductor hands out to its end in this process; set a breakpoint anywhere."""
+    data: TrialData | None = None
+    folder = ""
     while isinstance(task := conductor.next_task(), TrialTask):
+        if data is None or task.data_folder != folder:
+            data, folder = TrialData.load(Path(task.data_folder)), task.data_folder
         trial = Trial(task, data)
         while conductor.take(trial.step()) == "continue":
             pass

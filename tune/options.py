@@ -13,7 +13,41 @@ def _option(default: Any, text: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class OutputOptions:
+    """How a command's result is printed."""
+
+    json: bool = _option(False, "print exactly one JSON object on stdout, everything else on stderr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(OutputOptions):
+    """What of this machine a command takes."""
+
+    cache: Path | None = _option(
+        None, "folder for demo data and extracted features [SENTINEL_TUNE_CACHE or ~/.cache/sentinel-tune]"
+    )
+    device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute; auto takes CUDA where there is one")
+    workers: int = _option(os.cpu_count() or 1, "CPUs to use when no cluster is joined")
+
+    @property
+    def cache_folder(self) -> Path:
+        """Absolute folder for demo data and features."""
+        chosen = self.cache or os.environ.get("SENTINEL_TUNE_CACHE") or Path.home() / ".cache" / "sentinel-tune"
+        return Path(chosen).expanduser().absolute()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingOptions:
+    """Where MLflow's records go."""
+
+    tracking_uri: str | None = _option(
+        None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
+    )
+    experiment: str = _option("sentinel-tune", "MLflow experiment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(MachineOptions):
     """What is learned from, and by which frozen backbone."""
 
     data: str = _option(
@@ -21,19 +55,7 @@ class DataOptions:
     )
     backbone: str = _option("tiny", "tiny, hf-hub:imageomics/bioclip-2, or local-dir:PATH (an open_clip folder)")
     skip_bad_images: bool = _option(False, "drop and count unreadable images instead of refusing the data")
-    cache: Path | None = _option(
-        None, "folder for demo data and extracted features [SENTINEL_TUNE_CACHE or ~/.cache/sentinel-tune]"
-    )
     seed: int = _option(0, "seed of everything random")
-    device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute; auto takes CUDA where there is one")
-    workers: int = _option(os.cpu_count() or 1, "CPUs to use when no cluster is joined")
-    json: bool = _option(False, "print exactly one JSON object on stdout, everything else on stderr")
-
-    @property
-    def cache_folder(self) -> Path:
-        """Absolute folder for demo data and features."""
-        chosen = self.cache or os.environ.get("SENTINEL_TUNE_CACHE") or Path.home() / ".cache" / "sentinel-tune"
-        return Path(chosen).expanduser().absolute()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +77,7 @@ class SplitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(DataOptions, SplitOptions, ClusterOptions):
+class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions):
     """Options of `search`."""
 
     space: str = _option("full", "a search space by name (see `sentinel-tune spaces`) or a YAML file")
@@ -85,10 +107,11 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions):
     )
     target_score: float | None = _option(None, "end when a trial scores this or lower")
     no_variants: bool = _option(False, "do not run the space's starting points first")
-    tracking_uri: str | None = _option(
-        None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
-    )
-    experiment: str = _option("sentinel-tune", "MLflow experiment")
+    no_confirm: bool = _option(False, "do not confirm the best trials against the default at the end")
+    confirm_top: int = _option(3, "best trials to confirm, unlike one another")
+    confirm_folds: int | None = _option(None, "held-out folds to confirm on [3 that the search did not score by]")
+    confirm_seeds: int = _option(1, "seeds to confirm with on each fold")
+    confirm_share: float = _option(0.2, "share of --time-budget that is kept for confirming from the start")
 
     @property
     def grace(self) -> int:
@@ -115,11 +138,10 @@ class ExtractOptions(DataOptions, ClusterOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions:
+class StudyOptions(OutputOptions):
     """Options of the verbs that read one study."""
 
     study: Path = field(metadata={"help": "folder of the study", "positional": True})
-    json: bool = _option(False, "print exactly one JSON object on stdout, everything else on stderr")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +150,86 @@ class SyncOptions(StudyOptions):
 
     tracking_uri: str | None = _option(None, "MLflow tracking URI [that of the study]")
     experiment: str | None = _option(None, "MLflow experiment [that of the study]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmOptions(StudyOptions, MachineOptions, ClusterOptions):
+    """Options of `confirm`."""
+
+    confirm_top: int = _option(3, "best trials to confirm, unlike one another")
+    confirm_folds: int | None = _option(None, "held-out folds to confirm on [3 that the search did not score by]")
+    confirm_seeds: int = _option(1, "seeds to confirm with on each fold")
+    time_budget: float | None = field(
+        default=None, metadata={"help": "end after so long, resumable: 90s, 30m, 2h, 1h30m", "parse": "duration"}
+    )
+    cpus_per_trial: float = _option(1.0, "CPUs a run occupies")
+    gpus_per_trial: float | None = _option(None, "GPUs a run occupies, fractions allowed [1 on CUDA, else 0]")
+    max_concurrent: int | None = _option(None, "runs side by side at most [as many as fit]")
+    tracking_uri: str | None = _option(None, "MLflow tracking URI [that of the study]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainOptions(StudyOptions, MachineOptions):
+    """Options of `retrain`."""
+
+    trial: str | None = _option(None, "a trial of the study, such as t0007 [the one that confirmation decided for]")
+    config: Path | None = _option(None, "a configuration's YAML file instead of a trial")
+    epochs: int | None = _option(None, "epochs to train [those that confirmation found best, else all]")
+    seeds: int = _option(1, "members of an ensemble, each trained with a seed of its own")
+    out: Path | None = _option(None, "folder of checkpoints and of the model [retrained/STUDY-TRIAL]")
+    name: str = _option("sentinel-beetles", "name in the MLflow model registry")
+    force: bool = _option(False, "move the alias champion without a win over the present champion")
+    no_register: bool = _option(False, "export only: leave MLflow's registry alone")
+    tracking_uri: str | None = _option(None, "MLflow tracking URI [that of the study]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(MachineOptions, TrackingOptions):
+    """Options of `evaluate`."""
+
+    models: tuple[str, ...] = field(
+        metadata={"help": "exported folders, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
+    )
+    data: str = _option(
+        "demo", "labelled data: demo, demo:N, a folder (parquet shards, or images with metadata), or hf://OWNER/NAME"
+    )
+    events: Literal["auto", "held-out", "validation", "all"] = _option(
+        "auto",
+        "events to score: the model's held-out ones, the dataset's validation split, all; auto: the first it has",
+    )
+    skip_bad_images: bool = _option(False, "drop and count unreadable images instead of refusing the data")
+    out: Path | None = _option(None, "folder of the report [MODEL/evaluation, or evaluations/NAME]")
+    no_track: bool = _option(False, "do not log the report to MLflow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(OutputOptions):
+    """Options of `export`."""
+
+    model: str = field(
+        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
+    )
+    submission: Path | None = _option(None, "write the challenge's folder here")
+    format: Literal["folder", "torch-export"] = _option("folder", "what to write to --out")
+    out: Path | None = _option(None, "where to write the model: a folder, or a .pt2 file for torch-export")
+    tracking_uri: str | None = _option(
+        None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(MachineOptions):
+    """Options of `predict`."""
+
+    model: str = field(
+        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
+    )
+    images: tuple[str, ...] = field(metadata={"help": "image files, or folders of them", "positional": True})
+    domain: int | None = _option(None, "the domain of all images [unknown]")
+    csv: Path | None = _option(None, "write a CSV file: a row a specimen, then a row an event")
+    tracking_uri: str | None = _option(
+        None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
+    )
 
 
 def check_options(options: Any) -> None:
@@ -141,6 +243,10 @@ def check_options(options: Any) -> None:
         value = getattr(options, name, None)
         if value is not None and not value > 0:
             problems.append(f"`--{name.replace('_', '-')} > 0` must hold, but got {value:g}")
+    if isinstance(options, SearchOptions) and not 0 <= options.confirm_share < 1:
+        problems.append(f"`0 <= --confirm-share < 1` must hold, but got {options.confirm_share:g}")
+    if isinstance(options, RetrainOptions) and options.trial is not None and options.config is not None:
+        problems.append("`--trial` and `--config` cannot both be given; leave one out")
     if isinstance(options, SearchOptions) and options.grace > options.epochs:
         problems.append(f"`--grace-epochs <= --epochs` must hold, but got {options.grace} > {options.epochs}")
     if problems:
@@ -149,7 +255,8 @@ def check_options(options: Any) -> None:
 
 _LOWEST = {
     "trials": 1, "epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "fold": 0, "workers": 1,
-    "gpus_per_trial": 0, "max_concurrent": 1, "seed": 0, "plateau": 0,
+    "gpus_per_trial": 0, "max_concurrent": 1, "seed": 0, "plateau": 0, "confirm_top": 1, "confirm_folds": 1,
+    "confirm_seeds": 1, "seeds": 1, "domain": 0,
 }  # fmt: skip
 
 

@@ -5,24 +5,25 @@ sentinel-tune search [OPTIONS], python -m tune search [OPTIONS], or ray submit c
 
 import sys
 import time
-from dataclasses import replace
-from pathlib import Path
-from shutil import rmtree
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tune.conductor import Conductor, TrialResources
+from tune.conductor import Conductor
+from tune.confirmation import confirm, reserved
 from tune.console import Console
 from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.extraction import Features, make_features
 from tune.interrupts import Interrupts
 from tune.journal import StudyWriteError
+from tune.options import SearchOptions
 from tune.report.standings import Standings
 from tune.search_request import SearchRequest, search_request
 from tune.session import compute_session, request_for
-from tune.study import Study, check_data, open_study, written_or_told
+from tune.study import Study, check_data, open_study
 from tune.study_data import StudyData, load_study_data, write_trial_data
 from tune.tracking.tracker import Tracker, TrackingStatus
 from tune.tracking.uri import chosen_tracking_uri
+from tune.workplace import Workplace
 
 if TYPE_CHECKING:
     from tune.command_line import Given
@@ -36,14 +37,24 @@ IMPATIENT_GRACE_SECONDS = 20.0
 
 def run(given: "Given") -> int:
     """Run the verb; returns the exit status: 0 finished, 1 no trial succeeded, 130 interrupted (resumable)."""
+    return run_study(given, search_more=True)
+
+
+def run_study(given: "Given", *, search_more: bool) -> int:
+    """Search unless told not to, then confirm unless told not to; returns the exit status.
+
+    given: of `SearchOptions`.
+    """
     started = time.monotonic()
     request = search_request(given)
     options, console = request.options, Console(json=request.options.json)
-    ends = Ends(deadline=deadline_in(options.time_budget), target_score=options.target_score, plateau=options.plateau)
+    times = Times.of(options, search_more=search_more, now=time.time())
     tracking_uri = chosen_tracking_uri(options.tracking_uri)
     data = load_study_data(options, options, console)
     check_data(request, data)
-    if request.is_finished:
+    if search_more and not options.no_confirm and not request.is_finished:
+        console.say(reserved(data, options))
+    if search_more and request.is_finished:
         return _show_again(request, tracking_uri, console, started)
     with compute_session(options) as device:
         placement = _placement(request, device)
@@ -52,15 +63,50 @@ def run(given: "Given") -> int:
             Interrupts(console.say) as interrupts,
             open_study(request, data, features.backbone_fingerprint, tracking_uri, console.say) as study,
         ):
+            place = Workplace(
+                request=request, study=study, data=data, features=features, device=device, placement=placement,
+                interrupts=interrupts, console=console,
+            )  # fmt: skip
             tracker = _follow(study, tracking_uri, options.experiment, console)
-            conductor = _conductor(study, request, device, ends, interrupts, console)
-            _run_trials(conductor, study, data, features, placement, interrupts)
+            conductor = _work(place, times, search_more=search_more)
             _end(conductor, study, tracker)
             tracking = _close(tracker, interrupts)
             console.search_result(study.events(), study.folder, tracking, tracking_uri, since=started)
     if conductor.error is not None:
         raise conductor.error
     return _exit_status(conductor.state, has_best=study.decisions.best() is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """Unix seconds at which a budget of time is spent: the search's own part, and all of it; None without one."""
+
+    search: float | None
+    all: float | None
+
+    @classmethod
+    def of(cls, options: SearchOptions, *, search_more: bool, now: float) -> "Times":
+        """now: when the work begins."""
+        budget = options.time_budget
+        share = 0.0 if options.no_confirm or not search_more else options.confirm_share
+        own = None if budget is None else budget * (1 - share)
+        return cls(search=deadline_in(own, clock=lambda: now), all=deadline_in(budget, clock=lambda: now))
+
+
+def _work(place: Workplace, times: Times, *, search_more: bool) -> Conductor:
+    """Search and confirm; the conductor of the last of the two knows how it ended."""
+    options, decisions = place.request.options, place.study.decisions
+    ends = Ends(deadline=times.search, target_score=options.target_score, plateau=options.plateau)
+    if search_more:
+        conductor = place.conductor(decisions, ends)
+        place.run(conductor, prepare=lambda: write_trial_data(place.data, place.features, place.study.folder / "data"))
+        _pause(conductor)
+        if options.no_confirm or conductor.state != "completed" or decisions.best() is None:
+            return conductor
+    confirming = confirm(place, deadline=times.all)
+    if confirming.state == "completed" and search_more:
+        return conductor  # its reason is what ended the search
+    return confirming
 
 
 def _show_again(request: SearchRequest, tracking_uri: str, console: Console, started: float) -> int:
@@ -110,59 +156,17 @@ def _follow(study: Study, tracking_uri: str, experiment: str, console: Console) 
     return tracker
 
 
-def _conductor(
-    study: Study, request: SearchRequest, device: str, ends: Ends, interrupts: Interrupts, console: Console
-) -> Conductor:
-    options = request.options
-    resources = TrialResources(
-        data_folder=study.folder / "data",
-        study_folder=study.folder,
-        seed=options.seed,
-        device=device,
-        n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
-    )
-    return Conductor(study.decisions, resources, ends=ends, notify=console.say, undisturbed=interrupts.shield)
-
-
-def _run_trials(
-    conductor: Conductor,
-    study: Study,
-    data: StudyData,
-    features: Features,
-    placement: "Placement | None",
-    interrupts: Interrupts,
-) -> None:
-    """Run trials until the search ends; why it did, an error included, is known to the conductor."""
+def _pause(conductor: Conductor) -> None:
+    """Leave no trial marked as running in the journal, however the executor ended."""
     try:
-        with written_or_told(study.folder):
-            write_trial_data(data, features, study.folder / "data")
-        with interrupts.while_running(conductor.request_stop):
-            _execute(conductor, placement, study.folder)
-    except KeyboardInterrupt:
-        conductor.request_stop("interrupted")
-    except Exception as error:
+        conductor.pause_all(conductor.end_reason)
+    except StudyWriteError as error:
         conductor.break_off(error)
 
 
-def _execute(conductor: Conductor, placement: "Placement | None", folder: Path) -> None:
-    if placement is None:
-        from tune.local import run_local
-
-        run_local(conductor, data_folder=folder / "data")
-        return
-    from tune.ray_shells import run_on_ray
-
-    scratch = folder / "ray"  # Ray's own records of this session: nothing reads them afterwards
-    try:
-        run_on_ray(conductor, placement=placement, scratch=scratch)
-    finally:
-        rmtree(scratch, ignore_errors=True)
-
-
 def _end(conductor: Conductor, study: Study, tracker: Tracker) -> None:
-    """Leave no trial marked as running: not in the journal, nor in MLflow when the journal cannot be written."""
+    """Say why the work ended: in the journal, or at least to MLflow when the journal cannot be written."""
     try:
-        conductor.pause_all(conductor.end_reason)
         study.end(conductor.end_reason, conductor.state)
     except StudyWriteError as error:
         conductor.break_off(error)

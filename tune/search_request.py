@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.command_line import parse_value
+from tune.decisions.confirmation import Confirmation
 from tune.events import Event
 from tune.journal import owner_of, read_events
 from tune.options import SearchOptions, plain_options, plain_value
@@ -68,10 +69,24 @@ class SearchRequest:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing is left to do: all trials of the budget were told, and a session said so."""
+        """Whether nothing is left to do: all trials of the budget were told, the best confirmed, and a session said so.
+
+        With other options for confirming than before there may be more to do: `confirmation.py` sees.
+        """
+        if not self.is_resume or self.past[-1]["event"] != "end":
+            return False
         asked = sum(event["event"] == "ask" for event in self.past)
         told = sum(event["event"] == "tell" for event in self.past)
-        return self.is_resume and asked == told >= self.options.trials and self.past[-1]["event"] == "end"
+        asks_anew = any(name.startswith("confirm_") for name in self.given)
+        is_confirmed = self.options.no_confirm or (self._has_verdict and not asks_anew)
+        return asked == told >= self.options.trials and is_confirmed
+
+    @property
+    def _has_verdict(self) -> bool:
+        """Whether the last confirmation covers all trials and all of its runs have ended."""
+        last_tell = max((event["seq"] for event in self.past if event["event"] == "tell"), default=-1)
+        verdicts = [e["seq"] for e in self.past if e["event"] == "confirm" and e["of"]["event"] == "verdict"]
+        return bool(verdicts) and verdicts[-1] > last_tell and Confirmation.replay(self.past).is_complete
 
     def check_same(self, name: str, *, of: str, now: Any) -> None:
         """Raises: UserError if a resumed study's header has something else than `now` under `name`.

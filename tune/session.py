@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
-from tune.options import DataOptions, ExtractOptions, SearchOptions
+from tune.options import DataOptions, ExtractOptions, MachineOptions, SearchOptions
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
@@ -33,7 +33,7 @@ def compute_session(options: SearchOptions | ExtractOptions) -> Iterator[str]:
         stop_ray()
 
 
-def local_device(options: DataOptions) -> str:
+def local_device(options: MachineOptions) -> str:
     """The device of work in this process, "cpu" or "cuda".
 
     Raises: UserError when `--device cuda` finds no GPU.

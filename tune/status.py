@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
+from tune.confirmed import confirmed_of
 from tune.console import Console
+from tune.decisions.confirmation import Confirmation
 from tune.events import Event
 from tune.journal import Owner, owner_of, read_events
 from tune.options import StudyOptions
@@ -46,7 +48,7 @@ class StudyStatus:
     """A study at one moment.
 
     owner: who works on it; None if nobody does. seconds_used: of all sessions together. seconds_left: at the speed of
-    the latest session; None when nothing is known of it.
+    the latest session; None when nothing is known of it. confirmation: its runs so far. verdict: the latest.
     """
 
     folder: Path
@@ -56,6 +58,8 @@ class StudyStatus:
     interval: Interval
     seconds_used: float
     seconds_left: float | None
+    confirmation: Confirmation
+    verdict: str | None
 
     @property
     def state(self) -> str:
@@ -114,6 +118,7 @@ def read_status(folder: Path) -> StudyStatus:
         pace.apply(event)
     if standings.end_reason is not None:
         owner = None  # it only writes up
+    confirmed = confirmed_of(events)
     now = time.time() if owner else float(events[-1]["time"])
     return StudyStatus(
         folder=folder,
@@ -123,6 +128,8 @@ def read_status(folder: Path) -> StudyStatus:
         interval=_interval(folder, standings),
         seconds_used=_seconds_used(events, now=now),
         seconds_left=pace.seconds_left(standings, now=now),
+        confirmation=Confirmation.replay(events),
+        verdict=None if confirmed is None else confirmed.verdict,
     )
 
 
@@ -173,6 +180,11 @@ def _json(status: StudyStatus) -> dict[str, Any]:
         "n_running": status.n_running,
         "n_interrupted": status.n_interrupted,
         "rungs": [asdict(rung) for rung in status.rungs],
+        "confirmation": {
+            "n_runs": status.confirmation.n_wanted,
+            "n_ended": status.confirmation.n_ended,
+            "verdict": status.verdict,
+        },
         "best": _best_json(best, status.interval) if best else None,
         "failures": [
             {"trial_id": t.trial_id, "name": t.name, "epoch": t.epoch, "reason": t.reason} for t in status.failed

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from trainable.whole_file import whole_file
 from tune.decisions.decisions import Decisions
 from tune.decisions.ends import EndState
 from tune.decisions.plateau import noise_queue
@@ -57,6 +58,12 @@ class Study:
     def study_id(self) -> str:
         """The folder's name when the study began."""
         return str(self.past[0]["study_id"])
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """All that it is made of."""
+        header: dict[str, Any] = self.past[0]["header"]
+        return header
 
     def end(self, reason: str, state: EndState) -> None:
         """Record why this session's work ended."""
@@ -171,9 +178,8 @@ def _complete(journal: Journal, data: "StudyData") -> tuple[Event, ...]:
 
 
 def _write_summary(folder: Path, header: Mapping[str, Any]) -> None:
-    temporary = folder / f".{SUMMARY_NAME}.{os.getpid()}"
-    temporary.write_text(yaml.safe_dump(dict(header), sort_keys=False), encoding="utf-8")
-    temporary.replace(folder / SUMMARY_NAME)
+    with whole_file(folder / SUMMARY_NAME) as temporary:
+        temporary.write_text(yaml.safe_dump(dict(header), sort_keys=False), encoding="utf-8")
 
 
 def _session(request: SearchRequest, past: tuple[Event, ...]) -> dict[str, Any]:

@@ -1,20 +1,25 @@
 """What every verb does with data first: load and check specimens, split them, measure the floors."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
+import pandas as pd
 
 from trainable.config import TARGETS
 from trainable.data.specimens import Specimens, load_specimens
-from trainable.data.splits import Split, make_split
+from trainable.data.splits import Holdout, Split, make_split
 from trainable.scoring.scoring import floors
-from tune.options import DataOptions, SplitOptions
+from tune.options import DataOptions, EvaluateOptions, SplitOptions
 
 if TYPE_CHECKING:
     from tune.console import Console
     from tune.extraction import Features
+
+
+SPLIT_SEED = 0
+"""How sites and domains are dealt to folds: the same in all studies, so that their folds mean the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +33,17 @@ class StudyData:
     split: Split
     floors: dict[str, dict[str, float]]
 
+    def of_fold(self, fold: int, *, holdout: Holdout) -> Self:
+        """The same specimens, held out as in another fold of the same kind.
 
-def load_study_specimens(options: DataOptions, console: "Console") -> Specimens:
+        Raises: UserError for a fold that there is not.
+        """
+        frame = self.specimens.frame
+        split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
+        return replace(self, split=split, floors=_floors(frame, split))
+
+
+def load_study_specimens(options: DataOptions | EvaluateOptions, console: "Console") -> Specimens:
     """Read and check the dataset; the demo is drawn on first use.
 
     Raises: UserError with every problem of the data.
@@ -56,14 +70,18 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
     """
     specimens = load_study_specimens(options, console)
     frame = specimens.frame
-    split = make_split(frame, holdout=split_options.holdout, fold=split_options.fold, seed=0)
+    split = make_split(frame, holdout=split_options.holdout, fold=split_options.fold, seed=SPLIT_SEED)
     console.say(
         f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out are {len(split.id_)} "
         f"of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
     )
     if split.warning:
         console.say(f"warning: {split.warning}")
-    values = floors(
+    return StudyData(specimens=specimens, split=split, floors=_floors(frame, split))
+
+
+def _floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float]]:
+    return floors(
         labels=frame[list(TARGETS)].to_numpy(np.float64),
         event_ids=frame["event_id"].to_numpy(),
         site_ids=frame["site_id"].to_numpy(),
@@ -71,7 +89,6 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
         species=frame["species"].to_numpy(),
         split=split,
     )
-    return StudyData(specimens=specimens, split=split, floors=values)
 
 
 def write_trial_data(data: StudyData, features: "Features", folder: Path) -> None:

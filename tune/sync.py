@@ -4,11 +4,11 @@ sentinel-tune sync STUDY [--tracking-uri URI] [--experiment NAME] [--json]
 """
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tune.console import Console
-from tune.events import Event
 from tune.journal import owner_of, read_events
+from tune.kept_options import kept_options
 from tune.options import SearchOptions, SyncOptions
 from tune.report.report import duration
 from tune.tracking.syncing import SyncReport, sync
@@ -29,7 +29,7 @@ def run(given: "Given") -> int:
     console = Console(json=options.json)
     is_running = owner_of(options.study) is not None
     events = read_events(options.study)
-    kept = _kept(events)
+    kept = kept_options(events)
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
     experiment = options.experiment or kept.get("experiment") or SearchOptions().experiment
     report = sync(events, uri, experiment, running=is_running)
@@ -46,15 +46,6 @@ def run(given: "Given") -> int:
         },
     )
     return EXIT_LACKING if report.problems else EXIT_COMPLETE
-
-
-def _kept(events: list[Event]) -> dict[str, Any]:
-    """The study's options as its latest session had them."""
-    kept = dict(events[0]["header"]["options"])
-    for event in events:
-        if event["event"] == "session":
-            kept |= event.get("given", {})
-    return kept
 
 
 def _line(study_id: str, uri: str, report: SyncReport) -> str:

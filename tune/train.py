@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.space import load_variant
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.export.placing import check_export_place
+from trainable.scoring.intervals import LEVEL, score_interval
+from trainable.scoring.scoring import HeldOutScorer
 from trainable.trial import StepResult, Trial, TrialTask
+from trainable.whole_file import whole_file
 from tune.console import Console
+from tune.exporting import Measured, export_trainers, held_out_sigmas
 from tune.extraction import make_features
 from tune.options import TrainOptions
 from tune.report.standings import SCORE
@@ -21,12 +26,16 @@ from tune.session import local_device, request_for
 from tune.study_data import StudyData, load_study_data, write_trial_data
 
 if TYPE_CHECKING:
+    from trainable.training.trainer import TailTrainer
     from tune.command_line import Given
+
+RESULT, MODEL = "training.json", "model"
 
 
 def run(given: "Given") -> int:
-    """Train, report every epoch, write `results.json`; returns the exit status: 0 done, 1 the trial failed.
+    """Train, report every epoch, export the best one; returns the exit status: 0 done, 1 the trial failed.
 
+    In `--out`: checkpoints/, training.json (the result), model/ (the best epoch's export).
     Raises: UserError, also when `--out` holds the checkpoints of another training.
     """
     started = time.monotonic()
@@ -38,21 +47,25 @@ def run(given: "Given") -> int:
     features = make_features(request, on_ray=False, tell=console.extraction)
     console.features(features)
     folder = (options.out or _default_folder(options.variant)).absolute()
+    check_export_place(folder / MODEL)
     write_trial_data(data, features, folder / "data")
-    steps = _train(options, config, folder, device, console)
+    trial, steps = _train(options, config, folder, device, console)
     if (failure := steps[-1].failure) is not None:
         if failure["type"] == UserError.__name__:
             raise UserError(failure["message"].splitlines())
         console.say(f"failed at epoch {steps[-1].epoch}: {failure['message']}")
         console.say(failure["traceback_tail"])
         return 1
-    result = _result(options, config, steps, data, seconds=time.monotonic() - started)
-    _write(folder / "results.json", result)
-    console.train_result(result, folder)
+    model = _export_best(options, trial.trainer, data, folder / MODEL)
+    result = _result(options, config, steps, data, model=model, seconds=time.monotonic() - started)
+    _write(folder / RESULT, result)
+    console.train_result(result, folder / RESULT)
     return 0
 
 
-def _train(options: TrainOptions, config: TrialConfig, folder: Path, device: str, console: Console) -> list[StepResult]:
+def _train(
+    options: TrainOptions, config: TrialConfig, folder: Path, device: str, console: Console
+) -> tuple[Trial, list[StepResult]]:
     trial = Trial(
         TrialTask(
             trial_id=Path(options.variant).stem,
@@ -68,11 +81,35 @@ def _train(options: TrainOptions, config: TrialConfig, folder: Path, device: str
     while len(steps) < config.epochs and (not steps or steps[-1].failure is None):
         steps.append(trial.step())
         console.epoch(steps[-1], config.epochs)
-    return steps
+    return trial, steps
+
+
+def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData, folder: Path) -> Path:
+    """Export the best epoch, with the sigmas and scores of the events that were held out from it."""
+    trainer.load_best()
+    trained = trainer.data
+    scorer = HeldOutScorer(trained.labels, trained.event_ids, trained.site_ids, trained.split)
+    forecasts = scorer.forecasts(trainer.predict_held_out())
+    return export_trainers(
+        folder,
+        [trainer],
+        name=Path(options.variant).stem,
+        epochs=trainer.best_epoch,
+        backbone=options.backbone,
+        specimens=data.specimens,
+        sigmas=held_out_sigmas(forecasts),
+        measured=Measured(
+            scores=trainer.history[trainer.best_epoch - 1],
+            scores_of="held-out events",
+            intervals=score_interval(forecasts, seed=0),
+            interval_level=LEVEL,
+            floors=data.floors,
+        ),
+    )
 
 
 def _result(
-    options: TrainOptions, config: TrialConfig, steps: list[StepResult], data: StudyData, *, seconds: float
+    options: TrainOptions, config: TrialConfig, steps: list[StepResult], data: StudyData, *, model: Path, seconds: float
 ) -> dict[str, Any]:
     best = min(steps, key=lambda step: step.metrics[SCORE])
     return {
@@ -85,6 +122,7 @@ def _result(
         "best": {"epoch": best.epoch, "score": best.metrics[SCORE], "metrics": best.metrics},
         "last": {"epoch": steps[-1].epoch, "score": steps[-1].metrics[SCORE], "metrics": steps[-1].metrics},
         "floors": data.floors,
+        "model": str(model),
         "seconds": round(seconds, 1),
     }
 
@@ -94,6 +132,5 @@ def _default_folder(variant: str) -> Path:
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ def forecast(crps, sites) -> EventForecast:
     """A forecast of which only CRPS `[events, 3]` and sites matter."""
     values = np.asarray(crps, dtype=np.float64)
     zeros = np.zeros_like(values)
-    return EventForecast(zeros, zeros, zeros + 1, values, np.ones(3), np.asarray(sites))
+    return EventForecast(zeros, zeros, zeros + 1, values, np.ones(3), np.asarray(sites), np.arange(len(values)))
 
 
 def test_two_sites_give_an_interval_between_them_when_both_are_drawn_twice_often_enough() -> None:

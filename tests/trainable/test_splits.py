@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainable.data.splits import Split, make_split, n_folds
+from trainable.data.splits import Split, make_split, n_folds, whole
 from trainable.errors import UserError
 
 # the published domains with about the published sites
@@ -178,3 +178,14 @@ def test_an_event_at_two_sites_cannot_be_split() -> None:
     frame = world(PUBLISHED).assign(event_id=1)
     with pytest.raises(UserError, match="each event_id must be on one side of the split, but 1 would be on several"):
         make_split(frame, holdout="both", fold=0, seed=0)
+
+
+def test_a_whole_split_trains_on_every_row_and_holds_out_none():
+    frame = world(PUBLISHED)
+    split = whole(frame)
+
+    assert np.array_equal(split.train, np.arange(len(frame)))
+    assert (split.policy, split.n_held_out, split.warning) == ("all", 0, None)
+    assert (split.held_out_sites, split.held_out_domains) == ((), ())
+    with pytest.raises(UserError, match="`holdout` must be one of"):  # it is not for scoring
+        make_split(frame, holdout="all", fold=0, seed=0)

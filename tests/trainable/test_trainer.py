@@ -5,12 +5,13 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from trainable.architecture import VisionArchitecture
 from trainable.config import TrialConfig
-from trainable.data.splits import Split
+from trainable.data.splits import Split, whole
 from trainable.errors import UserError
 from trainable.tail.blocks import make_block
 from trainable.training.checkpoint import load_latest, save_checkpoint
@@ -396,3 +397,57 @@ def test_without_unknown_domains_there_are_no_ood_metrics():
 
     assert "score/all" in metrics
     assert not [name for name in metrics if "ood" in name]
+
+
+def all_data() -> TrialData:
+    """`DATA` with nothing held out."""
+    frame = pd.DataFrame({"site_id": DATA.site_ids})
+    return replace(DATA, split=whole(frame))
+
+
+def test_without_held_out_events_there_is_training_and_no_score():
+    trainer = TailTrainer(make_config(), all_data(), seed=0)
+    metrics = [trainer.train_epoch() for _ in range(2)]
+
+    assert {name.partition("/")[0] for name in metrics[0]} == {"train", "time"}
+    assert (trainer.best_epoch, trainer.best_score) == (0, math.inf)
+    assert metrics[1]["train/loss"] < metrics[0]["train/loss"]
+    assert trainer.known_domains == (1, 3, 4, 7, 9)  # the held-out one too
+    assert trainer.predict_held_out().shape == (0, 3)
+    assert not [name for name in trainer.state_dict()["tensors"] if name.startswith("best/")]
+
+
+@pytest.mark.parametrize("kind", ["full", "dora"])
+def test_interrupted_training_on_all_data_ends_in_the_same_weights(kind, tmp_path):
+    config = make_config(4, kind=kind, **EVERYTHING_ON)
+    whole_run, stopped = (TailTrainer(config, all_data(), seed=3) for _ in range(2))
+    for _ in range(4):
+        whole_run.train_epoch()
+    for _ in range(2):
+        stopped.train_epoch()
+    save_checkpoint(tmp_path, stopped.state_dict())
+    resumed = TailTrainer(config, all_data(), seed=3)
+    resumed.load_state_dict(load_latest(tmp_path)[0])
+    for _ in range(2):
+        resumed.train_epoch()
+
+    assert same_tensors(resumed, whole_run)
+    assert [without_times(m) for m in resumed.history] == [without_times(m) for m in whole_run.history]
+
+
+def test_a_checkpoint_of_a_split_is_not_gone_on_with_on_all_data():
+    trainer = TailTrainer(make_config(), DATA, seed=0)
+
+    with pytest.raises(UserError, match="`split` must be"):
+        TailTrainer(make_config(), all_data(), seed=0).load_state_dict(trainer.state_dict())
+
+
+def test_weights_that_are_not_finite_end_a_training_without_held_out_events():
+    """A code that no specimen has spoils the others' weights in the epoch's only step, after its loss was finite."""
+    config = make_config(**{"optim.batch_size": 4096, "augment.domain_dropout": 0.0})
+    trainer = TailTrainer(config, all_data(), seed=0)
+    with torch.no_grad():
+        trainer.tail.domain_code.embedding.weight[-1] = math.nan
+
+    with pytest.raises(TrialDiverged, match="diverged in epoch 1: weights are not finite"):
+        trainer.train_epoch()

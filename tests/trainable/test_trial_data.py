@@ -5,15 +5,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
 from trainable.config import TrialConfig
-from trainable.data.splits import Split
+from trainable.data.splits import Split, whole
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.frozen.extract import extract
@@ -92,6 +94,14 @@ def test_what_is_saved_comes_back(data, tmp_path):
         assert np.array_equal(getattr(loaded.split, name), getattr(data.split, name))
     for name in ("policy", "fold", "held_out_sites", "held_out_domains", "n_leaked_events"):
         assert getattr(loaded.split, name) == getattr(data.split, name)
+
+
+def test_a_split_that_holds_out_nothing_comes_back(data, tmp_path):
+    replace(data, split=whole(pd.DataFrame(index=range(N)))).save(tmp_path)
+
+    split = TrialData.load(tmp_path).split
+
+    assert (split.policy, len(split.train), split.n_held_out) == ("all", N, 0)
 
 
 def test_columns_of_another_length_than_the_store_are_refused(data):

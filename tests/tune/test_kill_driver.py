@@ -98,7 +98,7 @@ def argv(demo_cache: Path, tracking_uri: str) -> Callable[[Path, int], list[obje
 
     def words(folder: Path, n_trials: int) -> list[object]:
         begin = [word for pair in options.items() for word in pair]
-        place = ["--resume", folder] if events_of(folder) else [*begin, "--study", folder]
+        place = ["--resume", folder] if events_of(folder) else [*begin, "--no-confirm", "--study", folder]
         return ["search", "--trials", n_trials, *place]
 
     return words

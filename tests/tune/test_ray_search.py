@@ -38,7 +38,7 @@ def start(processes, demo_cache, tracking_uri, tmp_path):
             "--tracking-uri": tracking_uri, "--study": tmp_path / "study",
         }  # fmt: skip
         words = [word for name, value in options.items() if name not in argv for word in (name, value)]
-        return processes.start("search", *words, *argv, **environment)
+        return processes.start("search", "--no-confirm", *words, *argv, **environment)
 
     return run
 
@@ -233,7 +233,7 @@ def test_two_searches_at_once_share_one_extraction(processes, tracking_uri, tmp_
     cache = tmp_path / "cache"
     argv = [
         "search", "--data", "demo:300", "--cache", cache, "--space", "smoke", "--trials", 2, "--epochs", 1,
-        "--workers", 1, "--tracking-uri", tracking_uri, "--json",
+        "--workers", 1, "--no-confirm", "--tracking-uri", tracking_uri, "--json",
     ]  # fmt: skip
     both = [processes.start(*argv, "--study", tmp_path / name) for name in ("one", "two")]
     ended = [processes.wait(process) for process in both]

@@ -257,3 +257,10 @@ def test_an_owner_that_has_not_said_who_it_is_is_another_process(tmp_path):
         (tmp_path / "journal.owner.json").write_text("{")
         assert owner_of(tmp_path) == Owner()
     assert str(Owner()) == "another process"
+
+
+def test_a_confirmation_is_part_of_the_status(cli, confirmed_study):
+    shown, told = cli("status", confirmed_study), cli("status", confirmed_study, "--json").result
+
+    assert told["confirmation"]["n_ended"] == told["confirmation"]["n_runs"] > 0
+    assert " ".join(told["confirmation"]["verdict"].split()) in " ".join(shown.stdout.split())

@@ -1,12 +1,23 @@
 """`train`: one configuration to its end, on real features of the small demo."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 import search_spaces
+from trainable.config import TrialConfig
+from trainable.export.facts import ModelFacts
+from trainable.export.standalone import ExportedModel
+from trainable.frozen.backbone import load_backbone
+from trainable.scoring.scoring import HeldOutScorer
+from trainable.training.checkpoint import load_latest
+from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
 
 DEMO = "demo:120"
 
@@ -31,7 +42,7 @@ def test_a_variant_is_trained_to_its_end_and_its_results_are_kept(train, tmp_pat
     result = ended.result
 
     assert ended.status == 0
-    assert json.loads((tmp_path / "out" / "results.json").read_text()) == result
+    assert json.loads((tmp_path / "out" / "training.json").read_text()) == result
     assert result["variant"] == "default"
     assert result["config"]["epochs"] == 2
     assert result["last"]["epoch"] == 2
@@ -39,6 +50,59 @@ def test_a_variant_is_trained_to_its_end_and_its_results_are_kept(train, tmp_pat
     assert list(result["floors"]) == ["constant", "domain_mean", "species_mean"]
     assert "nothing to extract" in ended.stderr
     assert "epoch 2/2" in ended.stderr
+    assert result["model"] == str(tmp_path / "out" / "model")
+
+
+def test_the_best_epoch_is_exported_with_the_sigmas_and_scores_of_its_held_out_events(train, tmp_path):
+    result = train("--epochs", 4, "--variant", "ft_did", "--json").result
+    data = TrialData.load(tmp_path / "out" / "data")
+    state, _ = load_latest(tmp_path / "out" / "checkpoints")
+    trainer = TailTrainer(TrialConfig.from_dict(state["values"]["config"]), data, seed=0)
+    trainer.load_state_dict(state)
+    trainer.load_best()
+    forecasts = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split).forecasts(
+        trainer.predict_held_out()
+    )
+
+    model = ExportedModel.load(result["model"])
+
+    sigmas, facts = model.config["sigmas"], ModelFacts.from_dict(model.config["facts"])
+    np.testing.assert_allclose(sigmas["known"], forecasts["id"].pooled_sigma, rtol=1e-12)
+    np.testing.assert_allclose(sigmas["unknown"], forecasts["ood"].pooled_sigma, rtol=1e-12)
+    assert (facts.name, facts.epochs, facts.seeds) == ("ft_did", result["best"]["epoch"], (0,))
+    assert (facts.holdout, facts.fold, facts.scores_of) == ("both", 0, "held-out events")
+    assert (facts.n_specimens, facts.held_out_domains) == (len(data.split.train), data.split.held_out_domains)
+    assert facts.scores["score/all"] == result["best"]["score"]
+    low, high = facts.intervals["score/all"]
+    assert low <= facts.scores["score/all"] <= high
+    assert list(facts.floors) == list(result["floors"])
+    pixels = torch.randn(6, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    taps = load_backbone("tiny").forward_taps(pixels, [trainer.tap])
+    with torch.inference_mode():
+        wanted = trainer.tail.eval()(taps[trainer.tap], torch.full((6,), len(trainer.known_domains)))
+    np.testing.assert_allclose(model.predict_pixels(pixels, [None] * 6), wanted.clamp(-2.09, 2.09), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("holdout", "part"), [("site", "id"), ("domain", "ood")])
+def test_a_kind_of_domain_of_which_nothing_was_held_out_takes_the_others_sigma(train, holdout, part):
+    result = train("--holdout", holdout, "--epochs", 1, "--json").result
+
+    sigmas = ExportedModel.load(result["model"]).config["sigmas"]
+
+    assert sigmas["known"] == sigmas["unknown"]
+    assert sigmas["known"][0] == pytest.approx(result["best"]["metrics"][f"sigma_{part}/SPEI_30d"])
+
+
+def test_a_model_folder_that_is_not_ours_is_refused_before_training(train, tmp_path):
+    model = tmp_path / "out" / "model"
+    model.mkdir(parents=True)
+    (model / "notes.txt").write_text("mine")
+    ended = train()
+
+    assert ended.status == 2
+    assert f"but {model} holds notes.txt" in ended.stderr
+    assert "epoch 1/2" not in ended.stderr
+    assert (model / "notes.txt").read_text() == "mine"
 
 
 def test_the_table_shows_the_best_and_the_last_epoch_beside_the_floors(train, tmp_path):
@@ -46,7 +110,8 @@ def test_the_table_shows_the_best_and_the_last_epoch_beside_the_floors(train, tm
 
     for name in ("best, epoch", "last, epoch 2", "floor constant", "floor domain_mean", "floor species_mean"):
         assert name in shown
-    assert str(tmp_path / "out" / "results.json") in shown
+    assert str(tmp_path / "out" / "training.json") in shown
+    assert f"sentinel-tune evaluate {tmp_path / 'out' / 'model'}" in shown
 
 
 def test_a_variant_from_a_file_is_trained(train, tmp_path):
@@ -66,7 +131,8 @@ def test_a_training_that_is_given_its_folder_again_goes_on_from_its_checkpoint(t
     train("--epochs", 3)
     for file in (tmp_path / "out" / "checkpoints").glob("epoch-000003*"):
         file.unlink()  # as if it had been stopped in the third epoch
-    (tmp_path / "out" / "results.json").unlink()
+    (tmp_path / "out" / "training.json").unlink()
+    shutil.rmtree(tmp_path / "out" / "model")
     second = tmp_path / "out" / "checkpoints" / "epoch-000002.safetensors"
     written = second.stat().st_mtime_ns
     again = train("--epochs", 3, "--json")
@@ -74,22 +140,26 @@ def test_a_training_that_is_given_its_folder_again_goes_on_from_its_checkpoint(t
     assert second.stat().st_mtime_ns == written
     assert again.result["last"]["score"] == whole["last"]["score"]
     assert again.result["best"]["score"] == whole["best"]["score"]
+    weights = [Path(result["model"], "model.safetensors").read_bytes() for result in (whole, again.result)]
+    assert weights[0] == weights[1]
 
 
 def test_a_folder_of_another_training_is_refused_in_clear_lines(train, tmp_path):
     train()
-    results = (tmp_path / "out" / "results.json").read_text()
+    results = (tmp_path / "out" / "training.json").read_text()
     ended = train("--variant", "lora")
 
     assert ended.status == 2
     assert "Traceback" not in ended.stderr
     assert "error: the checkpoint's `config.adapter.rank` must be 256, but is 16" in ended.stderr
-    assert (tmp_path / "out" / "results.json").read_text() == results
+    assert (tmp_path / "out" / "training.json").read_text() == results
 
 
 def test_the_official_split_warns_of_its_leak_and_records_it(train):
     ended = train("--holdout", "official", "--epochs", 1, "--json")
 
+    card = Path(ended.result["model"], "README.md").read_text()
+    assert f"**The official split leaks**: {ended.result['n_leaked_events']} held-out events" in card
     assert f" {ended.result['n_leaked_events']} " in next(
         line for line in ended.stderr.splitlines() if line.startswith("warning: ")
     )

@@ -26,9 +26,9 @@ _STREAM = 7  # of the random numbers, so that a split shares none with what else
 class Split:
     """Row numbers of the specimens on each side; no row is on two.
 
-    policy: "site", "domain", "both" or "official". train, id_, ood: int64, ascending; at most one of id_ and ood is
-    empty. held_out_sites: the sites of id_. held_out_domains: the domains of ood. n_leaked_events: held-out events
-    that have specimens in train too; 0 unless the policy is "official".
+    policy: "site", "domain", "both", "official", or "all", which holds out nothing. train, id_, ood: int64, ascending;
+    but for "all", at most one of id_ and ood is empty. held_out_sites: the sites of id_. held_out_domains: the domains
+    of ood. n_leaked_events: held-out events that have specimens in train too; 0 unless the policy is "official".
     """
 
     policy: str
@@ -39,6 +39,11 @@ class Split:
     held_out_sites: tuple[str, ...]
     held_out_domains: tuple[int, ...]
     n_leaked_events: int
+
+    @property
+    def n_held_out(self) -> int:
+        """Rows that do not train."""
+        return len(self.id_) + len(self.ood)
 
     @property
     def warning(self) -> str | None:
@@ -85,6 +90,21 @@ def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -
     )
     _check_sides(frame, split)
     return split
+
+
+def whole(frame: pd.DataFrame) -> Split:
+    """All rows train: for a model whose configuration and length were chosen before, and which no score chooses."""
+    none = np.empty(0, dtype=np.int64)
+    return Split(
+        policy="all",
+        fold=0,
+        train=np.arange(len(frame), dtype=np.int64),
+        id_=none,
+        ood=none,
+        held_out_sites=(),
+        held_out_domains=(),
+        n_leaked_events=0,
+    )
 
 
 def n_folds(frame: pd.DataFrame, *, holdout: Holdout) -> int:

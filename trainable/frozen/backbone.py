@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,13 +23,14 @@ class Backbone:
     """A frozen vision tower in evaluation mode, float32.
 
     Tap t (0..L) is the residual stream before block t: [B, n_tokens, width], t = number of frozen blocks below it.
-    fingerprint: hex sha256 over the tower's names and weights.
+    fingerprint: hex sha256 over the tower's names and weights. model_cfg: open_clip's own, to build the tower from.
     """
 
     name: str
     architecture: VisionArchitecture
     transform: Transform
     fingerprint: str
+    model_cfg: dict[str, Any]
     visual: nn.Module = field(repr=False)
     _half_blocks: nn.ModuleList | None = field(default=None, repr=False)
 
@@ -94,11 +96,11 @@ def load_backbone(spec: str, *, device: str = "cpu") -> Backbone:
     """
     scheme, _, place = spec.partition(":")
     if spec == "tiny":
-        visual, transform = build_tiny_tower()
+        visual, transform, model_cfg = build_tiny_tower()
     elif scheme == "hf-hub" and place:
-        visual, transform = load_tower(spec, fetch_hub_model(place))
+        visual, transform, model_cfg = load_tower(spec, fetch_hub_model(place))
     elif scheme == "local-dir" and place:
-        visual, transform = load_tower(spec, find_local_model(Path(place).expanduser()))
+        visual, transform, model_cfg = load_tower(spec, find_local_model(Path(place).expanduser()))
     else:
         raise UserError(f"`--backbone` must be `tiny`, `hf-hub:ORG/NAME` or `local-dir:PATH`, but got {spec!r}")
     visual.eval().requires_grad_(False)
@@ -107,6 +109,7 @@ def load_backbone(spec: str, *, device: str = "cpu") -> Backbone:
         architecture=tower_architecture(visual),
         transform=transform,
         fingerprint=fingerprint_state(visual.state_dict()),
+        model_cfg=model_cfg,
         visual=visual.to(device),
     )
 

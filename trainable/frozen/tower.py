@@ -25,7 +25,8 @@ _CUSTOM_BLOCK = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inn
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
 
 
-def build_tiny_tower() -> tuple[nn.Module, Transform]:
+def build_tiny_tower() -> tuple[nn.Module, Transform, dict[str, Any]]:
+    """The tower, its transform, and open_clip's `model_cfg` of it."""
     import open_clip
 
     if TINY not in open_clip.list_models():
@@ -33,10 +34,11 @@ def build_tiny_tower() -> tuple[nn.Module, Transform]:
     config = open_clip.get_model_config(TINY)
     visual = _skeleton("tiny", config)
     visual.load_state_dict(draw_tiny_state(visual.state_dict()), strict=True, assign=True)
-    return visual, make_transform("tiny", {}, image_size=config["vision_cfg"]["image_size"])
+    return visual, make_transform("tiny", {}, image_size=config["vision_cfg"]["image_size"]), config
 
 
-def load_tower(spec: str, folder: ModelFolder) -> tuple[nn.Module, Transform]:
+def load_tower(spec: str, folder: ModelFolder) -> tuple[nn.Module, Transform, dict[str, Any]]:
+    """As `build_tiny_tower`, from a folder; spec: what the user called it."""
     visual = _skeleton(spec, folder.model_cfg)
     transform = make_transform(spec, folder.preprocess_cfg, image_size=visual.image_size[0])  # type: ignore[index,arg-type]
     state = _read_visual_state(folder.weights)
@@ -56,7 +58,7 @@ def load_tower(spec: str, folder: ModelFolder) -> tuple[nn.Module, Transform]:
     if problems:
         raise UserError(problems)
     visual.load_state_dict(state, strict=True, assign=True)
-    return visual, transform
+    return visual, transform, folder.model_cfg
 
 
 def _read_visual_state(weights: Path) -> dict[str, Tensor]:

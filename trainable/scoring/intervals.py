@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from trainable.scoring.crps import Floats
-from trainable.scoring.scoring import EventForecast
+from trainable.scoring.scoring import EventForecast, root_mean_square
 
 LEVEL = 0.9
 """Share of resampled scores that lies inside an interval."""
@@ -26,8 +26,8 @@ def score_interval(
     """
     rng = np.random.default_rng(seed)
     means = {part: _resampled_means(f.crps, f.sites, rng, n=n) for part, f in forecasts.items()}
-    scores = {f"score/{part}": _root_mean_square(m) for part, m in means.items()}
-    scores = {"score/all": _root_mean_square(np.concatenate(list(means.values()), axis=1)), **scores}
+    scores = {f"score/{part}": root_mean_square(m) for part, m in means.items()}
+    scores = {"score/all": root_mean_square(np.concatenate(list(means.values()), axis=1)), **scores}
     return {name: (float(low), float(high)) for name, (low, high) in _percentiles(scores, level).items()}
 
 
@@ -47,8 +47,11 @@ def bootstrap_interval(
     return interval.reshape(2, *values.shape[1:])
 
 
-def _resampled_means(values: Floats, groups: ArrayLike, rng: np.random.Generator, *, n: int) -> Floats:
-    """Means over events `[events, columns]` of n draws of as many groups as there are, `[n, columns]`."""
+def resample_sites(values: Floats, groups: ArrayLike, rng: np.random.Generator, *, n: int) -> tuple[Floats, Floats]:
+    """n draws of as many groups (sites) as there are: sums over their events `[n, columns]`, and how many `[n]`.
+
+    values: `[events, columns]`. groups: `[events]`. With one group the events are drawn instead.
+    """
     group_of_event = np.unique(np.asarray(groups), return_inverse=True)[1]
     if group_of_event.max() == 0:
         group_of_event = np.arange(len(values))
@@ -57,7 +60,12 @@ def _resampled_means(values: Floats, groups: ArrayLike, rng: np.random.Generator
     sums = np.zeros((n_groups, values.shape[1]))
     np.add.at(sums, group_of_event, values)
     draws = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float64)
-    means: Floats = (draws @ sums) / (draws @ counts)[:, None]
+    return draws @ sums, draws @ counts
+
+
+def _resampled_means(values: Floats, groups: ArrayLike, rng: np.random.Generator, *, n: int) -> Floats:
+    sums, counts = resample_sites(values, groups, rng, n=n)
+    means: Floats = sums / counts[:, None]
     return means
 
 
@@ -66,9 +74,3 @@ def _percentiles(samples: Mapping[str, Floats], level: float) -> dict[str, Float
         raise ValueError(f"`0 < level < 1` must hold, but got {level}")
     tail = (1 - level) / 2
     return {name: np.quantile(values, [tail, 1 - tail], axis=0) for name, values in samples.items()}
-
-
-def _root_mean_square(columns: Floats) -> Floats:
-    """Over the columns of each row, `[n, columns]` -> `[n]`."""
-    result: Floats = np.sqrt(np.mean(columns**2, axis=1))
-    return result

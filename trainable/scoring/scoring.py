@@ -31,7 +31,7 @@ class EventForecast:
     """What one part's events were given, and what it cost.
 
     mu, sigma, crps, labels: `[events, 3]`. pooled_sigma: `[3]`, fitted on all of the part's events: the one to hand
-    in for new events. sites: `[events]`, for resampling by site.
+    in for new events. event_ids, sites: `[events]`, the latter for resampling by site.
     """
 
     labels: Floats
@@ -40,6 +40,7 @@ class EventForecast:
     crps: Floats
     pooled_sigma: Floats
     sites: NDArray[Any]
+    event_ids: NDArray[Any]
 
 
 class HeldOutScorer:
@@ -96,12 +97,12 @@ class HeldOutScorer:
             forecast = part.forecast(images)
             crps = forecast.crps.mean(axis=0)
             all_crps.append(crps)
-            metrics[f"score/{name}"] = _root_mean_square(crps)
+            metrics[f"score/{name}"] = float(root_mean_square(crps))
             _put(metrics, f"crps_{name}", crps)
             _put(metrics, f"r2_{name}", r2(forecast.labels, forecast.mu))
             _put(metrics, f"mae_{name}", np.abs(images - part.image_labels).mean(axis=0))
             _put(metrics, f"sigma_{name}", forecast.pooled_sigma)
-        return {"score/all": _root_mean_square(np.concatenate(all_crps)), **metrics}
+        return {"score/all": float(root_mean_square(np.concatenate(all_crps))), **metrics}
 
     def metric_names(self) -> list[str]:
         """`score/all`, and for each part `score/PART` and, per target T, `crps_PART/T`, `r2_PART/T`, `mae_PART/T`,
@@ -137,6 +138,7 @@ class _Part:
     order: Ints
     starts: Ints
     n_images: Floats
+    event_ids: NDArray[Any]
     labels: Floats
     sites: NDArray[Any]
     fits: Floats
@@ -155,7 +157,7 @@ class _Part:
         fallback_sigma: Floats,
     ) -> "_Part":
         order = np.argsort(event_ids[rows], kind="stable")
-        _, starts, counts = np.unique(event_ids[rows][order], return_index=True, return_counts=True)
+        ids, starts, counts = np.unique(event_ids[rows][order], return_index=True, return_counts=True)
         first_rows = rows[order][starts]
         sites = site_ids[first_rows]
         source, groups = _groups(sites)
@@ -166,6 +168,7 @@ class _Part:
             order=order,
             starts=starts,
             n_images=counts[:, None].astype(np.float64),
+            event_ids=ids,
             labels=labels[first_rows],
             sites=sites,
             fits=_leave_group_out(groups),
@@ -183,7 +186,8 @@ class _Part:
         else:
             fitted = fit_sigma(self.labels - mu, self.fits)
             sigma, pooled = fitted[self.fit_of_event], fitted[-1]
-        return EventForecast(self.labels, mu, sigma, crps_normal(self.labels, mu, sigma), pooled, self.sites)
+        crps = crps_normal(self.labels, mu, sigma)
+        return EventForecast(self.labels, mu, sigma, crps, pooled, self.sites, self.event_ids)
 
 
 def _groups(sites: NDArray[Any]) -> tuple[str, Ints]:
@@ -231,11 +235,19 @@ def floors(
     "constant": mean of the training events' labels. "domain_mean", "species_mean": mean over the training events in
     which the domain or species occurs, each event once; the constant where it occurs in none.
     """
+    scorer = HeldOutScorer(labels, event_ids, site_ids, split)
+    predictions = floor_predictions(labels, event_ids, domain_ids, species, split)
+    return {name: scorer.score(given) for name, given in predictions.items()}
+
+
+def floor_predictions(
+    labels: ArrayLike, event_ids: ArrayLike, domain_ids: ArrayLike, species: ArrayLike, split: "Split"
+) -> dict[str, Floats]:
+    """Floor -> its predictions for the held-out specimens, as `HeldOutScorer.score` takes them."""
     values = np.asarray(labels, dtype=np.float64)
     events = np.asarray(event_ids)
     train = np.asarray(split.train)
     held_out = np.concatenate([np.asarray(split.id_), np.asarray(split.ood)]).astype(np.int64)
-    scorer = HeldOutScorer(values, events, site_ids, split)
     groupings = {
         "constant": np.zeros(len(values), dtype=np.int64),
         "domain_mean": np.asarray(domain_ids),
@@ -243,7 +255,7 @@ def floors(
     }
     constant = _event_labels(values, events, train).mean(axis=0)
     return {
-        name: scorer.score(_group_means(values, events, group, train, held_out, default=constant))
+        name: _group_means(values, events, group, train, held_out, default=constant)
         for name, group in groupings.items()
     }
 
@@ -265,8 +277,9 @@ def _event_labels(labels: Floats, event_ids: NDArray[Any], rows: Ints) -> Floats
     return labels[rows[first]]
 
 
-def _root_mean_square(values: Floats) -> float:
-    return float(np.sqrt(np.mean(values**2)))
+def root_mean_square(values: Floats) -> Any:
+    """Over the last axis: `[..., k]` -> `[...]`; the challenge's mean of mean CRPS values."""
+    return np.sqrt(np.mean(values**2, axis=-1))
 
 
 def _put(metrics: dict[str, float], group: str, values: Floats) -> None:

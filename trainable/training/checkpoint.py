@@ -5,7 +5,6 @@ epoch-000012.safetensors    tensors; in its metadata the plain values as JSON an
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from trainable.whole_file import whole_file
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"epoch-(\d{6,})\.safetensors")
@@ -46,15 +47,11 @@ def _write_whole(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=metadata)
-        _sync(temporary)
-        temporary.replace(file)
-        _sync(file.parent)
+        with whole_file(file) as temporary:
+            save_file(tensors, temporary, metadata=metadata)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointNotWritten(f"{file}: {error}") from error
 
 
@@ -103,12 +100,3 @@ def _checksum(tensors: Mapping[str, Tensor], values: str) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Have the system write a file's content, or a folder's names, to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

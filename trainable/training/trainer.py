@@ -44,10 +44,11 @@ class TrialDiverged(Exception):
 
 
 class TailTrainer:
-    """Trains the tail on stored features and scores it on the held-out events after each epoch.
+    """Trains the tail on stored features and scores it on the held-out events, if any, after each epoch.
 
     epoch: finished epochs. history: each one's metrics. best_epoch: the epoch (from 1) of the lowest `score/all`, 0
-    before there is one. n_trainable: numbers that train.
+    before there is one. held_out_predictions: of the last epoch trained here, None before. n_trainable: numbers that
+    train.
     """
 
     def __init__(self, config: TrialConfig, data: TrialData, *, seed: int, device: str = "cpu") -> None:
@@ -57,6 +58,7 @@ class TailTrainer:
         self.epoch = 0
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
+        self.held_out_predictions: NDArray[np.float32] | None = None
         self._best: dict[str, Tensor] = {}
         self.known_domains = tuple(int(d) for d in np.unique(data.domain_ids[data.split.train]))
         store = data.store
@@ -83,7 +85,9 @@ class TailTrainer:
         )
         loss_of_zero = self._rows.loss_of_zero(data.split.train, learns_sigma=config.loss.kind == "crps")
         self._diverged_loss = DIVERGED_FACTOR * loss_of_zero
-        self._scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+        self._scorer = (
+            HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split) if data.split.n_held_out else None
+        )
         cells = store.architecture.n_tokens * store.architecture.mlp_width
         self._prediction_rows = min(max(_PREDICTION_CELLS // cells, 16), 512)
         largest = max(min(config.optim.batch_size, len(data.split.train)), self._prediction_rows)
@@ -95,7 +99,7 @@ class TailTrainer:
         return self.history[self.best_epoch - 1]["score/all"] if self.best_epoch else math.inf
 
     def train_epoch(self) -> dict[str, float]:
-        """Train one epoch, predict the held-out specimens, return the metrics.
+        """Train one epoch, predict the held-out specimens, return the metrics: those of training alone without them.
 
         Raises: TrialDiverged; ValueError when all epochs of the configuration are done.
         """
@@ -105,10 +109,7 @@ class TailTrainer:
         loss = self._train_steps()
         self._check_loss(loss)
         trained = time.perf_counter()
-        predictions = self.predict_held_out()
-        if not np.isfinite(predictions).all():
-            raise TrialDiverged(self.epoch + 1, "predictions are not finite")
-        metrics = self._scorer.score(predictions)
+        metrics = self._score()
         self.epoch += 1
         metrics |= {
             "train/loss": loss,
@@ -118,9 +119,22 @@ class TailTrainer:
             "time/train_images_per_second": len(self.data.split.train) / (trained - started),
         }
         self.history.append(metrics)
-        if metrics["score/all"] < self.best_score:  # NaN is never best
+        if metrics.get("score/all", math.nan) < self.best_score:  # NaN is never best
             self.best_epoch = self.epoch
             self._best = self._copy_trained()
+        return metrics
+
+    def _score(self) -> dict[str, float]:
+        """Metrics of the held-out specimens; none without any, when the weights must speak for the predictions."""
+        if self._scorer is None:
+            if not all(bool(torch.isfinite(p).all()) for _, p in self._trained):
+                raise TrialDiverged(self.epoch + 1, "weights are not finite")
+            return {}
+        predictions = self.predict_held_out()
+        if not np.isfinite(predictions).all():
+            raise TrialDiverged(self.epoch + 1, "predictions are not finite")
+        metrics = self._scorer.score(predictions)
+        self.held_out_predictions = predictions
         return metrics
 
     def predict_held_out(self) -> NDArray[np.float32]:

@@ -1,7 +1,6 @@
 """TrialData: all that the trials of one search share, saved once by the driver and opened by every worker."""
 
 import json
-import os
 import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from trainable.data.splits import Split
 from trainable.errors import UserError
 from trainable.frozen.features import FeatureStore
+from trainable.whole_file import whole_file
 
 FORMAT_VERSION = 1
 FILE_NAME = "data.npz"
@@ -56,12 +56,9 @@ class TrialData:
         arrays = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
         arrays |= {"site_ids": self.site_ids.astype(np.str_), "species": self.species.astype(np.str_)}
         arrays |= {f"split_{name}": np.asarray(getattr(self.split, name), dtype=np.int64) for name in _ROWS}
-        file, temporary = folder / FILE_NAME, folder / f".{FILE_NAME}.{os.getpid()}"
-        with temporary.open("wb") as out:
+        file = folder / FILE_NAME
+        with whole_file(file) as temporary, temporary.open("wb") as out:
             np.savez(out, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
         return file
 
     @classmethod

@@ -7,7 +7,7 @@ alone, so a process killed between two of these events leaves them to the next o
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, Self
 
@@ -19,10 +19,7 @@ from tune.decisions.proposals import Proposals
 from tune.decisions.sampler import Space
 from tune.decisions.trial_record import Ask, State, TrialRecord
 from tune.decisions.verdicts import Verdict, next_event, verdict_on
-from tune.events import Event, as_read
-
-EventWriter = Callable[..., Event]
-"""`Journal.append`: takes the event's name and fields, returns it as a reader will see it."""
+from tune.events import Event, EventWriter, as_read
 
 
 class Decisions:
@@ -156,6 +153,10 @@ class Decisions:
     def trial(self, trial_id: str) -> TrialRecord:
         """One trial; not to be changed."""
         return self._records[trial_id]
+
+    def is_paused(self, trial_id: str) -> bool:
+        """Whether a trial was interrupted, and not heard of since."""
+        return self._records[trial_id].is_paused
 
     def config(self, trial_id: str) -> TrialConfig:
         """What a trial runs with, after any retry."""

@@ -2,15 +2,24 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
-from tune.decisions.decisions import Decisions
 from tune.decisions.plateau import plateau_reason
+from tune.decisions.trial_record import TrialRecord
 
 EndState = Literal["completed", "interrupted", "failed"]
 """What became of a session's work, as its `end` event says."""
+
+
+class Rankable(Protocol):
+    """What an end can depend on."""
+
+    @property
+    def n_queued(self) -> int: ...
+    def best(self) -> TrialRecord | None: ...
+    def trials(self) -> Sequence[TrialRecord]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,20 +34,20 @@ class Ends:
     target_score: float | None = None
     plateau: int = 0
 
-    def stop_reason(self, decisions: Decisions, *, now: float) -> str | None:
+    def stop_reason(self, work: Rankable, *, now: float) -> str | None:
         """Why running trials, too, must stop after their epoch; None while they need not."""
         if self.deadline is not None and now >= self.deadline:
             return "time budget spent"
-        best = decisions.best() if self.target_score is not None else None
+        best = work.best() if self.target_score is not None else None
         if best is None or best.best_score is None or self.target_score is None or best.best_score > self.target_score:
             return None
         return f"target score {self.target_score:g} reached: {best.best_score:.4g} by {best.trial_id}"
 
-    def plateau_reason(self, decisions: Decisions) -> str | None:
+    def plateau_reason(self, work: Rankable) -> str | None:
         """Why no more trials should be proposed; None while they should."""
-        if not self.plateau or decisions.n_queued:
+        if not self.plateau or work.n_queued:
             return None
-        return plateau_reason(decisions.trials(), self.plateau)
+        return plateau_reason(work.trials(), self.plateau)
 
 
 def deadline_in(seconds: float | None, *, clock: Callable[[], float] = time.time) -> float | None:

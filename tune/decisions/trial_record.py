@@ -22,7 +22,7 @@ class Ask:
 
     values: the sampler's flat values, None for a comparison. reported_epochs: epochs whose results are known.
     attempts: 1 for a trial never retried. checkpoint: the last one the study heard of. seed: its own, None for the
-    study's.
+    study's. fold: the held-out fold of a run that confirms, None for the search's own.
     """
 
     trial_id: str
@@ -35,6 +35,7 @@ class Ask:
     attempts: int
     checkpoint: str | None
     seed: int | None = None
+    fold: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -30,7 +30,7 @@ def next_event(record: TrialRecord, asha: Asha, max_epochs: int) -> tuple[str, d
     if record.state != "running":
         return None
     if record.error is not None:
-        return "tell", _tell(record, "failed", f"{record.error['type']}: {record.error['message']}")
+        return "tell", _failed(record)
     if not record.scores:
         return None
     epoch = record.epoch
@@ -42,8 +42,21 @@ def next_event(record: TrialRecord, asha: Asha, max_epochs: int) -> tuple[str, d
     elif decision["action"] == "stop":
         state: State = "pruned" if math.isfinite(record.scores[epoch]) else "failed"
         return "tell", _tell(record, state, decision["reason"])
-    if epoch >= max_epochs:
-        return "tell", _tell(record, "completed", f"completed {epoch} epochs: {_best(record)}")
+    fields = completion(record, max_epochs)
+    return None if fields is None else ("tell", fields)
+
+
+def completion(record: TrialRecord, max_epochs: int) -> dict[str, Any] | None:
+    """Fields of the tell of a running trial that needs no decision: it failed, or went its whole length."""
+    if record.state != "running":
+        return None
+    if record.error is not None:
+        return _failed(record)
+    score = record.scores.get(record.epoch, math.nan)
+    if record.scores and not math.isfinite(score):
+        return _tell(record, "failed", f"stopped at epoch {record.epoch}: the score is {score}")
+    if record.epoch >= max_epochs:
+        return _tell(record, "completed", f"completed {record.epoch} epochs: {_best(record)}")
     return None
 
 
@@ -73,6 +86,11 @@ def _decision(record: TrialRecord, asha: Asha) -> dict[str, Any] | None:
 
 def _tell(record: TrialRecord, state: State, reason: str) -> dict[str, Any]:
     return {"state": state, "value": record.best_score, "epoch": record.best_epoch, "reason": reason}
+
+
+def _failed(record: TrialRecord) -> dict[str, Any]:
+    error = record.error or {}
+    return _tell(record, "failed", f"{error['type']}: {error['message']}")
 
 
 def _best(record: TrialRecord) -> str:

@@ -6,34 +6,20 @@ data, held-out events, backbone and length), all its other ended trials are told
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.parameter import Parameter
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from tune.decisions.diversity import Candidate, best_diverse
 from tune.decisions.trial_record import TrialRecord, fold_trials
 from tune.journal import read_events
 
 N_BEST = 3
 """Configurations taken of each study."""
 
-MIN_DISTANCE = 0.1
-"""Two configurations are alike when they are closer: mean over parameters of the difference as a share of the range."""
-
 COMPARABLE = ("data_fingerprint", "backbone_fingerprint", "held_out_sites", "held_out_domains", "max_epochs")
 """What two studies must share for a score of the one to mean the same in the other."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A trial of an earlier study, as the new space sees it."""
-
-    record: TrialRecord
-    score: float
-    values: dict[str, Any]
-    config: dict[str, Any]
 
 
 def warm_start(
@@ -68,7 +54,7 @@ def _take(
     name, then = events[0]["study_id"], events[0]["header"]
     inside, outside = _candidates(events, space, header["max_epochs"])
     queued = [e.get("config") or space.config(e["values"], header["max_epochs"]).to_dict() for e in gained["queue"]]
-    best = [c for c in _best_diverse(inside, space) if c.config not in queued]
+    best = [c for c in best_diverse(inside, space, n=N_BEST) if c.config not in queued]
     gained["queue"] += [{"origin": f"warm:{name}/{c.record.trial_id}", "values": c.values} for c in best]
     different = [field for field in COMPARABLE if then[field] != header[field]]
     taken = [c.config for c in best]
@@ -88,14 +74,14 @@ def _take(
 
 def _candidates(
     events: Sequence[Mapping[str, Any]], space: SearchSpace, epochs: int
-) -> tuple[list[_Candidate], list[tuple[TrialRecord, str]]]:
+) -> tuple[list[Candidate], list[tuple[TrialRecord, str]]]:
     """Trials with a score, best first; and those of them that would have been among the best but do not fit."""
     scored = [
         (record.best_score, record)
         for record in fold_trials(events).values()
         if record.best_score is not None and record.state != "failed" and not record.is_noise
     ]
-    inside: list[_Candidate] = []
+    inside: list[Candidate] = []
     outside: list[tuple[TrialRecord, str]] = []
     for score, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
         try:
@@ -105,41 +91,11 @@ def _candidates(
             if len(inside) < N_BEST:
                 outside.append((record, error.problems[0]))
         else:
-            inside.append(_Candidate(record, score, values, config))
+            inside.append(Candidate(record, score, values, config))
     return inside, outside
 
 
-def _best_diverse(ranked: Sequence[_Candidate], space: SearchSpace) -> list[_Candidate]:
-    """From the better half, best first, each not alike any before; filled up with the best of what that passes over."""
-    better = ranked[: max(N_BEST, math.ceil(len(ranked) / 2))]
-    taken: list[_Candidate] = []
-    for candidate in better:
-        if len(taken) < N_BEST and all(
-            distance(space, candidate.values, other.values) >= MIN_DISTANCE for other in taken
-        ):
-            taken.append(candidate)
-    rest = [c for c in better if c.config not in [t.config for t in taken]]
-    filled = [*taken, *rest[: N_BEST - len(taken)]]
-    return sorted(filled, key=lambda c: (c.score, c.record.number))
-
-
-def distance(space: SearchSpace, a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
-    """Between two configurations' sampled values, from 0 for equal to 1; one that applies to one of them alone is 1."""
-    active = [parameter for parameter in space.parameters if parameter.name in a or parameter.name in b]
-    return sum(_difference(parameter, a, b) for parameter in active) / max(1, len(active))
-
-
-def _difference(parameter: Parameter, a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
-    if parameter.name not in a or parameter.name not in b:
-        return 1.0
-    x, y = a[parameter.name], b[parameter.name]
-    if parameter.kind == "categorical" or x == y:
-        return float(x != y)
-    scale = math.log if parameter.log else float
-    return abs(scale(x) - scale(y)) / (scale(parameter.high) - scale(parameter.low))
-
-
-def _history(candidate: _Candidate) -> dict[str, Any]:
+def _history(candidate: Candidate) -> dict[str, Any]:
     record = candidate.record
     finite = [[epoch, score] for epoch, score in record.scores.items() if math.isfinite(score)]
     return {"values": candidate.values, "state": record.state, "value": candidate.score, "intermediate": finite}

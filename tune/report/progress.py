@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from tune.report.confirmation_progress import ConfirmationProgress
+from tune.report.image_progress import ImageProgress
 from tune.report.pace import Pace
 from tune.report.report import duration
 from tune.report.standings import Standings, TrialStanding
 
 LINE_SECONDS = 1.0
 """A line an epoch is shown at most this often; ends of trials always are."""
-
-EXTRACTION_SECONDS_TTY, EXTRACTION_SECONDS_PLAIN = 0.2, 5.0
 
 
 class ProgressPrinter:
@@ -26,39 +26,30 @@ class ProgressPrinter:
     ) -> None:
         """clock: seconds, for extraction; trials go by the journal's times."""
         self._stream = stream
-        self._clock = clock
         self._line_seconds = line_seconds
         self._standings = Standings()
         self._pace = Pace()
+        self._confirmation = ConfirmationProgress()
         self._last_line = float("-inf")
-        self._extraction_start: tuple[float, int] | None = None
-        self._last_extraction = float("-inf")
+        self._extraction = ImageProgress(stream, "extracting features", clock=clock)
 
     def extraction(self, n_done: int, n_total: int) -> None:
         """Show how far extraction is: rewritten in place on a terminal, else a line every few seconds."""
-        now, is_terminal = self._clock(), self._stream.isatty()
-        if self._extraction_start is None:
-            self._extraction_start, self._last_extraction = (now, n_done), now
-            return  # a speed needs two points
-        is_last = n_done >= n_total
-        pause = EXTRACTION_SECONDS_TTY if is_terminal else EXTRACTION_SECONDS_PLAIN
-        if not is_last and now - self._last_extraction < pause:
-            return
-        self._last_extraction = now
-        line = _extraction_line(n_done, n_total, since=self._extraction_start, now=now)
-        self._write(f"\r{line:<78}" + ("\n" if is_last else "") if is_terminal else f"{line}\n")
-        if is_last:
-            self._extraction_start = None
+        self._extraction.show(n_done, n_total)
 
     def past(self, event: Mapping[str, Any]) -> None:
         """Take an event of an earlier session: it counts, and is not shown."""
         self._standings.apply(event)
+        self._confirmation.past(event)
 
     def handle(self, event: Mapping[str, Any]) -> None:
         """Take a journal event of this session and show what it means."""
         self._standings.apply(event)
         self._pace.apply(event)
         now = float(event["time"])
+        if event["event"] == "confirm":
+            self._confirm(event, now)
+            return
         trial = self._standings.trials.get(str(event.get("trial")))
         if trial is None:
             return
@@ -69,6 +60,12 @@ class ProgressPrinter:
         elif event["event"] == "tell":
             self._last_line = now
             self._write(self._line(trial, _ending(trial), _score(trial.best_score), now))
+
+    def _confirm(self, event: Mapping[str, Any], now: float) -> None:
+        shown = self._confirmation.line(event)
+        if shown is not None and (shown[1] or now - self._last_line >= self._line_seconds):
+            self._last_line = now
+            self._write(f"{shown[0]}\n")
 
     def _line(self, trial: TrialStanding, what: str, score: str, now: float) -> str:
         name = trial.trial_id if trial.name == trial.trial_id else f"{trial.trial_id} {trial.name}"
@@ -90,15 +87,6 @@ class ProgressPrinter:
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
-
-
-def _extraction_line(n_done: int, n_total: int, *, since: tuple[float, int], now: float) -> str:
-    seconds, n_new = now - since[0], n_done - since[1]
-    line = f"extracting features  {n_done}/{n_total} images"
-    if seconds <= 0 or n_new <= 0:
-        return line
-    speed = n_new / seconds
-    return f"{line}  {speed:.0f} images/s  time left {duration((n_total - n_done) / speed)}"
 
 
 def _epoch(trial: TrialStanding) -> str:

@@ -63,11 +63,17 @@ def json_values(value: Any) -> Any:
 
 
 def result_table(
-    events: Iterable[Mapping[str, Any]], *, study: str, seconds: float, commands: Sequence[str] = ()
+    events: Iterable[Mapping[str, Any]],
+    *,
+    study: str,
+    seconds: float,
+    confirmation: str = "",
+    commands: Sequence[str] = (),
 ) -> str:
     """At most 120 columns: how the search went, the best trial beside variants and floors, the commands to go on.
 
-    commands: shown one a line, whole even where they are longer.
+    confirmation: its own table and verdict, if there is one. commands: shown one a line, whole even where they are
+    longer.
     """
     standings = Standings.of(events)
     lines = [_summary(standings, study, seconds), ""]
@@ -79,6 +85,8 @@ def result_table(
     rows = _rows(standings, best)
     if rows:
         lines += [metrics_table(rows), ""]
+    if confirmation:
+        lines += [confirmation]
     if commands:
         lines += ["To go on:", *(f"  {command}" for command in commands)]
     return "\n".join(lines).rstrip() + "\n"

@@ -24,6 +24,7 @@ def status_text(status: "StudyStatus") -> str:
         "time": [_times(status)],
         "best": _best_lines(status.standings.best(), status.interval),
         "rungs": [_rung_line(rung) for rung in status.rungs],
+        "confirmed": _confirmation(status),
         "retried": _latest([f"{trial.trial_id}: {reason}" for trial, reason in status.retried]),
         "failed": _latest([f"{t.trial_id} at epoch {t.epoch}: {t.reason}" for t in status.failed]),
         "resume": [status.resume_command],
@@ -57,6 +58,14 @@ def _times(status: "StudyStatus") -> str:
         return used
     left = "time left not known yet" if status.seconds_left is None else f"about {duration(status.seconds_left)} left"
     return f"{used}, {left}{'' if status.owner else ' once gone on with'}"
+
+
+def _confirmation(status: "StudyStatus") -> list[str]:
+    runs = status.confirmation
+    if not runs.n_wanted:
+        return []
+    counted = [] if runs.is_complete else [f"{runs.n_ended} of {runs.n_wanted} runs done"]
+    return [*counted, *textwrap.wrap(status.verdict or "no verdict yet", COLUMNS - _INDENT)]
 
 
 def _best_lines(best: TrialStanding | None, interval: "Interval") -> list[str]:

@@ -1,19 +1,17 @@
-"""Brings runs in MLflow to their wished-for content; all calls of MLflow are here, but for a new SQLite file.
+"""Brings runs in MLflow to their wished-for content: the calls of MLflow that project a journal.
 
 One writer at a time for a study. Requests may be repeated after an unclear failure: a metric row is unique by
 key, step, time and value, parameters and tags are set by name, and runs are looked up by tag before they are made.
 """
 
 import hashlib
-import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainable.errors import UserError
+from tune.tracking.client import describe, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
-from tune.tracking.uri import artifact_location, redact
 from tune.tracking.wished_run import PARENT, WishedRun
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 800, 100, 100
@@ -27,15 +25,6 @@ ARTIFACTS = "hpo.artifacts"
 
 _TRACKED_VERSION = "1"
 """To be raised whenever the fold makes other points of the same journal: runs of another version are sent whole."""
-
-_SETTINGS = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about a search leaves the machine unasked
-    "MLFLOW_LOGGING_LEVEL": "WARNING",  # migrations of a fresh database are no news
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout belongs to --json
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # the default blocks one call for 4 minutes on a dead server
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,10 +47,7 @@ class MlflowWriter:
 
     def __init__(self, uri: str, experiment_name: str, *, study_id: str) -> None:
         """Import mlflow and open the store: seconds for a fresh SQLite file, which is migrated."""
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
-        for name in ("urllib3.connectionpool", "mlflow.store.db.utils"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # an outage is told once, by the tracker
+        settle_mlflow()
         make_database(uri)
         from mlflow.tracking import MlflowClient
 
@@ -105,7 +91,8 @@ class MlflowWriter:
         return held
 
     def _look_up(self) -> dict[str, HeldRun]:
-        self.experiment_id = self._experiment()
+        self.n_requests += 1
+        self.experiment_id = open_experiment(self._client, self._uri, self._experiment_name)
         found: dict[str, Any] = {}
         for run in self._search_runs():
             key = PARENT if _is_parent(run) else run.data.tags["hpo.trial"]
@@ -120,19 +107,6 @@ class MlflowWriter:
         if PARENT in found:
             self.parent_run_id = found[PARENT].info.run_id
         return {key: _held(run) for key, run in found.items()}
-
-    def _experiment(self) -> str:
-        name = self._experiment_name
-        experiment = self._call("get_experiment_by_name", name)
-        if experiment is None:
-            location = artifact_location(self._uri, name)
-            return str(self._call("create_experiment", name, artifact_location=location))
-        if experiment.lifecycle_stage != "active":
-            raise UserError(
-                f"the experiment must exist or be new, but {name!r} is deleted in MLflow; give another name or "
-                f"`mlflow experiments restore --experiment-id {experiment.experiment_id}`"
-            )
-        return str(experiment.experiment_id)
 
     def _search_runs(self) -> Iterator[Any]:
         token: str | None = None
@@ -221,12 +195,6 @@ def is_permanent(error: Exception) -> bool:
         return True
     code = str(getattr(error, "error_code", ""))
     return code == "INVALID_PARAMETER_VALUE" or (code.startswith("RESOURCE_") and code != "RESOURCE_EXHAUSTED")
-
-
-def describe(error: Exception) -> str:
-    """One short line without credentials."""
-    text = redact(str(error)).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
 
 
 def _is_parent(run: Any) -> bool:

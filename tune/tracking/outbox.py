@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from tune.tracking.mlflow_writer import MlflowWriter, describe, is_permanent
+from tune.tracking.client import describe
+from tune.tracking.mlflow_writer import MlflowWriter, is_permanent
 from tune.tracking.runs import RunBook
 from tune.tracking.wished_run import PARENT, WishedRun
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tune.report.standings import SCORE, Standings, TrialStanding, finite, floors_of
+from tune.tracking.confirmation_runs import ConfirmationRuns
 from tune.tracking.uri import redact
 from tune.tracking.values import MAX_KEY, log_scaled, metric_key, study_params, study_tags, trial_params
 from tune.tracking.wished_run import PARENT, MetricPoint, RunStatus, WishedRun
@@ -25,6 +26,7 @@ class RunBook:
         self._log_scaled: tuple[str, ...] = ()
         self._parent_best: tuple[str, float] | None = None
         self._n_told = 0
+        self._confirmation: ConfirmationRuns | None = None
 
     def apply(self, event: Mapping[str, Any]) -> set[str]:
         """Take the journal's next event; returns the keys of the runs that it changes."""
@@ -37,6 +39,8 @@ class RunBook:
             return set()
         elif kind == "ask":
             changed = {self._on_ask(event)}
+        elif kind == "confirm":
+            changed = self._on_confirm(event)
         elif isinstance(trial_id := event.get("trial"), str):
             run, handler = self.runs.get(trial_id), getattr(self, f"_trial_{kind}", None)
             changed = handler(run, event) | {trial_id} if run is not None and handler is not None else set()
@@ -99,6 +103,12 @@ class RunBook:
         run.settle("RUNNING", "running", end_ms=None)
         run.artifacts["config/resolved.json"] = _config_json(trial)
         return run.key
+
+    def _on_confirm(self, event: Mapping[str, Any]) -> set[str]:
+        if self._confirmation is None:
+            tags = study_tags(self.standings.study_id, self.standings.header)
+            self._confirmation = ConfirmationRuns(tags, self._log_scaled)
+        return self._confirmation.apply(event, self.runs, self.runs[PARENT])
 
     def _trial_report(self, run: WishedRun, event: Mapping[str, Any]) -> set[str]:
         step = int(event["epoch"])

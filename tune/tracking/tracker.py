@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from tune.tracking.mlflow_writer import MlflowWriter, describe
+from tune.tracking.client import describe
+from tune.tracking.mlflow_writer import MlflowWriter
 from tune.tracking.outbox import Outbox
 from tune.tracking.uri import redact, ui_command
 

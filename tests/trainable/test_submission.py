@@ -1,0 +1,268 @@
+"""The challenge's folder and the torch program: they predict what the exported model predicts, without this project."""
+
+import ast
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trainable.config import TARGETS
+from trainable.errors import UserError
+from trainable.export import standalone
+from trainable.export.standalone import ExportedModel, ModelFolderError
+from trainable.export.submission import write_submission
+from trainable.export.torch_program import write_program
+from trainable.scoring.crps import crps_normal
+
+ALLOWED = {"torch", "torchvision", "open-clip-torch", "timm", "transformers", "scikit-learn", "scipy", "pandas"}
+OURS = ("trainable", "tune", "search_spaces", "peft", "mlflow", "ray", "optuna")
+
+INGESTION = """
+import sys, json, time, socket
+from pathlib import Path
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {OURS!r}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+
+def no_network(event, arguments):
+    if event == "socket.connect":
+        raise OSError("there is no network here")
+
+sys.addaudithook(no_network)
+submission, images, result = map(Path, sys.argv[1:])
+sys.path.insert(0, str(submission))
+from PIL import Image
+from model import Model
+
+started = time.monotonic()
+model = Model()
+model.load()
+seconds = time.monotonic() - started
+forecasts = dict()
+for event in json.loads((images / "events.json").read_text()):
+    datapoints = [
+        dict(relative_img=Image.open(images / name), scientificName="Carabus goryi", domainID=event["domain"])
+        for name in event["files"]
+    ]
+    forecast = model.predict(datapoints)
+    assert all(type(value) is float for pair in forecast.values() for value in pair.values())
+    forecasts[event["name"]] = dict(
+        (target, dict((key, round(value, 4)) for key, value in pair.items())) for target, pair in forecast.items()
+    )
+loaded = sorted(set(name.partition(".")[0] for name in sys.modules) & set({OURS!r}))
+result.write_text(json.dumps(dict(forecasts=forecasts, loaded=loaded, load_seconds=seconds)))
+"""
+
+
+@pytest.fixture(scope="module")
+def submission(exported, tmp_path_factory) -> Path:
+    return write_submission(exported, tmp_path_factory.mktemp("submissions") / "beetles")
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory) -> tuple[Path, list[dict[str, Any]]]:
+    """Images of many modes and sizes in events of one and more specimens, of known and unknown domains."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    forms = [
+        ("RGB", "jpg"),
+        ("L", "png"),
+        ("RGBA", "png"),
+        ("P", "png"),
+        ("CMYK", "tif"),
+        ("I;16", "tif"),
+        ("1", "png"),
+    ]
+    events: list[dict[str, Any]] = []
+    for number, (n_specimens, domain) in enumerate([(1, 1), (5, 4), (1, 77), (3, 9), (7, 10**6), (2, 4)]):
+        files = []
+        for specimen in range(n_specimens):
+            mode, suffix = forms[(number + specimen) % len(forms)]
+            size = tuple(int(side) for side in rng.integers(1, 90, 2))
+            image = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize(size)
+            name = f"{number}-{specimen}.{suffix}"
+            (image.convert("L") if mode == "I;16" else image).convert(mode).save(folder / name)
+            files.append(name)
+        events.append({"name": f"event {number}", "domain": domain, "files": files})
+    (folder / "events.json").write_text(json.dumps(events))
+    return folder, events
+
+
+def forecast_here(exported: Path, events: tuple[Path, list[dict[str, Any]]]) -> dict[str, dict[str, list[float]]]:
+    """What this project computes for the same events, all specimens at once."""
+    folder, listed = events
+    rows = [(event["name"], event["domain"], name) for event in listed for name in event["files"]]
+    names, domains, files = zip(*rows, strict=True)
+    model = ExportedModel.load(exported)
+    predictions = model.predict([(folder / file).read_bytes() for file in files], domains)
+    return model.forecast(predictions, names, domains)
+
+
+def load_program(folder: Path) -> Any:
+    spec = importlib.util.spec_from_file_location("submitted_model", folder / "model.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    model = module.Model()
+    model.load()
+    return model
+
+
+def mean_crps(labels: np.ndarray, mu: list[list[float]], sigma: list[list[float]]) -> float:
+    return float(crps_normal(labels, mu, sigma).mean())
+
+
+def test_a_submission_holds_the_program_as_it_is_the_weights_and_allowed_packages_only(submission, exported):
+    wanted = {"model.py", "model.safetensors", "config.json", "requirements.txt"}
+
+    assert {path.name for path in submission.iterdir()} == wanted
+    assert (submission / "model.py").read_bytes() == Path(standalone.__file__).read_bytes()
+    assert (submission / "model.safetensors").read_bytes() == (exported / "model.safetensors").read_bytes()
+    packages = {re.split(r"[<>=]", line)[0] for line in (submission / "requirements.txt").read_text().split()}
+    assert packages <= ALLOWED
+    assert "facts" not in json.loads((submission / "config.json").read_text())
+
+
+def test_the_program_imports_what_the_challenge_has_and_nothing_of_this_project():
+    imported = set()
+    for node in ast.walk(ast.parse(Path(standalone.__file__).read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+
+    assert imported - set(sys.stdlib_module_names) == {"torch", "open_clip", "numpy", "PIL", "safetensors"}
+
+
+def test_the_challenges_loop_gets_what_the_exported_model_forecasts(submission, exported, events):
+    folder, listed = events
+    wanted = forecast_here(exported, events)
+    model = load_program(submission)
+
+    for event in listed:
+        images = [Image.open(folder / name) for name in event["files"]]
+        points = [{"relative_img": image, "domainID": event["domain"], "scientificName": "x"} for image in images]
+        found = model.predict(points)
+
+        assert list(found) == list(TARGETS)
+        for i, pair in enumerate(found.values()):
+            assert type(pair["mu"]) is type(pair["sigma"]) is float
+            assert pair["mu"] == pytest.approx(wanted[event["name"]]["mu"][i], abs=1e-6)
+            assert pair["sigma"] == wanted[event["name"]]["sigma"][i]
+            assert round(pair["sigma"], 4) > 0
+
+
+@pytest.mark.parametrize("point", [{}, {"domainID": None}, {"domainID": float("nan")}, {"domainID": "?"}])
+def test_a_datapoint_without_a_domain_is_of_an_unknown_one(submission, exports, point):
+    image = Image.new("RGB", (20, 30))
+
+    forecast = load_program(submission).predict([{"relative_img": image, **point}])
+
+    assert [forecast[target]["sigma"] for target in TARGETS] == exports.sigmas["unknown"]
+
+
+def test_a_tiny_sigma_survives_rounding(exports, tower, tmp_path):
+    config = exports.config("full", 0)
+    sigmas = {"known": [1e-9] * 3, "unknown": [1e-9] * 3}
+    model = exports.export(tmp_path / "m", tower, config, exports.tail(tower, config), sigmas=sigmas)
+
+    forecast = load_program(write_submission(model, tmp_path / "s")).predict([{"relative_img": Image.new("L", (9, 9))}])
+
+    assert all(round(pair["sigma"], 4) > 0 for pair in forecast.values())
+
+
+def test_a_submission_that_was_altered_is_refused(submission, tmp_path):
+    copy = Path(shutil.copytree(submission, tmp_path / "copy"))
+    (copy / "model.safetensors").write_bytes((copy / "model.safetensors").read_bytes()[:-4])
+
+    with pytest.raises(ValueError, match="was altered"):
+        load_program(copy)
+
+
+def test_a_submission_replaces_one_of_before_and_nothing_else(exported, tmp_path):
+    place = tmp_path / "submission"
+    write_submission(exported, place)
+    (place / "__pycache__").mkdir()
+    write_submission(exported, place)
+    assert not (place / "__pycache__").exists()
+
+    for mine in (tmp_path / "mine", Path(shutil.copytree(exported, tmp_path / "model"))):
+        mine.mkdir(exist_ok=True)
+        (mine / "notes.txt").write_text("mine")
+        before = sorted(mine.rglob("*"))
+        with pytest.raises(UserError, match=re.escape(str(mine))):
+            write_submission(exported, mine)
+        assert sorted(mine.rglob("*")) == before
+
+
+def test_no_submission_is_written_of_a_folder_that_cannot_be_trusted(exported, tmp_path):
+    copy = Path(shutil.copytree(exported, tmp_path / "copy"))
+    (copy / "model.safetensors").unlink()
+
+    with pytest.raises(ModelFolderError):
+        write_submission(copy, tmp_path / "submission")
+    assert [path.name for path in tmp_path.iterdir()] == ["copy"]
+
+
+@pytest.mark.slow
+def test_in_a_process_without_this_project_and_without_network_it_scores_as_here(
+    submission, exported, events, tmp_path
+):
+    folder, listed = events
+    program, result = tmp_path / "ingestion.py", tmp_path / "result.json"
+    program.write_text(INGESTION.replace("{OURS!r}", repr(OURS)))
+
+    done = subprocess.run(
+        [sys.executable, "-I", str(program), str(submission), str(folder), str(result)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=300,
+    )
+
+    assert done.returncode == 0, done.stderr
+    outcome = json.loads(result.read_text())
+    assert outcome["loaded"] == []
+    wanted = forecast_here(exported, events)
+    found = {
+        name: {key: [forecast[target][key] for target in TARGETS] for key in ("mu", "sigma")}
+        for name, forecast in outcome["forecasts"].items()
+    }
+    for name, forecast in wanted.items():
+        for key in ("mu", "sigma"):
+            assert found[name][key] == pytest.approx(forecast[key], abs=6e-5)
+    labels = np.random.default_rng(3).uniform(-2.09, 2.09, (len(listed), 3))
+    scores = [
+        mean_crps(labels, *([forecasts[event["name"]][key] for event in listed] for key in ("mu", "sigma")))
+        for forecasts in (found, wanted)
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_torch_program_predicts_what_the_model_predicts_for_any_number_of_images(exported, tmp_path):
+    model = ExportedModel.load(exported)
+    file = write_program(model, tmp_path / "beetles.pt2")
+
+    extra = {"config.json": ""}
+    program = torch.export.load(file, extra_files=extra).module()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["beetles.pt2"]
+    assert json.loads(extra["config.json"]) == model.config
+    for n in (1, 2, 7):
+        pixels, domains = torch.randn(n, 3, 32, 32, generator=torch.Generator().manual_seed(n)), [1, 4, 9, None][:n]
+        domains += [None] * (n - len(domains))
+        with torch.no_grad():
+            found = program(pixels, model.domain_indices(domains)).numpy()
+        np.testing.assert_allclose(found, model.predict_pixels(pixels, domains), rtol=0, atol=1e-5)

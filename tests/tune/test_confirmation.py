@@ -1,0 +1,268 @@
+"""The confirmation's core and its verdict: all pairs on equal folds and seeds, nothing repeated, luck found out."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search_spaces.space import SearchSpace
+from search_spaces.variant import load_variant
+from trainable.errors import UserError
+from trainable.scoring.scoring import HeldOutScorer
+from trainable.training.held_out_predictions import save_predictions
+from trainable.training.trial_data import TrialData
+from tune.conductor import fold_data_folder
+from tune.confirmation import make_plan
+from tune.confirmed import Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
+from tune.decisions.confirmation import Configuration, Confirmation, Plan, complete_cells
+from tune.decisions.decisions import Decisions
+from tune.events import as_read
+from tune.journal import read_events
+from tune.options import SearchOptions
+from tune.report.confirmation_text import confirmation_text
+from tune.report.standings import Standings
+from tune.verdict import best_epoch, judge
+
+EPOCHS = 3
+
+
+def configuration(name: str, rank: int = 16, **changes: object) -> Configuration:
+    config = load_variant("default", epochs=EPOCHS).with_values({"adapter.rank": rank, **changes})
+    return Configuration(name=name, trial_id=None, config=config.to_dict())
+
+
+PLAN = Plan(
+    configurations=(configuration("t0007", 8), configuration("lora", 64), configuration("default")),
+    folds=(1, 2),
+    seeds=(1, 2),
+    epochs=EPOCHS,
+)
+
+
+def finish(confirmation: Confirmation) -> list[tuple[str, int, int]]:
+    """Run all that is left; returns (name, fold, seed) in order of asking."""
+    order = []
+    while (ask := confirmation.ask()) is not None:
+        order.append((ask.origin.partition(":")[2], ask.fold, ask.seed))
+        for epoch in range(1, EPOCHS + 1):
+            confirmation.report(ask.trial_id, epoch, {"score/all": 0.5})
+    return order
+
+
+def test_every_configuration_runs_on_every_fold_with_every_seed_and_pairs_follow_one_another():
+    confirmation = Confirmation()
+    confirmation.begin(PLAN)
+    order = finish(confirmation)
+
+    assert order == [(c.name, fold, seed) for seed in (1, 2) for fold in (1, 2) for c in PLAN.configurations]
+    assert confirmation.is_complete
+
+
+def test_replaying_the_events_gives_the_same_state_and_asks_for_the_rest():
+    events: list[dict] = []
+
+    def write(event, **fields):
+        events.append(as_read({"seq": len(events), "time": 1.0 + len(events), "event": event, **fields}))
+        return events[-1]
+
+    confirmation = Confirmation(on_event=write)
+    confirmation.begin(PLAN)
+    first, second = confirmation.ask(), confirmation.ask()
+    for epoch in (1, 2, 3):
+        confirmation.report(first.trial_id, epoch, {"score/all": 0.5})
+    confirmation.report(second.trial_id, 1, {"score/all": 0.6})
+    again = Confirmation.replay(events, on_event=write)
+
+    assert again.plan == PLAN
+    assert [(a.trial_id, a.reported_epochs, a.fold, a.seed) for a in again.unfinished()] == [(second.trial_id, 1, 1, 1)]
+    n_before = len(events)
+    again.begin(PLAN)
+    assert len(events) == n_before  # the same plan is not begun twice
+    assert (again.n_ended, again.n_queued) == (1, 10)
+
+
+def test_a_wider_plan_runs_only_what_was_not_run():
+    confirmation = Confirmation()
+    confirmation.begin(replace(PLAN, seeds=(1,)))
+    finish(confirmation)
+    confirmation.begin(replace(PLAN, folds=(1, 2, 3), seeds=(1,)))
+
+    assert finish(confirmation) == [(c.name, 3, 1) for c in PLAN.configurations]
+
+
+def test_a_run_that_failed_stays_failed_and_a_score_that_is_not_finite_fails_it():
+    confirmation = Confirmation()
+    confirmation.begin(PLAN)
+    first, second = confirmation.ask(), confirmation.ask()
+    confirmation.fail(first.trial_id, type="ValueError", message="broken")
+    verdict = confirmation.report(second.trial_id, 1, {"score/all": float("nan")})
+
+    assert verdict.action == "stop"
+    assert [run.record.state for run in confirmation.runs()] == ["failed", "failed"]
+    assert confirmation.unfinished() == []
+
+
+def test_what_was_cut_short_is_compared_on_whole_folds_alone():
+    confirmation = Confirmation()
+    confirmation.begin(PLAN)
+    for _ in range(4):  # fold 1 of seed 1, and one run of fold 2
+        ask = confirmation.ask()
+        for epoch in (1, 2, 3):
+            confirmation.report(ask.trial_id, epoch, {"score/all": 0.5})
+
+    assert complete_cells(confirmation.runs(), PLAN) == ([1], [1])
+    finish(confirmation)
+    assert complete_cells(confirmation.runs(), PLAN) == ([1, 2], [1, 2])
+
+
+def test_the_searchs_readers_pass_over_a_confirmation(confirmed_study):
+    events = read_events(confirmed_study)
+    alone = [event for event in events if event["event"] != "confirm"]
+    assert len(alone) < len(events)
+
+    assert Standings.of(events).best() == Standings.of(alone).best()
+    assert Standings.of(events).trials == Standings.of(alone).trials
+    space = SearchSpace.from_dict(events[0]["header"]["space"])
+    with_it, without = (Decisions.replay(space, e) for e in (events, alone))
+    assert with_it.trials() == without.trials()
+
+
+@pytest.fixture
+def world(confirmed_study: Path, tmp_path: Path):
+    """Runs a planted confirmation on the real folds of a study: predictions are labels and noise, as told."""
+    folder = tmp_path / "planted"
+    shutil.copytree(confirmed_study / "data", folder / "data")
+    header = read_events(confirmed_study)[0]["header"]
+    folds = tuple(sorted(int(path.name.partition("-")[2]) for path in (folder / "data").glob("fold-*")))
+
+    def run(configurations: tuple[Configuration, ...], errors: dict[str, float], *, seed: int = 0):
+        confirmation = Confirmation()
+        confirmation.begin(Plan(configurations=configurations, folds=folds, seeds=(1,), epochs=EPOCHS))
+        while (ask := confirmation.ask()) is not None:
+            data = TrialData.load(fold_data_folder(folder / "data", ask.fold))
+            scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+            rows = np.concatenate([data.split.id_, data.split.ood])
+            for epoch in range(1, EPOCHS + 1):
+                rng = np.random.default_rng([seed, ask.number, epoch])
+                noise = rng.normal(scale=errors[ask.origin.partition(":")[2]], size=(len(rows), 3))
+                predictions = (0.7 * data.labels[rows] + noise).astype(np.float32)
+                save_predictions(folder / "checkpoints" / ask.trial_id, epoch, predictions)
+                confirmation.report(ask.trial_id, epoch, scorer.score(predictions))
+        return judge(folder, confirmation, search_fold=0, header=header)
+
+    return run
+
+
+def planted_plan(study: Path, *, best_score: float) -> Plan:
+    """The plan of a search in which one trial scored so well, and the default 0.55."""
+    header = read_events(study)[0]["header"]
+    space = SearchSpace.from_dict(header["space"])
+    decisions = Decisions(space, {**header, "max_epochs": EPOCHS, "grace_epochs": EPOCHS})
+    for score in (0.55, best_score):
+        ask = decisions.ask()
+        for epoch in range(1, EPOCHS + 1):
+            decisions.report(ask.trial_id, epoch, {"score/all": score})
+    options = SearchOptions(data="demo:120", epochs=EPOCHS, confirm_top=1, confirm_folds=2)
+    return make_plan(space, decisions.trials(), study_data(), options)
+
+
+def study_data():
+    from tune.console import Console
+    from tune.study_data import load_study_data
+
+    options = SearchOptions(data="demo:120", workers=1)
+    return load_study_data(options, options, Console(json=True))
+
+
+def test_a_winner_by_luck_does_not_unseat_a_truly_better_default(confirmed_study, world):
+    plan = planted_plan(confirmed_study, best_score=0.40)
+    lucky = plan.configurations[0].name
+    assert [c.name for c in plan.configurations] == [lucky, "default"]
+    confirmed = world(plan.configurations, {lucky: 1.2, "default": 0.4}).confirmed
+
+    assert (confirmed.winner, confirmed.is_win) == ("default", False)
+    assert confirmed.verdict.startswith("no candidate beats the default beyond noise: keep the default")
+    assert confirmed.candidates[0].name == "default"
+
+
+def test_a_truly_better_candidate_unseats_the_default(confirmed_study, world):
+    plan = planted_plan(confirmed_study, best_score=0.54)
+    better = plan.configurations[0].name
+    confirmed = world(plan.configurations, {better: 0.4, "default": 1.2}).confirmed
+
+    assert (confirmed.winner, confirmed.is_win) == (better, True)
+    assert confirmed.verdict.startswith(f"{better} beats default by 0.")
+
+
+def test_equally_good_candidates_seldom_win_and_more_of_them_have_to_win_by_more(world):
+    rivals = (configuration("a", 4), configuration("b", 8), configuration("c", 32), configuration("default"))
+    errors = dict.fromkeys(("a", "b", "c", "default"), 0.8)
+    judged = [world(rivals, errors, seed=seed).confirmed for seed in range(8)]
+
+    assert sum(confirmed.is_win for confirmed in judged) <= 2
+    assert judged[0].level == pytest.approx(1 - 0.1 / 3)  # three chances to be lucky
+
+
+def test_a_fold_is_scored_at_the_epoch_that_the_other_folds_found_best(confirmed_study, tmp_path):
+    """Two folds of opposite opinion: each scored at its own best epoch would look better than it is."""
+    assert best_epoch([[0.5, 0.4, 0.6]]) == 2
+    assert best_epoch([[0.5, 0.4, 0.6], [0.3, 0.6, 0.6]]) == 1
+    folder = tmp_path / "planted"
+    shutil.copytree(confirmed_study / "data", folder / "data")
+    (first, second), confirmation = sorted(int(p.name[5:]) for p in (folder / "data").glob("fold-*")), Confirmation()
+    confirmation.begin(Plan(configurations=(configuration("default"),), folds=(first, second), seeds=(1,), epochs=3))
+    while (ask := confirmation.ask()) is not None:
+        data = TrialData.load(fold_data_folder(folder / "data", ask.fold))
+        n = len(data.split.id_) + len(data.split.ood)
+        for epoch in (1, 2, 3):
+            save_predictions(folder / "checkpoints" / ask.trial_id, epoch, np.full((n, 3), epoch / 10, np.float32))
+            confirmation.report(ask.trial_id, epoch, {"score/all": abs(epoch - (1 if ask.fold == first else 3))})
+    judged = judge(folder, confirmation, search_fold=None, header=read_events(confirmed_study)[0]["header"])
+
+    part = judged.forecasts["default"].parts["ood"]
+    assert {float(m) for m in part.mu[0][part.folds == first].ravel().round(6)} == {0.3}
+    assert {float(m) for m in part.mu[0][part.folds == second].ravel().round(6)} == {0.1}
+
+
+def test_the_plan_takes_the_best_that_are_unlike_one_another_and_folds_the_search_did_not_score_by(confirmed_study):
+    events = read_events(confirmed_study)
+    space = SearchSpace.from_dict(events[0]["header"]["space"])
+    trials = Decisions.replay(space, events).trials()
+    data = study_data()
+    plan = make_plan(space, trials, data, SearchOptions(data="demo:120", epochs=3, fold=2, confirm_seeds=2))
+
+    assert plan.folds == (0, 3, 4)
+    assert plan.seeds == (1, 2)
+    assert plan.configurations[-1].name == "default"
+    assert len({json.dumps(c.config, sort_keys=True) for c in plan.configurations}) == len(plan.configurations)
+    with pytest.raises(UserError, match="--confirm-folds <= 5"):
+        make_plan(space, trials, data, SearchOptions(data="demo:120", epochs=3, confirm_folds=6))
+    with pytest.raises(UserError, match="must have a scored trial"):
+        make_plan(space, [], data, SearchOptions(data="demo:120", epochs=3))
+
+
+def test_result_and_evidence_come_back_as_they_were_written(confirmed_study, tmp_path):
+    confirmed = confirmed_of(read_events(confirmed_study))
+    assert confirmed == Confirmed.from_dict(json.loads(json.dumps(confirmed.to_dict())))
+    (candidate, *_) = confirmed.candidates
+    forecasts = out_of_fold_of(confirmed_study, confirmed, candidate)
+    write_evidence(tmp_path, evidence(confirmed, candidate, forecasts))
+
+    assert out_of_fold_of(tmp_path, confirmed, candidate).metrics() == forecasts.metrics()
+    assert forecasts.metrics()["score/all"] == candidate.metrics["score/all"]
+    with pytest.raises(UserError, match="of another one"):
+        out_of_fold_of(tmp_path, replace(confirmed, seeds=(9,)), candidate)
+    with pytest.raises(UserError, match="must hold the forecasts"):
+        out_of_fold_of(tmp_path / "nothing", confirmed, candidate)
+
+
+def test_the_table_is_within_120_columns_and_says_the_verdict(confirmed_study):
+    confirmed = confirmed_of(read_events(confirmed_study))
+    text = confirmation_text(confirmed)
+
+    assert max(map(len, text.splitlines())) <= 120
+    assert " ".join(text.split()).endswith(" ".join(confirmed.verdict.split()))
+    assert all(f"\n{candidate.name}" in text for candidate in confirmed.candidates)

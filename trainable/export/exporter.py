@@ -1,0 +1,233 @@
+"""Export of a trained model: one self-contained folder, checked against what was trained before it is in its place.
+
+config.json          all that inference needs beside the weights, how it was trained, every file's sha256
+model.safetensors    `visual.*` in open_clip's names, `domain_code.*`, `head.*`; of further members what differs
+adapter/             the adapters alone in peft's format (`adapter_1/` of member 1, and so on)
+confirmation.json    the configuration's forecasts of events it had not seen, where it was confirmed
+README.md            the model card
+"""
+
+import copy
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainable.config import LABEL_RANGE, TARGETS
+from trainable.export.facts import ModelFacts
+from trainable.export.model_card import model_card
+from trainable.export.placing import EXPORT, EXPORT_NAMES, place_folder
+from trainable.export.standalone import (
+    CONFIG,
+    FORMAT_VERSION,
+    KIND,
+    WEIGHTS,
+    ExportedModel,
+    config_digest,
+    file_digest,
+    read_config,
+)
+from trainable.frozen.backbone import Backbone
+from trainable.tail.tail import Tail
+
+CARD, EVIDENCE = "README.md", "confirmation.json"
+TOLERANCE = 1e-5
+"""Largest difference between exported and trained, in SPEI units; of values beyond 1, as a share of them."""
+
+_TOWER = ("embed_dim", "vision_cfg", "quick_gelu")  # of open_clip's `model_cfg`; the rest is of the text tower
+_N_CHECKED, _CHECK_SEED = 8, 20_260_102
+
+
+class ExportMismatch(RuntimeError):
+    """What was written does not predict what the trained model predicts: our mistake, never the user's."""
+
+
+def export_model(
+    folder: Path,
+    *,
+    backbone: Backbone,
+    tails: Sequence[Tail],
+    known_domains: Sequence[int],
+    sigmas: Mapping[str, Sequence[float]],
+    facts: ModelFacts,
+    evidence: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the model to `folder`, whole and checked or not at all; an earlier export there is replaced.
+
+    backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
+    known_domains: ascending, as the tails' domain codes have them. sigmas: "known" and "unknown" -> [3].
+    Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
+    not finite and positive.
+    """
+    _check_sigmas(sigmas)
+    tower = _on_cpu(backbone)
+    trained = [copy.deepcopy(tail).cpu().eval() for tail in tails]
+
+    def write(temporary: Path) -> None:
+        config = _config(tower, trained[0], known_domains=known_domains, sigmas=sigmas, facts=facts)
+        config["n_members"] = len(trained)
+        _save(temporary / WEIGHTS, _shared_and_own([_member_state(tower, tail) for tail in trained]))
+        for index, tail in enumerate(trained):
+            _write_adapter(temporary / (f"adapter_{index}" if index else "adapter"), tail, backbone.name)
+        (temporary / CARD).write_text(model_card(facts, known_domains=known_domains, sigmas=sigmas), encoding="utf-8")
+        if evidence is not None:
+            (temporary / EVIDENCE).write_text(json.dumps(evidence, allow_nan=False) + "\n", encoding="utf-8")
+        write_config(temporary, config, unchecked=(CARD,))
+        _check_equal(ExportedModel.load(temporary), tower, trained)
+
+    return place_folder(folder, write, own_names=EXPORT_NAMES, what=EXPORT)
+
+
+def copy_export(exported: Path, folder: Path) -> Path:
+    """Copy an exported folder, checked, to `folder`, whole or not at all; an earlier export there is replaced.
+
+    Raises: UserError when `folder` holds something else; ModelFolderError when `exported` cannot be read.
+    """
+    read_config(exported)
+
+    def write(temporary: Path) -> None:
+        for path in exported.iterdir():
+            if re.fullmatch(EXPORT_NAMES, path.name):
+                copy = shutil.copytree if path.is_dir() else shutil.copyfile
+                copy(path, temporary / path.name)
+        read_config(temporary)
+
+    return place_folder(folder, write, own_names=EXPORT_NAMES, what=EXPORT)
+
+
+def write_config(folder: Path, config: Mapping[str, Any], *, unchecked: Sequence[str] = ()) -> None:
+    """Write `config.json` with the sha256 of itself and of every file in the folder but `unchecked`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (*unchecked, CONFIG))
+    sums = {path.relative_to(folder).as_posix(): file_digest(path) for path in files}
+    plain = json.loads(json.dumps({**config, "sha256": {}}, allow_nan=False))
+    plain["sha256"] = {CONFIG: config_digest(plain), **sums}
+    (folder / CONFIG).write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
+
+
+def _config(
+    backbone: Backbone,
+    tail: Tail,
+    *,
+    known_domains: Sequence[int],
+    sigmas: Mapping[str, Sequence[float]],
+    facts: ModelFacts,
+) -> dict[str, Any]:
+    code, layers = tail.domain_code, tail.head.layers
+    return {
+        "kind": KIND,
+        "format_version": FORMAT_VERSION,
+        "n_members": 1,
+        "model_cfg": {
+            k: backbone.model_cfg[k] for k in ("embed_dim", "vision_cfg", "quick_gelu") if k in backbone.model_cfg
+        },
+        "domain_code": None if code is None else list(code.embedding.weight.shape),
+        "head_widths": [layers[0].in_features, *(layer.out_features for layer in layers)],
+        "transform": backbone.transform.to_dict(),
+        "targets": list(TARGETS),
+        "label_range": list(LABEL_RANGE),
+        "known_domains": [int(domain) for domain in known_domains],
+        "sigmas": {kind: [float(value) for value in values] for kind, values in sigmas.items()},
+        "facts": facts.to_dict(),
+    }
+
+
+@torch.no_grad()
+def _member_state(backbone: Backbone, tail: Tail) -> dict[str, Tensor]:
+    """One member's weights under the names of `standalone.Network`, adapters merged, float32."""
+    visual = {**backbone.visual.state_dict(), **_merged(tail).open_clip_state()}
+    state = {f"visual.{name}": value for name, value in visual.items()}
+    state |= {f"head.{name.removeprefix('layers.')}": value for name, value in tail.head.layers.state_dict().items()}
+    if tail.domain_code is not None:
+        n_codes = len(tail.domain_code.embedding.weight)
+        state["domain_code.weight"] = tail.domain_code(torch.arange(n_codes))  # a table: what computed it is not needed
+    return state
+
+
+def _merged(tail: Tail) -> Tail:
+    """The same tail with its adapters folded into plain blocks."""
+    if not hasattr(tail.blocks, "peft_config"):
+        return tail
+    from trainable.tail.adapters import merge_adapters
+
+    return Tail(
+        tail.architecture,
+        between=list(tail.between),
+        blocks=list(merge_adapters(tail.blocks)),
+        ln_post=tail.ln_post,
+        proj=tail.proj,
+        domain_code=tail.domain_code,
+        head=tail.head,
+    )
+
+
+def _shared_and_own(members: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The first member's weights, and of each other what differs, as `member_1.NAME`."""
+    first, *others = members
+    state = dict(first)
+    for index, member in enumerate(others, start=1):
+        own = {name: value for name, value in member.items() if not torch.equal(value, first[name])}
+        state |= {f"member_{index}.{name}": value for name, value in own.items()}
+    return state
+
+
+def _write_adapter(folder: Path, tail: Tail, backbone: str) -> None:
+    """Nothing is written for a tail that was trained in full."""
+    if not hasattr(tail.blocks, "peft_config"):
+        return
+    from trainable.tail.adapters import adapter_config, adapter_state
+
+    first_block = tail.architecture.n_blocks - len(tail.blocks)
+    config = adapter_config(tail.blocks, first_block=first_block) | {"base_model_name_or_path": backbone}
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _save(folder / "adapter_model.safetensors", adapter_state(tail.blocks, first_block=first_block))
+
+
+def _save(path: Path, state: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode  # what the user's umask gives; safetensors lets nobody else read
+    # clones: safetensors takes no tensors that share memory
+    save_file({name: value.detach().clone().contiguous() for name, value in state.items()}, path, {"format": "pt"})
+    path.chmod(mode)
+
+
+@torch.inference_mode()
+def _check_equal(exported: ExportedModel, backbone: Backbone, tails: Sequence[Tail]) -> None:
+    """Exported against trained on fixed images, each member by itself.
+
+    Raises: ExportMismatch.
+    """
+    size = backbone.architecture.image_size
+    images = np.random.default_rng(_CHECK_SEED).integers(0, 256, (_N_CHECKED, size, size, 3), dtype=np.uint8)
+    pixels = backbone.transform.normalize(torch.from_numpy(images))
+    domains = torch.arange(_N_CHECKED) % (len(exported.known_domains) + 1)
+    for index, (member, tail) in enumerate(zip(exported.members, tails, strict=True)):
+        tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
+        wanted = tail(backbone.forward_taps(pixels, [tap])[tap], domains)
+        error = float(((member(pixels, domains) - wanted).abs() / wanted.abs().clamp_min(1)).max())
+        if not error <= TOLERANCE:
+            raise ExportMismatch(
+                f"exported and trained must agree within {TOLERANCE:g}, but member {index} differs by {error:.3g}; "
+                "nothing was exported"
+            )
+
+
+def _on_cpu(backbone: Backbone) -> Backbone:
+    if backbone.device.type == "cpu":
+        return backbone
+    return replace(backbone, visual=copy.deepcopy(backbone.visual).cpu(), _half_blocks=None)
+
+
+def _check_sigmas(sigmas: Mapping[str, Sequence[float]]) -> None:
+    values = {kind: np.asarray(sigmas[kind], dtype=np.float64) for kind in ("known", "unknown")}
+    if any(v.shape != (len(TARGETS),) or not np.isfinite(v).all() or (v <= 0).any() for v in values.values()):
+        raise ValueError(f"a sigma must be finite and above 0 for each of {len(TARGETS)} targets, but got {values}")

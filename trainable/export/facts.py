@@ -1,0 +1,73 @@
+"""ModelFacts: what is known of an exported model, as its `config.json` and its card tell it."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """How a model was trained and what it scored.
+
+    name: of the trial or variant. config: nested values of its `TrialConfig`. epochs: that were trained, up to the
+    configuration's own. seeds: one a member. data, backbone: as they were asked for. n_specimens, n_events: trained
+    on. holdout: "all" when nothing was held out, and fold is None then. scores: metrics under a trial's names, of
+    scores_of: "confirmation" (this configuration on other folds) or "held-out events" (this very model), or empty.
+    intervals: of `score/...`, each holding `interval_level` of the resampled scores. floors: name -> the same metrics
+    of a forecast without images. verdict: of the confirmation, in words. versions: of the libraries.
+    """
+
+    name: str
+    config: dict[str, Any]
+    epochs: int
+    seeds: tuple[int, ...]
+    backbone: str
+    backbone_fingerprint: str
+    data: str
+    data_fingerprint: str
+    n_specimens: int
+    n_events: int
+    holdout: str
+    fold: int | None
+    held_out_sites: tuple[str, ...]
+    held_out_domains: tuple[int, ...]
+    n_leaked_events: int
+    scores: dict[str, float]
+    scores_of: str
+    intervals: dict[str, Interval]
+    interval_level: float | None
+    floors: dict[str, dict[str, float]]
+    verdict: str
+    study_id: str | None = None
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for strict JSON; metrics that are not finite are left out."""
+        return asdict(self) | {
+            "seeds": list(self.seeds),
+            "held_out_sites": list(self.held_out_sites),
+            "held_out_domains": list(self.held_out_domains),
+            "scores": _finite(self.scores),
+            "intervals": {name: list(limits) for name, limits in self.intervals.items()},
+            "floors": {name: _finite(metrics) for name, metrics in self.floors.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`; names that a newer version added are passed over.
+
+        Raises: TypeError or KeyError for anything else.
+        """
+        known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
+        return cls(
+            **known
+            | {name: tuple(values[name]) for name in ("seeds", "held_out_sites", "held_out_domains")}
+            | {"intervals": {name: (low, high) for name, (low, high) in values["intervals"].items()}}
+        )
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -1,0 +1,146 @@
+"""The card of an exported model, `README.md`: what it is, how it was trained, how good it is, what it cannot do."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from trainable.config import LABEL_RANGE, TARGETS, TrialConfig
+from trainable.export.facts import ModelFacts
+
+_SCORES = (("score", "score/all"), ("ID score", "score/id"), ("OOD score", "score/ood"))
+_GROUPS = (("CRPS", "crps"), ("R2", "r2"), ("MAE", "mae"))
+_PARTS = (("ID", "id"), ("OOD", "ood"))
+
+
+def model_card(facts: ModelFacts, *, known_domains: Sequence[int], sigmas: Mapping[str, Sequence[float]]) -> str:
+    """Markdown, in the layout of model cards on the Hugging Face hub."""
+    sections = {
+        "What it is": _what(facts),
+        "How it was trained": _training(facts, known_domains),
+        "Scores": _scores(facts),
+        "Uncertainty": _uncertainty(sigmas),
+        "Known limits": _limits(facts),
+        "How to use it": _use(),
+    }
+    parts = [f"# {facts.name}\n"]
+    parts += [f"## {title}\n\n{chr(10).join(lines)}\n" for title, lines in sections.items()]
+    return "\n".join(parts)
+
+
+def _what(facts: ModelFacts) -> Iterator[str]:
+    members = "one network" if len(facts.seeds) == 1 else f"the mean of {len(facts.seeds)} networks"
+    yield (
+        f"Photographs of ground beetles in, a normal forecast (mu, sigma) of the drought indices {', '.join(TARGETS)} "
+        f"at the place and date of their capture out: {members} on the vision tower `{facts.backbone}`. "
+        "Adapters are merged; `adapter/`, where there is one, holds them apart in peft's format."
+    )
+
+
+def _training(facts: ModelFacts, known_domains: Sequence[int]) -> Iterator[str]:
+    config = TrialConfig.from_dict(facts.config)
+    adapter = config.adapter
+    kind = "all weights" if adapter.kind == "full" else f"{adapter.kind} adapters of rank {adapter.rank}"
+    if adapter.kind != "full" and adapter.rank_stabilized:
+        kind += ", rank-stabilized"
+    yield f"* what trained: {kind} in the last {config.tail.n_blocks} blocks, `ln_post`, domain code and regressor"
+    yield f"* length: {facts.epochs} of {config.epochs} epochs; seeds: {_listed(facts.seeds)}"
+    yield f"* data: `{facts.data}`, {facts.n_specimens} specimens of {facts.n_events} events trained on"
+    yield f"* domains trained on: {_listed(known_domains)}"
+    if facts.holdout == "all":
+        yield "* held out: nothing; the final training takes all data"
+    else:
+        held_out = f"* held out: policy {facts.holdout}, fold {facts.fold}"
+        yield f"{held_out}; sites {_listed(facts.held_out_sites)}; domains {_listed(facts.held_out_domains)}"
+    if facts.study_id:
+        yield f"* study: `{facts.study_id}`"
+    yield f"* versions: {_listed(f'{name} {version}' for name, version in facts.versions.items())}"
+    yield f"* data fingerprint `{facts.data_fingerprint}`, backbone fingerprint `{facts.backbone_fingerprint}`"
+
+
+def _scores(facts: ModelFacts) -> Iterator[str]:
+    if not facts.scores:
+        yield "Not measured: nothing was held out from this training, and its configuration was not confirmed."
+        return
+    yield f"Measured on {_measured_on(facts)}."
+    if facts.verdict:
+        yield f"\nVerdict: {facts.verdict}"
+    yield (
+        "\nThe score is the root mean square of the mean CRPS over targets and over ID (known domains, unseen sites) "
+        "and OOD (unseen domains) events; lower is better. Floors are forecasts that see no image.\n"
+    )
+    rows = {"this model": facts.scores, **{f"floor {name}": metrics for name, metrics in facts.floors.items()}}
+    yield from _table(rows, {title: key for title, key in _SCORES if key in facts.scores})
+    for title, key in _SCORES:
+        if key in facts.intervals:
+            low, high = facts.intervals[key]
+            yield f"\n{title}: {facts.scores[key]:.4f}, {facts.interval_level:.0%} interval [{low:.4f}, {high:.4f}]"
+    if facts.intervals:
+        yield "\nIntervals resample whole sites: they speak of other sites, not of other trainings."
+    for title, group in _GROUPS:
+        columns = {f"{part} {target}": f"{group}_{name}/{target}" for part, name in _PARTS for target in TARGETS}
+        if present := {column: key for column, key in columns.items() if key in facts.scores}:
+            yield f"\n{title}:\n"
+            yield from _table(rows, present)
+
+
+def _measured_on(facts: ModelFacts) -> str:
+    if facts.scores_of == "confirmation":
+        seen = "its configuration, trained without the scored events on each of the confirmation's folds"
+    elif facts.holdout == "all":
+        seen = "its configuration, on the events held out from it in the search, by which it was chosen"
+    else:
+        return "this very model, on the events that were held out from its training"
+    return f"{seen}; this model itself has seen all of the data"
+
+
+def _table(rows: Mapping[str, Mapping[str, float]], columns: Mapping[str, str]) -> Iterator[str]:
+    yield f"| | {' | '.join(columns)} |"
+    yield f"|---|{'---|' * len(columns)}"
+    for name, metrics in rows.items():
+        cells = (f"{metrics[key]:.4f}" if key in metrics else "" for key in columns.values())
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _uncertainty(sigmas: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    yield (
+        "Sigma is one number a target, larger or smaller by whether the domain was trained on; it was calibrated on "
+        "events that the forecasting model had not seen, and does not vary from event to event.\n"
+    )
+    yield f"| domain | {' | '.join(TARGETS)} |"
+    yield f"|---|{'---|' * len(TARGETS)}"
+    for kind, values in sigmas.items():
+        yield f"| {kind} | {' | '.join(f'{value:.4f}' for value in values)} |"
+
+
+def _limits(facts: ModelFacts) -> Iterator[str]:
+    low, high = LABEL_RANGE
+    yield f"* Labels are ranks of a 36-year climatology within [{low:g}, {high:g}]; forecasts are clipped to them."
+    yield "* A domain that was not trained on is treated as *unknown*: one common code, the sigma of unknown domains."
+    yield "* The task is nearly flat: forecasts gain little over the floors; read the score beside them."
+    if facts.n_leaked_events:
+        yield (
+            f"* **The {facts.holdout} split leaks**: {facts.n_leaked_events} held-out events are in the training data "
+            "too. Its scores are optimistic and do not transfer to new sites."
+        )
+    if facts.scores_of == "held-out events":
+        yield "* The epoch was chosen on the very events that are scored above, which flatters scores and sigmas."
+    if facts.data.partition(":")[0] == "demo":
+        yield "* **Trained on the built-in demo data**, which are drawn, not photographed: of no use for real beetles."
+    if facts.backbone == "tiny":
+        yield "* **The backbone `tiny` has random weights**: it stands in for a real one in trials of the software."
+
+
+def _use() -> Iterator[str]:
+    yield "```bash\nsentinel-tune predict . beetles/*.jpg --domain 11"
+    yield "sentinel-tune export . --submission submission\n```"
+    yield (
+        "\nElsewhere, with torch and open_clip alone, by `trainable/export/standalone.py` of sentinel-tune (which is "
+        "also the `model.py` of a submission):\n"
+    )
+    yield (
+        "```python\nfrom standalone import ExportedModel\n\nmodel = ExportedModel.load('.')\n"
+        "images = [open('beetle.jpg', 'rb').read()]\npredictions = model.predict(images, domains=[11])\n"
+        "forecasts = model.forecast(predictions, ['my event'], [11])\n```"
+    )
+
+
+def _listed(values: object) -> str:
+    return ", ".join(map(str, values)) or "none"  # type: ignore[call-overload]

@@ -1,0 +1,73 @@
+"""An exported model as one `torch.export` program: pixels and domain indices in, three values out."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from trainable.export.standalone import CONFIG, ExportedModel
+
+TOLERANCE = 1e-5
+"""Largest difference between program and model, in SPEI units."""
+
+_N_EXAMPLES = 2  # a batch of 1 would be taken for a constant
+_SEED = 20_260_103
+
+
+class ProgramMismatch(RuntimeError):
+    """The program does not predict what the model predicts: our mistake or torch's, never the user's."""
+
+
+class Program(nn.Module):
+    """pixels float32 [B, 3, S, S], domain indices int64 [B] -> [B, 3]: the members' mean, clipped."""
+
+    def __init__(self, model: ExportedModel) -> None:
+        super().__init__()
+        self.members = model.members
+        self.low, self.high = (float(limit) for limit in model.config["label_range"])
+
+    def forward(self, pixels: Tensor, domains: Tensor) -> Tensor:
+        """pixels: as `ExportedModel.pixels` makes them; domains: as `domain_indices` does."""
+        return torch.stack([member(pixels, domains) for member in self.members]).mean(dim=0).clamp(self.low, self.high)
+
+
+def write_program(model: ExportedModel, file: Path) -> Path:
+    """Write `file` (.pt2), whole or not at all, after checking that what is read back predicts as the model does.
+
+    The batch may have any size from 1 on. `config.json` travels as an extra file. Returns the path, absolute.
+    Raises: ProgramMismatch.
+    """
+    file = Path(os.path.abspath(file))
+    size = model.config["transform"]["image_size"]
+    batch = torch.export.Dim("batch", min=1)
+    program = torch.export.export(
+        Program(model),
+        _examples(model, _N_EXAMPLES, size),
+        dynamic_shapes={"pixels": {0: batch}, "domains": {0: batch}},
+    )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.stem}.{os.getpid()}.pt2")
+    try:
+        torch.export.save(program, temporary, extra_files={CONFIG: json.dumps(model.config)})
+        _check_equal(temporary, model, size)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return file
+
+
+@torch.no_grad()
+def _check_equal(file: Path, model: ExportedModel, size: int) -> None:
+    program, wanted = torch.export.load(file).module(), Program(model)
+    for n in (1, _N_EXAMPLES, 2 * _N_EXAMPLES + 1):
+        given = _examples(model, n, size)
+        error = float((program(*given) - wanted(*given)).abs().max())
+        if not error <= TOLERANCE:
+            raise ProgramMismatch(f"program and model must agree within {TOLERANCE:g}, but differ by {error:.3g}")
+
+
+def _examples(model: ExportedModel, n: int, size: int) -> tuple[Tensor, Tensor]:
+    pixels = torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(_SEED))
+    return pixels, torch.arange(n) % (len(model.known_domains) + 1)

@@ -1,0 +1,237 @@
+"""A finished model's forecasts beside the labels: its score, and what explains it, as plain values.
+
+Unlike a trial's score, nothing is fitted here: mu and sigma are what the model hands out.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from trainable.config import TARGETS
+from trainable.scoring.crps import Floats, crps_normal
+from trainable.scoring.intervals import LEVEL, bootstrap_interval, score_interval
+from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
+from trainable.scoring.scoring import EventForecast, r2, root_mean_square
+
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+NOMINAL = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""Probabilities of the central intervals whose coverage is measured; 0.5 and 0.9 are among them."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelForecasts:
+    """What a model forecast for events, in rows, and for their images; and what was observed.
+
+    event_ids: int64 [E], ascending. sites: str [E]. domains: int64 [E]. is_known: bool [E], whether the model knows
+    the event's domain: those events are ID, the others OOD. labels, mu, sigma: [E, 3]. event_of_image: int64 [n], the
+    row of an image's event. image_predictions: [n, 3].
+    """
+
+    event_ids: Ints
+    sites: NDArray[Any]
+    domains: Ints
+    is_known: Mask
+    labels: Floats
+    mu: Floats
+    sigma: Floats
+    event_of_image: Ints
+    image_predictions: Floats
+
+    @cached_property
+    def crps(self) -> Floats:
+        """Of every event and target, [E, 3]."""
+        return crps_normal(self.labels, self.mu, self.sigma)
+
+    def parts(self) -> dict[str, Mask]:
+        """The events of "id" and "ood"; a part without events is left out."""
+        return {name: mask for name, mask in (("id", self.is_known), ("ood", ~self.is_known)) if mask.any()}
+
+    def worst_events(self, n: int) -> Ints:
+        """Rows of the n events with the highest mean CRPS over targets, the worst first."""
+        return np.argsort(-self.crps.mean(axis=1), kind="stable")[:n].astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetScores:
+    """One target in one group of events.
+
+    crps, rmse, bias, r2: over events; r2 is None where it is undefined, for fewer than two events. mae: over images.
+    bias: mean of forecast minus label.
+    """
+
+    crps: float
+    r2: float | None
+    mae: float
+    rmse: float
+    bias: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupScores:
+    """One group of events: a part, a domain, a site.
+
+    part: "id", "ood", or "all" for both. score: root mean square over targets (and parts) of mean CRPS.
+    """
+
+    name: str
+    part: str
+    n_events: int
+    n_images: int
+    n_sites: int
+    score: float
+    targets: dict[str, TargetScores]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How many labels lie in the central interval of a nominal probability; low, high: over resampled sites."""
+
+    nominal: float
+    observed: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All figures of one model on one set of events.
+
+    score: the official one, root mean square of the `parts`: part -> target -> mean CRPS. groups: "all", "id", "ood".
+    domains, sites: each one's own, ascending. coverage: "all", "id", "ood" -> target -> one entry for each of
+    `NOMINAL`. intervals: of score/all, score/id, score/ood, over resampled sites. level: share of draws in an interval.
+    """
+
+    score: float
+    parts: dict[str, dict[str, float]]
+    groups: dict[str, GroupScores]
+    domains: tuple[GroupScores, ...]
+    sites: tuple[GroupScores, ...]
+    coverage: dict[str, dict[str, tuple[Coverage, ...]]]
+    intervals: dict[str, tuple[float, float]]
+    level: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    def seed_results(self) -> dict[str, dict[str, float | None]]:
+        """The results of the systems that this project replaces: MAE by image and R2 by event, over all events."""
+        return {name: {"MAE": values.mae, "r2": values.r2} for name, values in self.groups["all"].targets.items()}
+
+
+def evaluate_forecasts(forecasts: ModelForecasts, *, seed: int = 0, level: float = LEVEL) -> Evaluation:
+    """Score forecasts of at least one event; seed: of the resampled sites."""
+    masks = forecasts.parts()
+    parts = {name: _by_target(forecasts.crps[mask].mean(axis=0)) for name, mask in masks.items()}
+    score = float(root_mean_square(np.array([value for part in parts.values() for value in part.values()])))
+    everything = np.ones(len(forecasts.labels), dtype=np.bool_)
+    groups = {name: _group(forecasts, mask, name) for name, mask in masks.items()}
+    groups = {"all": replace(_group(forecasts, everything, "all"), part="all", score=score), **groups}
+    return Evaluation(
+        score=score,
+        parts=parts,
+        groups=groups,
+        domains=tuple(_groups_by(forecasts, forecasts.domains)),
+        sites=tuple(_groups_by(forecasts, forecasts.sites)),
+        coverage={
+            name: _coverage(forecasts, mask, seed=seed, level=level)
+            for name, mask in {"all": everything, **masks}.items()
+        },
+        intervals=score_interval(_event_forecasts(forecasts), seed=seed, level=level),
+        level=level,
+    )
+
+
+def score_differences(
+    one: ModelForecasts, other: ModelForecasts, *, seed: int = 0, level: float = LEVEL
+) -> dict[str, Difference]:
+    """`score/all`, `score/id`, `score/ood` -> the one's minus the other's on the same events, drawing the same sites.
+
+    Raises: ValueError unless both forecast the same events, in the same parts.
+    """
+    a, b = (OutOfFold.gather({0: [_event_forecasts(f)]}) for f in (one, other))
+    differences = {"score/all": paired_difference(a, b, seed=seed, level=level)}
+    for name in a.parts:
+        alone = (OutOfFold(parts={name: f.parts[name]}) for f in (a, b))
+        differences[f"score/{name}"] = paired_difference(*alone, seed=seed, level=level)
+    return differences
+
+
+def with_common_parts(forecasts: Mapping[str, ModelForecasts]) -> dict[str, ModelForecasts]:
+    """The same forecasts of the same events, ID only where every model knows the domain."""
+    is_known = np.logical_and.reduce([f.is_known for f in forecasts.values()])
+    return {name: replace(f, is_known=is_known) for name, f in forecasts.items()}
+
+
+def _event_forecasts(forecasts: ModelForecasts) -> dict[str, EventForecast]:
+    return {
+        name: EventForecast(
+            labels=forecasts.labels[mask],
+            mu=forecasts.mu[mask],
+            sigma=forecasts.sigma[mask],
+            crps=forecasts.crps[mask],
+            pooled_sigma=forecasts.sigma[mask].mean(axis=0),
+            sites=forecasts.sites[mask],
+            event_ids=forecasts.event_ids[mask],
+        )
+        for name, mask in forecasts.parts().items()
+    }
+
+
+def _groups_by(forecasts: ModelForecasts, keys: NDArray[Any]) -> Iterator[GroupScores]:
+    for key in np.unique(keys):
+        yield _group(forecasts, keys == key, str(key))
+
+
+def _group(forecasts: ModelForecasts, mask: Mask, name: str) -> GroupScores:
+    labels, mu = forecasts.labels[mask], forecasts.mu[mask]
+    of_group = mask[forecasts.event_of_image]
+    image_labels = forecasts.labels[forecasts.event_of_image[of_group]]
+    crps, explained = forecasts.crps[mask].mean(axis=0), r2(labels, mu)
+    absolute = np.abs(forecasts.image_predictions[of_group] - image_labels).mean(axis=0)
+    squared, bias = ((mu - labels) ** 2).mean(axis=0), (mu - labels).mean(axis=0)
+    return GroupScores(
+        name=name,
+        part="id" if forecasts.is_known[mask][0] else "ood",
+        n_events=int(mask.sum()),
+        n_images=int(of_group.sum()),
+        n_sites=len(np.unique(forecasts.sites[mask])),
+        score=float(root_mean_square(crps)),
+        targets={
+            target: TargetScores(
+                crps=float(crps[i]),
+                r2=float(explained[i]) if np.isfinite(explained[i]) else None,
+                mae=float(absolute[i]),
+                rmse=float(np.sqrt(squared[i])),
+                bias=float(bias[i]),
+            )
+            for i, target in enumerate(TARGETS)
+        },
+    )
+
+
+def _coverage(forecasts: ModelForecasts, mask: Mask, *, seed: int, level: float) -> dict[str, tuple[Coverage, ...]]:
+    """Target -> coverage at each of `NOMINAL`."""
+    widths = ndtri((1 + np.array(NOMINAL)) / 2)
+    z = np.abs(forecasts.labels[mask] - forecasts.mu[mask]) / forecasts.sigma[mask]
+    inside = (z[:, :, None] <= widths).astype(np.float64)  # [events, 3, levels]
+    observed = inside.mean(axis=0)
+    low, high = bootstrap_interval(inside, forecasts.sites[mask], seed=seed, level=level)
+    return {
+        target: tuple(
+            Coverage(nominal=p, observed=float(observed[i, k]), low=float(low[i, k]), high=float(high[i, k]))
+            for k, p in enumerate(NOMINAL)
+        )
+        for i, target in enumerate(TARGETS)
+    }
+
+
+def _by_target(values: Floats) -> dict[str, float]:
+    return {target: float(value) for target, value in zip(TARGETS, values, strict=True)}

@@ -1,0 +1,29 @@
+"""Confirm a study's best trials against the default, without searching on.
+
+sentinel-tune confirm STUDY [OPTIONS]
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from tune.command_line import Given
+from tune.options import ConfirmOptions, SearchOptions
+from tune.search import run_study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run(given: Given) -> int:
+    """Run the verb; returns the exit status: 0 a verdict, 1 none could be given, 130 interrupted (resumable)."""
+    options: ConfirmOptions = given.options()
+    study: Path = options.study
+    values = {name: value for name, value in given.values.items() if name != "study"}
+    values |= {"resume": study, "no_confirm": False}
+    return run_study(Given(SearchOptions, values, from_file=given.from_file - {"study"}), search_more=False)
+
+
+if __name__ == "__main__":
+    from tune.cli import main
+
+    sys.exit(main(["confirm", *sys.argv[1:]]))

@@ -1,0 +1,144 @@
+"""What a confirmation found, as the journal holds it: candidates beside the default on the same folds and seeds.
+
+STUDY/confirmation/NAME.json holds each configuration's out-of-fold forecasts, from which all of it follows.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from trainable.errors import UserError
+from trainable.whole_file import whole_file
+
+if TYPE_CHECKING:
+    from trainable.scoring.out_of_fold import Difference, OutOfFold
+
+DEFAULT = "default"
+"""The name of the configuration that the others must beat."""
+
+FOLDER_NAME = "confirmation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One confirmed configuration.
+
+    name: a variant's or the trial's id. trial_id: None when the study did not run it. config: nested values, of full
+    length. epoch: the best one on the mean over all folds and seeds, to stop at when it is trained on all data.
+    metrics: pooled over folds, the mean over seeds, each fold at the epoch that the *other* folds found best.
+    intervals: of the scores, over resampled sites. difference: of `score/all` to the default's, below 0 is better; None
+    for the default itself. fold_scores: fold -> mean `score/all`.
+    """
+
+    name: str
+    trial_id: str | None
+    config: dict[str, Any]
+    epoch: int
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    difference: "Difference | None"
+    fold_scores: dict[int, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """The result of a confirmation.
+
+    holdout, folds, seeds: what all configurations were trained and scored on; scored_by_search: folds among them that
+    the search chose by, if any. epochs: full length. level: of the intervals of differences, widened for the number of
+    candidates; `interval_level`: of all others. candidates: best first, the default among them. failed: names of
+    configurations that failed in a run. winner: the candidate to go on with; "default" when no other beats it beyond
+    noise. is_win: whether one does. verdict: in words.
+    """
+
+    holdout: str
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    scored_by_search: tuple[int, ...]
+    epochs: int
+    level: float
+    interval_level: float
+    data_fingerprint: str
+    backbone_fingerprint: str
+    candidates: tuple[Candidate, ...]
+    failed: tuple[str, ...]
+    winner: str
+    is_win: bool
+    verdict: str
+
+    def candidate(self, name_or_trial_id: str) -> Candidate | None:
+        """The candidate of that name or trial; None if it was not confirmed."""
+        return next((c for c in self.candidates if name_or_trial_id in (c.name, c.trial_id)), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`, also after JSON."""
+        lists = {name: tuple(values[name]) for name in ("folds", "seeds", "scored_by_search", "failed")}
+        candidates = tuple(_candidate(entry) for entry in values["candidates"])
+        return cls(**{**values, **lists, "candidates": candidates})
+
+
+def confirmed_of(events: Iterable[Mapping[str, Any]]) -> Confirmed | None:
+    """The latest verdict of a journal; None if there is none."""
+    results = [
+        event["of"]["result"] for event in events if event["event"] == "confirm" and event["of"]["event"] == "verdict"
+    ]
+    return Confirmed.from_dict(results[-1]) if results else None
+
+
+def out_of_fold_of(study_folder: Path, confirmed: Confirmed, candidate: Candidate) -> "OutOfFold":
+    """A candidate's forecasts of the held-out events.
+
+    Raises: UserError when the file is missing, damaged, or of another confirmation.
+    """
+    from trainable.scoring.out_of_fold import OutOfFold
+
+    file = Path(study_folder) / FOLDER_NAME / f"{candidate.name}.json"
+    rule, remedy = f"{file} must hold the forecasts of {candidate.name}", "run `sentinel-tune confirm STUDY` again"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        of = {key: values[key] for key in _evidence_of(confirmed, candidate)}
+        forecasts = OutOfFold.from_dict(values["forecasts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{rule}, but reading it failed: {error!r}; {remedy}") from error
+    if of != json.loads(json.dumps(_evidence_of(confirmed, candidate))):
+        raise UserError(f"{rule} of this confirmation, but it is of another one; {remedy}")
+    return forecasts
+
+
+def evidence(confirmed: Confirmed, candidate: Candidate, forecasts: "OutOfFold") -> dict[str, Any]:
+    """Plain values: the forecasts and what they are of, so that a later model can be compared pairwise."""
+    return {**_evidence_of(confirmed, candidate), "forecasts": forecasts.to_dict()}
+
+
+def write_evidence(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write one candidate's `evidence` into a study, whole or not at all."""
+    place = Path(folder) / FOLDER_NAME
+    place.mkdir(exist_ok=True)
+    with whole_file(place / f"{values['name']}.json") as temporary:
+        temporary.write_text(json.dumps(values), encoding="utf-8")
+
+
+def _evidence_of(confirmed: Confirmed, candidate: Candidate) -> dict[str, Any]:
+    names = ("holdout", "folds", "seeds", "epochs", "data_fingerprint", "backbone_fingerprint")
+    return {"name": candidate.name, "config": candidate.config} | {name: getattr(confirmed, name) for name in names}
+
+
+def _candidate(entry: Mapping[str, Any]) -> Candidate:
+    from trainable.scoring.out_of_fold import Difference
+
+    difference = entry["difference"]
+    return Candidate(
+        **{
+            **entry,
+            "intervals": {name: (float(low), float(high)) for name, (low, high) in entry["intervals"].items()},
+            "difference": None if difference is None else Difference(**difference),
+            "fold_scores": {int(fold): score for fold, score in entry["fold_scores"].items()},
+        }
+    )

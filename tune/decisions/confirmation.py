@@ -1,0 +1,268 @@
+"""The runs that confirm a study's best configurations: each of them and the default on the same folds and seeds.
+
+Like the search's decisions a pure function of the journal's events. An event of a confirmation is an envelope around
+one of the search's kinds, `{"event": "confirm", "of": {"event": "ask", ...}}`, so that readers of the search's events
+pass over it: a confirmation's scores are of other held-out events and must not be ranked among the trials'.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from trainable.config import TrialConfig
+from tune.decisions.trial_record import Ask, TrialRecord
+from tune.decisions.verdicts import Verdict, completion, verdict_on
+from tune.events import Event, EventWriter, as_read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What is to be confirmed. trial_id: of the search; None when it did not run it. config: of full length."""
+
+    name: str
+    trial_id: str | None
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All configurations are run on all folds with all seeds."""
+
+    configurations: tuple[Configuration, ...]
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    epochs: int
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Plan":
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        return cls(
+            configurations=tuple(Configuration(**entry) for entry in values["configurations"]),
+            folds=tuple(values["folds"]),
+            seeds=tuple(values["seeds"]),
+            epochs=values["epochs"],
+        )
+
+    def cells(self) -> Iterator[tuple[Configuration, int, int]]:
+        """(configuration, fold, seed), so that what is compared is run one after the other: when time is up, whole
+        folds are there.
+        """
+        for seed in self.seeds:
+            for fold in self.folds:
+                for configuration in self.configurations:
+                    yield configuration, fold, seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One configuration on one fold with one seed. record: its state; not to be changed."""
+
+    name: str
+    fold: int
+    seed: int
+    record: TrialRecord
+
+
+class Confirmation:
+    """Hands out the runs of the latest plan, takes in their results; a run of an earlier plan is not repeated."""
+
+    def __init__(self, *, on_event: EventWriter | None = None) -> None:
+        """on_event: `Journal.append`; without it, events are kept nowhere."""
+        self.plan: Plan | None = None
+        self.stop_reason: str | None = None
+        self._emit = on_event
+        self._runs: dict[str, Run] = {}
+        self._run_of_cell: dict[tuple[str, int, int], Run] = {}
+
+    @classmethod
+    def replay(cls, events: Iterable[Event], *, on_event: EventWriter | None = None) -> "Confirmation":
+        """The state that a journal's events add up to; with `on_event`, what a killed process left open is told now."""
+        confirmation = cls(on_event=on_event)
+        for event in events:
+            confirmation.apply(event)
+        if on_event is not None:
+            for run in list(confirmation._runs.values()):
+                confirmation._advance(run.record)
+        return confirmation
+
+    def begin(self, plan: Plan) -> None:
+        """Make this the plan; writes nothing when it is already."""
+        if self.plan != plan:
+            self._write("plan", plan=asdict(plan))
+
+    def conclude(self, result: Mapping[str, Any]) -> None:
+        """Write down the verdict."""
+        self._write("verdict", result=dict(result))
+
+    def ask(self) -> Ask | None:
+        """The next run; None when all of the plan's were asked for."""
+        missing = next((cell for cell in self._cells() if self._run_of(*cell) is None), None)
+        if missing is None or self.stop_reason is not None:
+            return None
+        configuration, fold, seed = missing
+        number = len(self._runs)
+        run_id = f"c{number:04d}"
+        self._write(
+            "ask",
+            trial=run_id,
+            number=number,
+            origin=f"confirm:{configuration.name}",
+            exempt=True,
+            values=None,
+            config=configuration.config,
+            seed=seed,
+            fold=fold,
+        )
+        return self._ask_of(self._runs[run_id])
+
+    def report(
+        self, trial_id: str, epoch: int, metrics: Mapping[str, float], *, checkpoint: str | None = None
+    ) -> Verdict:
+        """Take in an epoch's metrics; every run goes to its end."""
+        record = self._runs[trial_id].record
+        if record.state == "running" and epoch > record.epoch:
+            if checkpoint is not None:
+                self._write("checkpoint", trial=trial_id, epoch=epoch, path=checkpoint)
+            plain = {name: float(value) for name, value in metrics.items()}
+            self._write("report", trial=trial_id, epoch=epoch, metrics=plain)
+            self._advance(record)
+        return verdict_on(record)
+
+    def fail(
+        self,
+        trial_id: str,
+        *,
+        type: str,  # noqa: A002 - the event's own word
+        message: str,
+        traceback_tail: str = "",
+        node: str = "",
+        kind: str = "error",
+    ) -> None:
+        """A run ended by an exception; see `Decisions.fail`."""
+        record = self._runs[trial_id].record
+        facts = {"type": type, "message": message, "traceback_tail": traceback_tail, "node": node, "kind": kind}
+        self._write("error", trial=trial_id, epoch=record.epoch, **facts)
+        self._advance(record)
+
+    def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None) -> Ask:
+        """Run on from the last checkpoint; see `Decisions.retry`."""
+        run = self._runs[trial_id]
+        changed = None if config is None else config.to_dict()
+        self._write("retry", trial=trial_id, reason=reason, attempt=run.record.attempts + 1, config=changed)
+        return self._ask_of(run)
+
+    def pause(self, trial_id: str, *, reason: str) -> None:
+        """A run was interrupted and is to go on when the study is."""
+        self._write("pause", trial=trial_id, epoch=self._runs[trial_id].record.epoch, reason=reason)
+
+    def request_stop(self, reason: str) -> None:
+        """Ask for no more runs in this process."""
+        self.stop_reason = self.stop_reason or reason
+
+    def unfinished(self) -> list[Ask]:
+        """Runs of the plan that were asked for and not told, in order."""
+        return [self._ask_of(run) for run in self.runs() if run.record.state == "running"]
+
+    def is_paused(self, trial_id: str) -> bool:
+        """Whether a run was interrupted, and not heard of since."""
+        return self._runs[trial_id].record.is_paused
+
+    def config(self, trial_id: str) -> TrialConfig:
+        """What a run is run with, after any retry."""
+        return self._runs[trial_id].record.trial_config()
+
+    def attempts(self, trial_id: str) -> int:
+        """1 for a run that was never retried."""
+        return self._runs[trial_id].record.attempts
+
+    def first_trials_all_failed(self, n: int) -> bool:
+        """Whether the first n runs all failed."""
+        ends = [run.record.state for run in self.runs() if run.record.ended is not None]
+        return len(ends) >= n and all(state == "failed" for state in ends[:n])
+
+    def runs(self) -> list[Run]:
+        """Those of the plan so far, in its order, named as it names them."""
+        found = ((cell[0].name, self._run_of(*cell)) for cell in self._cells())
+        return [replace(run, name=name) for name, run in found if run is not None]
+
+    def run(self, trial_id: str) -> Run:
+        """One run, also of an earlier plan."""
+        return self._runs[trial_id]
+
+    def trials(self) -> list[TrialRecord]:
+        """The plan's runs so far."""
+        return [run.record for run in self.runs()]
+
+    def best(self) -> None:
+        """There is no best run: scores on different folds are not to be ranked."""
+
+    @property
+    def n_queued(self) -> int:
+        """Runs still to be asked for."""
+        return self.n_wanted - len(self.runs())
+
+    @property
+    def n_wanted(self) -> int:
+        """Runs of the plan."""
+        return sum(1 for _ in self._cells())
+
+    @property
+    def n_ended(self) -> int:
+        """Runs of the plan that have ended."""
+        return sum(run.record.state != "running" for run in self.runs())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every run of the plan has ended."""
+        return self.n_ended == self.n_wanted
+
+    def apply(self, event: Event) -> None:
+        """Take in one event of the journal; those of the search are passed over."""
+        if event["event"] != "confirm":
+            return
+        inner = {**event["of"], "time": event["time"]}
+        if inner["event"] == "plan":
+            self.plan = Plan.from_dict(inner["plan"])
+        elif inner["event"] == "ask":
+            name, record = inner["origin"].partition(":")[2], TrialRecord.from_ask(inner)
+            run = Run(name=name, fold=inner["fold"], seed=inner["seed"], record=record)
+            self._runs[record.trial_id] = run
+            self._run_of_cell[_key(inner["config"]), run.fold, run.seed] = run
+        elif "trial" in inner:
+            self._runs[inner["trial"]].record.apply(inner)
+
+    def _cells(self) -> Iterator[tuple[Configuration, int, int]]:
+        return iter(()) if self.plan is None else self.plan.cells()
+
+    def _run_of(self, configuration: Configuration, fold: int, seed: int) -> Run | None:
+        return self._run_of_cell.get((_key(configuration.config), fold, seed))
+
+    def _ask_of(self, run: Run) -> Ask:
+        return replace(run.record.to_ask(), fold=run.fold)
+
+    def _advance(self, record: TrialRecord) -> None:
+        if (fields := completion(record, record.config["epochs"])) is not None:
+            self._write("tell", trial=record.trial_id, **fields)
+
+    def _write(self, event: str, **fields: Any) -> None:
+        inner = {"event": event, **fields}
+        unwritten = as_read({"time": time.time(), "event": "confirm", "of": inner})
+        self.apply(unwritten if self._emit is None else self._emit("confirm", of=inner))
+
+
+def complete_cells(runs: Sequence[Run], plan: Plan, *, without: Iterable[str] = ()) -> tuple[list[int], list[int]]:
+    """Folds and seeds on which every configuration, but for those left out, has come to its end.
+
+    Of a confirmation that was cut short: all seeds that have every fold, or else the folds of the first seed.
+    """
+    names = {c.name for c in plan.configurations} - set(without)
+    ended = {(run.name, run.fold, run.seed) for run in runs if run.record.state == "completed"}
+    whole = {seed: [f for f in plan.folds if all((name, f, seed) in ended for name in names)] for seed in plan.seeds}
+    seeds = [seed for seed, folds in whole.items() if len(folds) == len(plan.folds)]
+    return (list(plan.folds), seeds) if seeds else (whole[plan.seeds[0]], [plan.seeds[0]])
+
+
+def _key(config: Mapping[str, Any]) -> str:
+    return json.dumps(config, sort_keys=True)

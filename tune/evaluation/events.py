@@ -1,0 +1,189 @@
+"""Which of the data's specimens a model is scored on, and how honest that is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from trainable.data.splits import Holdout, Split, make_split
+from trainable.errors import UserError
+from tune.study_data import SPLIT_SEED
+
+if TYPE_CHECKING:
+    from trainable.data.specimens import Specimens
+    from trainable.export.facts import ModelFacts
+
+Ints = NDArray[np.int64]
+Which = Literal["held-out", "validation", "all"]
+
+EVERYTHING = "all"
+"""The holdout of a model that was trained on all of its data."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Training:
+    """What of the data at hand a model was trained on.
+
+    rows: its training specimens. held_out: those of its known domains and of others. policy: how they were held out.
+    """
+
+    rows: Ints
+    held_out: Ints
+    policy: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ChosenEvents:
+    """rows: the specimens to score, ascending. about: which they are, in words."""
+
+    which: Which
+    rows: Ints
+    about: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leak:
+    """How many of the scored specimens and events a model was trained on; None where it cannot be told."""
+
+    n_specimens: int | None
+    n_events: int | None
+    warning: str | None
+
+
+def training_of(facts: "ModelFacts", specimens: "Specimens") -> Training | None:
+    """The model's side of the data; None when its data were others.
+
+    Raises: UserError when the data are its own and cannot be split any more as they were.
+    """
+    if facts.data_fingerprint != specimens.fingerprint:
+        return None
+    frame = specimens.frame
+    if facts.holdout == EVERYTHING or facts.fold is None:
+        return Training(rows=np.arange(len(frame)), held_out=np.array([], dtype=np.int64), policy=EVERYTHING)
+    split = make_split(frame, holdout=cast(Holdout, facts.holdout), fold=facts.fold, seed=SPLIT_SEED)
+    _check_same(split, facts)
+    return Training(rows=split.train, held_out=np.sort(np.concatenate([split.id_, split.ood])), policy=split.policy)
+
+
+def choose_events(
+    wanted: str, specimens: "Specimens", trainings: Mapping[str, Training | None], facts: Mapping[str, "ModelFacts"]
+) -> ChosenEvents:
+    """The specimens to score all models on; wanted: "auto", "held-out", "validation" or "all".
+
+    trainings, facts: by the model's name.
+
+    Raises: UserError when there are none such, saying why.
+    """
+    validation = np.flatnonzero(specimens.frame["split"] == "validation").astype(np.int64)
+    if wanted == "held-out":
+        if problems := _why_not_held_out(specimens, trainings, facts):
+            raise UserError(problems)
+        return _held_out(trainings, facts)
+    if wanted == "validation" and not len(validation):
+        raise UserError(
+            f"`--events validation` needs data with a validation split, but {specimens.source} has none; "
+            "use --events held-out or all"
+        )
+    if wanted == "auto" and not _why_not_held_out(specimens, trainings, facts):
+        return _held_out(trainings, facts)
+    is_foreign = any(training is None for training in trainings.values())
+    if wanted == "validation" or (wanted == "auto" and is_foreign and len(validation)):
+        return ChosenEvents(which="validation", rows=validation, about="the data's own validation split")
+    rows = np.arange(len(specimens.frame), dtype=np.int64)
+    return ChosenEvents(which="all", rows=rows, about="all labelled specimens of the data")
+
+
+def leak_of(name: str, training: Training | None, chosen: ChosenEvents, frame: pd.DataFrame) -> Leak:
+    """Whether the model has seen what it is scored on, and the words to say so."""
+    if training is None:
+        return Leak(n_specimens=None, n_events=None, warning=_foreign_warning(name, chosen, frame))
+    events = frame["event_id"].to_numpy()
+    n_specimens = len(np.intersect1d(chosen.rows, training.rows))
+    n_events = len(np.intersect1d(events[chosen.rows], events[training.rows]))
+    warning = None
+    if n_specimens:
+        share = "all" if n_specimens == len(chosen.rows) else f"{n_specimens} of the {len(chosen.rows)}"
+        warning = (
+            f"{share} specimens scored here were trained on by {name}: the scores tell what it remembers, not how well "
+            "it predicts new sites"
+        )
+    elif n_events:
+        warning = (
+            f"{training.policy} split: {n_events} of {len(np.unique(events[chosen.rows]))} held-out events are in "
+            f"{name}'s train side too: leaky, the scores are optimistic and do not transfer to new sites"
+        )
+    return Leak(n_specimens=n_specimens, n_events=n_events, warning=warning)
+
+
+def _foreign_warning(name: str, chosen: ChosenEvents, frame: pd.DataFrame) -> str | None:
+    """Of data that the model was not trained on as they are; it may still know some of their specimens."""
+    if chosen.which != "validation":
+        return None
+    train = frame["event_id"][frame["split"] == "train"]
+    scored = frame["event_id"].iloc[chosen.rows].unique()
+    n_shared = len(np.intersect1d(scored, train))
+    if not n_shared:
+        return None
+    return (
+        f"official split: {n_shared} of {len(scored)} validation events are in this data's train split too: leaky if "
+        f"{name} was trained on that, which cannot be told: its own data have another fingerprint"
+    )
+
+
+def _held_out(trainings: Mapping[str, Training | None], facts: Mapping[str, "ModelFacts"]) -> ChosenEvents:
+    sides = {f"--holdout {of.holdout} --fold {of.fold}" for of in facts.values()}
+    whose = "its training" if len(trainings) == 1 else "the training of every model"
+    about = f"held out of {whose}" + (f" ({sides.pop()})" if len(sides) == 1 else "")
+    return ChosenEvents(which="held-out", rows=_common_held_out(trainings), about=about)
+
+
+def _common_held_out(trainings: Mapping[str, Training | None]) -> Ints:
+    sides = [training.held_out for training in trainings.values() if training is not None]
+    common = sides[0]
+    for side in sides[1:]:
+        common = np.intersect1d(common, side)
+    return common
+
+
+def _why_not_held_out(
+    specimens: "Specimens", trainings: Mapping[str, Training | None], facts: Mapping[str, "ModelFacts"]
+) -> list[str]:
+    """What keeps the models from being scored on events held out of all of them; empty when nothing does."""
+    remedy = "use --events validation or all"
+    problems = []
+    for name, training in trainings.items():
+        if training is None:
+            problems.append(
+                f"`--events held-out` needs the data that {name} was trained on, {facts[name].data} with the "
+                f"fingerprint {facts[name].data_fingerprint[:12]}, but {specimens.source} has "
+                f"{specimens.fingerprint[:12]}; {remedy}"
+            )
+        elif not len(training.held_out):
+            problems.append(
+                f"`--events held-out` needs a model that some events were held out of, but {name} was trained on all "
+                f"of its data; {remedy}"
+            )
+    if not problems and not len(_common_held_out(trainings)):
+        problems.append(
+            f"`--events held-out` needs events held out of all models, but {', '.join(trainings)} have none in common; "
+            f"evaluate them one by one, or {remedy}"
+        )
+    return problems
+
+
+def _check_same(split: Split, facts: "ModelFacts") -> None:
+    sides: list[tuple[str, Any, Any]] = [
+        ("sites", split.held_out_sites, facts.held_out_sites),
+        ("domains", split.held_out_domains, facts.held_out_domains),
+    ]
+    problems = [
+        f"--holdout {facts.holdout} --fold {facts.fold} must hold out the {what} {', '.join(map(str, theirs)) or '-'} "
+        f"as when {facts.name} was trained, but now holds out {', '.join(map(str, ours)) or '-'}; use --events all"
+        for what, ours, theirs in sides
+        if tuple(map(str, ours)) != tuple(map(str, theirs))
+    ]
+    if problems:
+        raise UserError(problems)

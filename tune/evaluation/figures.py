@@ -1,0 +1,193 @@
+"""The pictures of an evaluation, drawn without pyplot's global state; PNG bytes."""
+
+import io
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from trainable.config import LABEL_RANGE, TARGETS
+from trainable.scoring.evaluation import Coverage, ModelForecasts
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from tune.evaluation.worst_events import WorstEvent
+
+COLOURS = {"id": "#2563a8", "ood": "#d9762b"}
+"""Told apart by colour-blind readers too."""
+
+MARKERS = {"id": "o", "ood": "D"}
+LABELS = {"id": "ID: known domain", "ood": "OOD: unknown domain", "all": "all"}
+
+_MUTED = "#6b7280"
+_DPI = 110
+_OFFSETS = (-0.22, 0.0, 0.22)  # of a model's three lines: all, ID, OOD
+
+
+def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
+    """A panel a target; a dot an event; the bands hold 68 % of events where sigma is right."""
+    figure, panels = _panels("forecast mean", height=4.6)
+    low, high = LABEL_RANGE[0] - 0.15, LABEL_RANGE[1] + 0.15
+    for i, (target, axes) in enumerate(zip(TARGETS, panels, strict=True)):
+        axes.plot([low, high], [low, high], color=_MUTED, linewidth=0.8)
+        for part, mask in forecasts.parts().items():
+            sigma = float(forecasts.sigma[mask, i].mean())
+            axes.fill_between(
+                [low, high],
+                [low - sigma, high - sigma],
+                [low + sigma, high + sigma],
+                color=COLOURS[part],
+                alpha=0.10,
+                linewidth=0,
+            )
+            axes.scatter(
+                forecasts.labels[mask, i],
+                forecasts.mu[mask, i],
+                s=14,
+                alpha=0.65,
+                linewidth=0,
+                color=COLOURS[part],
+                marker=MARKERS[part],
+                label=f"{part.upper()}, {mask.sum()} events, σ {sigma:.2f}",
+            )
+        axes.set(xlim=(low, high), ylim=(low, high), xlabel="observed")
+        axes.set_aspect("equal")
+        _dress(axes, target)
+        axes.legend(fontsize=7.5, frameon=False, loc="upper left")
+    return _png(figure)
+
+
+def residuals_by_domain(forecasts: ModelForecasts) -> bytes:
+    """A panel a target: forecast minus observed by domain, the known ones first."""
+    known = {int(d): bool(k) for d, k in zip(forecasts.domains, forecasts.is_known, strict=True)}
+    domains = sorted(known, key=lambda d: (not known[d], d))
+    figure, panels = _panels("forecast − observed", width=4.0 + 0.12 * max(0, len(domains) - 10))
+    rng = np.random.default_rng(0)  # of the dots' places beside one another
+    for i, (target, axes) in enumerate(zip(TARGETS, panels, strict=True)):
+        axes.axhline(0, color=_MUTED, linewidth=0.8)
+        for place, domain in enumerate(domains):
+            mask = forecasts.domains == domain
+            colour = COLOURS["id" if known[domain] else "ood"]
+            errors = forecasts.mu[mask, i] - forecasts.labels[mask, i]
+            axes.scatter(
+                place + rng.uniform(-0.22, 0.22, len(errors)), errors, s=8, alpha=0.45, linewidth=0, color=colour
+            )
+            line = {"color": colour}
+            axes.boxplot(
+                [errors],
+                positions=[place],
+                widths=0.62,
+                showfliers=False,
+                manage_ticks=False,
+                boxprops=line,
+                whiskerprops=line,
+                capprops=line,
+                medianprops=line,
+            )
+        axes.set_xticks(range(len(domains)), [str(d) for d in domains], fontsize=8)
+        axes.set_xlabel("domain")
+        _dress(axes, target)
+    return _png(figure)
+
+
+def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]]) -> bytes:
+    """A panel a target: how many labels lie in central intervals of a probability; on the line, sigma is right."""
+    figure, panels = _panels("labels inside", height=4.6)
+    for target, axes in zip(TARGETS, panels, strict=True):
+        axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.8)
+        for part in (part for part in COLOURS if part in coverage):
+            points = coverage[part][target]
+            nominal = [point.nominal for point in points]
+            marked = [k for k, point in enumerate(points) if point.nominal in (0.5, 0.9)]
+            axes.fill_between(
+                nominal, [p.low for p in points], [p.high for p in points], color=COLOURS[part], alpha=0.13, linewidth=0
+            )
+            axes.plot(
+                nominal,
+                [p.observed for p in points],
+                color=COLOURS[part],
+                linewidth=1.4,
+                marker=MARKERS[part],
+                markevery=marked,
+                markersize=5,
+                label=LABELS[part],
+            )
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval")
+        axes.set_aspect("equal")
+        _dress(axes, target)
+        axes.legend(fontsize=7.5, frameon=False, loc="upper left")
+    return _png(figure)
+
+
+def worst_events(events: Sequence["WorstEvent"]) -> bytes:
+    """A picture an event: thumbnails of its specimens, what was observed and what was forecast."""
+    n_rows = max(1, -(-len(events) // 2))
+    figure = Figure(figsize=(12, 2.05 * n_rows), layout="constrained")
+    for place, event in enumerate(events):
+        axes = figure.add_subplot(n_rows, 2, place + 1)
+        axes.imshow(np.asarray(event.thumbnails))
+        axes.set_axis_off()
+        # a site's name may hold dollar signs, which would else begin a formula
+        axes.set_title(f"{event.title}\n{event.caption}", loc="left", parse_math=False, fontsize=9)
+    return _png(figure)
+
+
+def score_comparison(
+    scores: Mapping[str, Mapping[str, tuple[float, float, float]]], differences: Mapping[str, Any]
+) -> bytes:
+    """Left: each model's score with its interval; right: differences to the first.
+
+    scores: model -> part -> score, low, high. differences: model -> part -> Difference.
+    """
+    figure = Figure(figsize=(11, 1.5 + 0.75 * len(scores)), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    names = list(scores)
+    for place, name in enumerate(names):
+        for offset, (part, (score, low, high)) in zip(_OFFSETS, scores[name].items(), strict=False):
+            _interval(left, place + offset, score, low, high, part, label=LABELS[part] if not place else None)
+        for offset, (part, d) in zip(_OFFSETS, differences.get(name, {}).items(), strict=False):
+            _interval(right, place + offset, d.mean, d.low, d.high, part.removeprefix("score/"))
+    right.axvline(0, color=_MUTED, linewidth=0.8)
+    left.set_yticks(range(len(names)), names, parse_math=False)
+    left.set_ylim(len(names) - 0.5, -0.5)
+    left.set_xlabel("score, lower is better")
+    right.set_xlabel(f"difference to {names[0]}, below 0 is better", parse_math=False)
+    _dress(left, "score")
+    _dress(right, "paired difference")
+    figure.legend(fontsize=8, frameon=False, loc="outside upper right", ncols=len(_OFFSETS))
+    return _png(figure)
+
+
+def _interval(
+    axes: "Axes", y: float, value: float, low: float, high: float, part: str, label: str | None = None
+) -> None:
+    colour = COLOURS.get(part, "#111827")
+    axes.plot([low, high], [y, y], color=colour, linewidth=1.4)
+    axes.plot([value], [y], color=colour, marker=MARKERS.get(part, "s"), markersize=5, label=label, linestyle="none")
+
+
+def _panels(ylabel: str, *, width: float = 4.0, height: float = 4.1) -> tuple[Figure, Sequence["Axes"]]:
+    """A figure with a panel a target."""
+    figure = Figure(figsize=(width * len(TARGETS), height), layout="constrained")
+    panels: Sequence[Axes] = figure.subplots(1, len(TARGETS), sharey=True)
+    panels[0].set_ylabel(ylabel)
+    return figure, panels
+
+
+def _dress(axes: "Axes", title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color="#e5e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8, color=_MUTED)
+
+
+def _png(figure: Figure) -> bytes:
+    out = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+        figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
+    return out.getvalue()

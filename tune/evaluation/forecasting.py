@@ -1,0 +1,68 @@
+"""A loaded model over labelled specimens: their images predicted, their events forecast."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainable.config import TARGETS
+from trainable.scoring.evaluation import ModelForecasts
+
+if TYPE_CHECKING:
+    from trainable.data.image_sources import ImageSource
+    from trainable.data.specimens import Specimens
+    from trainable.export.standalone import ExportedModel
+
+
+def forecast_events(
+    model: "ExportedModel",
+    specimens: "Specimens",
+    rows: NDArray[np.int64],
+    *,
+    progress: Callable[[int, int], None],
+) -> ModelForecasts:
+    """Predict the specimens of `rows`, ascending, and forecast their events as the model does.
+
+    progress: called with (images predicted, images in all).
+    """
+    frame = specimens.frame.iloc[rows]
+    domains, events = frame["domain_id"].to_numpy(np.int64), frame["event_id"].to_numpy(np.int64)
+    progress(0, len(rows))
+    images = _LazyImages(specimens.images, rows)
+    predictions = model.predict(images, domains.tolist(), progress=progress)
+    of_event = model.forecast(predictions, events.tolist(), domains.tolist())
+    event_ids, first, event_of_image = np.unique(events, return_index=True, return_inverse=True)
+    given = [of_event[event] for event in event_ids.tolist()]
+    return ModelForecasts(
+        event_ids=event_ids,
+        sites=frame["site_id"].to_numpy(str)[first],
+        domains=domains[first],
+        is_known=np.isin(domains[first], model.known_domains),
+        labels=frame[list(TARGETS)].to_numpy(np.float64)[first],
+        mu=np.array([values["mu"] for values in given], dtype=np.float64),
+        sigma=np.array([values["sigma"] for values in given], dtype=np.float64),
+        event_of_image=event_of_image.astype(np.int64),
+        image_predictions=predictions,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _LazyImages(Sequence[bytes]):
+    """Some rows' encoded images, each read when asked for: all of a dataset would not fit in memory."""
+
+    source: "ImageSource"
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[bytes]: ...
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return self.source.read(self.rows[place].tolist())
+        return self.source.read([int(self.rows[place])])[0]

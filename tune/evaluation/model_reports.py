@@ -1,0 +1,138 @@
+"""From a loaded model and labelled specimens to its report and pictures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from trainable.config import TARGETS
+from trainable.data.splits import Split
+from trainable.errors import UserError
+from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, score_differences, with_common_parts
+from trainable.scoring.scoring import floors
+from tune.evaluation.events import ChosenEvents, Training, leak_of
+from tune.evaluation.reports import Comparison, ModelReport, ScoredData
+from tune.evaluation.worst_events import find_worst_events
+
+if TYPE_CHECKING:
+    from trainable.data.specimens import Specimens
+    from trainable.export.facts import ModelFacts
+
+OTHERS = "the model was trained on other data (another fingerprint), so the labels it learned from are not at hand"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelSource:
+    """A model that is not loaded yet.
+
+    name: short and unique. spec: as the user named it. folder: exported. is_folder: the user's own, not a download.
+    """
+
+    name: str
+    spec: str
+    folder: Path
+    is_folder: bool
+    facts: "ModelFacts"
+
+
+def read_source(name: str, spec: str, folder: Path) -> ModelSource:
+    """What an exported folder says of itself; its files are checked, its weights stay unread.
+
+    Raises: UserError with every problem of the folder.
+    """
+    from trainable.export.facts import ModelFacts
+    from trainable.export.standalone import ModelFolderError, read_config
+
+    try:
+        facts = ModelFacts.from_dict(read_config(folder)["facts"])
+    except ModelFolderError as error:
+        raise UserError(error.problems) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}/config.json must tell how the model was trained, but its facts lack {error}"
+        ) from error
+    is_folder = not spec.startswith(("runs:/", "models:/"))
+    return ModelSource(name=name, spec=spec, folder=folder, is_folder=is_folder, facts=facts)
+
+
+def scored_data(specimens: "Specimens", chosen: ChosenEvents) -> ScoredData:
+    """The data and the part of them that is scored."""
+    return ScoredData(
+        source=specimens.source,
+        fingerprint=specimens.fingerprint,
+        which=chosen.which,
+        about=chosen.about,
+        n_events=int(specimens.frame["event_id"].iloc[chosen.rows].nunique()),
+        n_specimens=len(chosen.rows),
+        n_dropped=specimens.n_dropped,
+    )
+
+
+def make_report(
+    source: ModelSource,
+    forecasts: ModelForecasts,
+    *,
+    specimens: "Specimens",
+    chosen: ChosenEvents,
+    training: Training | None,
+) -> ModelReport:
+    """Everything that is told of one model; forecasts: of the chosen specimens. training: None on other data."""
+    return ModelReport(
+        name=source.name,
+        spec=source.spec,
+        folder=source.folder,
+        is_folder=source.is_folder,
+        facts=source.facts,
+        data=scored_data(specimens, chosen),
+        leak=leak_of(source.name, training, chosen, specimens.frame),
+        forecasts=forecasts,
+        evaluation=evaluate_forecasts(forecasts),
+        floors=None if training is None else _floors(forecasts, specimens, chosen, training),
+        floors_missing=OTHERS if training is None else "",
+        worst=find_worst_events(forecasts, specimens, chosen.rows),
+    )
+
+
+def compare(reports: list[ModelReport], data: ScoredData) -> Comparison:
+    """Two or more models on the same events, the others beside the first."""
+    forecasts = {report.name: report.forecasts for report in reports}
+    common = with_common_parts(forecasts)
+    notes = list(dict.fromkeys(warning for report in reports for warning in report.warnings()))
+    if any((f.is_known != common[name].is_known).any() for name, f in forecasts.items()):
+        notes.append(
+            "the models know different domains: here an event is ID only where all of them know its domain, so scores "
+            "differ from those in their own reports"
+        )
+    first, *others = common
+    return Comparison(
+        data=data,
+        evaluations={name: evaluate_forecasts(f) for name, f in common.items()},
+        differences={name: score_differences(common[name], common[first]) for name in others},
+        notes=notes,
+    )
+
+
+def _floors(
+    forecasts: ModelForecasts, specimens: "Specimens", chosen: ChosenEvents, training: Training
+) -> dict[str, dict[str, float]]:
+    """Forecasts without images from the labels that the model was trained on, for the events it is scored on."""
+    is_known = forecasts.is_known[forecasts.event_of_image]
+    frame = specimens.frame
+    return floors(
+        labels=frame[list(TARGETS)].to_numpy(np.float64),
+        event_ids=frame["event_id"].to_numpy(),
+        site_ids=frame["site_id"].to_numpy(),
+        domain_ids=frame["domain_id"].to_numpy(),
+        species=frame["species"].to_numpy(),
+        split=Split(
+            policy=training.policy,
+            fold=0,
+            train=training.rows,
+            id_=chosen.rows[is_known],
+            ood=chosen.rows[~is_known],
+            held_out_sites=(),
+            held_out_domains=(),
+            n_leaked_events=0,
+        ),
+    )

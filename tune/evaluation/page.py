@@ -1,0 +1,181 @@
+"""`report.html`: one model's evaluation as a page that opens anywhere, also offline and on paper."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+from trainable.config import TARGETS
+from trainable.scoring.evaluation import GroupScores
+from tune.evaluation import markup as html
+from tune.evaluation.reports import ModelReport, shown_groups
+
+PART_NAMES = {"all": "all", "id": "ID", "ood": "OOD"}
+_SCORE = "Root mean square, over targets and ID/OOD, of the mean CRPS by event; lower is better."
+_PICTURES = (
+    (
+        "predicted",
+        "Predicted against observed",
+        "One dot an event. On the line the forecast is right; each band holds about 68 % of its dots where σ is right.",
+    ),
+    (
+        "calibration",
+        "Calibration",
+        "How many labels lie inside the forecast's central interval of a probability, 50 % and 90 % marked. Above the "
+        "line σ is too wide, below it too narrow. Shaded: other draws of sites.",
+    ),
+    ("residuals", "Residuals by domain", "Forecast minus observed, one dot an event, known domains first."),
+    (
+        "worst",
+        "Worst events",
+        "The events of the highest CRPS, with their first specimens; per target observed → forecast mean ± σ.",
+    ),
+)
+
+
+def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
+    """The whole page; figures: PNG by name, "predicted", "calibration", "residuals" and "worst"."""
+    data = report.data
+    lead = (
+        f"{data.n_events} events ({data.n_specimens} specimens) of {data.source}: {data.about}. ID are events of "
+        "domains that the model knows, OOD those of domains that it does not."
+    )
+    pictures = {
+        name: html.picture(figures[name], alt=f"{title} of {report.name}", caption=caption)
+        for name, title, caption in _PICTURES
+    }
+    sections = [
+        html.heading(f"Evaluation of {report.name}", level=1),
+        html.paragraph(lead, "lead"),
+        *(html.warning(text) for text in report.warnings()),
+        _glance(report),
+        html.heading("Score and floors"),
+        *_scores(report),
+        html.heading("Targets"),
+        _targets(report),
+        html.heading("Predicted against observed"),
+        pictures["predicted"],
+        html.heading("Calibration"),
+        pictures["calibration"],
+        _coverage(report),
+        html.heading("Domains"),
+        pictures["residuals"],
+        _group_table("domain", report.evaluation.domains),
+        html.heading("Sites"),
+        _group_table("site", report.evaluation.sites),
+        html.heading("Worst events"),
+        pictures["worst"],
+        html.heading("The model"),
+        *_model(report),
+    ]
+    return html.page(f"Evaluation of {report.name}", sections)
+
+
+def _glance(report: ModelReport) -> str:
+    evaluation = report.evaluation
+    level = html.percent(evaluation.level)
+    items = []
+    for name in shown_groups(evaluation):
+        group = evaluation.groups[name]
+        low, high = evaluation.intervals[f"score/{name}"]
+        label = "Score" if name == "all" else f"Score, {PART_NAMES[name]}"
+        items.append((label, html.number(group.score), f"{level}: {html.interval(low, high)}"))
+    if report.floors is not None:
+        constant = report.floors["constant"]["score/all"]
+        gain = constant - evaluation.score
+        items.append(("Below the constant floor by", html.number(gain), f"which scores {html.number(constant)}"))
+    return html.cards(items)
+
+
+def _scores(report: ModelReport) -> Iterator[str]:
+    """The official parts, the floors under the model."""
+    evaluation = report.evaluation
+    parts, groups = list(evaluation.parts), shown_groups(evaluation)
+    head = ["", *(PART_NAMES[name] for name in groups), *([t.removeprefix("SPEI_") for t in TARGETS] * len(parts))]
+    above = [("", 1), ("score", len(groups)), *((f"mean CRPS, {PART_NAMES[part]}", len(TARGETS)) for part in parts)]
+    own = {f"score/{name}": evaluation.groups[name].score for name in groups}
+    own |= {f"crps_{part}/{target}": value for part, of in evaluation.parts.items() for target, value in of.items()}
+    keys = list(own)
+    named = [(report.name, own), *((f"floor: {n.replace('_', ' ')}", m) for n, m in (report.floors or {}).items())]
+    rows = [[name, *(html.number(metrics.get(key)) for key in keys)] for name, metrics in named]
+    yield html.table(head, rows, above=above, strong=[0], caption=_SCORE)
+    if report.floors is None:
+        yield html.paragraph(f"Floors are missing: {report.floors_missing}.", "note")
+    else:
+        yield html.paragraph(
+            "Floors see no image: the mean label of the training events, of all or of the same domain or species. "
+            "Their σ is fitted on these events at other sites, which favours them.",
+            "note",
+        )
+
+
+def _targets(report: ModelReport) -> str:
+    rows = []
+    for name in shown_groups(report.evaluation):
+        group = report.evaluation.groups[name]
+        for target, scores in group.targets.items():
+            rows.append(
+                [
+                    target,
+                    PART_NAMES[name],
+                    str(group.n_events),
+                    html.number(scores.crps),
+                    html.number(scores.r2),
+                    html.number(scores.rmse),
+                    html.number(scores.bias),
+                    html.number(scores.mae),
+                ]
+            )
+    head = ["target", "events", "number", "CRPS", "R²", "RMSE", "bias", "MAE"]
+    caption = "CRPS, R², RMSE and bias (forecast minus observed) by event, MAE by image."
+    return html.table(head, rows, n_text=2, caption=caption)
+
+
+def _coverage(report: ModelReport) -> str:
+    coverage = report.evaluation.coverage
+    wanted = (0.5, 0.9)
+    rows = []
+    for name in shown_groups(report.evaluation):
+        for target, points in coverage[name].items():
+            cells = []
+            for point in (p for p in points if p.nominal in wanted):
+                cells += [html.percent(point.observed), f"{html.percent(point.low)} to {html.percent(point.high)}"]
+            rows.append([target, PART_NAMES[name], *cells])
+    head = ["target", "events", *(["inside", "other sites"] * len(wanted))]
+    above = [("", 2), *((f"{html.percent(p)} interval", 2) for p in wanted)]
+    caption = f"Labels inside the forecast's interval, and the {html.percent(report.evaluation.level)} range of draws."
+    return html.table(head, rows, above=above, n_text=2, caption=caption)
+
+
+def _group_table(kind: str, groups: Sequence[GroupScores]) -> str:
+    short = [target.removeprefix("SPEI_") for target in TARGETS]
+    head = [kind, "", "events", "specimens", "score", *(short * 3)]
+    above = [("", 5), ("R² by event", 3), ("MAE by image", 3), ("bias", 3)]
+    rows = []
+    for group in groups:
+        values = [group.targets[target] for target in TARGETS]
+        cells = [html.number(v.r2, 2) for v in values]
+        cells += [html.number(v.mae, 2) for v in values] + [html.number(v.bias, 2) for v in values]
+        counts = [str(group.n_events), str(group.n_images)]
+        rows.append([group.name, PART_NAMES[group.part], *counts, html.number(group.score), *cells])
+    caption = "score: root mean square over targets of mean CRPS. With few events, R² says little."
+    return html.table(head, rows, above=above, n_text=2, caption=caption)
+
+
+def _model(report: ModelReport) -> Iterator[str]:
+    facts, data = report.facts, report.data
+    held_out = "nothing" if facts.holdout == "all" else f"--holdout {facts.holdout} --fold {facts.fold}"
+    rows = [
+        ["model", report.spec],
+        ["configuration", facts.name],
+        ["epochs", str(facts.epochs)],
+        ["seeds", ", ".join(map(str, facts.seeds))],
+        ["backbone", facts.backbone],
+        ["trained on", f"{facts.data}, {facts.n_specimens} specimens, {facts.n_events} events"],
+        ["held out in training", held_out],
+        ["fingerprint of its data", facts.data_fingerprint],
+        ["fingerprint of these data", data.fingerprint],
+        ["specimens left out as unreadable", str(data.n_dropped)],
+    ]
+    if facts.verdict:
+        rows.append(["verdict of its confirmation", facts.verdict])
+    yield html.table(["", ""], rows, n_text=2)
+    yield html.details("Training configuration", json.dumps(facts.config, indent=2))

@@ -1,0 +1,187 @@
+"""Everything that is told of one model on one set of events, and of several models beside one another."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainable.scoring.evaluation import Evaluation, ModelForecasts
+from trainable.scoring.out_of_fold import Difference
+from tune.evaluation.events import Leak
+from tune.evaluation.worst_events import WorstEvent
+
+if TYPE_CHECKING:
+    from trainable.export.facts import ModelFacts
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredData:
+    """What the models are scored on.
+
+    source: as `--data` names it. fingerprint: of all of it. which: "held-out", "validation" or "all"; about: the same
+    in words. n_events, n_specimens: scored. n_dropped: specimens of the data left out for their images.
+    """
+
+    source: str
+    fingerprint: str
+    which: str
+    about: str
+    n_events: int
+    n_specimens: int
+    n_dropped: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ModelReport:
+    """One model.
+
+    name: short and unique among those evaluated together. spec: as the user named it. is_folder: `folder` is the user's
+    own, not a download. floors: name -> metrics of forecasts without images, scored on the same events with the labels
+    that the model was trained on; None where `floors_missing` says why.
+    """
+
+    name: str
+    spec: str
+    folder: Path
+    is_folder: bool
+    facts: "ModelFacts"
+    data: ScoredData
+    leak: Leak
+    forecasts: ModelForecasts
+    evaluation: Evaluation
+    floors: dict[str, dict[str, float]] | None
+    floors_missing: str
+    worst: Sequence[WorstEvent]
+
+    def warnings(self) -> list[str]:
+        """What a reader must know before the first figure."""
+        warnings = [self.leak.warning] if self.leak.warning else []
+        if self.data.which == "held-out" and self.facts.scores_of == "held-out events":
+            warnings.append(
+                f"{self.name}'s best epoch and sigma were chosen on these held-out events, so its score is a little "
+                "too good; `sentinel-tune confirm` measures without that"
+            )
+        if self.leak.n_specimens and "score/all" in self.facts.scores:
+            where = "its confirmation, on" if self.facts.scores_of == "confirmation" else "training, on its own"
+            warnings.append(
+                f"in {where} held-out events, {self.name} scored {self.facts.scores['score/all']:.4f}"
+                f"{_interval_words(self.facts)}: expect that elsewhere"
+            )
+        return warnings
+
+    def to_dict(self) -> dict[str, Any]:
+        """`report.json` as plain values."""
+        facts = self.facts
+        trained = ("epochs", "seeds", "data", "data_fingerprint", "holdout", "fold", "backbone", "study_id", "config")
+        return {
+            "format_version": FORMAT_VERSION,
+            "model": {"name": self.name, "source": self.spec, "trained_as": facts.name}
+            | {name: getattr(facts, name) for name in trained},
+            "data": asdict(self.data),
+            "leak": asdict(self.leak),
+            "warnings": self.warnings(),
+            **self.evaluation.to_dict(),
+            "floors": self.floors,
+            "floors_missing": self.floors_missing,
+            "worst_events": [event.to_dict() for event in self.worst],
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Comparison:
+    """Several models on the same events, the first being what the others are compared to.
+
+    evaluations: by name, with the same events counted as ID for all. differences: name -> score/all, score/id,
+    score/ood -> that model's minus the first's. notes: what makes the comparison less than it seems.
+    """
+
+    data: ScoredData
+    evaluations: dict[str, Evaluation]
+    differences: dict[str, dict[str, Difference]]
+    notes: Sequence[str]
+
+    @property
+    def first(self) -> str:
+        """The name of the model that the others are compared to."""
+        return next(iter(self.evaluations))
+
+    def verdict(self, name: str) -> str:
+        """Whether a model differs from the first beyond what other sites would have changed."""
+        difference = self.differences[name]["score/all"]
+        if difference.high < 0:
+            return "better"
+        return "worse" if difference.low > 0 else "no difference beyond noise"
+
+    def to_dict(self) -> dict[str, Any]:
+        """`comparison.json` as plain values."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "data": asdict(self.data),
+            "compared_to": self.first,
+            "notes": list(self.notes),
+            "models": {
+                name: {
+                    "score": evaluation.score,
+                    "parts": evaluation.parts,
+                    "intervals": evaluation.intervals,
+                    "r2": target_values(evaluation, "r2"),
+                    "mae": target_values(evaluation, "mae"),
+                    "differences": {key: asdict(d) for key, d in self.differences[name].items()}
+                    if name in self.differences
+                    else None,
+                    "verdict": self.verdict(name) if name in self.differences else None,
+                }
+                for name, evaluation in self.evaluations.items()
+            },
+        }
+
+
+def _interval_words(facts: "ModelFacts") -> str:
+    if "score/all" not in facts.intervals:
+        return ""
+    low, high = facts.intervals["score/all"]
+    return f" [{low:.3f}, {high:.3f}]"
+
+
+def target_values(evaluation: Evaluation, kind: str) -> dict[str, dict[str, float | None]]:
+    """Group ("all", "id", "ood") -> target -> one of `TargetScores`' values."""
+    return {
+        name: {target: getattr(scores, kind) for target, scores in group.targets.items()}
+        for name, group in evaluation.groups.items()
+    }
+
+
+def model_names(specs: Sequence[str]) -> list[str]:
+    """A short name a model, unique and fit for a file: the folder's, or its parent's where that is just "model"."""
+    names: list[str] = []
+    for spec in specs:
+        stem = _stem(spec)
+        name, count = stem, 1
+        while name in names:
+            count += 1
+            name = f"{stem}-{count}"
+        names.append(name)
+    return names
+
+
+def _stem(spec: str) -> str:
+    """models:/beetles@champion -> beetles-champion, runs:/1234/model -> 1234, trained/lora/model -> lora."""
+    is_uri = spec.startswith(("runs:/", "models:/"))
+    path = Path(spec.partition(":/")[2].strip("/")) if is_uri else Path(spec).expanduser().absolute()
+    parts = list(path.parts[:-1] if path.name == "model" and len(path.parts) > 2 - is_uri else path.parts)
+    shown = "-".join(parts) if is_uri else parts[-1]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", shown).strip(".-") or "model"
+
+
+def shown_groups(evaluation: Evaluation) -> list[str]:
+    """ "all", "id", "ood"; one part alone where there is no other, since all is the same then."""
+    names = list(evaluation.groups)
+    return names if len(names) > 2 else names[1:]
+
+
+def scores_with_intervals(evaluation: Evaluation) -> dict[str, tuple[float, float, float]]:
+    """Group ("all", "id", "ood") -> score, low, high."""
+    return {name: (group.score, *evaluation.intervals[f"score/{name}"]) for name, group in evaluation.groups.items()}

@@ -1,0 +1,79 @@
+"""An evaluation as plain text, at most 120 columns."""
+
+import textwrap
+from collections.abc import Iterator
+
+from trainable.config import TARGETS
+from tune.evaluation.page import PART_NAMES
+from tune.evaluation.reports import Comparison, ModelReport, ScoredData, shown_groups
+from tune.report.report import COLUMNS
+
+_NAME = 22
+_DASH = "-"
+
+
+def report_text(report: ModelReport) -> str:
+    """Scores with intervals, the floors, a line a target and part."""
+    return "\n".join([*_title(report.name, report.data), "", *_score_lines(report), "", *_target_lines(report)]) + "\n"
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """A line a model: scores, difference to the first with its interval, R2."""
+    width = max(_NAME, *(len(_short(name)) + 2 for name in comparison.evaluations))
+    lines = [*_title("Side by side", comparison.data), ""]
+    lines.append(f"{'':<{width}}{'score':>7}{'ID':>8}{'OOD':>8}   {'difference':<27}  {'R2: 30d, 1y, 2y':<18}")
+    for name, evaluation in comparison.evaluations.items():
+        scores = "".join(_number(evaluation.groups[p].score if p in evaluation.groups else None) for p in PART_NAMES)
+        gap = _DASH
+        if name in comparison.differences:
+            d = comparison.differences[name]["score/all"]
+            gap = f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
+        r2 = "".join(_number(evaluation.groups["all"].targets[t].r2, width=6, digits=2) for t in TARGETS)
+        verdict = f"  {comparison.verdict(name)}" if name in comparison.differences else ""
+        lines.append(f"{_short(name):<{width}}{scores[1:]}   {gap:<27} {r2}{verdict}"[:COLUMNS].rstrip())
+    words = f"difference: score minus that of {_short(comparison.first)} on the same events, below 0 is better"
+    return "\n".join([*lines, "", *textwrap.wrap(words, COLUMNS)]) + "\n"
+
+
+def _title(name: str, data: ScoredData) -> list[str]:
+    words = f"{name}: {data.n_events} events, {data.n_specimens} specimens of {data.source}: {data.about}"
+    return textwrap.wrap(words, COLUMNS)
+
+
+def _score_lines(report: ModelReport) -> Iterator[str]:
+    evaluation = report.evaluation
+    names = shown_groups(evaluation)
+    level = f"{evaluation.level:.0%} interval"
+    yield f"{'':<{_NAME}}" + "".join(f"  {'score, ' + PART_NAMES[name]:<12}{level:<16}" for name in names).rstrip()
+    shown = ""
+    for name in names:
+        low, high = evaluation.intervals[f"score/{name}"]
+        shown += f"  {evaluation.groups[name].score:<12.4f}{f'[{low:.3f}, {high:.3f}]':<16}"
+    yield f"{_short(report.name):<{_NAME}}" + shown.rstrip()
+    for floor, metrics in (report.floors or {}).items():
+        cells = "".join(f"  {metrics[f'score/{name}']:<28.4f}" for name in names if f"score/{name}" in metrics)
+        yield f"{'floor ' + floor:<{_NAME}}" + cells.rstrip()
+    if report.floors is None:
+        yield from textwrap.wrap(f"no floors: {report.floors_missing}", COLUMNS)
+
+
+def _target_lines(report: ModelReport) -> Iterator[str]:
+    evaluation = report.evaluation
+    yield f"{'':<{_NAME}}{'events':>8}{'CRPS':>8}{'R2':>8}{'MAE':>8}{'RMSE':>8}{'bias':>8}{'in 50 %':>10}{'in 90 %':>9}"
+    for name in shown_groups(evaluation):
+        group = evaluation.groups[name]
+        for target, scores in group.targets.items():
+            inside = {point.nominal: point.observed for point in evaluation.coverage[name][target]}
+            values = (scores.crps, scores.r2, scores.mae, scores.rmse, scores.bias)
+            numbers = "".join(_number(value, width=8) for value in values)
+            covered = f"{inside[0.5]:>9.0%} {inside[0.9]:>8.0%} "
+            yield f"{f'{target}, {PART_NAMES[name]}':<{_NAME}}{group.n_events:>8}{numbers}{covered}".rstrip()
+    yield "CRPS, R2, RMSE, bias by event, MAE by image; in 50 %: labels inside the forecast's 50 % interval"
+
+
+def _number(value: float | None, *, width: int = 8, digits: int = 3) -> str:
+    return f"{_DASH:>{width}}" if value is None else f"{value:>{width}.{digits}f}"
+
+
+def _short(name: str) -> str:
+    return name if len(name) < 30 else f"{name[:28]}…"

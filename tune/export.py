@@ -1,0 +1,96 @@
+"""A model in another form: the challenge's submission, a torch program, or a checked copy of the folder.
+
+sentinel-tune export MODEL [--submission DIR] [--out DIR] [--format torch-export --out FILE.pt2]
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainable.errors import UserError
+from tune.console import Console
+from tune.model_source import local_model, open_model
+from tune.options import ExportOptions
+from tune.report.report import duration
+
+if TYPE_CHECKING:
+    from trainable.export.standalone import ExportedModel
+    from tune.command_line import Given
+
+
+def run(given: "Given") -> int:
+    """Write what is asked for; returns the exit status 0.
+
+    Raises: UserError for options that do not fit together, a model that cannot be read, a place that is taken.
+    """
+    started = time.monotonic()
+    options: ExportOptions = given.options()
+    console = Console(json=options.json)
+    if problems := list(_problems(options)):
+        raise UserError(problems)
+    model = local_model(options.model, tracking_uri=options.tracking_uri, console=console)
+    if problems := list(_overlaps(model, options)):
+        raise UserError(problems)
+    loaded = open_model(str(model), None, "cpu", console)  # whole, or refused before anything is written
+    submission = _write_submission(model, options.submission) if options.submission else None
+    out = _write_out(model, loaded, options, console) if options.out else None
+    seconds = time.monotonic() - started
+    lines = [f"{what}: {path}" for what, path in (("submission", submission), (options.format, out)) if path]
+    console.finish(
+        text="\n".join([*lines, f"exported and checked in {duration(seconds)}"]),
+        json={
+            "model": str(model),
+            "submission": None if submission is None else str(submission),
+            "format": options.format,
+            "out": None if out is None else str(out),
+            "seconds": round(seconds, 1),
+        },
+    )
+    return 0
+
+
+def _problems(options: ExportOptions) -> Iterator[str]:
+    if options.format == "torch-export":
+        if options.out is None:
+            yield "`--format torch-export` needs `--out FILE.pt2`, but got none"
+        elif options.out.suffix != ".pt2" or options.out.is_dir():
+            yield f"`--out` must be a .pt2 file for `--format torch-export`, but got {options.out}"
+    elif options.out is None and options.submission is None:
+        yield "`export` must be told what to write: `--submission DIR`, `--out DIR`, or both"
+
+
+def _overlaps(model: Path, options: ExportOptions) -> Iterator[str]:
+    """A place is emptied before it is written to, so that none may be another's."""
+    places = {"MODEL": model, "--submission": options.submission, "--out": options.out}
+    given = [(name, path.resolve()) for name, path in places.items() if path is not None]
+    for i, (name, path) in enumerate(given):
+        for other_name, other in given[:i]:
+            if path == other or path in other.parents or other in path.parents:
+                yield f"`{name}` must be apart from {other_name}, but got {path} and {other}"
+
+
+def _write_submission(model: Path, folder: Path) -> Path:
+    from trainable.export.submission import write_submission
+
+    return write_submission(model, folder)
+
+
+def _write_out(model: Path, loaded: "ExportedModel", options: ExportOptions, console: Console) -> Path:
+    assert options.out is not None
+    if options.format == "folder":
+        from trainable.export.exporter import copy_export
+
+        return copy_export(model, options.out)
+    from trainable.export.torch_program import write_program
+
+    console.say("tracing the model, which takes up to some minutes for a large one")
+    return write_program(loaded, options.out)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from tune.cli import main
+
+    sys.exit(main(["export", *sys.argv[1:]]))

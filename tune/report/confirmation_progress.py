@@ -1,0 +1,54 @@
+"""What a user sees while a confirmation runs: a line an epoch at most, how many runs are done, the time left."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tune.decisions.confirmation import Confirmation
+from tune.report.report import duration
+
+
+class ConfirmationProgress:
+    """Follows the journal's `confirm` events; the time left is reckoned from the epochs of this session."""
+
+    def __init__(self) -> None:
+        self._confirmation = Confirmation()
+        self._began: float | None = None
+        self._n_reports = 0
+
+    def past(self, event: Mapping[str, Any]) -> None:
+        """An event of an earlier session."""
+        self._confirmation.apply(dict(event))
+
+    def line(self, event: Mapping[str, Any]) -> tuple[str, bool] | None:
+        """The line that an event of this session is worth, and whether it is the last of a run; None for no line."""
+        self._confirmation.apply(dict(event))
+        inner, now = event["of"], float(event["time"])
+        self._began = now if self._began is None else self._began
+        if inner["event"] not in ("report", "tell"):
+            return None
+        is_end = inner["event"] == "tell"
+        self._n_reports += not is_end
+        run = self._confirmation.run(inner["trial"])
+        record, full = run.record, run.record.config["epochs"]
+        state = f"{record.state} at " if is_end else ""
+        score = record.scores.get(record.epoch)
+        parts = [
+            f"confirm {run.name}",
+            f"fold {run.fold}",
+            f"seed {run.seed}",
+            f"{state}epoch {record.epoch}/{full}",
+            "score -" if score is None else f"score {score:.3f}",
+            f"{self._confirmation.n_ended}/{self._confirmation.n_wanted} done",
+        ]
+        if (left := self._seconds_left(now)) is not None:
+            parts.append(f"time left {duration(left)}")
+        return "  ".join(parts), is_end
+
+    def _seconds_left(self, now: float) -> float | None:
+        if self._began is None or not self._n_reports or now <= self._began:
+            return None
+        plan, runs = self._confirmation.plan, self._confirmation.runs()
+        if plan is None:
+            return None
+        done = sum(run.record.epoch if run.record.state == "running" else plan.epochs for run in runs)
+        return (self._confirmation.n_wanted * plan.epochs - done) * (now - self._began) / self._n_reports

@@ -1,0 +1,43 @@
+"""A confirmation as text: the table of candidates beside the default, and the verdict."""
+
+import textwrap
+
+from tune.confirmed import Candidate, Confirmed
+from tune.report.report import COLUMNS, metrics_table
+
+_NAME_WIDTH = 19
+
+
+def confirmation_text(confirmed: Confirmed) -> str:
+    """Scores with intervals, differences to the default, R2 and MAE, the verdict; at most 120 columns."""
+    folds, seeds = _many(len(confirmed.folds), "held-out fold"), _many(len(confirmed.seeds), "seed")
+    lines = [f"Confirmed on {folds} x {seeds}, {confirmed.epochs} epochs:", ""]
+    lines += [metrics_table((candidate.name, candidate.metrics) for candidate in confirmed.candidates), ""]
+    lines.append(
+        f"{'':<{_NAME_WIDTH}}  score and {confirmed.interval_level:.0%} interval   gain on default, {_level(confirmed)}"
+    )
+    lines += [_candidate_line(candidate) for candidate in confirmed.candidates]
+    if confirmed.failed:
+        lines.append(f"failed in a run, so not compared: {', '.join(confirmed.failed)}")
+    if confirmed.scored_by_search:
+        shown = ", ".join(map(str, confirmed.scored_by_search))
+        lines.append(f"fold {shown} is the one that the search chose by: it favours its trials")
+    lines += ["", *textwrap.wrap(f"Verdict: {confirmed.verdict}", COLUMNS)]
+    return "\n".join(lines) + "\n"
+
+
+def _candidate_line(candidate: Candidate) -> str:
+    low, high = candidate.intervals["score/all"]
+    score = f"{candidate.metrics['score/all']:.3f} [{low:.3f}, {high:.3f}]"
+    gain = ""
+    if (difference := candidate.difference) is not None:
+        gain = f"{-difference.mean:+.3f} [{-difference.high:+.3f}, {-difference.low:+.3f}]"
+    return f"{candidate.name:<{_NAME_WIDTH}}  {score:<27}  {gain or '-'}"
+
+
+def _level(confirmed: Confirmed) -> str:
+    return f"{confirmed.level:.1%} interval" if len(confirmed.candidates) > 2 else f"{confirmed.level:.0%} interval"
+
+
+def _many(n: int, word: str) -> str:
+    return f"{n} {word}" if n == 1 else f"{n} {word}s"

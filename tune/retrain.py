@@ -1,0 +1,167 @@
+"""The confirmed configuration on all of a study's data, exported and registered.
+
+sentinel-tune retrain STUDY [--trial ID | --config FILE] [--seeds K] [--out DIR] [OPTIONS]
+
+A killed command run again goes on where it stopped, and ends in the same weights. One that could train but not register
+registers, run again, without training.
+"""
+
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tune.confirmed import confirmed_of
+from tune.console import Console
+from tune.events import Event
+from tune.journal import read_events
+from tune.kept_options import kept_options
+from tune.model_source import open_model
+from tune.options import RetrainOptions, SearchOptions
+from tune.recipe import Recipe, recipe_of
+from tune.report.report import duration
+from tune.retrain_folder import MODEL_NAME, check_folder, read_histories
+from tune.tracking.uri import chosen_tracking_uri
+
+if TYPE_CHECKING:
+    from tune.command_line import Given
+    from tune.tracking.registry import Registered, Registry
+
+EXIT_DONE, EXIT_FAILED = 0, 1
+
+
+def run(given: "Given") -> int:
+    """Run the verb; returns the exit status: 0 done, 1 the training failed.
+
+    Raises: UserError, before training for all that can be known then.
+    """
+    started = time.monotonic()
+    options: RetrainOptions = given.options()
+    console = Console(json=options.json)
+    events = read_events(options.study)
+    recipe = recipe_of(options, events)
+    folder = (options.out or Path("retrained", f"{options.study.resolve().name}-{recipe.name}")).absolute()
+    registry = _registry(options, events)
+    identity = _identity(recipe, events[0])
+    _tell_recipe(recipe, console)
+    check_folder(folder, identity)
+    if (folder / MODEL_NAME).is_dir():
+        open_model(str(folder / MODEL_NAME), None, "cpu", console)  # whole, or refused
+        console.say(f"trained and exported already: {folder / MODEL_NAME}")
+    else:
+        from tune.retraining import make_model
+
+        if not make_model(options, recipe, events, folder, identity, console):
+            return EXIT_FAILED
+    registered = None if registry is None else _register(registry, options, recipe, events, folder)
+    _finish(recipe, folder, registered, console, seconds=time.monotonic() - started)
+    return EXIT_DONE
+
+
+def _identity(recipe: Recipe, study: Event) -> dict[str, Any]:
+    """What makes two retrainings the same, as plain values."""
+    header = study["header"]
+    return {
+        "study_id": study["study_id"],
+        "data_fingerprint": header["data_fingerprint"],
+        "backbone_fingerprint": header["backbone_fingerprint"],
+        "config": recipe.config.to_dict(),
+        "epochs": recipe.epochs,
+        "seeds": list(recipe.seeds),
+        "sigmas": recipe.sigmas,
+    }
+
+
+def _registry(options: RetrainOptions, events: Sequence[Event]) -> "Registry | None":
+    """The registry, which answers now; None when it is to be left alone."""
+    if options.no_register:
+        return None
+    from tune.tracking.registry import Registry
+
+    kept = kept_options(events)
+    uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
+    registry = Registry(uri, kept.get("experiment") or SearchOptions().experiment)
+    registry.check(options.name)
+    return registry
+
+
+def _tell_recipe(recipe: Recipe, console: Console) -> None:
+    if recipe.verdict:
+        console.say(f"confirmation: {recipe.verdict}")
+    members = f"{len(recipe.seeds)} members with seeds" if len(recipe.seeds) > 1 else "seed"
+    console.say(
+        f"retraining {recipe.name} on all data for {recipe.epochs} of {recipe.config.epochs} epochs, {members} "
+        f"{', '.join(map(str, recipe.seeds))}"
+    )
+    if recipe.evidence is None:
+        console.say(
+            f"note: {recipe.name} was not confirmed; its scores and sigma are of the held-out events that the search "
+            "chose it by, and so too good"
+        )
+
+
+def _register(
+    registry: "Registry", options: RetrainOptions, recipe: Recipe, events: Sequence[Event], folder: Path
+) -> "Registered":
+    from trainable.export.standalone import read_config
+    from tune.tracking.retrain_run import Entry
+
+    confirmed = confirmed_of(events) if recipe.evidence is not None else None
+    entry = Entry(
+        name=options.name,
+        folder=folder / MODEL_NAME,
+        facts=read_config(folder / MODEL_NAME)["facts"],
+        study_id=events[0]["study_id"],
+        trial_id=recipe.trial_id,
+        histories=read_histories(folder, n_members=len(recipe.seeds)),
+        table=confirmed.to_dict() if confirmed is not None else None,
+        is_winner=recipe.is_winner,
+    )
+    return registry.register(entry, force=options.force)
+
+
+def _finish(recipe: Recipe, folder: Path, registered: "Registered | None", console: Console, *, seconds: float) -> None:
+    model = folder / MODEL_NAME
+    lines = [f"{recipe.name} trained on all data in {duration(seconds)}: {model}", *_score_lines(recipe)]
+    result: dict[str, Any] = {
+        "model": str(model),
+        "registry_uri": None,
+        "run_id": None,
+        "scores": recipe.scores,
+        "scores_of": recipe.scores_of,
+        "intervals": recipe.intervals,
+        "seeds": recipe.seeds,
+        "epochs": recipe.epochs,
+        "champion": None,
+        "seconds": round(seconds, 1),
+    }
+    if registered is not None:
+        champion = registered.champion
+        lines.append(f"{'registered' if registered.is_new else 'registered already'}: {registered.uri}")
+        lines.append(f"champion: {'it is now this one' if champion.moves else 'not moved'}: {champion.reason}")
+        result |= {
+            "registry_uri": registered.uri,
+            "run_id": registered.run_id,
+            "champion": {"moved": champion.moves, "reason": champion.reason},
+        }
+    lines += ["", "To go on:", f"  sentinel-tune evaluate {shlex.quote(str(model))}"]
+    lines.append(f"  sentinel-tune export {shlex.quote(str(model))} --submission submission")
+    console.finish(text="\n".join(lines), json=result)
+
+
+def _score_lines(recipe: Recipe) -> list[str]:
+    shown = []
+    for name in ("score/all", "score/id", "score/ood"):
+        if name in recipe.scores:
+            low_high = recipe.intervals.get(name)
+            interval = f" [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""
+            shown.append(f"{name.partition('/')[2]} {recipe.scores[name]:.3f}{interval}")
+    return [f"score of its {recipe.scores_of}: {'  '.join(shown)}"] if shown else []
+
+
+if __name__ == "__main__":
+    from tune.cli import main
+
+    sys.exit(main(["retrain", *sys.argv[1:]]))

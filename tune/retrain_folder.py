@@ -1,0 +1,83 @@
+"""The folder of a retraining.
+
+OUT/
+  retrain.json    what is made here: another recipe is refused
+  data/           labels and the place of the features, as training reads them
+  checkpoints/    one folder a member; a killed retraining goes on from there
+  model/          the exported model
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainable.errors import UserError
+from trainable.whole_file import whole_file
+
+RECIPE_NAME = "retrain.json"
+MODEL_NAME = "model"
+
+
+def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Make the folder and write down what is made in it.
+
+    Raises: UserError as `check_folder`, and when it cannot be written.
+    """
+    check_folder(folder, identity)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(folder / RECIPE_NAME) as temporary:
+            temporary.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"`--out` must be writable, but {folder} is not: {error.strerror or error}") from error
+
+
+def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+    """See that the folder is new, or was made for the same.
+
+    Raises: UserError naming every value that differs, or when the folder holds something else.
+    """
+    file = folder / RECIPE_NAME
+    if not file.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError(f"`--out` must be a new folder, or one that `retrain` made, but {folder} is neither")
+        return
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} must be readable, but is not: {error}; give another --out") from error
+    differing = [
+        f"{name} is {_short(there)} there and {_short(now)} now"
+        for name, there, now in _differences(found, json.loads(json.dumps(identity)))
+    ]
+    if differing:
+        raise UserError(
+            f"`--out {folder}` must be of the same retraining, but {'; '.join(differing)}; give another --out"
+        )
+
+
+def read_histories(folder: Path, *, n_members: int) -> list[list[dict[str, float]]]:
+    """Each member's metrics by epoch, from its checkpoint; empty where that is gone."""
+    from trainable.training.checkpoint import load_latest
+
+    states = [load_latest(checkpoint_folder(folder, member))[0] for member in range(n_members)]
+    return [state["values"]["history"] if state is not None else [] for state in states]
+
+
+def checkpoint_folder(folder: Path, member: int) -> Path:
+    """Of one member."""
+    return folder / "checkpoints" / f"member-{member}"
+
+
+def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for name in dict.fromkeys([*found, *wanted]):
+            yield from _differences(found.get(name), wanted.get(name), f"{path}.{name}" if path else name)
+    elif found != wanted:
+        yield path, found, wanted
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,98 @@
+"""Whether a new model takes the alias `champion`: only by a win on the same events, or by force."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainable.errors import UserError
+
+SAME = ("data_fingerprint", "holdout", "folds", "seeds", "epochs")
+"""What two confirmations must have in common for their forecasts to be compared event by event."""
+
+COMPARISON_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionDecision:
+    """moves: the alias goes to the new model. reason: in words, for the user."""
+
+    moves: bool
+    reason: str
+
+
+def decide_champion(
+    *,
+    evidence: Mapping[str, Any] | None,
+    is_winner: bool,
+    champion: str | None,
+    champion_evidence: Mapping[str, Any] | None,
+    force: bool,
+) -> ChampionDecision:
+    """evidence: the new model's, None if it was never confirmed; is_winner: its confirmation decided for it.
+    champion: the present one in words, None while there is none; champion_evidence: its own, None if it has none.
+    """
+    if champion is None:
+        moves, reason = _first(evidence, is_winner=is_winner)
+    else:
+        moves, reason = _beats(evidence, champion, champion_evidence)
+    if force and not moves:
+        return ChampionDecision(moves=True, reason=f"forced, although {reason}")
+    return ChampionDecision(moves=moves, reason=reason)
+
+
+def _first(evidence: Mapping[str, Any] | None, *, is_winner: bool) -> tuple[bool, str]:
+    if evidence is None:
+        return False, "it was not confirmed"
+    if not is_winner:
+        return False, "its confirmation decided for another configuration"
+    return True, "it is the first, and what its confirmation decided for"
+
+
+def _beats(
+    evidence: Mapping[str, Any] | None, champion: str, champion_evidence: Mapping[str, Any] | None
+) -> tuple[bool, str]:
+    from trainable.scoring.out_of_fold import OutOfFold, paired_difference
+
+    if evidence is None:
+        return False, f"it was not confirmed, so it cannot be compared with {champion}"
+    if champion_evidence is None:
+        return False, f"{champion} was not confirmed, so nothing can be compared with it"
+    if differing := [name for name in SAME if evidence[name] != champion_evidence.get(name)]:
+        found = ", ".join(
+            f"{name.replace('_', ' ')} {_short(evidence[name])} against {_short(champion_evidence.get(name))}"
+            for name in differing
+        )
+        return False, f"{champion} was not confirmed on the same data and folds ({found})"
+    try:
+        difference = paired_difference(
+            OutOfFold.from_dict(evidence["forecasts"]),
+            OutOfFold.from_dict(champion_evidence["forecasts"]),
+            seed=COMPARISON_SEED,
+        )
+    except ValueError as error:
+        return False, f"{champion} cannot be compared with it: {error}"
+    gain = f"{-difference.mean:.3f} [{-difference.high:.3f}, {-difference.low:.3f}]"
+    if difference.is_win:
+        return True, f"it beats {champion} by {gain}"
+    return False, f"it does not beat {champion} beyond noise: better by {gain}"
+
+
+def read_evidence(text: str, *, of: str) -> dict[str, Any]:
+    """A model's `confirmation.json`.
+
+    Raises: UserError when it is not one.
+    """
+    import json
+
+    try:
+        values = json.loads(text)
+        _ = [values[name] for name in (*SAME, "forecasts")]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"confirmation.json of {of} must hold its forecasts, but reading it failed: {error!r}"
+        ) from error
+    return dict(values)
+
+
+def _short(value: Any) -> str:
+    return value[:12] if isinstance(value, str) else str(value)

@@ -1,0 +1,100 @@
+"""What MLflow must hold for a confirmation: a run for each of its runs; table and verdict in the study's run."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tune.confirmed import Candidate, Confirmed
+from tune.decisions.confirmation import Confirmation
+from tune.report.standings import finite
+from tune.tracking.values import MAX_KEY, metric_key, trial_params
+from tune.tracking.wished_run import MetricPoint, WishedRun
+
+ARTIFACT = "confirmation.json"
+"""In the study's run: the whole result."""
+
+
+class ConfirmationRuns:
+    """Folds `confirm` events into wished-for runs, beside those of the search's trials."""
+
+    def __init__(self, tags: Mapping[str, str], log_scaled: tuple[str, ...]) -> None:
+        """tags: that all runs of the study share."""
+        self._tags, self._log_scaled = dict(tags), log_scaled
+        self._confirmation = Confirmation()
+
+    def apply(self, event: Mapping[str, Any], runs: dict[str, WishedRun], parent: WishedRun) -> set[str]:
+        """Take one `confirm` event; returns the keys of the runs that it changes."""
+        self._confirmation.apply(dict(event))
+        inner, now_ms = event["of"], round(float(event["time"]) * 1000)
+        kind = inner["event"]
+        if kind == "verdict":
+            _tell_verdict(parent, Confirmed.from_dict(inner["result"]), now_ms)
+            return {parent.key}
+        if kind == "ask":
+            runs[inner["trial"]] = self._begin(inner["trial"], now_ms)
+        run = runs.get(str(inner.get("trial")))
+        if run is None:
+            return set()
+        self._change(run, inner, now_ms)
+        return {run.key}
+
+    def _begin(self, run_id: str, now_ms: int) -> WishedRun:
+        confirmed = self._confirmation.run(run_id)
+        name = f"confirm {confirmed.name} fold {confirmed.fold} seed {confirmed.seed}"
+        run = WishedRun(key=run_id, name=name[:MAX_KEY], start_ms=now_ms)
+        run.params = trial_params(confirmed.record.config, self._log_scaled)
+        run.tags = dict(self._tags)
+        run.tag("hpo.trial", run_id)
+        run.tag("hpo.origin", confirmed.record.origin)
+        run.tag("hpo.fold", confirmed.fold)
+        run.tag("hpo.seed", confirmed.seed)
+        run.artifacts["config/resolved.json"] = json.dumps(confirmed.record.config, indent=2, sort_keys=True)
+        return run
+
+    def _change(self, run: WishedRun, inner: Mapping[str, Any], now_ms: int) -> None:
+        match inner["event"]:
+            case "ask" | "retry":
+                run.settle("RUNNING", "running", end_ms=None)
+                run.tag("hpo.retry", inner.get("reason"))
+            case "report":
+                run.settle("RUNNING", "running", end_ms=None)
+                step = int(inner["epoch"])
+                if step not in run.steps_seen:
+                    run.steps_seen.add(step)
+                    _add_all(run, inner["metrics"], now_ms, step)
+            case "error":
+                run.tag("hpo.error", f"{inner['type']}: {inner['message']}")
+                run.tag("hpo.traceback", inner.get("traceback_tail"))
+                run.tag("hpo.node", inner.get("node"))
+            case "tell":
+                run.settle("FAILED" if inner["state"] == "failed" else "FINISHED", inner["state"], end_ms=now_ms)
+                run.tag("hpo.reason", inner.get("reason"))
+            case "pause":
+                run.settle("KILLED", "interrupted", end_ms=now_ms)
+                run.tag("hpo.reason", inner.get("reason"))
+
+
+def _tell_verdict(parent: WishedRun, confirmed: Confirmed, now_ms: int) -> None:
+    parent.tag("hpo.verdict", confirmed.verdict)
+    parent.tag("hpo.winner", confirmed.winner)
+    parent.artifacts[ARTIFACT] = json.dumps(confirmed.to_dict(), indent=2)
+    step = len([point for point in parent.metrics if point.key.startswith("confirmed/")])
+    for candidate in confirmed.candidates:
+        _add_all(parent, _summary(candidate), now_ms, step)
+
+
+def _summary(candidate: Candidate) -> dict[str, float]:
+    low, high = candidate.intervals["score/all"]
+    values = {"score": candidate.metrics["score/all"], "score_low": low, "score_high": high}
+    if (difference := candidate.difference) is not None:
+        values |= {"gain": -difference.mean, "gain_low": -difference.high, "gain_high": -difference.low}
+    return {f"confirmed/{candidate.name}_{name}": value for name, value in values.items()}
+
+
+def _add_all(run: WishedRun, metrics: Mapping[str, Any], now_ms: int, step: int) -> None:
+    known: set[str] = set()
+    for name, value in metrics.items():
+        key, number = metric_key(name), finite(value)
+        if number is not None and key not in known:
+            known.add(key)
+            run.metrics.append(MetricPoint(key, number, now_ms, step))

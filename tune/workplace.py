@@ -1,0 +1,78 @@
+"""What one process has at hand while it works on a study, and how it lets trials run there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING
+
+from tune.conductor import Conductor, TrialResources, Work
+from tune.console import Console
+from tune.decisions.ends import Ends
+from tune.extraction import Features
+from tune.interrupts import Interrupts
+from tune.search_request import SearchRequest
+from tune.study import Study, written_or_told
+from tune.study_data import StudyData
+
+if TYPE_CHECKING:
+    from tune.ray_shells import Placement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """An open study, its data and features, and where trials run.
+
+    device: "cpu" or "cuda". placement: what a trial occupies on the cluster; None without Ray.
+    """
+
+    request: SearchRequest
+    study: Study
+    data: StudyData
+    features: Features
+    device: str
+    placement: "Placement | None"
+    interrupts: Interrupts
+    console: Console
+
+    def conductor(self, work: Work, ends: Ends) -> Conductor:
+        """Between this work and the executor."""
+        options = self.request.options
+        resources = TrialResources(
+            data_folder=self.study.folder / "data",
+            study_folder=self.study.folder,
+            seed=options.seed,
+            device=self.device,
+            n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
+        )
+        return Conductor(work, resources, ends=ends, notify=self.console.say, undisturbed=self.interrupts.shield)
+
+    def run(self, conductor: Conductor, *, prepare: Callable[[], None]) -> None:
+        """Run trials until the conductor ends; why it did, an error included, is known to it.
+
+        prepare: writes what the trials read.
+        """
+        try:
+            with written_or_told(self.study.folder):
+                prepare()
+            with self.interrupts.while_running(conductor.request_stop):
+                self._execute(conductor)
+        except KeyboardInterrupt:
+            conductor.request_stop("interrupted")
+        except Exception as error:
+            conductor.break_off(error)
+
+    def _execute(self, conductor: Conductor) -> None:
+        folder: Path = self.study.folder
+        if self.placement is None:
+            from tune.local import run_local
+
+            run_local(conductor)
+            return
+        from tune.ray_shells import run_on_ray
+
+        scratch = folder / "ray"  # Ray's own records of this session: nothing reads them afterwards
+        try:
+            run_on_ray(conductor, placement=self.placement, scratch=scratch)
+        finally:
+            rmtree(scratch, ignore_errors=True)
