@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from PIL import Image
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
@@ -153,13 +154,20 @@ def test_yaml_is_yaml(block):
 
 
 ELSEWHERE = ("hf://", "hf-hub:", "local-dir:", "--address", "--config")
-SMALL = {"search": ["--data", "demo:120", "--epochs", "2"], "train": ["--data", "demo:120", "--epochs", "2"]}
+SMALL = {
+    "search": ["--data", "demo:120", "--epochs", "2"],
+    "train": ["--data", "demo:120", "--epochs", "2"],
+    "evaluate": ["--data", "demo:120"],
+}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_every_command_that_needs_nothing_but_this_machine_runs(processes, demo_cache, tmp_path):
     """On the small demo, with short trials; the bare `search` has its own test."""
+    (tmp_path / "photographs").mkdir()
+    for i, shade in enumerate((60, 120, 180)):
+        Image.new("RGB", (90, 70), (shade, 90, 40)).save(tmp_path / "photographs" / f"beetle-{i}.jpg")
     n_run = 0
     for words in OURS:
         arguments = words[1:] if words[0] == "sentinel-tune" else words[3:]

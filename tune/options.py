@@ -109,7 +109,7 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions):
     no_variants: bool = _option(False, "do not run the space's starting points first")
     no_confirm: bool = _option(False, "do not confirm the best trials against the default at the end")
     confirm_top: int = _option(3, "best trials to confirm, unlike one another")
-    confirm_folds: int | None = _option(None, "held-out folds to confirm on [3 that the search did not score by]")
+    confirm_folds: int | None = _option(None, "held-out folds to confirm on [2 that the search did not score by]")
     confirm_seeds: int = _option(1, "seeds to confirm with on each fold")
     confirm_share: float = _option(0.2, "share of --time-budget that is kept for confirming from the start")
 
@@ -157,7 +157,7 @@ class ConfirmOptions(StudyOptions, MachineOptions, ClusterOptions):
     """Options of `confirm`."""
 
     confirm_top: int = _option(3, "best trials to confirm, unlike one another")
-    confirm_folds: int | None = _option(None, "held-out folds to confirm on [3 that the search did not score by]")
+    confirm_folds: int | None = _option(None, "held-out folds to confirm on [2 that the search did not score by]")
     confirm_seeds: int = _option(1, "seeds to confirm with on each fold")
     time_budget: float | None = field(
         default=None, metadata={"help": "end after so long, resumable: 90s, 30m, 2h, 1h30m", "parse": "duration"}

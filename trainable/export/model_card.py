@@ -55,6 +55,12 @@ def _training(facts: ModelFacts, known_domains: Sequence[int]) -> Iterator[str]:
     yield f"* data fingerprint `{facts.data_fingerprint}`, backbone fingerprint `{facts.backbone_fingerprint}`"
 
 
+_INTERVALS = {
+    True: "Intervals resample folds and, within them, whole sites: other trainings, other sites.",
+    False: "Intervals resample whole sites: they speak of other sites, not of other trainings.",
+}
+
+
 def _scores(facts: ModelFacts) -> Iterator[str]:
     if not facts.scores:
         yield "Not measured: nothing was held out from this training, and its configuration was not confirmed."
@@ -73,7 +79,7 @@ def _scores(facts: ModelFacts) -> Iterator[str]:
             low, high = facts.intervals[key]
             yield f"\n{title}: {facts.scores[key]:.4f}, {facts.interval_level:.0%} interval [{low:.4f}, {high:.4f}]"
     if facts.intervals:
-        yield "\nIntervals resample whole sites: they speak of other sites, not of other trainings."
+        yield f"\n{_INTERVALS[facts.scores_of == 'confirmation']}"
     for title, group in _GROUPS:
         columns = {f"{part} {target}": f"{group}_{name}/{target}" for part, name in _PARTS for target in TARGETS}
         if present := {column: key for column, key in columns.items() if key in facts.scores}:
@@ -95,6 +101,8 @@ def _table(rows: Mapping[str, Mapping[str, float]], columns: Mapping[str, str]) 
     yield f"| | {' | '.join(columns)} |"
     yield f"|---|{'---|' * len(columns)}"
     for name, metrics in rows.items():
+        if not metrics.keys() & set(columns.values()):
+            continue
         cells = (f"{metrics[key]:.4f}" if key in metrics else "" for key in columns.values())
         yield f"| {name} | {' | '.join(cells)} |"
 
