@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from tune.options import (
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read stdout has had enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains while it ends
+        return EXIT_BROKEN_PIPE
     except (ImportError, RuntimeError) as error:  # the second is what a missing operator raises on import
         if not (hint := _mismatched_builds(error)):
             raise
@@ -96,7 +101,9 @@ def _dispatch(argv: list[str]) -> int:
     verb = arguments.verb
     given = arguments if verb.options is None else given_options(arguments, verb.options)
     module, function = verb.run.split(":")
-    return int(getattr(importlib.import_module(module), function)(given))
+    status = int(getattr(importlib.import_module(module), function)(given))
+    sys.stdout.flush()  # so that a reader who has gone is noticed here
+    return status
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trainable.errors import UserError
+from trainable.frozen.model_folder import name_problem
 
 
 def _option(default: Any, text: str) -> Any:
@@ -243,6 +244,8 @@ def check_options(options: Any) -> None:
         value = getattr(options, name, None)
         if value is not None and not value > 0:
             problems.append(f"`--{name.replace('_', '-')} > 0` must hold, but got {value:g}")
+    if isinstance(options, DataOptions) and (problem := name_problem(options.backbone)) is not None:
+        problems.append(problem)
     if isinstance(options, SearchOptions) and not 0 <= options.confirm_share < 1:
         problems.append(f"`0 <= --confirm-share < 1` must hold, but got {options.confirm_share:g}")
     if isinstance(options, RetrainOptions) and options.trial is not None and options.config is not None:

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from tune.cli import main
@@ -108,3 +112,21 @@ def test_listings_show_every_entry_and_one_in_full(verb, capsys):
         assert main([verb, name]) == 0
         assert capsys.readouterr().out.strip()
     assert names[0] in fails(capsys, verb, "no-such-name")
+
+
+def test_a_reader_that_has_had_enough_is_no_error(tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [sys.executable, "-m", "tune", "variants"], stdout=writer, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    os.close(writer)
+
+    assert (ended.returncode, ended.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("verb", ["search", "train", "extract"])
+def test_a_backbone_that_cannot_be_named_so_is_refused_before_data_are_read(capsys, verb):
+    problem = fails(capsys, verb, "--backbone", "bioclip-2", "--data", "/nowhere")
+
+    assert problem == "error: `--backbone` must be `tiny`, `hf-hub:ORG/NAME` or `local-dir:PATH`, but got 'bioclip-2'\n"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from trainable.architecture import VisionArchitecture
 from trainable.errors import UserError
 from trainable.frozen.features import is_in_tail
-from trainable.frozen.model_folder import fetch_hub_model, find_local_model
+from trainable.frozen.model_folder import fetch_hub_model, find_local_model, name_problem
 from trainable.frozen.tower import build_tiny_tower, load_tower, tower_architecture
 from trainable.frozen.transform import Transform
 
@@ -94,15 +94,15 @@ def load_backbone(spec: str, *, device: str = "cpu") -> Backbone:
     The global random state is neither read nor changed.
     Raises: UserError when the model is missing, holds no safetensors, or has a tower whose tail cannot be cut off.
     """
+    if (problem := name_problem(spec)) is not None:
+        raise UserError(problem)
     scheme, _, place = spec.partition(":")
     if spec == "tiny":
         visual, transform, model_cfg = build_tiny_tower()
-    elif scheme == "hf-hub" and place:
+    elif scheme == "hf-hub":
         visual, transform, model_cfg = load_tower(spec, fetch_hub_model(place))
-    elif scheme == "local-dir" and place:
-        visual, transform, model_cfg = load_tower(spec, find_local_model(Path(place).expanduser()))
     else:
-        raise UserError(f"`--backbone` must be `tiny`, `hf-hub:ORG/NAME` or `local-dir:PATH`, but got {spec!r}")
+        visual, transform, model_cfg = load_tower(spec, find_local_model(Path(place).expanduser()))
     visual.eval().requires_grad_(False)
     return Backbone(
         name=spec,

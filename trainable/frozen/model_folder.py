@@ -28,6 +28,14 @@ class ModelFolder:
     weights: Path
 
 
+def name_problem(spec: str) -> str | None:
+    """Why a backbone cannot be named so, whatever there is in any place; None when it can."""
+    scheme, _, place = spec.partition(":")
+    if spec == "tiny" or (scheme in ("hf-hub", "local-dir") and place):
+        return None
+    return f"`--backbone` must be `tiny`, `hf-hub:ORG/NAME` or `local-dir:PATH`, but got {spec!r}"
+
+
 def find_local_model(path: Path) -> ModelFolder:
     """The model in a folder as open_clip's `local-dir:` reads it: `open_clip_config.json` beside safetensors weights.
 
