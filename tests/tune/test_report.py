@@ -163,14 +163,14 @@ def test_why_a_search_ended_early_is_said() -> None:
 
 
 LINES = """\
-t0000 lora  epoch 1/12  rung -  score 0.700  best 0.700 (t0000)  0/24 done  time left 1h35m
-t0000 lora  epoch 2/12  rung -  score 0.650  best 0.650 (t0000)  0/24 done  time left 1h11m
+t0000 lora  epoch 1/12  rung -  score 0.700  best 0.700 (t0000)  0/24 done
+t0000 lora  epoch 2/12  rung -  score 0.650  best 0.650 (t0000)  0/24 done  time left 47m40s
 t0000 lora  completed at epoch 2/12  rung -  score 0.650  best 0.650 (t0000)  1/24 done  time left 15m20s
 t0001 combined  epoch 1/12  rung -  score -  best 0.650 (t0000)  1/24 done  time left 15m00s
-t0001 combined  failed at epoch 1/12 (score is nan)  rung -  score -  best 0.650 (t0000)  2/24 done  time left 12m50s
-t0002  epoch 1/12  rung -  score 0.600  best 0.600 (t0002)  2/24 done  time left 12m11s
-t0002  epoch 2/12  rung 1  score 0.620  best 0.600 (t0002)  2/24 done  time left 11m55s
-t0002  pruned at epoch 2/12  rung 1  score 0.600  best 0.600 (t0002)  3/24 done  time left 14m00s
+t0001 combined  failed at epoch 1/12 (score is nan)  rung -  score -  best 0.650 (t0000)  2/24 done  time left 13m45s
+t0002  epoch 1/12  rung -  score 0.600  best 0.600 (t0002)  2/24 done  time left 12m38s
+t0002  epoch 2/12  rung 1  score 0.620  best 0.600 (t0002)  2/24 done  time left 12m11s
+t0002  pruned at epoch 2/12  rung 1  score 0.600  best 0.600 (t0002)  3/24 done  time left 14m35s
 """
 
 

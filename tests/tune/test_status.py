@@ -212,12 +212,13 @@ def test_time_used_adds_up_sessions_without_the_time_between_them(tmp_path):
         (30.0, "report", {**report, "epoch": 1}),  # killed here
         (500.0, "decision", {"trial": "t0000", "rung": None, "action": "continue"}),  # made by the resume
         (500.0, "session", session),
-        (540.0, "report", {**report, "epoch": 2}),
-        (550.0, "end", {"reason": "interrupted"}),
+        (540.0, "report", {**report, "epoch": 2}),  # speed counts from here: starting up happens once
+        (570.0, "report", {**report, "epoch": 3}),
+        (590.0, "end", {"reason": "interrupted"}),
     )
     status = read_status(study)
-    assert status.seconds_used == 70.0
-    assert status.seconds_left == (2 + 5 * 4) * 50.0  # epochs that are left, one in 50 s in this session
+    assert status.seconds_used == 110.0
+    assert status.seconds_left == (1 + 5 * 4) * 50.0  # epochs that are left, one in 50 s in this session
 
 
 def test_no_study_is_one_clear_line(cli, tmp_path):

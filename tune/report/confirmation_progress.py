@@ -23,11 +23,13 @@ class ConfirmationProgress:
         """The line that an event of this session is worth, and whether it is the last of a run; None for no line."""
         self._confirmation.apply(dict(event))
         inner, now = event["of"], float(event["time"])
-        self._began = now if self._began is None else self._began
         if inner["event"] not in ("report", "tell"):
             return None
         is_end = inner["event"] == "tell"
-        self._n_reports += not is_end
+        if self._began is None:
+            self._began = now  # from the first result on: what comes before it happens once
+        else:
+            self._n_reports += not is_end
         run = self._confirmation.run(inner["trial"])
         record, full = run.record, run.record.config["epochs"]
         state = f"{record.state} at " if is_end else ""

@@ -7,7 +7,10 @@ from tune.report.standings import Standings
 
 
 class Pace:
-    """Counts the epochs of the latest session; takes events in order, and need not see those before that session."""
+    """Counts the epochs of the latest session; takes events in order, and need not see those before that session.
+
+    The clock starts with the session's first result: what comes before it, starting processes above all, happens once.
+    """
 
     def __init__(self) -> None:
         self._start: float | None = None
@@ -15,15 +18,18 @@ class Pace:
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Take one event; a session's begin starts the count anew."""
-        if self._start is None or event["event"] == "session":
-            self._start, self._n_reports = float(event["time"]), 0
-        if event["event"] == "report":
-            self._n_reports += 1
+        if event["event"] == "session":
+            self._start, self._n_reports = None, 0
+        elif event["event"] == "report":
+            if self._start is None:
+                self._start = float(event["time"])
+            else:
+                self._n_reports += 1
 
     def seconds_left(self, standings: Standings, *, now: float) -> float | None:
         """Seconds until all trials have ended, from the speed so far and the mean length of ended trials.
 
-        now: unix seconds. None before the session's first epoch.
+        now: unix seconds. None before the session's second epoch.
         """
         if self._start is None or not self._n_reports or now <= self._start:
             return None
