@@ -180,8 +180,9 @@ def _draws(forecasts: OutOfFold, seed: int) -> dict[str, Floats]:
     """Part -> mean CRPS [draws, 3] of resampled folds and, within them, sites; equal events and seed, equal draws.
 
     What one training got right or wrong by chance is common to all events of its fold. Drawing sites alone takes that
-    for skill: of two equally good configurations with a training noise of a tenth of their errors, one "beat" the other
-    at 90 % in 10 to 25 % of cases in place of 5; drawing folds first, in 3 to 7 %.
+    for skill: of two equally good configurations with a training noise of a tenth to a third of their errors, one
+    "beat" the other at 90 % in 10 to 25 % of cases in place of 5; drawing folds first, in 3 to 10 % (simulated on the
+    demo's splits).
     """
     rng = np.random.default_rng(seed)
     folds = np.unique(np.concatenate([part.folds for part in forecasts.parts.values()]))
