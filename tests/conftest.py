@@ -68,6 +68,13 @@ def loopback_only() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def ctrl_c_works() -> None:
+    """Also where a shell runs the tests as a background job and has SIGINT ignored, which processes pass on."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """No test reads or writes the user's cache, telemetry is off; yields the session's cache folder."""
     cache = tmp_path_factory.mktemp("cache")
