@@ -97,13 +97,17 @@ def _work(place: Workplace, times: Times, *, search_more: bool) -> Conductor:
     """Search and confirm; the conductor of the last of the two knows how it ended."""
     options, decisions = place.request.options, place.study.decisions
     ends = Ends(deadline=times.search, target_score=options.target_score, plateau=options.plateau)
+    conductor = place.conductor(decisions, ends)
     if search_more:
-        conductor = place.conductor(decisions, ends)
         place.run(conductor, prepare=lambda: write_trial_data(place.data, place.features, place.study.folder / "data"))
         _pause(conductor)
         if options.no_confirm or conductor.state != "completed" or decisions.best() is None:
             return conductor
-    confirming = confirm(place, deadline=times.all)
+    try:
+        confirming = confirm(place, deadline=times.all)
+    except Exception as error:  # what was done is still written up, and MLflow told
+        conductor.break_off(error)
+        return conductor
     if confirming.state == "completed" and search_more:
         return conductor  # its reason is what ended the search
     return confirming

@@ -143,6 +143,7 @@ def test_a_study_without_a_scored_trial_is_not_confirmed(cli, in_process, study)
 
     assert ended.status == 2
     assert "must have a scored trial to be confirmed" in ended.stderr
+    assert read_events(study)[-1]["event"] == "end"  # no study is left without a word
     assert cli("confirm", study, *in_process, "--confirm-folds", 9).status == 2
 
 
