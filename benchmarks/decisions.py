@@ -22,8 +22,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from trainable.config import TrialConfig
-from tune.decisions.decisions import Ask, Decisions
+from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
+from tune.decisions.trial_record import Ask
 from tune.journal import FILE_NAME, Journal, read_events
 from tune.optuna_journal import OptunaJournal, rebuild
 

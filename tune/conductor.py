@@ -4,17 +4,17 @@ Both executors (`ray_shells.py` and the in-process twin `local.py`) drive a sear
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from trainable.config import TrialConfig
 from trainable.trial import StepResult, TrialTask
-from tune.decisions.ends import Ends, EndState, Rankable
+from tune.decisions.ends import Ends, EndState
+from tune.decisions.trial_events import TrialEvents
 from tune.decisions.trial_record import Ask
-from tune.decisions.verdicts import Verdict
 from tune.journal import StudyWriteError
 
 FIRST_FAILURES = 5
@@ -32,35 +32,6 @@ class TrialResources:
     n_threads: int
 
 
-class Work(Rankable, Protocol):
-    """What a conductor works off: a search's `Decisions`, or a `Confirmation`."""
-
-    stop_reason: str | None
-
-    def ask(self) -> Ask | None: ...
-    def report(
-        self, trial_id: str, epoch: int, metrics: Mapping[str, float], *, checkpoint: str | None = None
-    ) -> Verdict: ...
-    def fail(
-        self,
-        trial_id: str,
-        *,
-        type: str,  # noqa: A002 - the event's own word
-        message: str,
-        traceback_tail: str = "",
-        node: str = "",
-        kind: str = "error",
-    ) -> None: ...
-    def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None) -> Ask: ...
-    def pause(self, trial_id: str, *, reason: str) -> None: ...
-    def request_stop(self, reason: str) -> None: ...
-    def unfinished(self) -> list[Ask]: ...
-    def is_paused(self, trial_id: str) -> bool: ...
-    def config(self, trial_id: str) -> TrialConfig: ...
-    def attempts(self, trial_id: str) -> int: ...
-    def first_trials_all_failed(self, n: int) -> bool: ...
-
-
 class Conductor:
     """Hands out tasks, takes in results, ends the search.
 
@@ -70,7 +41,7 @@ class Conductor:
 
     def __init__(
         self,
-        work: Work,
+        work: TrialEvents,
         resources: TrialResources,
         *,
         ends: Ends | None = None,
@@ -78,7 +49,8 @@ class Conductor:
         undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """ends: besides the budget of trials. notify: takes one line for the user.
+        """work: a search's `Decisions`, or a `Confirmation`. ends: besides the budget of trials. notify: takes one line
+        for the user.
 
         undisturbed: makes a context that no KeyboardInterrupt comes into, for what must be done whole or not at all.
         """

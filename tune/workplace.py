@@ -6,9 +6,10 @@ from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING
 
-from tune.conductor import Conductor, TrialResources, Work
+from tune.conductor import Conductor, TrialResources
 from tune.console import Console
 from tune.decisions.ends import Ends
+from tune.decisions.trial_events import TrialEvents
 from tune.extraction import Features
 from tune.interrupts import Interrupts
 from tune.search_request import SearchRequest
@@ -35,7 +36,7 @@ class Workplace:
     interrupts: Interrupts
     console: Console
 
-    def conductor(self, work: Work, ends: Ends) -> Conductor:
+    def conductor(self, work: TrialEvents, ends: Ends) -> Conductor:
         """Between this work and the executor."""
         options = self.request.options
         resources = TrialResources(

@@ -11,9 +11,11 @@ from optuna.trial import TrialState
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from tune.decisions.decisions import Ask, Decisions, Verdict
+from tune.decisions.decisions import Decisions
 from tune.decisions.replay import differences
 from tune.decisions.sampler import sampler_description
+from tune.decisions.trial_record import Ask
+from tune.decisions.verdicts import Verdict
 from tune.events import as_read
 from tune.journal import Journal, read_events
 

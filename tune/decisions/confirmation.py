@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from trainable.config import TrialConfig
+from tune.decisions.trial_events import TrialEvents
 from tune.decisions.trial_record import Ask, TrialRecord
-from tune.decisions.verdicts import Verdict, completion, verdict_on
+from tune.decisions.verdicts import completion
 from tune.events import Event, EventWriter, as_read
 
 
@@ -65,13 +65,12 @@ class Run:
     record: TrialRecord
 
 
-class Confirmation:
+class Confirmation(TrialEvents):
     """Hands out the runs of the latest plan, takes in their results; a run of an earlier plan is not repeated."""
 
     def __init__(self, *, on_event: EventWriter | None = None) -> None:
         """on_event: `Journal.append`; without it, events are kept nowhere."""
         self.plan: Plan | None = None
-        self.stop_reason: str | None = None
         self._emit = on_event
         self._runs: dict[str, Run] = {}
         self._run_of_cell: dict[tuple[str, int, int], Run] = {}
@@ -115,67 +114,11 @@ class Confirmation:
             seed=seed,
             fold=fold,
         )
-        return self._ask_of(self._runs[run_id])
-
-    def report(
-        self, trial_id: str, epoch: int, metrics: Mapping[str, float], *, checkpoint: str | None = None
-    ) -> Verdict:
-        """Take in an epoch's metrics; every run goes to its end."""
-        record = self._runs[trial_id].record
-        if record.state == "running" and epoch > record.epoch:
-            if checkpoint is not None:
-                self._write("checkpoint", trial=trial_id, epoch=epoch, path=checkpoint)
-            plain = {name: float(value) for name, value in metrics.items()}
-            self._write("report", trial=trial_id, epoch=epoch, metrics=plain)
-            self._advance(record)
-        return verdict_on(record)
-
-    def fail(
-        self,
-        trial_id: str,
-        *,
-        type: str,  # noqa: A002 - the event's own word
-        message: str,
-        traceback_tail: str = "",
-        node: str = "",
-        kind: str = "error",
-    ) -> None:
-        """A run ended by an exception; see `Decisions.fail`."""
-        record = self._runs[trial_id].record
-        facts = {"type": type, "message": message, "traceback_tail": traceback_tail, "node": node, "kind": kind}
-        self._write("error", trial=trial_id, epoch=record.epoch, **facts)
-        self._advance(record)
-
-    def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None) -> Ask:
-        """Run on from the last checkpoint; see `Decisions.retry`."""
-        run = self._runs[trial_id]
-        changed = None if config is None else config.to_dict()
-        self._write("retry", trial=trial_id, reason=reason, attempt=run.record.attempts + 1, config=changed)
-        return self._ask_of(run)
-
-    def pause(self, trial_id: str, *, reason: str) -> None:
-        """A run was interrupted and is to go on when the study is."""
-        self._write("pause", trial=trial_id, epoch=self._runs[trial_id].record.epoch, reason=reason)
-
-    def request_stop(self, reason: str) -> None:
-        """Ask for no more runs in this process."""
-        self.stop_reason = self.stop_reason or reason
+        return self._ask_of(self._record(run_id))
 
     def unfinished(self) -> list[Ask]:
         """Runs of the plan that were asked for and not told, in order."""
-        return [self._ask_of(run) for run in self.runs() if run.record.state == "running"]
-
-    def is_paused(self, trial_id: str) -> bool:
-        """Whether a run was interrupted, and not heard of since."""
-        return self._runs[trial_id].record.is_paused
-
-    def config(self, trial_id: str) -> TrialConfig:
-        """What a run is run with, after any retry."""
-        return self._runs[trial_id].record.trial_config()
-
-    def attempts(self, trial_id: str) -> int:
-        """1 for a run that was never retried."""
-        return self._runs[trial_id].record.attempts
+        return [self._ask_of(run.record) for run in self.runs() if run.record.state == "running"]
 
     def first_trials_all_failed(self, n: int) -> bool:
         """Whether the first n runs all failed."""
@@ -239,8 +182,11 @@ class Confirmation:
     def _run_of(self, configuration: Configuration, fold: int, seed: int) -> Run | None:
         return self._run_of_cell.get((_key(configuration.config), fold, seed))
 
-    def _ask_of(self, run: Run) -> Ask:
-        return replace(run.record.to_ask(), fold=run.fold)
+    def _record(self, trial_id: str) -> TrialRecord:
+        return self._runs[trial_id].record
+
+    def _ask_of(self, record: TrialRecord) -> Ask:
+        return replace(record.to_ask(), fold=self._runs[record.trial_id].fold)
 
     def _advance(self, record: TrialRecord) -> None:
         if (fields := completion(record, record.config["epochs"])) is not None:

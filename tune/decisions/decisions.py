@@ -13,16 +13,16 @@ from typing import Any, Self
 
 from optuna.trial import FrozenTrial
 
-from trainable.config import TrialConfig
 from tune.decisions.asha import Asha
 from tune.decisions.proposals import Proposals
 from tune.decisions.sampler import Space
+from tune.decisions.trial_events import TrialEvents
 from tune.decisions.trial_record import Ask, State, TrialRecord
-from tune.decisions.verdicts import Verdict, next_event, verdict_on
+from tune.decisions.verdicts import next_event
 from tune.events import Event, EventWriter, as_read
 
 
-class Decisions:
+class Decisions(TrialEvents):
     """One study's sampler, rungs and trials.
 
     The header needs: seed, n_trials (all trials together), max_epochs, grace_epochs, reduction_factor. It may hold:
@@ -48,7 +48,6 @@ class Decisions:
         self._records: dict[str, TrialRecord] = {}
         self._ends_this_session: list[State] = []
         self._emit: EventWriter = on_event if on_event is not None else _unwritten
-        self.stop_reason: str | None = None
 
     @classmethod
     def replay(cls, space: Space, events: Iterable[Event], *, on_event: EventWriter | None = None) -> Self:
@@ -78,59 +77,9 @@ class Decisions:
         self._write("ask", trial=trial_id, number=number, **proposal.fields())
         return self._records[trial_id].to_ask()
 
-    def report(
-        self, trial_id: str, epoch: int, metrics: Mapping[str, float], *, checkpoint: str | None = None
-    ) -> Verdict:
-        """Take in an epoch's metrics and decide; one that is already known changes nothing."""
-        record = self._records[trial_id]
-        if record.state == "running" and epoch > record.epoch:
-            if checkpoint is not None:
-                self._write("checkpoint", trial=trial_id, epoch=epoch, path=checkpoint)
-            plain = {name: float(value) for name, value in metrics.items()}
-            self._write("report", trial=trial_id, epoch=epoch, metrics=plain)
-            self._advance(record)
-        return verdict_on(record)
-
-    def fail(
-        self,
-        trial_id: str,
-        *,
-        type: str,  # noqa: A002 - the event's own word
-        message: str,
-        traceback_tail: str = "",
-        node: str = "",
-        kind: str = "error",
-    ) -> None:
-        """A trial ended by an exception.
-
-        kind: "diverged" blames the configuration, which then ranks last at its next rung; others rank nowhere.
-        """
-        record = self._running(trial_id)
-        facts = {"type": type, "message": message, "traceback_tail": traceback_tail, "node": node, "kind": kind}
-        self._write("error", trial=trial_id, epoch=record.epoch, **facts)
-        self._advance(record)
-
-    def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None) -> Ask:
-        """Run a trial on from its last checkpoint.
-
-        config: what to run it with from now on, if not as before; the sampler keeps its values.
-        """
-        record = self._running(trial_id)
-        changed = None if config is None else config.to_dict()
-        self._write("retry", trial=trial_id, reason=reason, attempt=record.attempts + 1, config=changed)
-        return record.to_ask()
-
-    def pause(self, trial_id: str, *, reason: str) -> None:
-        """A trial was interrupted and is to go on when the study is resumed."""
-        self._write("pause", trial=trial_id, epoch=self._running(trial_id).epoch, reason=reason)
-
     def begin_session(self, **fields: Any) -> None:
         """A process begins to work on the study; `n_trials` changes the budget, `queue` adds to what runs first."""
         self._write("session", **fields)
-
-    def request_stop(self, reason: str) -> None:
-        """Ask for no more trials in this process; not an event, so a resumed study goes on."""
-        self.stop_reason = self.stop_reason or reason
 
     @property
     def n_left(self) -> int:
@@ -153,18 +102,6 @@ class Decisions:
     def trial(self, trial_id: str) -> TrialRecord:
         """One trial; not to be changed."""
         return self._records[trial_id]
-
-    def is_paused(self, trial_id: str) -> bool:
-        """Whether a trial was interrupted, and not heard of since."""
-        return self._records[trial_id].is_paused
-
-    def config(self, trial_id: str) -> TrialConfig:
-        """What a trial runs with, after any retry."""
-        return self._records[trial_id].trial_config()
-
-    def attempts(self, trial_id: str) -> int:
-        """1 for a trial that was never retried."""
-        return self._records[trial_id].attempts
 
     def count(self, state: State) -> int:
         """Trials in a state."""
@@ -232,11 +169,8 @@ class Decisions:
         if rung is not None:
             self._asha.record(rung, record.trial_id, math.nan)
 
-    def _running(self, trial_id: str) -> TrialRecord:
-        record = self._records[trial_id]
-        if record.state != "running":
-            raise ValueError(f"{trial_id} must be running, but it was told as {record.state}")
-        return record
+    def _record(self, trial_id: str) -> TrialRecord:
+        return self._records[trial_id]
 
     def _write(self, event: str, **fields: Any) -> None:
         self.apply(self._emit(event, **fields))

@@ -1,0 +1,124 @@
+"""What happens to a trial, written down as events: the part that a search and a confirmation share."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from trainable.config import TrialConfig
+from tune.decisions.trial_record import Ask, TrialRecord
+from tune.decisions.verdicts import Verdict, verdict_on
+
+
+class TrialEvents(ABC):
+    """Takes in what executors say of trials; what follows from it is the subclass's to write.
+
+    stop_reason: why no more trials are asked for in this process; None while they are.
+    """
+
+    stop_reason: str | None = None
+
+    def report(
+        self, trial_id: str, epoch: int, metrics: Mapping[str, float], *, checkpoint: str | None = None
+    ) -> Verdict:
+        """Take in an epoch's metrics and decide; one that is already known changes nothing."""
+        record = self._record(trial_id)
+        if record.state == "running" and epoch > record.epoch:
+            if checkpoint is not None:
+                self._write("checkpoint", trial=trial_id, epoch=epoch, path=checkpoint)
+            plain = {name: float(value) for name, value in metrics.items()}
+            self._write("report", trial=trial_id, epoch=epoch, metrics=plain)
+            self._advance(record)
+        return verdict_on(record)
+
+    def fail(
+        self,
+        trial_id: str,
+        *,
+        type: str,  # noqa: A002 - the event's own word
+        message: str,
+        traceback_tail: str = "",
+        node: str = "",
+        kind: str = "error",
+    ) -> None:
+        """A trial ended by an exception.
+
+        kind: "diverged" blames the configuration, which in a search then ranks last at its next rung; others rank
+        nowhere.
+        """
+        record = self._running(trial_id)
+        facts = {"type": type, "message": message, "traceback_tail": traceback_tail, "node": node, "kind": kind}
+        self._write("error", trial=trial_id, epoch=record.epoch, **facts)
+        self._advance(record)
+
+    def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None) -> Ask:
+        """Run a trial on from its last checkpoint.
+
+        config: what to run it with from now on, if not as before; the sampler keeps its values.
+        """
+        record = self._running(trial_id)
+        changed = None if config is None else config.to_dict()
+        self._write("retry", trial=trial_id, reason=reason, attempt=record.attempts + 1, config=changed)
+        return self._ask_of(record)
+
+    def pause(self, trial_id: str, *, reason: str) -> None:
+        """A trial was interrupted and is to go on when the study is resumed."""
+        self._write("pause", trial=trial_id, epoch=self._running(trial_id).epoch, reason=reason)
+
+    def request_stop(self, reason: str) -> None:
+        """Ask for no more trials in this process; not an event, so a resumed study goes on."""
+        self.stop_reason = self.stop_reason or reason
+
+    def is_paused(self, trial_id: str) -> bool:
+        """Whether a trial was interrupted, and not heard of since."""
+        return self._record(trial_id).is_paused
+
+    def config(self, trial_id: str) -> TrialConfig:
+        """What a trial runs with, after any retry."""
+        return self._record(trial_id).trial_config()
+
+    def attempts(self, trial_id: str) -> int:
+        """1 for a trial that was never retried."""
+        return self._record(trial_id).attempts
+
+    def _running(self, trial_id: str) -> TrialRecord:
+        record = self._record(trial_id)
+        if record.state != "running":
+            raise ValueError(f"{trial_id} must be running, but it was told as {record.state}")
+        return record
+
+    def _ask_of(self, record: TrialRecord) -> Ask:
+        return record.to_ask()
+
+    @property
+    @abstractmethod
+    def n_queued(self) -> int:
+        """Trials that are sure to be asked for, and were not yet."""
+
+    @abstractmethod
+    def ask(self) -> Ask | None:
+        """The next trial to start; None when there is none."""
+
+    @abstractmethod
+    def unfinished(self) -> list[Ask]:
+        """Trials asked for and not told, in order."""
+
+    @abstractmethod
+    def trials(self) -> list[TrialRecord]:
+        """All trials so far; not to be changed."""
+
+    @abstractmethod
+    def best(self) -> TrialRecord | None:
+        """The trial with the lowest score, where scores can be ranked."""
+
+    @abstractmethod
+    def first_trials_all_failed(self, n: int) -> bool:
+        """Whether the first n trials to end all failed."""
+
+    @abstractmethod
+    def _record(self, trial_id: str) -> TrialRecord: ...
+
+    @abstractmethod
+    def _write(self, event: str, **fields: Any) -> None: ...
+
+    @abstractmethod
+    def _advance(self, record: TrialRecord) -> None: ...
