@@ -15,8 +15,8 @@ from PIL import Image
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
-from tune.cli import VERBS, _make_parser
-from tune.command_line import given_options
+from tune.cli import VERBS, parse_command
+from tune.command_line import Given
 from tune.journal import read_events
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,17 +75,17 @@ def test_the_command_line_understands(words):
     arguments = words[1:] if words[0] == "sentinel-tune" else words[3:]
     if "--help" in arguments or "--version" in arguments:
         with pytest.raises(SystemExit) as exit_:
-            _make_parser().parse_args(arguments)
+            parse_command(arguments)
         assert exit_.value.code == 0
         return
-    parsed = _make_parser().parse_args(arguments)
-    if parsed.verb.options is not None:
-        given_options(parsed, parsed.verb.options).options()
+    _, given = parse_command(arguments)
+    if isinstance(given, Given):
+        given.options()
 
 
 def test_a_command_with_a_mistake_would_be_noticed():
     with pytest.raises(UserError):
-        _make_parser().parse_args(["serach"])
+        parse_command(["serach"])
     assert len(OURS) >= 5
 
 

@@ -5,25 +5,15 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
 from trainable.errors import UserError
-from tune.command_line import add_options, given_options, unknown_options
-from tune.options import (
-    ConfirmOptions,
-    EvaluateOptions,
-    ExportOptions,
-    ExtractOptions,
-    PredictOptions,
-    RetrainOptions,
-    SearchOptions,
-    StudyOptions,
-    SyncOptions,
-    TrainOptions,
-)
+from tune.command_line import Given, add_options, given_options, split_command, unknown_options
+from tune.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
+from tune.options import ConfirmOptions, ExtractOptions, SearchOptions, StudyOptions, SyncOptions, TrainOptions
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -32,12 +22,16 @@ EXIT_BROKEN_PIPE = 141
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A command: its name, one line of help, the class of its options, and where it is run (`module:function`)."""
+    """A command: its name, one line of help, the class of its options, and where it is run (`module:function`).
+
+    commands: verbs that this one runs elsewhere, given behind its own options; `Given.command` holds the words.
+    """
 
     name: str
     about: str
     options: type | None
     run: str
+    commands: tuple[str, ...] = ()
 
 
 VERBS = (
@@ -93,13 +87,40 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_USER_ERROR
 
 
-def _dispatch(argv: list[str]) -> int:
-    parser = _make_parser()
-    arguments, unknown = parser.parse_known_args(argv)
+def parse_command(argv: Sequence[str]) -> "tuple[Verb, Given | argparse.Namespace]":
+    """A command line's verb and what was given to it, each value parsed.
+
+    Raises: UserError with every mistake that can be seen without doing anything.
+    """
+    named = next((verb for verb in VERBS if argv and verb.name == argv[0]), None)
+    command: tuple[str, ...] = ()
+    if named is not None and named.commands:
+        own, command = split_command(argv[1:], named.commands)
+        argv = [named.name, *own]
+    arguments, unknown = _make_parser().parse_known_args(argv)
+    verb: Verb = arguments.verb
     if unknown:
-        raise UserError(unknown_options(unknown, arguments.verb.options, arguments.verb.name))
-    verb = arguments.verb
-    given = arguments if verb.options is None else given_options(arguments, verb.options)
+        raise UserError(unknown_options(unknown, verb.options, verb.name))
+    if verb.commands:
+        _check_command(verb, command)
+    return verb, arguments if verb.options is None else replace(given_options(arguments, verb.options), command=command)
+
+
+def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
+    """The mistakes of a command that is run elsewhere are told here, before it is sent."""
+    if not command or command[0] not in verb.commands:
+        got = f"{command[0]!r}" if command else "none"
+        raise UserError(
+            f"`{verb.name}` must be given a command, one of {', '.join(verb.commands)}, but got {got}; for example "
+            f"`sentinel-tune {verb.name} -- {verb.commands[0]} --help` shows what it takes"
+        )
+    _, given = parse_command(command)
+    if isinstance(given, Given):
+        given.options()
+
+
+def _dispatch(argv: list[str]) -> int:
+    verb, given = parse_command(argv)
     module, function = verb.run.split(":")
     status = int(getattr(importlib.import_module(module), function)(given))
     sys.stdout.flush()  # so that a reader who has gone is noticed here
@@ -119,6 +140,8 @@ def _make_parser() -> argparse.ArgumentParser:
         command.set_defaults(verb=verb)
         if verb.options is not None:
             add_options(command, verb.options)
+            if verb.commands:
+                command.usage = f"%(prog)s [OPTIONS] -- {{{','.join(verb.commands)}}} ..."
         elif verb.name == "demo-data":
             command.add_argument("path", type=Path, help="folder to write to; must not exist")
             command.add_argument("--specimens", type=int, default=1500, help="how many to draw [%(default)s]")

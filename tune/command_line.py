@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -61,18 +62,32 @@ def given_options(arguments: argparse.Namespace, options_class: type) -> "Given"
 class Given:
     """The options that were given, and the class that they belong to.
 
-    from_file: names of those that stand in the `--config` file alone.
+    from_file: names of those that stand in the `--config` file alone. command: the words of the command that a verb
+    such as `submit` runs elsewhere, its own verb first.
     """
 
     options_class: type
     values: dict[str, Any]
     from_file: frozenset[str] = frozenset()
+    command: tuple[str, ...] = ()
 
     def options(self, **underneath: Any) -> Any:
         """The complete, checked options; `underneath` replaces defaults that were not given."""
         options = self.options_class(**{**underneath, **self.values})
         check_options(options)
         return options
+
+
+def split_command(words: Sequence[str], verbs: Collection[str]) -> tuple[list[str], tuple[str, ...]]:
+    """`--follow -- search --trials 3` -> (`--follow`,) and (`search`, `--trials`, `3`).
+
+    The command begins behind the first `--`, or without one at the first word that is a verb.
+    """
+    if "--" in words:
+        at = list(words).index("--")
+        return list(words[:at]), tuple(words[at + 1 :])
+    at = next((i for i, word in enumerate(words) if word in verbs), len(words))
+    return list(words[:at]), tuple(words[at:])
 
 
 def _config_file(path: Path, names: set[str]) -> dict[str, Any]:

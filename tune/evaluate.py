@@ -16,8 +16,8 @@ from trainable.errors import UserError
 from tune.console import Console
 from tune.evaluation.files import Written, checked_folder, results_folder, write_comparison, write_report
 from tune.evaluation.reports import Comparison, ModelReport, model_names, target_values
+from tune.model_options import EvaluateOptions
 from tune.model_source import local_model, open_model
-from tune.options import EvaluateOptions
 from tune.report.image_progress import ImageProgress
 from tune.report.report import duration
 from tune.tracking.client import describe

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
 from tune.console import Console
+from tune.model_options import ExportOptions
 from tune.model_source import local_model, open_model
-from tune.options import ExportOptions
 from tune.report.report import duration
 
 if TYPE_CHECKING:

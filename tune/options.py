@@ -1,4 +1,7 @@
-"""The options of every verb: one frozen class a verb, each field with its default and help."""
+"""The options of verbs: one frozen class a verb, each field with its default and help.
+
+Here are those of searching; `model_options.py` has those of the verbs that make or use an exported model.
+"""
 
 import os
 from dataclasses import asdict, dataclass, field
@@ -9,7 +12,8 @@ from trainable.errors import UserError
 from trainable.frozen.model_folder import name_problem
 
 
-def _option(default: Any, text: str) -> Any:
+def option(default: Any, text: str) -> Any:
+    """A field with its default and help."""
     return field(default=default, metadata={"help": text})
 
 
@@ -17,18 +21,18 @@ def _option(default: Any, text: str) -> Any:
 class OutputOptions:
     """How a command's result is printed."""
 
-    json: bool = _option(False, "print exactly one JSON object on stdout, everything else on stderr")
+    json: bool = option(False, "print exactly one JSON object on stdout, everything else on stderr")
 
 
 @dataclass(frozen=True, kw_only=True)
 class MachineOptions(OutputOptions):
     """What of this machine a command takes."""
 
-    cache: Path | None = _option(
+    cache: Path | None = option(
         None, "folder for demo data and extracted features [SENTINEL_TUNE_CACHE or ~/.cache/sentinel-tune]"
     )
-    device: Literal["auto", "cpu", "cuda"] = _option("auto", "where to compute; auto takes CUDA where there is one")
-    workers: int = _option(os.cpu_count() or 1, "CPUs to use when no cluster is joined")
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "where to compute; auto takes CUDA where there is one")
+    workers: int = option(os.cpu_count() or 1, "CPUs to use when no cluster is joined")
 
     @property
     def cache_folder(self) -> Path:
@@ -41,78 +45,76 @@ class MachineOptions(OutputOptions):
 class TrackingOptions:
     """Where MLflow's records go."""
 
-    tracking_uri: str | None = _option(
-        None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
-    )
-    experiment: str = _option("sentinel-tune", "MLflow experiment")
+    tracking_uri: str | None = option(None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]")
+    experiment: str = option("sentinel-tune", "MLflow experiment")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(MachineOptions):
     """What is learned from, and by which frozen backbone."""
 
-    data: str = _option(
+    data: str = option(
         "demo", "demo, demo:N (N specimens), a folder (parquet shards, or images with metadata), or hf://OWNER/NAME"
     )
-    backbone: str = _option("tiny", "tiny, hf-hub:imageomics/bioclip-2, or local-dir:PATH (an open_clip folder)")
-    skip_bad_images: bool = _option(False, "drop and count unreadable images instead of refusing the data")
-    seed: int = _option(0, "seed of everything random")
+    backbone: str = option("tiny", "tiny, hf-hub:imageomics/bioclip-2, or local-dir:PATH (an open_clip folder)")
+    skip_bad_images: bool = option(False, "drop and count unreadable images instead of refusing the data")
+    seed: int = option(0, "seed of everything random")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterOptions:
     """Where trials and extraction run."""
 
-    local: bool = _option(False, "run in this process without Ray: same code path, for debugging")
-    address: str | None = _option(None, "Ray cluster to join [RAY_ADDRESS; else Ray is started here]")
+    local: bool = option(False, "run in this process without Ray: same code path, for debugging")
+    address: str | None = option(None, "Ray cluster to join [RAY_ADDRESS; else Ray is started here]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitOptions:
     """Which events are held out to be scored."""
 
-    holdout: Literal["site", "domain", "both", "official"] = _option(
+    holdout: Literal["site", "domain", "both", "official"] = option(
         "both", "held-out events: unseen sites (ID), unseen domains (OOD), both, or the official split, which leaks"
     )
-    fold: int = _option(0, "which of the held-out folds")
+    fold: int = option(0, "which of the held-out folds")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions):
     """Options of `search`."""
 
-    space: str = _option("full", "a search space by name (see `sentinel-tune spaces`) or a YAML file")
-    trials: int = _option(24, "trials in all, starting points included")
-    epochs: int = _option(20, "full length of a trial in epochs")
-    grace_epochs: int | None = _option(None, "epochs before a trial may be stopped [an eighth of --epochs, at least 1]")
-    reduction_factor: int = _option(3, "at each rung one trial in this many goes on")
-    study: Path | None = _option(None, "folder of the study [studies/SPACE-DATE-TIME]")
-    resume: Path | None = _option(None, "go on with the study in this folder; what it was given holds until given anew")
-    accept_change: bool = _option(
+    space: str = option("full", "a search space by name (see `sentinel-tune spaces`) or a YAML file")
+    trials: int = option(24, "trials in all, starting points included")
+    epochs: int = option(20, "full length of a trial in epochs")
+    grace_epochs: int | None = option(None, "epochs before a trial may be stopped [an eighth of --epochs, at least 1]")
+    reduction_factor: int = option(3, "at each rung one trial in this many goes on")
+    study: Path | None = option(None, "folder of the study [studies/SPACE-DATE-TIME]")
+    resume: Path | None = option(None, "go on with the study in this folder; what it was given holds until given anew")
+    accept_change: bool = option(
         False, "at --resume, take what --config changes; what makes results incomparable is refused all the same"
     )
-    warm_start: tuple[Path, ...] = _option(
+    warm_start: tuple[Path, ...] = option(
         (), "folders of earlier studies: begin with their best; on equal data their results are told to the sampler too"
     )
-    cpus_per_trial: float = _option(1.0, "CPUs a trial occupies")
-    gpus_per_trial: float | None = _option(None, "GPUs a trial occupies, fractions allowed [1 on CUDA, else 0]")
-    max_concurrent: int | None = _option(None, "trials side by side at most [as many as fit]")
+    cpus_per_trial: float = option(1.0, "CPUs a trial occupies")
+    gpus_per_trial: float | None = option(None, "GPUs a trial occupies, fractions allowed [1 on CUDA, else 0]")
+    max_concurrent: int | None = option(None, "trials side by side at most [as many as fit]")
     time_budget: float | None = field(
         default=None,
         metadata={"help": "end this session after so long, resumable: 90s, 30m, 2h, 1h30m", "parse": "duration"},
     )
-    plateau: int = _option(
+    plateau: int = option(
         0,
         "propose no more when so many trials in a row did not better the best by more than the noise between seeds, "
         "for which the default runs twice more; 0 is off",
     )
-    target_score: float | None = _option(None, "end when a trial scores this or lower")
-    no_variants: bool = _option(False, "do not run the space's starting points first")
-    no_confirm: bool = _option(False, "do not confirm the best trials against the default at the end")
-    confirm_top: int = _option(3, "best trials to confirm, unlike one another")
-    confirm_folds: int | None = _option(None, "held-out folds to confirm on [2 that the search did not score by]")
-    confirm_seeds: int = _option(1, "seeds to confirm with on each fold")
-    confirm_share: float = _option(0.2, "share of --time-budget that is kept for confirming from the start")
+    target_score: float | None = option(None, "end when a trial scores this or lower")
+    no_variants: bool = option(False, "do not run the space's starting points first")
+    no_confirm: bool = option(False, "do not confirm the best trials against the default at the end")
+    confirm_top: int = option(3, "best trials to confirm, unlike one another")
+    confirm_folds: int | None = option(None, "held-out folds to confirm on [2 that the search did not score by]")
+    confirm_seeds: int = option(1, "seeds to confirm with on each fold")
+    confirm_share: float = option(0.2, "share of --time-budget that is kept for confirming from the start")
 
     @property
     def grace(self) -> int:
@@ -124,9 +126,9 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions):
 class TrainOptions(DataOptions, SplitOptions):
     """Options of `train`."""
 
-    variant: str = _option("default", "a variant by name (see `sentinel-tune variants`) or a YAML file")
-    epochs: int = _option(20, "epochs to train; schedules and ramps are laid out over them")
-    out: Path | None = _option(
+    variant: str = option("default", "a variant by name (see `sentinel-tune variants`) or a YAML file")
+    epochs: int = option(20, "epochs to train; schedules and ramps are laid out over them")
+    out: Path | None = option(
         None, "folder of checkpoints and results; one with checkpoints is gone on with [trained/VARIANT-DATE-TIME]"
     )
 
@@ -135,7 +137,7 @@ class TrainOptions(DataOptions, SplitOptions):
 class ExtractOptions(DataOptions, ClusterOptions):
     """Options of `extract`."""
 
-    space: str = _option("full", "extract every depth that this search space can reach")
+    space: str = option("full", "extract every depth that this search space can reach")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,88 +151,24 @@ class StudyOptions(OutputOptions):
 class SyncOptions(StudyOptions):
     """Options of `sync`."""
 
-    tracking_uri: str | None = _option(None, "MLflow tracking URI [that of the study]")
-    experiment: str | None = _option(None, "MLflow experiment [that of the study]")
+    tracking_uri: str | None = option(None, "MLflow tracking URI [that of the study]")
+    experiment: str | None = option(None, "MLflow experiment [that of the study]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConfirmOptions(StudyOptions, MachineOptions, ClusterOptions):
     """Options of `confirm`."""
 
-    confirm_top: int = _option(3, "best trials to confirm, unlike one another")
-    confirm_folds: int | None = _option(None, "held-out folds to confirm on [2 that the search did not score by]")
-    confirm_seeds: int = _option(1, "seeds to confirm with on each fold")
+    confirm_top: int = option(3, "best trials to confirm, unlike one another")
+    confirm_folds: int | None = option(None, "held-out folds to confirm on [2 that the search did not score by]")
+    confirm_seeds: int = option(1, "seeds to confirm with on each fold")
     time_budget: float | None = field(
         default=None, metadata={"help": "end after so long, resumable: 90s, 30m, 2h, 1h30m", "parse": "duration"}
     )
-    cpus_per_trial: float = _option(1.0, "CPUs a run occupies")
-    gpus_per_trial: float | None = _option(None, "GPUs a run occupies, fractions allowed [1 on CUDA, else 0]")
-    max_concurrent: int | None = _option(None, "runs side by side at most [as many as fit]")
-    tracking_uri: str | None = _option(None, "MLflow tracking URI [that of the study]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RetrainOptions(StudyOptions, MachineOptions):
-    """Options of `retrain`."""
-
-    trial: str | None = _option(None, "a trial of the study, such as t0007 [the one that confirmation decided for]")
-    config: Path | None = _option(None, "a configuration's YAML file instead of a trial")
-    epochs: int | None = _option(None, "epochs to train [those that confirmation found best, else all]")
-    seeds: int = _option(1, "members of an ensemble, each trained with a seed of its own")
-    out: Path | None = _option(None, "folder of checkpoints and of the model [retrained/STUDY-TRIAL]")
-    name: str = _option("sentinel-beetles", "name in the MLflow model registry")
-    force: bool = _option(False, "move the alias champion without a win over the present champion")
-    no_register: bool = _option(False, "export only: leave MLflow's registry alone")
-    tracking_uri: str | None = _option(None, "MLflow tracking URI [that of the study]")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(MachineOptions, TrackingOptions):
-    """Options of `evaluate`."""
-
-    models: tuple[str, ...] = field(
-        metadata={"help": "exported folders, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
-    )
-    data: str = _option(
-        "demo", "labelled data: demo, demo:N, a folder (parquet shards, or images with metadata), or hf://OWNER/NAME"
-    )
-    events: Literal["auto", "held-out", "validation", "all"] = _option(
-        "auto",
-        "events to score: the model's held-out ones, the dataset's validation split, all; auto: the first it has",
-    )
-    skip_bad_images: bool = _option(False, "drop and count unreadable images instead of refusing the data")
-    out: Path | None = _option(None, "folder of the report [MODEL/evaluation, or evaluations/NAME]")
-    no_track: bool = _option(False, "do not log the report to MLflow")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportOptions(OutputOptions):
-    """Options of `export`."""
-
-    model: str = field(
-        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
-    )
-    submission: Path | None = _option(None, "write the challenge's folder here")
-    format: Literal["folder", "torch-export"] = _option("folder", "what to write to --out")
-    out: Path | None = _option(None, "where to write the model: a folder, or a .pt2 file for torch-export")
-    tracking_uri: str | None = _option(
-        None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PredictOptions(MachineOptions):
-    """Options of `predict`."""
-
-    model: str = field(
-        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
-    )
-    images: tuple[str, ...] = field(metadata={"help": "image files, or folders of them", "positional": True})
-    domain: int | None = _option(None, "the domain of all images [unknown]")
-    csv: Path | None = _option(None, "write a CSV file: a row a specimen, then a row an event")
-    tracking_uri: str | None = _option(
-        None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]"
-    )
+    cpus_per_trial: float = option(1.0, "CPUs a run occupies")
+    gpus_per_trial: float | None = option(None, "GPUs a run occupies, fractions allowed [1 on CUDA, else 0]")
+    max_concurrent: int | None = option(None, "runs side by side at most [as many as fit]")
+    tracking_uri: str | None = option(None, "MLflow tracking URI [that of the study]")
 
 
 def check_options(options: Any) -> None:
@@ -248,7 +186,7 @@ def check_options(options: Any) -> None:
         problems.append(problem)
     if isinstance(options, SearchOptions) and not 0 <= options.confirm_share < 1:
         problems.append(f"`0 <= --confirm-share < 1` must hold, but got {options.confirm_share:g}")
-    if isinstance(options, RetrainOptions) and options.trial is not None and options.config is not None:
+    if getattr(options, "trial", None) is not None and getattr(options, "config", None) is not None:
         problems.append("`--trial` and `--config` cannot both be given; leave one out")
     if isinstance(options, SearchOptions) and options.grace > options.epochs:
         problems.append(f"`--grace-epochs <= --epochs` must hold, but got {options.grace} > {options.epochs}")

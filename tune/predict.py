@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, overload
 from trainable.errors import UserError
 from trainable.whole_file import whole_file
 from tune.console import Console
+from tune.model_options import PredictOptions
 from tune.model_source import open_model
-from tune.options import PredictOptions
 from tune.report.image_progress import ImageProgress
 from tune.session import local_device
 

@@ -14,7 +14,7 @@ from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
 from tune.confirmed import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
 from tune.decisions.trial_record import TrialRecord, fold_trials
-from tune.options import RetrainOptions
+from tune.model_options import RetrainOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

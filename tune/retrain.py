@@ -18,8 +18,9 @@ from tune.console import Console
 from tune.events import Event
 from tune.journal import read_events
 from tune.kept_options import kept_options
+from tune.model_options import RetrainOptions
 from tune.model_source import open_model
-from tune.options import RetrainOptions, SearchOptions
+from tune.options import SearchOptions
 from tune.recipe import Recipe, recipe_of
 from tune.report.report import duration
 from tune.retrain_folder import MODEL_NAME, check_folder, read_histories

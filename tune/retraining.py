@@ -16,7 +16,8 @@ from tune.events import Event
 from tune.exporting import Measured, export_trainers
 from tune.extraction import Features, make_features
 from tune.kept_options import kept_options
-from tune.options import DataOptions, RetrainOptions
+from tune.model_options import RetrainOptions
+from tune.options import DataOptions
 from tune.recipe import Recipe
 from tune.retrain_folder import MODEL_NAME, checkpoint_folder, claim_folder
 from tune.session import local_device, request_for

@@ -11,7 +11,8 @@ from trainable.config import TARGETS
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import Holdout, Split, make_split
 from trainable.scoring.scoring import floors
-from tune.options import DataOptions, EvaluateOptions, SplitOptions
+from tune.model_options import EvaluateOptions
+from tune.options import DataOptions, SplitOptions
 
 if TYPE_CHECKING:
     from tune.console import Console
@@ -40,7 +41,7 @@ class StudyData:
         """
         frame = self.specimens.frame
         split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
-        return replace(self, split=split, floors=_floors(frame, split))
+        return replace(self, split=split, floors=split_floors(frame, split))
 
 
 def load_study_specimens(options: DataOptions | EvaluateOptions, console: "Console") -> Specimens:
@@ -77,10 +78,11 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
     )
     if split.warning:
         console.say(f"warning: {split.warning}")
-    return StudyData(specimens=specimens, split=split, floors=_floors(frame, split))
+    return StudyData(specimens=specimens, split=split, floors=split_floors(frame, split))
 
 
-def _floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float]]:
+def split_floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float]]:
+    """The floors on a split of `Specimens.frame`: name -> the same metrics as a trial's."""
     return floors(
         labels=frame[list(TARGETS)].to_numpy(np.float64),
         event_ids=frame["event_id"].to_numpy(),

@@ -120,7 +120,7 @@ def test_mlflow_holds_every_run_the_table_and_the_verdict(confirmed_study, track
     ]
     confirmed = confirmed_of(read_events(confirmed_study))
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    confirming = [run for run in children if run.data.tags["hpo.origin"].startswith("confirm:")]
+    confirming = [run for run in children if run.data.tags.get("hpo.origin", "").startswith("confirm:")]
 
     assert parent.data.tags["hpo.verdict"] == confirmed.verdict
     assert parent.data.metrics["confirmed/default_score"] == confirmed.candidate("default").metrics["score/all"]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from trainable.config import TARGETS
 from trainable.errors import UserError
-from tune.options import EvaluateOptions
+from tune.model_options import EvaluateOptions
 from tune.study_data import load_study_specimens
 
 if TYPE_CHECKING:

@@ -4,16 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from trainable.config import TARGETS
 from trainable.data.splits import Split
 from trainable.errors import UserError
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, score_differences, with_common_parts
-from trainable.scoring.scoring import floors
 from tune.evaluation.events import ChosenEvents, Training, leak_of
 from tune.evaluation.reports import Comparison, ModelReport, ScoredData
 from tune.evaluation.worst_events import find_worst_events
+from tune.study_data import split_floors
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
@@ -118,21 +115,14 @@ def _floors(
 ) -> dict[str, dict[str, float]]:
     """Forecasts without images from the labels that the model was trained on, for the events it is scored on."""
     is_known = forecasts.is_known[forecasts.event_of_image]
-    frame = specimens.frame
-    return floors(
-        labels=frame[list(TARGETS)].to_numpy(np.float64),
-        event_ids=frame["event_id"].to_numpy(),
-        site_ids=frame["site_id"].to_numpy(),
-        domain_ids=frame["domain_id"].to_numpy(),
-        species=frame["species"].to_numpy(),
-        split=Split(
-            policy=training.policy,
-            fold=0,
-            train=training.rows,
-            id_=chosen.rows[is_known],
-            ood=chosen.rows[~is_known],
-            held_out_sites=(),
-            held_out_domains=(),
-            n_leaked_events=0,
-        ),
+    split = Split(
+        policy=training.policy,
+        fold=0,
+        train=training.rows,
+        id_=chosen.rows[is_known],
+        ood=chosen.rows[~is_known],
+        held_out_sites=(),
+        held_out_domains=(),
+        n_leaked_events=0,
     )
+    return split_floors(specimens.frame, split)
