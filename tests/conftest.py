@@ -26,8 +26,12 @@ QUIET = {
     "HF_HUB_OFFLINE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "OMP_NUM_THREADS": "1",
 }
+
+
+def pytest_configure() -> None:
+    """One thread a process, set before torch is loaded: tests run side by side."""
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @dataclass(frozen=True, slots=True)

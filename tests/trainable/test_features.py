@@ -262,6 +262,7 @@ def neighbour():
     neighbour.process.communicate()
 
 
+@pytest.mark.slow
 def test_two_searches_at_once_extract_once(store, tiny, images, tmp_path: Path, neighbour: Neighbour) -> None:
     neighbour.start_extraction(tmp_path)
     with pytest.raises(UserError, match="must be a finished feature store"):

@@ -175,6 +175,7 @@ def test_blocks_below_the_lowest_tap_are_refused(data):
         TailTrainer(config, data, seed=0)
 
 
+@pytest.mark.slow
 def test_a_worker_trains_without_the_libraries_it_does_not_need(data, tmp_path):
     data.save(tmp_path)
     program = f"""
@@ -198,6 +199,7 @@ print(sorted(heavy & set(sys.modules)))
     assert imported == "[]"
 
 
+@pytest.mark.slow
 def test_the_same_trial_gives_the_same_weights_in_another_process(data, tmp_path):
     data.save(tmp_path)
     config = TrialConfig.from_dict({"epochs": 2, "augment": {"mixup_alpha": 0.2, "feature_noise": 0.1}})

@@ -51,6 +51,7 @@ def test_a_search_ends_with_a_verdict_on_all_pairs_of_folds_and_configurations(c
     assert {"score/id", "score/ood", "r2_id/SPEI_1y", "mae_ood/SPEI_2y"} <= confirmed.candidates[0].metrics.keys()
 
 
+@pytest.mark.slow
 def test_confirming_again_with_the_same_options_trains_nothing_and_says_the_same(cli, in_process, study):
     before = confirmed_of(read_events(study))
     ended = cli("confirm", study, *in_process, "--confirm-top", 2, "--confirm-folds", 2, "--json")
@@ -62,6 +63,7 @@ def test_confirming_again_with_the_same_options_trains_nothing_and_says_the_same
     assert confirmed_of(events) == before
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_shown_with_its_verdict_and_left_as_it_is(cli, in_process, study):
     before = (study / "journal.jsonl").read_bytes()
     ended = cli("search", "--resume", study, *in_process)
@@ -72,6 +74,7 @@ def test_a_finished_study_is_shown_with_its_verdict_and_left_as_it_is(cli, in_pr
     assert (study / "journal.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_more_folds_run_what_was_not_run_yet(cli, in_process, study):
     n_before = len(inner(read_events(study), "tell"))
     ended = cli("confirm", study, *in_process, "--confirm-top", 2, "--confirm-folds", 3, "--json")
@@ -80,6 +83,7 @@ def test_more_folds_run_what_was_not_run_yet(cli, in_process, study):
     assert len(inner(read_events(study), "tell")) == n_before * 3 // 2
 
 
+@pytest.mark.slow
 def test_a_study_that_was_not_confirmed_can_be_later(cli, in_process, finished_study, tmp_path):
     study = Path(shutil.copytree(finished_study, tmp_path / "beetles"))
     assert "Verdict" not in cli("search", "--resume", study, *in_process).stdout
@@ -91,6 +95,7 @@ def test_a_study_that_was_not_confirmed_can_be_later(cli, in_process, finished_s
     assert "Verdict: " in ended.stdout
 
 
+@pytest.mark.slow
 def test_out_of_time_the_verdict_rests_on_whole_folds_and_the_rest_is_done_later(cli, in_process, study):
     """The journal is cut where a killed process would have left it: amid the second fold."""
     events = read_events(study)

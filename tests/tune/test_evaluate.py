@@ -442,6 +442,7 @@ def test_an_evaluation_is_a_run_with_its_figures_and_files(evaluate, model_folde
     assert {"report.json", "report.html", "results.json", "figures/worst.png", "figures/predicted.png"} <= paths
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_costs_a_warning_and_no_results(evaluate, model_folder, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -101,6 +101,7 @@ def test_a_model_of_someone_else_is_refused_and_not_kept(find, tracking_uri, tmp
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_is_one_clear_line(find):
     with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9 must answer"):
         find(f"models:/{NAME}@champion", uri="http://127.0.0.1:9")

@@ -227,6 +227,7 @@ def test_a_name_that_cannot_be_is_told_before_training(registry, name):
         registry.check(name)
 
 
+@pytest.mark.slow
 def test_a_registry_that_does_not_answer_is_one_clear_line():
     registry = Registry("http://127.0.0.1:9", "sentinel-tune")
 

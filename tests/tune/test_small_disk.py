@@ -57,6 +57,7 @@ def test_a_disk_too_small_for_a_single_depth_is_refused(cli, free, tmp_path):
     assert "free some" in ended.stderr
 
 
+@pytest.mark.slow
 def test_trials_above_the_kept_depth_learn_the_same(demo_search, free, tmp_path):
     words = ["--data", "demo:76", "--trials", 2, "--no-variants", "--seed", 7]
     assert demo_search(*words, "--study", tmp_path / "all", "--cache", tmp_path / "roomy").status == 0

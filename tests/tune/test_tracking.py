@@ -455,6 +455,7 @@ def test_a_deleted_experiment_is_told_with_the_remedy(uri: str) -> None:
     assert "mlflow experiments restore" in status.message
 
 
+@pytest.mark.slow
 def test_a_server_that_was_never_there_delays_nothing_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     port = free_port()
     uri = f"http://ada:geheim@127.0.0.1:{port}"

@@ -164,6 +164,7 @@ def test_studies_are_given_side_by_side_with_commas_repeated_or_in_yaml(tmp_path
     assert parsed() == ()
 
 
+@pytest.mark.slow
 def test_a_search_begins_with_what_an_earlier_one_found(demo_search, finished_study, cli, tmp_path):
     earlier = shutil.copytree(finished_study, tmp_path / "earlier")
     ended = demo_search("--warm-start", earlier, "--epochs", 3, "--trials", 5)
