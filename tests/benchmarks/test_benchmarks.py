@@ -1,0 +1,60 @@
+"""The benchmarks run, and say what they measured; how fast this machine is, no test asks."""
+
+import json
+import math
+
+import pytest
+
+from benchmarks.__main__ import SCRIPTS, Script, main, measure
+from benchmarks.figure import Figure, Target, Value
+from benchmarks.interleaved import measure_in_turns
+from benchmarks.setting import NotHere, Setting
+
+
+def test_a_figure_is_measured_from_end_to_end():
+    stored, copies = measure(4, Setting(quick=True))
+
+    assert 1.0 < stored.ratio < 1.2
+    assert stored.parts[0].value > stored.parts[1].value > 0
+    assert copies.is_met
+
+
+def test_a_figure_says_whether_its_target_is_met():
+    fast = Figure(number=7, name="step", ratio=8.4, parts=(Value("whole", 163.0, "ms"),), target=Target(">=", 8))
+
+    assert str(fast) == " 7 step: 8.400 (whole 163 ms), target >= 8: met"
+    assert not Target("<=", 1.05).is_met(1.06)
+    assert not Target("<=", 1.05).is_met(math.nan)
+
+
+def test_arms_take_turns_and_rounds_are_compared_in_pairs():
+    order: list[str] = []
+    load = iter([1.0, 1.0, 1.0, 2.0, 20.0, 10.0, 3.0, 6.0])  # a warm-up round, then three on a machine in three moods
+    times = measure_in_turns(
+        {name: lambda name=name: order.append(name) for name in ("a", "b")},
+        rounds=3,
+        clock=lambda arm: (arm(), next(load))[1],
+    )
+
+    assert order == ["b", "a", "a", "b", "b", "a", "a", "b"]
+    assert times.seconds == {"a": (1.0, 10.0, 3.0), "b": (2.0, 20.0, 6.0)}
+    assert times.ratio("b", "a") == 2.0
+
+
+def test_what_cannot_be_measured_here_is_named_with_its_reason(monkeypatch, capsys):
+    with pytest.raises(NotHere, match="must be tiny, vit-ti or vit-l, but is 'resnet'"):
+        measure(4, Setting(quick=True, backbones=("resnet",)))
+    monkeypatch.setitem(SCRIPTS, 4, Script("stored_bytes", needs=("a_package_that_is_not_there",)))
+
+    assert main(["--quick", "--only", "4"]) == 0
+    assert "stored_bytes: skipped, needs a_package_that_is_not_there" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_all_figures_run_quickly_and_reach_the_json(tmp_path, capsys):
+    assert main(["--quick", "--json", str(tmp_path / "figures.json")]) == 0, capsys.readouterr().out
+
+    found = json.loads((tmp_path / "figures.json").read_text())
+    assert {figure["number"] for figure in found["figures"]} | {int(n) for n in found["skipped"]} == set(SCRIPTS)
+    assert all(math.isfinite(figure["ratio"]) for figure in found["figures"])
+    assert found["machine"]["torch"]
