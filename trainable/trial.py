@@ -4,10 +4,10 @@ import gc
 import socket
 import traceback
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from trainable.config import TrialConfig
+from trainable.storage.place import place_of
 
 TRACEBACK_LINES = 12
 
@@ -20,8 +20,9 @@ class TrialTask:
     """What a worker needs to run a trial: plain values, cheap to send.
 
     config: nested values of a `TrialConfig`. data_folder: where `TrialData` was saved. checkpoint_folder: this trial's
-    own. reported_epochs: epochs whose results the study already has. device: "cpu" or "cuda". n_threads: CPU threads of
-    this trial. keep_predictions: write those for the held-out specimens beside the checkpoints, every epoch's.
+    own; both are paths or URIs. reported_epochs: epochs whose results the study already has. device: "cpu" or "cuda".
+    n_threads: CPU threads of this trial. keep_predictions: write those for the held-out specimens beside the
+    checkpoints, every epoch's.
     """
 
     trial_id: str
@@ -40,7 +41,7 @@ class StepResult:
     """What one step brought: an epoch's metrics, or the failure that ended the trial.
 
     failure: None, or {"type", "message", "traceback_tail", "node", "kind"}; kind is "diverged", "memory", "disk"
-    (the checkpoint could not be written: not the trial's fault) or "error".
+    (a disk or storage did not take or give what it should: not the trial's fault) or "error".
     notes: things the user should know, such as a damaged checkpoint that was passed over.
     """
 
@@ -101,11 +102,11 @@ class Trial:
         if self.task.device == "cpu":
             torch.set_num_threads(self.task.n_threads)
         if self.data is None:
-            self.data = TrialData.load(Path(self.task.data_folder))
+            self.data = TrialData.load(place_of(self.task.data_folder))
         trainer = TailTrainer(
             TrialConfig.from_dict(self.task.config), self.data, seed=self.task.seed, device=self.task.device
         )
-        state, skipped = load_latest(Path(self.task.checkpoint_folder))
+        state, skipped = load_latest(place_of(self.task.checkpoint_folder))
         self._notes = tuple(f"{self.task.trial_id}: passed over a damaged checkpoint: {reason}" for reason in skipped)
         if state is not None:
             trainer.load_state_dict(state)
@@ -121,7 +122,7 @@ class Trial:
         from trainable.training.checkpoint import save_checkpoint
         from trainable.training.held_out_predictions import save_predictions
 
-        trainer, folder, checkpoint = self._trainer, Path(self.task.checkpoint_folder), None
+        trainer, folder, checkpoint = self._trainer, place_of(self.task.checkpoint_folder), None
         while trainer.epoch <= self._n_reported:  # more than once only after a damaged checkpoint
             trainer.train_epoch()
             if self.task.keep_predictions:  # before the checkpoint: an epoch that need not be trained again has them
@@ -156,12 +157,13 @@ def _describe(error: Exception) -> dict[str, str]:
 def _kind(error: Exception) -> str:
     from torch import OutOfMemoryError
 
+    from trainable.storage.remote_folder import StorageError
     from trainable.training.checkpoint import CheckpointNotWritten
     from trainable.training.trainer import TrialDiverged
 
     if isinstance(error, TrialDiverged):
         return "diverged"
-    if isinstance(error, CheckpointNotWritten):
+    if isinstance(error, CheckpointNotWritten | StorageError):
         return "disk"
     if isinstance(error, OutOfMemoryError | MemoryError) or any(text in str(error) for text in NO_MEMORY):
         return "memory"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainable.errors import UserError
+from trainable.storage.remote_folder import StorageError
 from tune.command_line import Given, add_options, given_options, split_command, unknown_options
 from tune.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
 from tune.options import ConfirmOptions, ExtractOptions, SearchOptions, StudyOptions, SyncOptions, TrainOptions
@@ -73,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except StorageError as error:
+        print(f"error: `object storage must answer`, but it did not: {error}; try again when it does", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

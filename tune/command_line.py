@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from trainable.errors import UserError
+from trainable.storage.place import Place, place_of
+from trainable.storage.remote_folder import RemoteFolder
 from tune.options import check_options
 
 DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
@@ -141,19 +143,24 @@ def parse_value(options_class: type, name: str, value: Any) -> Any:
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
     if value is None and type(None) in get_args(hint):
         return None
-    return _convert(flag, kinds[0], value)
+    return _convert(flag, Place if RemoteFolder in kinds else kinds[0], value)
 
 
-def _several(flag: str, kind: type, value: Any) -> tuple[Any, ...]:
+def _several(flag: str, kind: Any, value: Any) -> tuple[Any, ...]:
     """Values of one option: repeated, side by side, with commas between, or a YAML list."""
     items = value if isinstance(value, list | tuple) else [value]
     parts = [part for item in items for part in (item.split(",") if isinstance(item, str) else [item])]
     return tuple(_convert(flag, kind, part.strip() if isinstance(part, str) else part) for part in parts if part != "")
 
 
-def _convert(flag: str, kind: type, value: Any) -> Any:
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}
+def _convert(flag: str, kind: Any, value: Any) -> Any:
+    words = {
+        int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
+        Place: "a path or URI",
+    }  # fmt: skip
     try:
+        if kind == Place and isinstance(value, str | Path | RemoteFolder):
+            return place_of(value, what=flag)
         if kind is bool:
             if isinstance(value, bool):
                 return value

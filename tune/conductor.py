@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from trainable.config import TrialConfig
+from trainable.storage.place import Place
 from trainable.trial import StepResult, TrialTask
 from tune.decisions.ends import Ends, EndState
 from tune.decisions.trial_events import TrialEvents
 from tune.decisions.trial_record import Ask
-from tune.journal import StudyWriteError
+from tune.study_errors import StudyWriteError, not_writable
 
 FIRST_FAILURES = 5
 """A study whose first trials, this many, all fail is not worth its GPU hours."""
@@ -25,8 +25,8 @@ FIRST_FAILURES = 5
 class TrialResources:
     """What every trial of a search is given: device, threads, seed, and where its data and checkpoints lie."""
 
-    data_folder: Path
-    study_folder: Path
+    data_folder: Place
+    study_folder: Place
     seed: int
     device: str
     n_threads: int
@@ -161,7 +161,8 @@ class Conductor:
     def _failed(self, trial_id: str, failure: dict[str, str]) -> Literal["stop"]:
         self._running.discard(trial_id)
         if failure["kind"] == "disk":
-            self.break_off(_unwritable(self._resources.study_folder, trial_id, failure["message"]))
+            reason = f"the checkpoint of {trial_id}: {failure['message']}"
+            self.break_off(not_writable(self._resources.study_folder, reason))
             self._pause(trial_id, self.end_reason)
             return "stop"
         if failure["kind"] == "memory" and self._work.attempts(trial_id) == 1:
@@ -217,16 +218,9 @@ class Conductor:
         )
 
 
-def fold_data_folder(data_folder: Path, fold: int) -> Path:
+def fold_data_folder(data_folder: Place, fold: int) -> Place:
     """Where the data of one of the folds lies that a confirmation runs on."""
     return data_folder / f"fold-{fold}"
-
-
-def _unwritable(folder: Path, trial_id: str, message: str) -> StudyWriteError:
-    return StudyWriteError(
-        f"`the study's folder must be writable`, but the checkpoint of {trial_id} was not: {message}; make room, then "
-        f"go on with --resume {folder}"
-    )
 
 
 def _half_batches(config: TrialConfig) -> TrialConfig | None:

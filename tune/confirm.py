@@ -11,13 +11,13 @@ from tune.options import ConfirmOptions, SearchOptions
 from tune.search import run_study
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from trainable.storage.place import Place
 
 
 def run(given: Given) -> int:
     """Run the verb; returns the exit status: 0 a verdict, 1 none could be given, 130 interrupted (resumable)."""
     options: ConfirmOptions = given.options()
-    study: Path = options.study
+    study: Place = options.study
     values = {name: value for name, value in given.values.items() if name != "study"}
     values |= {"resume": study, "no_confirm": False}
     return run_study(Given(SearchOptions, values, from_file=given.from_file - {"study"}), search_more=False)

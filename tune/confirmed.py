@@ -6,11 +6,10 @@ STUDY/confirmation/NAME.json holds each configuration's out-of-fold forecasts, f
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from trainable.errors import UserError
-from trainable.whole_file import whole_file
+from trainable.storage.place import Place, read_file, write_file
 
 if TYPE_CHECKING:
     from trainable.scoring.out_of_fold import Difference, OutOfFold
@@ -92,17 +91,17 @@ def confirmed_of(events: Iterable[Mapping[str, Any]]) -> Confirmed | None:
     return Confirmed.from_dict(results[-1]) if results else None
 
 
-def out_of_fold_of(study_folder: Path, confirmed: Confirmed, candidate: Candidate) -> "OutOfFold":
+def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candidate) -> "OutOfFold":
     """A candidate's forecasts of the held-out events.
 
     Raises: UserError when the file is missing, damaged, or of another confirmation.
     """
     from trainable.scoring.out_of_fold import OutOfFold
 
-    file = Path(study_folder) / FOLDER_NAME / f"{candidate.name}.json"
+    file = study_folder / FOLDER_NAME / f"{candidate.name}.json"
     rule, remedy = f"{file} must hold the forecasts of {candidate.name}", "run `sentinel-tune confirm STUDY` again"
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(read_file(study_folder / FOLDER_NAME, f"{candidate.name}.json"))
         of = {key: values[key] for key in _evidence_of(confirmed, candidate)}
         forecasts = OutOfFold.from_dict(values["forecasts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -117,12 +116,9 @@ def evidence(confirmed: Confirmed, candidate: Candidate, forecasts: "OutOfFold")
     return {**_evidence_of(confirmed, candidate), "forecasts": forecasts.to_dict()}
 
 
-def write_evidence(folder: Path, values: Mapping[str, Any]) -> None:
+def write_evidence(folder: Place, values: Mapping[str, Any]) -> None:
     """Write one candidate's `evidence` into a study, whole or not at all."""
-    place = Path(folder) / FOLDER_NAME
-    place.mkdir(exist_ok=True)
-    with whole_file(place / f"{values['name']}.json") as temporary:
-        temporary.write_text(json.dumps(values), encoding="utf-8")
+    write_file(folder / FOLDER_NAME, f"{values['name']}.json", json.dumps(values).encode())
 
 
 def _evidence_of(confirmed: Confirmed, candidate: Candidate) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainable.storage.place import Place
 from trainable.trial import StepResult
 from tune.confirmed import confirmed_of
 from tune.report.confirmation_text import confirmation_text
@@ -70,7 +71,7 @@ class Console:
     def search_result(
         self,
         events: Sequence[Mapping[str, Any]],
-        folder: Path,
+        folder: Place,
         tracking: "TrackingStatus",
         tracking_uri: str,
         *,

@@ -3,50 +3,35 @@
 Each line is one event: `{"v": 1, "seq": n, "time": unix seconds, "event": name, ...}`, `seq` counting from 0;
 `events.py` has the exact form. A line is on the disk (fsync) before `append` returns. A process killed while writing
 leaves a torn last line; that event was never acknowledged, so readers pass over it and the next writer cuts it off.
+
+On object storage the same events lie in segments, see `remote_journal.py`: the functions here take either place, and
+load nothing of it for a study that is a folder.
 """
 
 import contextlib
-import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from trainable.errors import UserError
+from trainable.storage.place import Place
+from trainable.storage.remote_folder import RemoteFolder
 from trainable.whole_file import sync
 from tune.events import VERSION, Event, decode_event, encode_event, read_back
+from tune.folder_lock import LOCK_NAME, acquire, is_locked, read_owner, release
+from tune.folder_lock import Owner as Owner
+from tune.study_errors import StudyWriteError as StudyWriteError
+from tune.study_errors import not_writable
+
+if TYPE_CHECKING:
+    from tune.remote_journal import RemoteJournal
 
 FILE_NAME = "journal.jsonl"
-LOCK_NAME = "journal.lock"
-OWNER_NAME = "journal.owner.json"
-
-LOCK_SECONDS = 0.2
-"""How long a writer tries to lock: `owner_of` holds the lock for a moment."""
-
-
-class StudyWriteError(UserError):
-    """The study's folder could not be written (disk full, quota, lost mount); what was acknowledged before is whole."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """The process that writes a study; all None when it has not said who it is. since: unix seconds."""
-
-    pid: int | None = None
-    host: str | None = None
-    since: float | None = None
-
-    def __str__(self) -> str:
-        if self.since is None:
-            return "another process"
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        return f"process {self.pid} on {self.host} since {since}"
 
 
 class Journal:
@@ -72,7 +57,7 @@ class Journal:
         Raises: UserError if the folder already holds a study or another process writes it; StudyWriteError.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        lock = _acquire(folder)
+        lock = acquire(folder)
         try:
             path = folder / FILE_NAME
             if path.exists() and next(_lines(path), None) is not None:
@@ -84,7 +69,7 @@ class Journal:
             sync(folder)
             journal.append("study", study_id=study_id, header=header)
         except BaseException:
-            _release(folder, lock)
+            release(folder, lock)
             raise
         return journal
 
@@ -96,7 +81,7 @@ class Journal:
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it.
         """
         path = _existing(folder)
-        lock = _acquire(folder)
+        lock = acquire(folder)
         try:
             n_events, size = 0, 0
             for line in _lines(path):
@@ -109,7 +94,7 @@ class Journal:
                 )
             journal = cls(folder, lock, n_events=n_events, size=size)
         except BaseException:
-            _release(folder, lock)
+            release(folder, lock)
             raise
         if torn:
             notify(f"{path}: cut off a torn last line of {torn} bytes after {n_events} whole events")
@@ -129,10 +114,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):  # what stays behind is a torn line, which every reader tolerates
                 os.ftruncate(self._file, self._size)
-            raise StudyWriteError(
-                f"`the study's folder must be writable`, but {self.folder / FILE_NAME} was not: {error.strerror}; "
-                f"make room, then go on with --resume {self.folder}"
-            ) from error
+            raise not_writable(self.folder, f"{error.strerror}", what=FILE_NAME) from error
         self.n_events += 1
         self._size += len(line)
         written = read_back(line)
@@ -144,13 +126,17 @@ class Journal:
         """Call `listener` with every event from now on, after it is on the disk."""
         self._listeners.append(listener)
 
+    def events(self) -> list[Event]:
+        """Everything so far."""
+        return read_events(self.folder)
+
     def close(self) -> None:
         """Give the study free for another writer; closing twice is fine."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
         if self._lock is not None:
-            _release(self.folder, self._lock)
+            release(self.folder, self._lock)
             self._lock = None
 
     def __enter__(self) -> Self:
@@ -163,11 +149,34 @@ class Journal:
         return {**self.__dict__, "_file": None, "_lock": None, "_listeners": []}
 
 
-def read_events(folder: Path) -> list[Event]:
+def create_journal(folder: Place, header: dict[str, Any], *, study_id: str) -> "Journal | RemoteJournal":
+    """Begin a study, see `Journal.create`."""
+    if isinstance(folder, RemoteFolder):
+        from tune.remote_journal import RemoteJournal
+
+        return RemoteJournal.create(folder, header, study_id=study_id)
+    return Journal.create(folder, header, study_id=study_id)
+
+
+def open_journal(folder: Place, *, notify: Callable[[str], None]) -> "Journal | RemoteJournal":
+    """Go on with a study, see `Journal.open`."""
+    if isinstance(folder, RemoteFolder):
+        from tune.remote_journal import RemoteJournal
+
+        return RemoteJournal.open(folder, notify=notify)
+    return Journal.open(folder, notify=notify)
+
+
+def read_events(folder: Place) -> list[Event]:
     """All whole events of a study, also while another process writes it.
 
-    Raises: UserError if there is no study, a line other than the last is damaged, or the log is of a newer version.
+    Raises: UserError if there is no study, a line other than the last is damaged, the log is of a newer version, or
+    its storage cannot be read.
     """
+    if isinstance(folder, RemoteFolder):
+        from tune.remote_journal import read_remote_events
+
+        return read_remote_events(folder)
     path = _existing(folder)
     events = [
         decode_event(line, where=f"{path}, line {number + 1}", seq=number) for number, line in enumerate(_lines(path))
@@ -177,9 +186,29 @@ def read_events(folder: Path) -> list[Event]:
     return events
 
 
-def owner_of(folder: Path) -> Owner | None:
-    """Who works on the study now; None if nobody does, also after its process was killed."""
-    return _read_owner(folder) if _is_locked(folder / LOCK_NAME) else None
+def owner_of(folder: Place) -> Owner | None:
+    """Who works on the study now; None if nobody does, also after its process was killed.
+
+    On object storage a writer that was killed on another machine is taken to live for as long as its lease.
+    Raises: UserError when its storage cannot be read.
+    """
+    if isinstance(folder, RemoteFolder):
+        from tune.remote_journal import remote_owner_of
+
+        return remote_owner_of(folder)
+    return read_owner(folder) if is_locked(folder / LOCK_NAME) else None
+
+
+def certain_owner_of(folder: Place, *, tell: Callable[[str], None]) -> Owner | None:
+    """As `owner_of`, also of a writer on another machine, which may take a while to know.
+
+    tell: takes one line for the user before a wait.
+    """
+    if isinstance(folder, RemoteFolder):
+        from tune.remote_journal import watched_owner_of
+
+        return watched_owner_of(folder, tell=tell)
+    return owner_of(folder)
 
 
 def _lines(path: Path) -> Iterator[bytes]:
@@ -214,53 +243,3 @@ def _existing(folder: Path) -> Path:
     if not path.is_file():
         raise UserError(f"`a study folder must hold {FILE_NAME}`, but {folder} does not; check the path")
     return path
-
-
-def _acquire(folder: Path) -> FileLock:
-    lock = FileLock(folder / LOCK_NAME, thread_local=False)
-    try:
-        lock.acquire(timeout=LOCK_SECONDS, poll_interval=0.02)
-    except Timeout:
-        raise UserError(
-            f"`one process at a time may write a study`, but {folder} is being written by {_read_owner(folder)}; "
-            "wait for it to end, or stop it"
-        ) from None
-    facts = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
-    try:
-        (folder / OWNER_NAME).write_text(json.dumps(facts))
-    except OSError as error:
-        lock.release()
-        raise StudyWriteError(
-            f"`the study's folder must be writable`, but {folder} was not: {error.strerror}"
-        ) from error
-    return lock
-
-
-def _release(folder: Path, lock: FileLock) -> None:
-    (folder / OWNER_NAME).unlink(missing_ok=True)
-    lock.release()
-
-
-def _read_owner(folder: Path) -> Owner:
-    try:
-        facts = json.loads((folder / OWNER_NAME).read_text())
-        return Owner(pid=int(facts["pid"]), host=str(facts["host"]), since=float(facts["time"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return Owner()  # it has locked the study and not yet said who it is
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether a process holds the lock, asked with a shared one: that needs no right to write, and readers share it."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        finally:
-            os.close(descriptor)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    except OSError:  # unreadable, or a file system without such locks: what the owner wrote down is all there is
-        return (path.parent / OWNER_NAME).exists()
-    return False

@@ -1,7 +1,6 @@
 """The debug twin: the same search in this process, one trial after the other, no Ray."""
 
-from pathlib import Path
-
+from trainable.storage.place import place_of
 from trainable.training.trial_data import TrialData
 from trainable.trial import Trial, TrialTask
 from tune.conductor import Conductor
@@ -13,7 +12,7 @@ def run_local(conductor: Conductor) -> None:
     folder = ""
     while isinstance(task := conductor.next_task(), TrialTask):
         if data is None or task.data_folder != folder:
-            data, folder = TrialData.load(Path(task.data_folder)), task.data_folder
+            data, folder = TrialData.load(place_of(task.data_folder)), task.data_folder
         trial = Trial(task, data)
         while conductor.take(trial.step()) == "continue":
             pass

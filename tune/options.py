@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from trainable.errors import UserError
 from trainable.frozen.model_folder import name_problem
+from trainable.storage.place import Place
+from trainable.storage.remote_folder import RemoteFolder
 
 
 def option(default: Any, text: str) -> Any:
@@ -88,12 +90,12 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions):
     epochs: int = option(20, "full length of a trial in epochs")
     grace_epochs: int | None = option(None, "epochs before a trial may be stopped [an eighth of --epochs, at least 1]")
     reduction_factor: int = option(3, "at each rung one trial in this many goes on")
-    study: Path | None = option(None, "folder of the study [studies/SPACE-DATE-TIME]")
-    resume: Path | None = option(None, "go on with the study in this folder; what it was given holds until given anew")
+    study: Place | None = option(None, "folder of the study, a path or s3:// or gs:// URI [studies/SPACE-DATE-TIME]")
+    resume: Place | None = option(None, "go on with the study in this folder; what it was given holds until given anew")
     accept_change: bool = option(
         False, "at --resume, take what --config changes; what makes results incomparable is refused all the same"
     )
-    warm_start: tuple[Path, ...] = option(
+    warm_start: tuple[Place, ...] = option(
         (), "folders of earlier studies: begin with their best; on equal data their results are told to the sampler too"
     )
     cpus_per_trial: float = option(1.0, "CPUs a trial occupies")
@@ -144,7 +146,7 @@ class ExtractOptions(DataOptions, ClusterOptions):
 class StudyOptions(OutputOptions):
     """Options of the verbs that read one study."""
 
-    study: Path = field(metadata={"help": "folder of the study", "positional": True})
+    study: Place = field(metadata={"help": "folder of the study, a path or s3:// or gs:// URI", "positional": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +209,7 @@ def plain_options(options: Any) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """One option's value for JSON and YAML: paths as text, tuples as lists."""
+    """One option's value for JSON and YAML: paths and URIs as text, tuples as lists."""
     if isinstance(value, tuple):
         return [plain_value(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value) if isinstance(value, Path | RemoteFolder) else value

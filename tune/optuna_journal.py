@@ -1,14 +1,17 @@
 """`STUDY/optuna.log`: the study as Optuna's own journal, for optuna-dashboard and `optuna.load_study`; a projection.
 
 It holds the trials that have ended and that the sampler knows (no comparisons), so it never shows one as running. It
-can be deleted at any time: `rebuild` writes it anew from the study's events, and every session begins with that.
+can be deleted at any time: `rebuild` writes it anew from the study's events, and every session begins with that. On
+object storage it is brought up to the journal at the end of a session.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import optuna
@@ -16,6 +19,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 
+from trainable.storage.place import Place
+from trainable.storage.remote_folder import RemoteFolder
 from tune.decisions.sampler import STATES, Space, distributions_of, without_notices
 from tune.decisions.trial_record import OBJECTIVE, TrialRecord
 from tune.events import Event
@@ -47,6 +52,23 @@ class OptunaJournal:
         except OSError as error:
             self._study = None  # a second writing could hide a torn line inside the file
             self._notify(f"{self._path} could not be written ({error}); the next --resume writes it anew")
+
+
+@contextmanager
+def optuna_projection(
+    folder: Place, space: Space, events: Iterable[Event], *, notify: Callable[[str], None]
+) -> Iterator[OptunaJournal]:
+    """A study's `OptunaJournal`; of one on object storage it is a local file, put there at the end of the block."""
+    if not isinstance(folder, RemoteFolder):
+        yield OptunaJournal(folder / FILE_NAME, space, events, notify=notify)
+        return
+    with TemporaryDirectory(prefix="sentinel-tune-") as scratch:
+        file = Path(scratch, FILE_NAME)
+        yield OptunaJournal(file, space, events, notify=notify)
+        try:
+            folder.upload(file, FILE_NAME)
+        except OSError as error:
+            notify(f"{folder / FILE_NAME} could not be written ({error}); the next --resume writes it anew")
 
 
 def rebuild(path: Path, space: Space, events: Iterable[Event]) -> None:

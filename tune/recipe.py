@@ -12,6 +12,7 @@ from typing import Any
 from search_spaces.variant import load_variant
 from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
+from trainable.storage.place import Place
 from tune.confirmed import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
 from tune.decisions.trial_record import TrialRecord, fold_trials
 from tune.model_options import RetrainOptions
@@ -61,7 +62,7 @@ def recipe_of(options: RetrainOptions, events: Sequence[Mapping[str, Any]]) -> R
     return _from_trial(options, chosen, header)
 
 
-def _winner(confirmed: Confirmed | None, study: Path) -> Candidate:
+def _winner(confirmed: Confirmed | None, study: Place) -> Candidate:
     if confirmed is None:
         raise UserError(
             f"`retrain` needs a confirmed winner, but {study} has no confirmation; run "

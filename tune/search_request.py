@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from trainable.storage.place import Place
+from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line import parse_value
+from tune.console import Console
 from tune.decisions.confirmation import Confirmation
 from tune.events import Event
-from tune.journal import owner_of, read_events
+from tune.journal import certain_owner_of, read_events
 from tune.options import SearchOptions, plain_options, plain_value
 from tune.tracking.uri import check_uri, redact
 
@@ -55,7 +58,7 @@ class SearchRequest:
         return bool(self.past)
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         """The study's folder."""
         chosen = self.options.resume if self.is_resume else self.options.study
         assert chosen is not None
@@ -113,13 +116,15 @@ def search_request(given: "Given") -> SearchRequest:
     if options.study is None:
         name = f"{Path(options.space).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         options = replace(options, study=Path("studies", name))
+    elif isinstance(options.study, RemoteFolder):
+        options.study.check_usable(what="--study")
     return SearchRequest(options=options, space=SearchSpace.load(options.space), given=_lasting(given))
 
 
 def _resumed(given: "Given") -> SearchRequest:
     folder = given.values["resume"].absolute()  # workers have another working folder
     past = tuple(read_events(folder))
-    if (owner := owner_of(folder)) is not None:
+    if (owner := certain_owner_of(folder, tell=Console(json=given.values.get("json", False)).say)) is not None:
         raise UserError(f"`one process at a time may write a study`, but {folder} is being written by {owner}")
     kept = _kept(past)
     problems = [*_changed(given, kept, folder), *_unconfirmed(given, kept), *_changed_space(given, past, folder)]
@@ -146,7 +151,7 @@ def _kept(past: tuple[Event, ...]) -> dict[str, Any]:
     return {name: parse_value(SearchOptions, name, value) for name, value in found.items() if value is not None}
 
 
-def _changed(given: "Given", kept: Mapping[str, Any], folder: Path) -> list[str]:
+def _changed(given: "Given", kept: Mapping[str, Any], folder: Place) -> list[str]:
     defaults = SearchOptions()
     problems = [
         f"`--{name.replace('_', '-')}` must stay {_shown(kept.get(name))} in the study {folder}, "
@@ -177,7 +182,7 @@ def _unconfirmed(given: "Given", kept: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _changed_space(given: "Given", past: tuple[Event, ...], folder: Path) -> list[str]:
+def _changed_space(given: "Given", past: tuple[Event, ...], folder: Place) -> list[str]:
     """A study keeps its space; another one under its name is told of, since whoever changed it may expect it to hold.
 
     Its file may be gone by now. With `--accept-change` a change of that file, which has no effect, is accepted.

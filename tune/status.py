@@ -7,10 +7,11 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
+from trainable.storage.place import Place
+from trainable.storage.remote_folder import StorageError
 from tune.confirmed import confirmed_of
 from tune.console import Console
 from tune.decisions.confirmation import Confirmation
@@ -51,7 +52,7 @@ class StudyStatus:
     the latest session; None when nothing is known of it. confirmation: its runs so far. verdict: the latest.
     """
 
-    folder: Path
+    folder: Place
     standings: Standings
     rungs: list[RungStanding]
     owner: Owner | None
@@ -105,7 +106,7 @@ def run(given: "Given") -> int:
     return 0
 
 
-def read_status(folder: Path) -> StudyStatus:
+def read_status(folder: Place) -> StudyStatus:
     """Look at a study.
 
     Raises: UserError when the folder holds none, or a damaged or newer one.
@@ -145,7 +146,7 @@ def _seconds_used(events: Sequence[Event], *, now: float) -> float:
     return used + (now - start if start is not None else 0.0)
 
 
-def _interval(folder: Path, standings: Standings) -> Interval:
+def _interval(folder: Place, standings: Standings) -> Interval:
     """Of the best trial's scores, from its checkpoint's predictions for the held-out events."""
     best = standings.best()
     if best is None:
@@ -157,8 +158,8 @@ def _interval(folder: Path, standings: Standings) -> Interval:
         found = best_forecasts(
             folder / "data", folder / "checkpoints" / best.trial_id, max_seconds=MAX_INTERVAL_SECONDS
         )
-    except UserError as error:
-        return Interval(scores={}, note=f"not known here: {error.problems[0]}")
+    except (UserError, StorageError) as error:
+        return Interval(scores={}, note=f"not known here: {str(error).splitlines()[0]}")
     if found.epoch != best.best_epoch:
         return Interval(scores={}, note="the best trial has just moved on; ask again")
     return Interval(level=LEVEL, scores=score_interval(found.forecasts, seed=0))

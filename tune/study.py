@@ -1,7 +1,7 @@
 """A study: its folder, journal and decisions, begun anew or gone on with.
 
 STUDY/
-  journal.jsonl   the truth: every event of the search
+  journal.jsonl   the truth: every event of the search; on object storage journal/, its segments
   study.yaml      what was asked for, to read
   data/           labels, split and the place of the features, as trials read them
   checkpoints/    one folder a trial
@@ -13,14 +13,13 @@ A process may be killed between any two of these: whatever a resume does not fin
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trainable.whole_file import whole_file
+from trainable.storage.place import Place, read_file, write_file
 from tune.decisions.decisions import Decisions
 from tune.decisions.ends import EndState
 from tune.decisions.plateau import noise_queue
@@ -28,15 +27,16 @@ from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import sampler_description
 from tune.decisions.warm_start import warm_start
 from tune.events import Event
-from tune.journal import Journal, StudyWriteError, read_events
+from tune.journal import Journal, create_journal, open_journal
 from tune.options import plain_options
-from tune.optuna_journal import FILE_NAME as OPTUNA_NAME
-from tune.optuna_journal import OptunaJournal
+from tune.optuna_journal import optuna_projection
 from tune.search_request import OF_ONE_SESSION, SearchRequest
+from tune.study_errors import not_writable
 from tune.tracking.uri import redact
 from tune.versions import git_commit, library_versions, user_name
 
 if TYPE_CHECKING:
+    from tune.remote_journal import RemoteJournal
     from tune.study_data import StudyData
 
 SUMMARY_NAME = "study.yaml"
@@ -49,8 +49,8 @@ class Study:
     past: the events before this session.
     """
 
-    folder: Path
-    journal: Journal
+    folder: Place
+    journal: "Journal | RemoteJournal"
     decisions: Decisions
     past: tuple[Event, ...]
 
@@ -71,7 +71,7 @@ class Study:
 
     def events(self) -> list[Event]:
         """Everything so far."""
-        return read_events(self.folder)
+        return self.journal.events()
 
 
 def make_header(
@@ -128,18 +128,19 @@ def open_study(
     if request.is_resume:
         check_data(request, data)
         request.check_same("backbone_fingerprint", of="backbone", now=backbone_fingerprint)
-        journal = Journal.open(request.folder, notify=notify)
+        journal = open_journal(request.folder, notify=notify)
     else:
         header = make_header(request, data, backbone_fingerprint, tracking_uri, notify)
         Decisions(request.space, header)  # what cannot be decided on is refused before a folder is made
         folder = request.folder.absolute()
-        journal = Journal.create(folder, header, study_id=folder.name)
-    with journal:
+        journal = create_journal(folder, header, study_id=folder.name)
+    with journal, ExitStack() as closing:
         with written_or_told(journal.folder):
             past = _complete(journal, data)
             decisions = Decisions.replay(request.space, past, on_event=journal.append)
-            events = read_events(journal.folder)
-            projection = OptunaJournal(journal.folder / OPTUNA_NAME, request.space, events, notify=notify)
+            projection = closing.enter_context(
+                optuna_projection(journal.folder, request.space, journal.events(), notify=notify)
+            )
         journal.subscribe(projection.handle)
         decisions.begin_session(**_session(request, past))
         yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
@@ -153,33 +154,36 @@ def check_data(request: SearchRequest, data: "StudyData") -> None:
 
 
 @contextmanager
-def written_or_told(folder: Path) -> Iterator[None]:
-    """Within the block, what the disk does not take is the user's to know.
+def written_or_told(folder: Place) -> Iterator[None]:
+    """Within the block, what the disk or storage does not take is the user's to know.
 
     Raises: StudyWriteError for an OSError.
     """
     try:
         yield
     except OSError as error:
-        raise StudyWriteError(
-            f"`the study's folder must be writable`, but {folder} was not: {error.strerror or error}; make room, then "
-            f"go on with --resume {folder}"
-        ) from error
+        raise not_writable(folder, str(error.strerror or error)) from error
 
 
-def _complete(journal: Journal, data: "StudyData") -> tuple[Event, ...]:
+def _complete(journal: "Journal | RemoteJournal", data: "StudyData") -> tuple[Event, ...]:
     """The events so far, once all that belongs to the beginning of a study is written."""
-    past = read_events(journal.folder)
-    if not (journal.folder / SUMMARY_NAME).exists():
+    past = journal.events()
+    if not _has_summary(journal.folder):
         _write_summary(journal.folder, past[0]["header"])
     if not any(event["event"] == "floors" for event in past):
         past.append(journal.append("floors", floors=data.floors))
     return tuple(past)
 
 
-def _write_summary(folder: Path, header: Mapping[str, Any]) -> None:
-    with whole_file(folder / SUMMARY_NAME) as temporary:
-        temporary.write_text(yaml.safe_dump(dict(header), sort_keys=False), encoding="utf-8")
+def _has_summary(folder: Place) -> bool:
+    try:
+        return bool(read_file(folder, SUMMARY_NAME))
+    except FileNotFoundError:
+        return False
+
+
+def _write_summary(folder: Place, header: Mapping[str, Any]) -> None:
+    write_file(folder, SUMMARY_NAME, yaml.safe_dump(dict(header), sort_keys=False).encode())
 
 
 def _session(request: SearchRequest, past: tuple[Event, ...]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What every verb does with data first: load and check specimens, split them, measure the floors."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -11,6 +10,7 @@ from trainable.config import TARGETS
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import Holdout, Split, make_split
 from trainable.scoring.scoring import floors
+from trainable.storage.place import Place
 from tune.model_options import EvaluateOptions
 from tune.options import DataOptions, SplitOptions
 
@@ -93,7 +93,7 @@ def split_floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float
     )
 
 
-def write_trial_data(data: StudyData, features: "Features", folder: Path) -> None:
+def write_trial_data(data: StudyData, features: "Features", folder: Place) -> None:
     """Write what trials read, besides the features themselves, to `folder`."""
     from trainable.frozen.features import FeatureStore
     from trainable.training.trial_data import TrialData

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
 from trainable.scoring.scoring import EventForecast, HeldOutScorer
+from trainable.storage.place import Place
 from trainable.training.held_out_predictions import load_predictions
 from trainable.training.trial_data import TrialData
 from tune.conductor import fold_data_folder
@@ -27,7 +27,7 @@ class Judged:
     forecasts: dict[str, OutOfFold]
 
 
-def judge(folder: Path, confirmation: Confirmation, *, search_fold: int | None, header: Mapping[str, Any]) -> Judged:
+def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None, header: Mapping[str, Any]) -> Judged:
     """Compare the plan's configurations on the folds and seeds that all of them have come to the end of.
 
     search_fold: the one that the search scored its trials on, None if none was. header: the study's.
@@ -69,7 +69,7 @@ def judge(folder: Path, confirmation: Confirmation, *, search_fold: int | None, 
 
 
 def _measured(
-    folder: Path,
+    folder: Place,
     scorers: Mapping[int, HeldOutScorer],
     configuration: Configuration,
     runs: Sequence[Run],
@@ -117,7 +117,7 @@ def _curve(run: Run, n_epochs: int) -> list[float]:
     return [run.record.scores[epoch] for epoch in range(1, n_epochs + 1)]
 
 
-def _scorer(folder: Path, fold: int) -> HeldOutScorer:
+def _scorer(folder: Place, fold: int) -> HeldOutScorer:
     data = TrialData.load(fold_data_folder(folder / "data", fold))
     return HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
 

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
+from trainable.storage.remote_folder import RemoteFolder
 from tune.conductor import Conductor, TrialResources
 from tune.console import Console
 from tune.decisions.ends import Ends
@@ -64,7 +66,7 @@ class Workplace:
             conductor.break_off(error)
 
     def _execute(self, conductor: Conductor) -> None:
-        folder: Path = self.study.folder
+        folder = self.study.folder
         if self.placement is None:
             from tune.local import run_local
 
@@ -72,7 +74,8 @@ class Workplace:
             return
         from tune.ray_shells import run_on_ray
 
-        scratch = folder / "ray"  # Ray's own records of this session: nothing reads them afterwards
+        # Ray's own records of this session: nothing reads them afterwards
+        scratch = Path(mkdtemp(prefix="sentinel-tune-ray-")) if isinstance(folder, RemoteFolder) else folder / "ray"
         try:
             run_on_ray(conductor, placement=self.placement, scratch=scratch)
         finally:

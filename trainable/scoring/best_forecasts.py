@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.scoring.scoring import EventForecast, HeldOutScorer
+from trainable.storage.place import Place
 from trainable.training.checkpoint import load_latest
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
@@ -26,7 +26,7 @@ class BestForecasts:
 
 
 def best_forecasts(
-    data_folder: Path, checkpoint_folder: Path, *, device: str = "cpu", max_seconds: float
+    data_folder: Place, checkpoint_folder: Place, *, device: str = "cpu", max_seconds: float
 ) -> BestForecasts:
     """Load the newest whole checkpoint, predict the held-out specimens with its best weights, calibrate.
 

@@ -6,63 +6,62 @@ epoch-000012.safetensors    tensors; in its metadata the plain values as JSON an
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainable.whole_file import whole_file
+from trainable.storage.place import Place, delete_file, file_names, read_as_file, written_as_file
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"epoch-(\d{6,})\.safetensors")
 
 
 class CheckpointNotWritten(OSError):
-    """The disk did not take a checkpoint (full, quota, lost mount); the older ones are as they were."""
+    """The disk or storage did not take a checkpoint (full, quota, lost mount); the older ones are as they were."""
 
 
-def save_checkpoint(folder: Path, state: Mapping[str, Any], *, keep: int = 2) -> Path:
+def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2) -> Place:
     """Write `TailTrainer.state_dict()` as `epoch-EPOCH.safetensors`, then delete all but the newest `keep`.
 
-    When this returns the file is on disk: a crash at any moment leaves the older ones as they were.
+    When this returns the file is on the disk or storage: a crash at any moment leaves the older ones as they were.
     state: {"tensors": {name: tensor}, "values": {"epoch": int, ...}}; values hold what JSON can.
     Raises: CheckpointNotWritten.
     """
-    folder = Path(folder)
     tensors: dict[str, Tensor] = {name: value.detach().cpu().contiguous() for name, value in state["tensors"].items()}
     values = json.dumps(state["values"])
     metadata = {"format_version": str(FORMAT_VERSION), "values": values, "sha256": _checksum(tensors, values)}
-    file = folder / f"epoch-{state['values']['epoch']:06d}.safetensors"
-    _write_whole(file, tensors, metadata)
-    for old in _newest_first(folder)[keep:]:
-        old.unlink(missing_ok=True)
-    for leftover in folder.glob(".epoch-*.partial"):  # of a process that was killed while writing
-        leftover.unlink(missing_ok=True)
-    return file
+    name = f"epoch-{state['values']['epoch']:06d}.safetensors"
+    _write_whole(folder, name, tensors, metadata)
+    names = file_names(folder)
+    leftovers = [left for left in names if left.startswith(".epoch-")]  # of a process that was killed while writing
+    for old in [*_newest_first(names)[keep:], *leftovers]:
+        delete_file(folder, old)
+    return folder / name
 
 
-def _write_whole(file: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def _write_whole(folder: Place, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file) as temporary:
-            save_file(tensors, temporary, metadata=metadata)
+        with written_as_file(folder, name) as file:
+            save_file(tensors, file, metadata=metadata)
     except (OSError, SafetensorError) as error:
-        raise CheckpointNotWritten(f"{file}: {error}") from error
+        raise CheckpointNotWritten(f"{folder / name}: {error}") from error
 
 
-def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+def load_latest(folder: Place) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest whole checkpoint of a folder, or None; and why each newer one was passed over: "FILE: reason"."""
     skipped: list[str] = []
-    for file in _newest_first(Path(folder)):
+    for name in _newest_first(file_names(folder)):
         try:
-            return load_checkpoint(file), skipped
-        except ValueError as error:
-            skipped.append(f"{file}: {error}")
+            with read_as_file(folder, name) as file:
+                return load_checkpoint(file), skipped
+        except (ValueError, FileNotFoundError) as error:
+            skipped.append(f"{folder / name}: {error}")
     return None, skipped
 
 
@@ -88,9 +87,9 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     return {"tensors": tensors, "values": json.loads(metadata["values"])}
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    found = [(int(match.group(1)), file) for file in folder.glob("epoch-*") if (match := _NAME.fullmatch(file.name))]
-    return [file for _, file in sorted(found, reverse=True)]
+def _newest_first(names: Iterable[str]) -> list[str]:
+    found = [(int(match.group(1)), name) for name in names if (match := _NAME.fullmatch(name))]
+    return [name for _, name in sorted(found, reverse=True)]
 
 
 def _checksum(tensors: Mapping[str, Tensor], values: str) -> str:

@@ -1,5 +1,6 @@
 """TrialData: all that the trials of one search share, saved once by the driver and opened by every worker."""
 
+import io
 import json
 import zipfile
 from dataclasses import asdict, dataclass
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from trainable.data.splits import Split
 from trainable.errors import UserError
 from trainable.frozen.features import FeatureStore
-from trainable.whole_file import whole_file
+from trainable.storage.place import Place, read_file, write_file
+from trainable.storage.remote_folder import StorageError
 
 FORMAT_VERSION = 1
 FILE_NAME = "data.npz"
@@ -42,10 +44,8 @@ class TrialData:
         if set(lengths.values()) != {self.store.n}:
             raise ValueError(f"every column must have {self.store.n} rows as the feature store has, but got {lengths}")
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: Place) -> None:
         """Write `data.npz` into a folder, whole or not at all; the features stay where they are."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         split = {k: v for k, v in asdict(self.split).items() if k not in _ROWS}
         meta = {
             "format_version": FORMAT_VERSION,
@@ -56,20 +56,19 @@ class TrialData:
         arrays = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
         arrays |= {"site_ids": self.site_ids.astype(np.str_), "species": self.species.astype(np.str_)}
         arrays |= {f"split_{name}": np.asarray(getattr(self.split, name), dtype=np.int64) for name in _ROWS}
-        file = folder / FILE_NAME
-        with whole_file(file) as temporary, temporary.open("wb") as out:
-            np.savez(out, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
-        return file
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
+        write_file(folder, FILE_NAME, content.getvalue())
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Place) -> Self:
         """Read what `save` wrote and open the feature store it names.
 
         Raises: UserError when the file is missing, damaged or of a newer format, or its feature store is missing or
-        another one.
+        another one; StorageError when its storage does not answer.
         """
-        file = Path(folder) / FILE_NAME
-        arrays, meta = _read(file)
+        file = folder / FILE_NAME
+        arrays, meta = _read(folder)
         store = FeatureStore.open(Path(meta["store"]), key=meta["store_key"])
         split = meta["split"]
         split |= {name: tuple(split[name]) for name in ("held_out_sites", "held_out_domains")}
@@ -83,15 +82,18 @@ class TrialData:
             raise UserError(f"{file} must fit its feature store {meta['store']}, but {error}; {_REMEDY}") from error
 
 
-def _read(file: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    if not file.is_file():
-        raise UserError(f"{file} must exist, but does not; {_REMEDY}, or give the study's own folder")
+def _read(folder: Place) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    file = folder / FILE_NAME
     try:
-        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(read_file(folder, FILE_NAME)), allow_pickle=False) as archive:
             arrays = dict(archive)
         meta = json.loads(str(arrays.pop("meta")))
         version = meta["format_version"]
         complete = {*_COLUMNS, *(f"split_{name}" for name in _ROWS)} <= set(arrays)
+    except StorageError:
+        raise
+    except FileNotFoundError:
+        raise UserError(f"{file} must exist, but does not; {_REMEDY}, or give the study's own folder") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{file} must be a readable data file, but reading it failed: {error!r}; {_REMEDY}") from error
     if version > FORMAT_VERSION:

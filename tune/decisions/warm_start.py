@@ -6,11 +6,11 @@ data, held-out events, backbone and length), all its other ended trials are told
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from trainable.storage.place import Place
 from tune.decisions.diversity import Candidate, best_diverse
 from tune.decisions.trial_record import TrialRecord, fold_trials
 from tune.journal import read_events
@@ -23,7 +23,7 @@ COMPARABLE = ("data_fingerprint", "backbone_fingerprint", "held_out_sites", "hel
 
 
 def warm_start(
-    folders: Sequence[Path], space: SearchSpace, header: Mapping[str, Any], notify: Callable[[str], None]
+    folders: Sequence[Place], space: SearchSpace, header: Mapping[str, Any], notify: Callable[[str], None]
 ) -> dict[str, Any]:
     """What the header of a new study gains: `queue`, `warm_start` (see `Proposer.add_history`), `warm_started_from`.
 
