@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,12 +150,12 @@ class Processes:
         """Run `sentinel-tune argv...` in `folder`; its output goes to files there."""
         return self.start_python("-m", "tune", *map(str, argv), **environment)
 
-    def start_python(self, *argv: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Run `python argv...` in the same way."""
+    def start_python(self, *argv: str, inside: Sequence[str] = (), **environment: str) -> subprocess.Popen[bytes]:
+        """Run `python argv...` in the same way; inside: a command that runs it, such as `unshare`."""
         name = f"process-{len(self._started)}"
         with (self.folder / f"{name}.out").open("wb") as out, (self.folder / f"{name}.err").open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, *argv],
+                [*inside, sys.executable, *argv],
                 stdout=out,
                 stderr=err,
                 cwd=self.folder,
@@ -167,11 +167,16 @@ class Processes:
 
     def wait(self, process: subprocess.Popen[bytes], *, seconds: float = 240) -> Outcome:
         """Its end; fails when that does not come."""
-        name = f"process-{self._started.index(process)}"
         process.wait(timeout=seconds)
-        return Outcome(
-            process.returncode, (self.folder / f"{name}.out").read_text(), (self.folder / f"{name}.err").read_text()
-        )
+        return Outcome(process.returncode, self.output_of(process), self.errors_of(process))
+
+    def output_of(self, process: subprocess.Popen[bytes]) -> str:
+        """What it has written to stdout so far."""
+        return (self.folder / f"process-{self._started.index(process)}.out").read_text()
+
+    def errors_of(self, process: subprocess.Popen[bytes]) -> str:
+        """What it has written to stderr so far."""
+        return (self.folder / f"process-{self._started.index(process)}.err").read_text()
 
     def run(self, *argv: object, **environment: str) -> Outcome:
         """Start and wait."""

@@ -57,7 +57,7 @@ class Conductor:
         self._work = work
         self._resources = resources
         self._ends = ends or Ends()
-        self._notify = notify
+        self.notify = notify
         self._undisturbed = undisturbed
         self._clock = clock
         self._waiting = list(work.unfinished())
@@ -102,11 +102,14 @@ class Conductor:
                 self.break_off(error)
                 return "stop"
 
-    def lost(self, trial_id: str, reason: str) -> None:
-        """The worker of a trial died: the trial goes on elsewhere from its checkpoint, once."""
+    def lost(self, trial_id: str, reason: str, *, blameless: bool = False) -> None:
+        """The worker of a trial died: the trial goes on from its checkpoint, once.
+
+        blameless: a whole node died, which no trial can cause: such deaths are not counted.
+        """
         with self._undisturbed():
             try:
-                self._lost(trial_id, reason)
+                self._lost(trial_id, reason, blameless=blameless)
             except Exception as error:
                 self.break_off(error)
 
@@ -125,12 +128,12 @@ class Conductor:
                 self._running.add(ask.trial_id)
                 return self._task(ask)
             if self._work.stop_reason is not None and not self._running:
-                self._notify(self._work.stop_reason)
+                self.notify(self._work.stop_reason)
         return "wait" if self._running and self.stop_reason is None else "finished"
 
     def _take(self, result: StepResult) -> Literal["continue", "stop"]:
         for note in result.notes:
-            self._notify(note)
+            self.notify(note)
         if result.failure is not None:
             return self._failed(result.trial_id, result.failure)
         verdict = self._work.report(result.trial_id, result.epoch, result.metrics, checkpoint=result.checkpoint)
@@ -145,18 +148,20 @@ class Conductor:
             return "stop"
         return verdict.action
 
-    def _lost(self, trial_id: str, reason: str) -> None:
+    def _lost(self, trial_id: str, reason: str, *, blameless: bool) -> None:
         if trial_id not in self._running:
             return
         self._running.discard(trial_id)
         if self.stop_reason is not None:
             self._work.pause(trial_id, reason=self.stop_reason)
-        elif self._work.attempts(trial_id) > 1:
+        elif blameless:
+            self._retry(trial_id, reason, blameless=True)
+        elif self._work.n_faults(trial_id):
             self._fail(
                 trial_id, {"type": "WorkerDied", "message": reason, "traceback_tail": "", "node": "", "kind": "worker"}
             )
         else:
-            self._retry(trial_id, f"worker died: {reason}", None)
+            self._retry(trial_id, f"worker died: {reason}")
 
     def _failed(self, trial_id: str, failure: dict[str, str]) -> Literal["stop"]:
         self._running.discard(trial_id)
@@ -165,11 +170,11 @@ class Conductor:
             self.break_off(not_writable(self._resources.study_folder, reason))
             self._pause(trial_id, self.end_reason)
             return "stop"
-        if failure["kind"] == "memory" and self._work.attempts(trial_id) == 1:
+        if failure["kind"] == "memory" and not self._work.n_faults(trial_id):
             smaller = _half_batches(self._work.config(trial_id))
             if smaller is not None:
                 steps = smaller.optim.accumulation_steps
-                self._retry(trial_id, f"out of memory: batch split in {steps}, same effective batch", smaller)
+                self._retry(trial_id, f"out of memory: batch split in {steps}, same effective batch", config=smaller)
                 return "stop"
         self._fail(trial_id, failure)
         return "stop"
@@ -178,7 +183,7 @@ class Conductor:
         self._has_ended = True
         self._running.discard(trial_id)
         self._work.fail(trial_id, **failure)
-        self._notify(f"{trial_id} failed: {failure['type']}: {failure['message']}")
+        self.notify(f"{trial_id} failed: {failure['type']}: {failure['message']}")
         self._check_failures(failure["message"])
         self._check_ends()
 
@@ -187,9 +192,9 @@ class Conductor:
             reason = f"the first {FIRST_FAILURES} trials all failed, the last one with: {last}"
             self.request_stop(reason, "failed")
 
-    def _retry(self, trial_id: str, reason: str, config: TrialConfig | None) -> None:
-        self._notify(f"{trial_id} is tried again: {reason}")
-        self._waiting.append(self._work.retry(trial_id, reason=reason, config=config))
+    def _retry(self, trial_id: str, reason: str, *, config: TrialConfig | None = None, blameless: bool = False) -> None:
+        self.notify(f"{trial_id} is tried again: {reason}")
+        self._waiting.append(self._work.retry(trial_id, reason=reason, config=config, blameless=blameless))
 
     def _pause(self, trial_id: str, reason: str) -> None:
         self._running.discard(trial_id)

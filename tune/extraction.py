@@ -1,12 +1,10 @@
-"""Features before trials: one extraction a backbone and dataset, on a Ray worker or in this process."""
+"""Features before trials: one extraction a backbone and dataset, in this process or on the workers of a cluster."""
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from trainable.errors import UserError
 
@@ -55,8 +53,7 @@ class Progress:
     n_total: int
 
 
-Event = Progress | str | Features
-"""What extraction tells as it goes: progress, a line for the user, and at the end the features."""
+Made = TypeVar("Made")
 
 
 def make_features(request: ExtractionRequest, *, on_ray: bool, tell: Callable[[Progress | str], None]) -> Features:
@@ -65,38 +62,14 @@ def make_features(request: ExtractionRequest, *, on_ray: bool, tell: Callable[[P
     Raises: UserError, such as a backbone that cannot be loaded, more blocks than it has, or a full disk.
     """
     if not on_ray:
-        return _extract(request, tell)
-    for event in _ray_events(request):
-        if isinstance(event, Features):
-            return event
-        tell(event)
-    raise AssertionError("extraction ended without features")
+        return extract_here(request, tell)
+    from tune.cluster_extraction import features_on_ray
+
+    return features_on_ray(request, tell)
 
 
-def extraction_events(request: ExtractionRequest) -> Iterator[Event]:
-    """Extract in this process; a generator, so that a Ray task can stream it.
-
-    Not for a process that a user may interrupt: its thread would run on while the interpreter is taken down.
-    """
-    events: queue.SimpleQueue[Event | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            events.put(_extract(request, events.put))
-        except BaseException as error:
-            events.put(error)
-
-    threading.Thread(target=work, name="extraction", daemon=True).start()
-    while True:
-        event = events.get()
-        if isinstance(event, BaseException):
-            raise event
-        yield event
-        if isinstance(event, Features):
-            return
-
-
-def _extract(request: ExtractionRequest, tell: Callable[[Progress | str], None]) -> Features:
+def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], None]) -> Features:
+    """All of it in this process."""
     import torch
 
     from trainable.frozen.backbone import load_backbone
@@ -113,8 +86,8 @@ def _extract(request: ExtractionRequest, tell: Callable[[Progress | str], None])
         tell(Progress(n_done, n_total))
 
     backbone = load_backbone(request.backbone, device=request.device)
-    _check_backbone(request, backbone.fingerprint)
-    taps = _taps(request.n_blocks, backbone.architecture.n_blocks, request.backbone)
+    check_backbone(request, backbone.fingerprint)
+    taps = wanted_taps(request, backbone.architecture.n_blocks)
 
     def extract_at(taps: tuple[int, ...]) -> "FeatureStore":
         return extract(
@@ -128,7 +101,7 @@ def _extract(request: ExtractionRequest, tell: Callable[[Progress | str], None])
             on_wait=tell,
         )
 
-    store = _largest_that_fits(extract_at, taps, tell)
+    store = largest_that_fits(extract_at, taps, tell)
     return Features(
         path=store.path,
         taps=store.taps,
@@ -139,22 +112,23 @@ def _extract(request: ExtractionRequest, tell: Callable[[Progress | str], None])
     )
 
 
-def _largest_that_fits(
-    extract_at: Callable[[tuple[int, ...]], "FeatureStore"], taps: tuple[int, ...], tell: Callable[[str], None]
-) -> "FeatureStore":
-    """The store of all taps, or of the deepest one alone where the disk does not hold them all."""
+def largest_that_fits(
+    made_with: Callable[[tuple[int, ...]], Made], taps: tuple[int, ...], tell: Callable[[str], None]
+) -> Made:
+    """What is made with all taps, or with the deepest one alone where the disk does not hold them all."""
     from trainable.frozen.extract import StoreTooLarge
 
     try:
-        return extract_at(taps)
+        return made_with(taps)
     except StoreTooLarge as error:
         if len(taps) == 1:
             raise
         tell(f"{error.problems[0]}; only the deepest one needed, {taps[0]}, is kept: trials run the blocks above it")
-        return extract_at(taps[:1])
+        return made_with(taps[:1])
 
 
-def _check_backbone(request: ExtractionRequest, fingerprint: str) -> None:
+def check_backbone(request: ExtractionRequest, fingerprint: str) -> None:
+    """Raises: UserError unless the backbone is the one that the study began with."""
     if request.backbone_fingerprint not in (None, fingerprint):
         raise UserError(
             f"`--backbone` must stay what it was when the study began, but the backbone fingerprint was "
@@ -162,31 +136,17 @@ def _check_backbone(request: ExtractionRequest, fingerprint: str) -> None:
         )
 
 
-def _taps(n_blocks: Collection[int], n_backbone_blocks: int, backbone: str) -> tuple[int, ...]:
-    if (most := max(n_blocks)) > n_backbone_blocks:
+def wanted_taps(request: ExtractionRequest, n_backbone_blocks: int) -> tuple[int, ...]:
+    """The depths that trials read, ascending.
+
+    Raises: UserError when more trainable blocks are asked for than the backbone has.
+    """
+    if (most := max(request.n_blocks)) > n_backbone_blocks:
         raise UserError(
-            f"`tail.n_blocks <= {n_backbone_blocks}` must hold for backbone {backbone}, "
+            f"`tail.n_blocks <= {n_backbone_blocks}` must hold for backbone {request.backbone}, "
             f"but the search space or a variant asks for {most}"
         )
-    return tuple(sorted({n_backbone_blocks - n for n in n_blocks}))
-
-
-def _ray_events(request: ExtractionRequest) -> Iterator[Event]:
-    import ray
-
-    from tune.ray_shells import cpus_that_fit
-
-    n_gpus = 1 if request.device == "cuda" else 0
-    request = replace(request, n_threads=cpus_that_fit(request.n_threads, n_gpus=n_gpus))
-    # max_calls=1: the worker ends with the extraction, and the backbone's memory with it
-    task = ray.remote(max_calls=1, num_cpus=request.n_threads, num_gpus=n_gpus)(extraction_events)
-    try:
-        for reference in task.remote(request):
-            yield ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
+    return tuple(sorted({n_backbone_blocks - n for n in request.n_blocks}))
 
 
 def run(given: "Given") -> int:
@@ -202,6 +162,10 @@ def run(given: "Given") -> int:
     specimens = load_study_specimens(options, console)
     with compute_session(options) as device:
         request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=device)
+        if not options.local:
+            from tune.node_checks import Needs, check_nodes
+
+            check_nodes(Needs.of_extraction(request))
         features = make_features(request, on_ray=not options.local, tell=console.extraction)
     console.features(features)
     console.finish(

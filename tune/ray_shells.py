@@ -18,6 +18,8 @@ from ray.tune.search import Searcher
 from trainable.errors import UserError
 from trainable.ray_trial import TailTrainable
 from trainable.trial import StepResult, TrialTask
+from tune.capacity import Capacity
+from tune.cluster_nodes import node_death, process_end
 from tune.conductor import Conductor
 
 RAY_ENVIRONMENT = {
@@ -29,6 +31,7 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the search's: it finishes the epoch first
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results travel as one object
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own experiment state is never read
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # as many as there is room for, see `Capacity`
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
@@ -37,32 +40,34 @@ JOIN_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """What one trial occupies, and how many run side by side."""
+    """What one trial occupies, and how many run side by side at most; None for as many as fit."""
 
     cpus_per_trial: float
     gpus_per_trial: float
-    max_concurrent: int
+    max_concurrent: int | None
 
 
 class _StudySearcher(Searcher):
-    """Asks the conductor for tasks; learns from it when a trial's worker died."""
+    """Asks the conductor for tasks, as many as the cluster has room for."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: Conductor, capacity: Capacity) -> None:
         super().__init__()
         self._conductor = conductor
-        self.trial_ids: dict[str, str] = {}
+        self._capacity = capacity
+        self._live: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
+        if len(self._live) >= self._capacity.now():
+            return None
         task = self._conductor.next_task()
         if isinstance(task, TrialTask):
-            self.trial_ids[trial_id] = task.trial_id
+            self._live.add(trial_id)
             return {"task": task}
         return Searcher.FINISHED if task == "finished" else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        del result
-        if error:
-            self._conductor.lost(self.trial_ids[trial_id], "its process ended")
+        del result, error
+        self._live.discard(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
@@ -75,7 +80,7 @@ class _StudySearcher(Searcher):
 
 
 class _StudyScheduler(FIFOScheduler):
-    """Passes every result to the conductor and does what it says."""
+    """Passes every result to the conductor and does what it says; tells it of workers that died."""
 
     def __init__(self, conductor: Conductor) -> None:
         super().__init__()
@@ -85,6 +90,13 @@ class _StudyScheduler(FIFOScheduler):
         del tune_controller, trial
         step: StepResult = result["step"]
         return str(TrialScheduler.STOP if self._conductor.take(step) == "stop" else TrialScheduler.CONTINUE)
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_error(tune_controller, trial)
+        task: TrialTask = trial.config["task"]
+        error = Path(trial.error_file).read_text() if trial.error_file else ""
+        death = node_death(error)
+        self._conductor.lost(task.trial_id, death or process_end(error), blameless=death is not None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -136,16 +148,16 @@ def run_on_ray(conductor: Conductor, *, placement: Placement, scratch: Path) -> 
     scratch: a folder for Ray's own records of this session, of no use afterwards.
     """
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
+    capacity = Capacity(lambda: n_slots(placement), at_most=placement.max_concurrent, notify=conductor.notify)
     resources = {"cpu": placement.cpus_per_trial}
     if placement.gpus_per_trial:
         resources["gpu"] = placement.gpus_per_trial
     tuner = ray_tune.Tuner(
         ray_tune.with_resources(TailTrainable, resources),
         tune_config=ray_tune.TuneConfig(
-            search_alg=_StudySearcher(conductor),
+            search_alg=_StudySearcher(conductor, capacity),
             scheduler=_StudyScheduler(conductor),
             num_samples=-1,
-            max_concurrent_trials=placement.max_concurrent,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -179,7 +191,7 @@ def n_slots(placement: Placement) -> int:
     slots = int(resources.get("CPU", 0) / placement.cpus_per_trial)
     if placement.gpus_per_trial:
         slots = min(slots, int(resources.get("GPU", 0) / placement.gpus_per_trial))
-    return max(1, slots)
+    return slots
 
 
 def stop_ray() -> None:

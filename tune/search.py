@@ -130,13 +130,14 @@ def _placement(request: SearchRequest, device: str) -> "Placement | None":
     options = request.options
     if options.local:
         return None
-    from tune.ray_shells import Placement, check_resources, n_slots
+    from tune.ray_shells import Placement, check_resources
 
     gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(device == "cuda")
-    placement = Placement(cpus_per_trial=options.cpus_per_trial, gpus_per_trial=gpus, max_concurrent=1)
+    placement = Placement(
+        cpus_per_trial=options.cpus_per_trial, gpus_per_trial=gpus, max_concurrent=options.max_concurrent
+    )
     check_resources(placement)
-    slots = n_slots(placement)
-    return replace(placement, max_concurrent=min(slots, options.max_concurrent or slots))
+    return placement
 
 
 def _features(request: SearchRequest, data: StudyData, device: str, console: Console) -> Features:
@@ -144,6 +145,10 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
     wanted = request_for(request.options, data.specimens, n_blocks=request.space.reachable_blocks(), device=device)
     if request.is_resume:
         wanted = replace(wanted, backbone_fingerprint=request.header["backbone_fingerprint"])
+    if not request.options.local:
+        from tune.node_checks import Needs, check_nodes
+
+        check_nodes(Needs.of_extraction(wanted).with_study(request.folder))
     features = make_features(wanted, on_ray=not request.options.local, tell=console.extraction)
     console.features(features)
     return features

@@ -281,7 +281,7 @@ def test_a_retry_counts_attempts_and_may_change_the_configuration_but_not_what_t
     smaller = ask.config.with_values({"optim.accumulation_steps": 2})
     again = decisions.retry(ask.trial_id, reason="out of memory", config=smaller)
     assert (again.attempts, again.config, again.values) == (2, smaller, ask.values)
-    assert decisions.attempts(ask.trial_id) == 2
+    assert decisions.n_faults(ask.trial_id) == 1
     assert replayed(recorder).config(ask.trial_id) == smaller
 
 

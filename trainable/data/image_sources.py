@@ -30,6 +30,10 @@ class ImageSource(Protocol):
         """Encoded bytes of some rows, in the order asked; b"" where there are none."""
         ...
 
+    def files(self) -> list[str]:
+        """The paths of all that is read."""
+        ...
+
 
 @dataclass(frozen=True)
 class ImageFiles:
@@ -143,6 +147,10 @@ class SomeImages:
     def read(self, indices: Sequence[int]) -> list[bytes]:
         """Encoded bytes of some rows, in the order asked."""
         return self.source.read([int(row) for row in self.rows[np.asarray(indices, dtype=np.int64)]])
+
+    def files(self) -> list[str]:
+        """The paths of all that the other source reads."""
+        return self.source.files()
 
 
 def _file_bytes(path: str) -> bytes:

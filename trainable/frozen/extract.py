@@ -1,7 +1,7 @@
 """One pass of the frozen blocks over all images: every missing tap, shard by shard, into a `FeatureStore`.
 
-The steps stand alone, so that several workers can share them: `make_plan` once, `extract_shards` anywhere on
-`shards_missing`, `seal` once. `extract` does all three under a lock.
+The steps stand alone, so that several workers can share them: under the lock of `only_one`, `lay_out` once,
+`extract_shards` anywhere on `shards_missing`, `seal` once. `extract` does all of them here.
 """
 
 import json
@@ -26,7 +26,18 @@ from trainable.frozen.features import MANIFEST_NAME, FeatureStore, manifest_chec
 from trainable.frozen.image_feed import Images
 from trainable.frozen.shards import ShardRecord, merge_moments, read_record, sha256_of, write_atomically
 
-__all__ = ["ExtractionPlan", "Progress", "extract", "extract_shards", "make_plan", "seal", "shards_missing"]
+__all__ = [
+    "ExtractionPlan",
+    "Progress",
+    "extract",
+    "extract_shards",
+    "finished_store",
+    "lay_out",
+    "make_plan",
+    "only_one",
+    "seal",
+    "shards_missing",
+]
 
 
 class StoreTooLarge(UserError):
@@ -56,22 +67,23 @@ def extract(
     another store.
     """
     path = store_path(cache_dir, backbone=backbone, specimens_fingerprint=data_fingerprint)
-    if not verify and (store := _finished(path, taps)):
+    if not verify and (store := finished_store(path, taps)):
         return store
-    with _only_one(path, on_wait):
-        if not verify and (store := _finished(path, taps)):
+    with only_one(path, on_wait):
+        if not verify and (store := finished_store(path, taps)):
             return store
-        plan = make_plan(
-            path, backbone=backbone, data_fingerprint=data_fingerprint, n=len(images), taps=taps, batch_size=batch_size
+        plan = lay_out(
+            path,
+            backbone=backbone,
+            data_fingerprint=data_fingerprint,
+            n=len(images),
+            taps=taps,
+            batch_size=batch_size,
+            verify=verify,
         )
-        sweep(plan)
-        if verify:
-            discard_damaged(plan)
-        check_disk(plan)
-        missing = shards_missing(plan)
         extract_shards(
             plan,
-            missing,
+            shards_missing(plan),
             backbone=backbone,
             images=images,
             n_processes=n_processes,
@@ -79,6 +91,28 @@ def extract(
             progress=progress,
         )
         return seal(plan, backbone=backbone)
+
+
+def lay_out(
+    path: Path,
+    *,
+    backbone: Backbone,
+    data_fingerprint: str,
+    n: int,
+    taps: Collection[int],
+    batch_size: int | None = None,
+    verify: bool = False,
+) -> ExtractionPlan:
+    """The plan of a store whose lock is held, once its folder is swept and the disk is large enough.
+
+    Raises: StoreTooLarge; UserError when the folder holds another store.
+    """
+    plan = make_plan(path, backbone=backbone, data_fingerprint=data_fingerprint, n=n, taps=taps, batch_size=batch_size)
+    sweep(plan)
+    if verify:
+        discard_damaged(plan)
+    check_disk(plan)
+    return plan
 
 
 def check_disk(plan: ExtractionPlan) -> None:
@@ -137,7 +171,7 @@ def _write_tail(plan: ExtractionPlan, backbone: Backbone) -> dict[str, Any]:
     return {"name": name, "n_bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 
-def _finished(path: Path, taps: Collection[int]) -> FeatureStore | None:
+def finished_store(path: Path, taps: Collection[int]) -> FeatureStore | None:
     """The store, when it is sealed, whole by its files' sizes, and has these taps."""
     try:
         store = FeatureStore.open(path)
@@ -147,8 +181,12 @@ def _finished(path: Path, taps: Collection[int]) -> FeatureStore | None:
 
 
 @contextmanager
-def _only_one(path: Path, on_wait: Callable[[str], None] | None) -> Iterator[None]:
-    """Hold the store's lock; the operating system lets go of it when the holder dies."""
+def only_one(path: Path, on_wait: Callable[[str], None] | None) -> Iterator[None]:
+    """Hold the store's lock; the operating system lets go of it when the holder dies.
+
+    Across machines the lock is as good as the folder's own `flock`: NFS has it unless mounted with `nolock`.
+    on_wait: told once, when another process holds the lock.
+    """
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)

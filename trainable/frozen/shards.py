@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def sha256_of(path: Path) -> str:
 
 def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
     """Whoever reads `path` sees the old content or the whole new one, also after a crash."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")  # machines may share process numbers
     try:
         with temporary.open("wb") as file:
             for part in parts:

@@ -50,14 +50,16 @@ class TrialEvents(ABC):
         self._write("error", trial=trial_id, epoch=record.epoch, **facts)
         self._advance(record)
 
-    def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None) -> Ask:
+    def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None, blameless: bool = False) -> Ask:
         """Run a trial on from its last checkpoint.
 
-        config: what to run it with from now on, if not as before; the sampler keeps its values.
+        config: what to run it with from now on, if not as before; the sampler keeps its values. blameless: the trial
+        cannot have been the cause.
         """
         record = self._running(trial_id)
         changed = None if config is None else config.to_dict()
-        self._write("retry", trial=trial_id, reason=reason, attempt=record.attempts + 1, config=changed)
+        attempt = record.attempts + 1
+        self._write("retry", trial=trial_id, reason=reason, attempt=attempt, config=changed, blameless=blameless)
         return self._ask_of(record)
 
     def pause(self, trial_id: str, *, reason: str) -> None:
@@ -76,9 +78,9 @@ class TrialEvents(ABC):
         """What a trial runs with, after any retry."""
         return self._record(trial_id).trial_config()
 
-    def attempts(self, trial_id: str) -> int:
-        """1 for a trial that was never retried."""
-        return self._record(trial_id).attempts
+    def n_faults(self, trial_id: str) -> int:
+        """Retries of a trial that it may itself have caused."""
+        return self._record(trial_id).n_faults
 
     def _running(self, trial_id: str) -> TrialRecord:
         record = self._record(trial_id)

@@ -47,7 +47,8 @@ class TrialRecord:
     sampler does not know. config: nested plain values. seed: its own, None for the study's. is_paused: interrupted, and
     not heard of since. scores: epoch -> score (lower is better), as reported. best_score, best_epoch, best_metrics:
     of the lowest finite score. decisions: epoch -> the decision event made there. error: the last error event, until
-    a retry. attempts: 1 + retries. started, ended: unix seconds of the ask and the tell.
+    a retry. attempts: 1 + retries. n_faults: retries that the trial itself may have caused. started, ended: unix
+    seconds of the ask and the tell.
     """
 
     trial_id: str
@@ -63,6 +64,7 @@ class TrialRecord:
     state: State = "running"
     reason: str = ""
     attempts: int = 1
+    n_faults: int = 0
     scores: dict[int, float] = field(default_factory=dict)
     best_score: float | None = None
     best_epoch: int | None = None
@@ -143,6 +145,7 @@ class TrialRecord:
                 self.error = event
             case "retry":
                 self.attempts, self.error = event["attempt"], None
+                self.n_faults += not event.get("blameless", False)
                 self.config = event["config"] or self.config
             case "tell":
                 self.state, self.reason, self.ended = event["state"], event["reason"], event["time"]

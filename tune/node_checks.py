@@ -1,0 +1,202 @@
+"""Whether every node of the cluster can do the work: the same code, and the same folders behind the same paths.
+
+Found out before anything is computed, by a task on each node that reads a mark the driver left and leaves its own.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainable.errors import UserError
+from tune import node_probe
+from tune.cluster_nodes import Node, living_nodes, own_node_id
+
+if TYPE_CHECKING:
+    from tune.extraction import ExtractionRequest
+
+ANSWER_SECONDS = 120.0
+"""A node that takes longer to run a task of a second is of no use."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What work reads and writes. folders: what each is -> where, to be written. files: some of those to be read."""
+
+    folders: tuple[tuple[str, Path], ...]
+    files: tuple[Path, ...]
+
+    @classmethod
+    def of_extraction(cls, request: "ExtractionRequest") -> "Needs":
+        """Of an extraction: the cache, some images, and the backbone's files where they are local."""
+        files = [Path(file) for file in request.images.files()]
+        some = [files[place] for place in sorted({0, len(files) // 2, len(files) - 1})]
+        scheme, _, place = request.backbone.partition(":")
+        if scheme == "local-dir":
+            folder = Path(place).expanduser().absolute()
+            some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
+        return cls(folders=(("the folder of features", request.cache_dir),), files=tuple(some))
+
+    def with_study(self, folder: Path) -> "Needs":
+        """And of a search: the folder of its study."""
+        return Needs(folders=(*self.folders, ("the study's folder", folder.absolute())), files=self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A rule that nodes break, in what way, and what to do."""
+
+    rule: str
+    found: str
+    remedy: str
+
+    def sentence(self, nodes: Sequence[Node]) -> str:
+        """The problem in one line, of these nodes."""
+        return f"{self.rule}, but {', '.join(map(str, nodes))} {self.found}; {self.remedy}"
+
+
+SHARE = "use one on NFS or another disk that all nodes share"
+
+
+def check_nodes(needs: Needs) -> None:
+    """Look at every node but this process's own; costs nothing where there is no other.
+
+    Raises: UserError naming the nodes that cannot do the work, what they lack, and the remedy.
+    """
+    own = own_node_id()
+    others = [node for node in living_nodes() if node.node_id != own and (node.n_cpus or node.n_gpus)]
+    by_finding: dict[Finding, list[Node]] = {}
+    for node, findings in _look(needs, others).items():
+        for finding in findings:
+            by_finding.setdefault(finding, []).append(node)
+    if by_finding:
+        raise UserError(finding.sentence(nodes) for finding, nodes in by_finding.items())
+
+
+def find_unfit(needs: Needs, nodes: Sequence[Node]) -> dict[str, list[str]]:
+    """Of these nodes those that cannot do the work: node ID -> its problems, one line each."""
+    found = _look(needs, nodes)
+    return {node.node_id: [f.sentence([node]) for f in findings] for node, findings in found.items() if findings}
+
+
+def findings_of(answer: Mapping[str, Any], needs: Needs, *, own: Mapping[str, str]) -> list[Finding]:
+    """What is wrong with a node by its own answer (see `node_probe.probe`); own: the driver's versions."""
+    found = []
+    for name, version in own.items():
+        if answer["versions"][name] != version:
+            what = "source code" if name == "sentinel-tune" else name
+            found.append(
+                Finding(
+                    f"every node must have {name} {version} as this process has",
+                    f"has {answer['versions'][name]}",
+                    f"give it the same {what}, or start Ray there in the same environment",
+                )
+            )
+    for what, folder in needs.folders:
+        rule = f"{what} must be one that every node can read and write"
+        if (why := answer["unseen"].get(str(folder))) is not None:
+            found.append(Finding(rule, f"does not see what lies in {folder} here ({why})", SHARE))
+        elif (why := answer["unwritable"].get(str(folder))) is not None:
+            found.append(Finding(rule, f"cannot write {folder} ({why})", "give its user the right to"))
+    for file, why in answer["unread"].items():
+        found.append(Finding("data must be readable on every node", f"cannot read {file} ({why})", SHARE))
+    return found
+
+
+def _look(needs: Needs, nodes: Sequence[Node]) -> dict[Node, list[Finding]]:
+    if not nodes:
+        return {}
+    own, marker = node_probe.versions(), f".probe-{secrets.token_hex(8)}"
+    files = [(str(file), file.stat().st_size) for file in needs.files]
+    with ExitStack() as marks:
+        for _, folder in needs.folders:
+            marks.enter_context(_mark(folder, marker))
+        answers = _ask(nodes, marker, [str(folder) for _, folder in needs.folders], files)
+        for node, answer in answers.items():
+            if isinstance(answer, dict):
+                answer["unseen"] |= _not_come_back(node, marker, needs, answer)
+    return {
+        node: findings_of(answer, needs, own=own) if isinstance(answer, dict) else [_silent(answer)]
+        for node, answer in answers.items()
+    }
+
+
+def _not_come_back(node: Node, marker: str, needs: Needs, answer: Mapping[str, Any]) -> dict[str, str]:
+    """Folders in which a node wrote what is not seen here."""
+    written = [
+        str(folder) for _, folder in needs.folders if str(folder) not in {**answer["unseen"], **answer["unwritable"]}
+    ]
+    return {
+        folder: "what it writes there is not seen here"
+        for folder in written
+        if not Path(folder, f"{marker}-{node.node_id}").exists()
+    }
+
+
+def _silent(reason: str) -> Finding:
+    return Finding(
+        "every node must be able to run a task",
+        f"did not: {reason}",
+        "see to its Ray and its packages, or take it out of the cluster",
+    )
+
+
+def _ask(
+    nodes: Sequence[Node], marker: str, folders: list[str], files: list[tuple[str, int]]
+) -> dict[Node, dict[str, Any] | str]:
+    """Each node's answer, or why there is none; nodes that have died meanwhile are left out."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ray.cloudpickle.register_pickle_by_value(node_probe)
+    try:
+        probe = ray.remote(node_probe.probe)
+        asked = {
+            node: probe.options(
+                num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+            ).remote(node.node_id, marker, folders, files)
+            for node in nodes
+        }
+    finally:
+        ray.cloudpickle.unregister_pickle_by_value(node_probe)
+    ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_SECONDS)
+    answers: dict[Node, dict[str, Any] | str] = {}
+    for node, reference in asked.items():
+        try:
+            answers[node] = ray.get(reference, timeout=0)
+        except ray.exceptions.RayError as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            answers[node] = lines[-1].strip()
+    alive = {node.node_id for node in living_nodes()}
+    return {node: answer for node, answer in answers.items() if node.node_id in alive}
+
+
+@contextmanager
+def _mark(folder: Path, marker: str) -> Iterator[None]:
+    """A file in the folder that says its own name; at the end it and those of the nodes are gone, and the folders
+    that were made for it.
+
+    Raises: UserError when this process itself cannot write there.
+    """
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / marker).write_text(marker)
+    except OSError as error:
+        raise UserError(f"{folder} must be writable, but is not: {error.strerror}; name another folder") from error
+    try:
+        yield
+    finally:
+        for file in folder.glob(f"{marker}*"):
+            file.unlink(missing_ok=True)
+        for one in made:
+            _remove_if_empty(one)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:  # another process has begun to use it
+        return

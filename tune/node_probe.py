@@ -1,0 +1,69 @@
+"""What a node finds out about itself. Sent by value, and of the standard library alone: a node that lacks our package
+can still say so.
+"""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("tune", "trainable", "search_spaces")
+LIBRARIES = ("ray", "torch", "open_clip_torch", "peft", "numpy")
+"""Of different versions of these, trials come out different or do not run."""
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the libraries, and a hash of our source; "missing" where there is none."""
+    found = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    for name in LIBRARIES:
+        found[name] = "missing"
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name).partition("+")[0]  # cpu and cuda builds agree
+    return found | {"sentinel-tune": _source_hash()}
+
+
+def probe(node: str, marker: str, folders: list[str], files: list[tuple[str, int]]) -> dict[str, Any]:
+    """Look at what work needs: {"versions", "unseen", "unwritable", "unread"}, the latter three {path: what is wrong}.
+
+    folders: to be written, each holding a file named and saying `marker`, written elsewhere. files: to be read, with
+    their sizes in bytes. Leaves a file `MARKER-NODE` in each folder that it can see.
+    """
+    unseen, unwritable, unread = {}, {}, {}
+    for folder in folders:
+        try:
+            is_seen = Path(folder, marker).read_text() == marker
+            problem = "" if is_seen else "another one lies there"
+        except OSError as error:
+            problem = error.strerror or str(error)
+        if problem:
+            unseen[folder] = problem  # nothing is written: what lies there is not ours
+            continue
+        try:
+            Path(folder, f"{marker}-{node}").write_text(node)
+        except OSError as error:
+            unwritable[folder] = error.strerror or str(error)
+    for file, n_bytes in files:
+        try:
+            size = Path(file).stat().st_size
+            Path(file).open("rb").close()
+            if size != n_bytes:
+                unread[file] = f"it has {size} bytes instead of {n_bytes}"
+        except OSError as error:
+            unread[file] = error.strerror or str(error)
+    return {"versions": versions(), "unseen": unseen, "unwritable": unwritable, "unread": unread}
+
+
+def _source_hash() -> str:
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            return "missing"
+        root = Path(spec.origin).parent
+        for file in sorted(root.rglob("*")):
+            if file.suffix in (".py", ".yaml"):
+                digest.update(f"{package}/{file.relative_to(root).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
