@@ -36,6 +36,9 @@ class Script:
 
 SCRIPTS: dict[int, Script] = {
     4: Script("stored_bytes"),
+    5: Script("feed_stall"),
+    6: Script("tail_step"),
+    7: Script("class_row"),
 }
 """By the number of the figure."""
 

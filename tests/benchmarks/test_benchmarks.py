@@ -4,11 +4,16 @@ import json
 import math
 
 import pytest
+import torch
 
 from benchmarks.__main__ import SCRIPTS, Script, main, measure
+from benchmarks.backbones import random_backbone
 from benchmarks.figure import Figure, Target, Value
+from benchmarks.hand_written import HandWritten
+from benchmarks.inputs import random_trial_data
 from benchmarks.interleaved import measure_in_turns
 from benchmarks.setting import NotHere, Setting
+from benchmarks.trainers import fixed_batch, make_trainer
 
 
 def test_a_figure_is_measured_from_end_to_end():
@@ -58,3 +63,17 @@ def test_all_figures_run_quickly_and_reach_the_json(tmp_path, capsys):
     assert {figure["number"] for figure in found["figures"]} | {int(n) for n in found["skipped"]} == set(SCRIPTS)
     assert all(math.isfinite(figure["ratio"]) for figure in found["figures"])
     assert found["machine"]["torch"]
+
+
+@pytest.mark.parametrize("kind", ["full", "lora", "dora"])
+def test_the_hand_written_step_computes_what_ours_does(kind):
+    with random_trial_data(random_backbone("tiny", "cpu"), tap=4, n=40) as data:
+        trainer = make_trainer(data, kind=kind, n_blocks=2, device="cpu", batch_size=16)
+        batch = fixed_batch(trainer, data)
+        theirs = HandWritten(trainer.tail, data.store.tail_state(2), kind)
+        with torch.no_grad():
+            expected = theirs(batch.tokens, batch.domains)
+            found = trainer.tail(batch.tokens, batch.domains)
+
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert trainer.n_trainable == sum(p.numel() for p in theirs.parameters() if p.requires_grad)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainable.architecture import VisionArchitecture
+from trainable.tail.class_row import attend_from_class_row, is_cheaper
 
 _UNTOUCHED = ("ln_1.", "ln_2.", "mlp.", "ls_1.", "ls_2.", "attn.out_proj.")
 
@@ -84,15 +85,24 @@ class TailBlock(nn.Module):
     def forward(self, x: Tensor, *, class_row_only: bool = False) -> Tensor:
         """[B, T, width] -> [B, T, width], or with `class_row_only` just its first row [B, 1, width].
 
-        When nothing above reads another row, only the keys and values need all tokens; the result is the same.
+        When nothing above reads another row, only attention looks at all tokens; the result is the same.
         """
-        normed = self.ln_1(x)
-        queries = normed
-        if class_row_only:
-            x, queries = x[:, :1], normed[:, :1]
-        x = x + self.ls_1(self.attn(queries, normed))
+        attended = self._attend_from_class_row(x) if class_row_only else self._attend(x)
+        x = x[:, : attended.shape[1]] + self.ls_1(attended)
         output: Tensor = x + self.ls_2(self.mlp(self.ln_2(x)))
         return output
+
+    def _attend(self, x: Tensor) -> Tensor:
+        normed = self.ln_1(x)
+        attended: Tensor = self.attn(normed, normed)
+        return attended
+
+    def _attend_from_class_row(self, x: Tensor) -> Tensor:
+        if is_cheaper(self.attn, x):
+            return attend_from_class_row(self.attn, self.ln_1, x)
+        normed = self.ln_1(x)
+        attended: Tensor = self.attn(normed[:, :1], normed)
+        return attended
 
 
 def make_block(architecture: VisionArchitecture, open_clip_state: Mapping[str, Tensor], index: int) -> TailBlock:

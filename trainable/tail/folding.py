@@ -37,14 +37,20 @@ class FoldingLinear(Linear):
             folded = folded * (self.lora_magnitude_vector[name].weight / norms)[:, None]
         return folded
 
-    def _pays(self, x: Tensor) -> bool:
+    def rank_to_fold(self) -> int | None:
+        """The adapter's rank; None while it cannot be folded, above all while dropout acts on its input alone."""
         if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
-            return False
+            return None
         (name,) = self.active_adapters
-        if not isinstance(self.lora_dropout[name], nn.Identity) and self.training:
-            return False  # dropout acts on the adapter's input alone
-        if x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type):
+        if self.training and not isinstance(self.lora_dropout[name], nn.Identity):
+            return None
+        rank: int = self.r[name]
+        return rank
+
+    def _pays(self, x: Tensor) -> bool:
+        rank = self.rank_to_fold()
+        if rank is None or x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type):
             return False
-        rank, (n_out, n_in) = self.r[name], self.base_layer.weight.shape
+        n_out, n_in = self.base_layer.weight.shape
         rows = x.numel() // n_in
         return bool(n_in * n_out * (rows + 3 * rank) < 3 * rows * rank * (n_in + n_out))

@@ -1,0 +1,108 @@
+"""Faster arithmetic changes no result: recorded scores, and a tail computed plainly beside the fast one."""
+
+import json
+import math
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trainable.config import TARGETS, TrialConfig
+from trainable.data.specimens import load_specimens
+from trainable.data.splits import make_split
+from trainable.frozen.backbone import load_backbone
+from trainable.frozen.extract import extract
+from trainable.tail.blocks import TailBlock
+from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
+
+RECORDED = json.loads(Path(__file__).with_name("recorded_scores.json").read_text())
+"""`score/all` after each epoch by the name of a trial: seed 0, one thread, an x86-64 processor with AVX-512."""
+
+OTHER_PROCESSORS = 2e-4
+"""Relative: extraction on another processor rounds some of the stored half-precision features the other way."""
+
+LORA = {"kind": "lora", "rank": 8, "alpha": 8.0}
+TRIALS = {
+    "full, 2 blocks": {"epochs": 3, "tail": {"n_blocks": 2}},
+    "lora, 1 block": {"epochs": 3, "tail": {"n_blocks": 1}, "adapter": LORA},
+    "dora, 2 blocks": {"epochs": 2, "tail": {"n_blocks": 2}, "adapter": {**LORA, "kind": "dora"}},
+    "full, 1 block, augmented": {
+        "epochs": 3,
+        "tail": {"n_blocks": 1, "head_dropout": 0.1},
+        "loss": {"kind": "crps", "event_exponent": 0.5},
+        "augment": {
+            "feature_noise": 0.02,
+            "mixup_alpha": 0.2,
+            "specimen_dropout": 0.25,
+            "domain_dropout": 0.35,
+            "ramp_fraction": 0.5,
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def demo(demo_cache) -> TrialData:
+    specimens = load_specimens("demo:120", cache_dir=demo_cache, n_processes=1)
+    frame = specimens.frame
+    store = extract(
+        load_backbone("tiny"),
+        specimens.images,
+        data_fingerprint=specimens.fingerprint,
+        taps=(4, 5),
+        cache_dir=demo_cache,
+        n_processes=0,
+    )
+    return TrialData(
+        store=store,
+        labels=frame[list(TARGETS)].to_numpy(np.float32),
+        domain_ids=frame["domain_id"].to_numpy(np.int64),
+        event_ids=frame["event_id"].to_numpy(np.int64),
+        site_ids=frame["site_id"].to_numpy(str),
+        species=frame["species"].to_numpy(str),
+        split=make_split(frame, holdout="both", fold=0, seed=0),
+    )
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def scores(trainer: TailTrainer) -> list[float]:
+    return [trainer.train_epoch()["score/all"] for _ in range(trainer.config.epochs)]
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trial_scores_what_it_scored_when_it_was_recorded(name, demo):
+    found = scores(TailTrainer(TrialConfig.from_dict(TRIALS[name]), demo, seed=0))
+
+    assert found == pytest.approx(RECORDED[name], rel=OTHER_PROCESSORS)
+
+
+def plain_block(block: TailBlock, x: Tensor, *, class_row_only: bool = False) -> Tensor:
+    """All rows, with keys, values and a softmax written out."""
+    del class_row_only
+    normed = block.ln_1(x)
+    projections = (block.attn.q_proj, block.attn.k_proj, block.attn.v_proj)
+    q, k, v = (layer(normed).unflatten(-1, (block.attn.n_heads, -1)).transpose(1, 2) for layer in projections)
+    weights = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1)
+    x = x + block.ls_1(block.attn.out_proj((weights @ v).transpose(1, 2).flatten(2)))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_a_trial_scores_what_it_does_with_its_blocks_computed_plainly(name, demo):
+    fast, plain = (TailTrainer(TrialConfig.from_dict(TRIALS[name]), demo, seed=0) for _ in range(2))
+    for block in (*plain.tail.between, *plain.tail.blocks):
+        block.forward = partial(plain_block, block)
+
+    assert scores(fast) == pytest.approx(scores(plain), rel=1e-6)
