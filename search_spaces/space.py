@@ -148,6 +148,13 @@ class SearchSpace:
                 blocks.add(varied.otherwise)
         return tuple(sorted(blocks))
 
+    def reaches_adapters(self) -> bool:
+        """Whether any trial may ask for an adapter, starting points and comparisons included."""
+        kinds = {point.config.adapter.kind for point in (*self.start_from, *self.compare_with)}
+        varied = next((p for p in self.parameters if p.key == "adapter.kind"), None)
+        kinds.update({self.base.config.adapter.kind} if varied is None else varied.choices)
+        return kinds != {"full"}
+
     def table(self, width: int = 140) -> str:
         """For a terminal: what the space is for, and every parameter with range, role and reason."""
         rows = [("parameter", "range", "role", "why")]

@@ -1,10 +1,11 @@
 """The Ray Tune class trainable around `Trial`: the only file here that imports ray."""
 
+from threading import Thread
 from typing import Any
 
 from ray import tune as ray_tune
 
-from trainable.trial import StepResult, Trial, TrialTask
+from trainable.trial import StepResult, Trial
 
 
 class TailTrainable(ray_tune.Trainable):
@@ -15,23 +16,53 @@ class TailTrainable(ray_tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """config: {"task": TrialTask}."""
-        task: TrialTask = config["task"]
-        before: Trial | None = getattr(self, "_trial", None)
-        is_same_data = before is not None and before.task.data_folder == task.data_folder
-        self._trial = Trial(task, before.data if before is not None and is_same_data else None)
+        self._trial = Trial(config["task"])
+        self._importing: Thread | None = None
+        self._unwritten: StepResult | None = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take up the next trial in this actor."""
-        self.setup(new_config)
+        """Take up the next trial in this actor; the one before has ended."""
+        task, before = new_config["task"], self._trial
+        self._unwritten = self._unwritten or before.close()
+        self._trial = Trial(task, before.data if before.task.data_folder == task.data_folder else None)
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch; the whole result travels as one `StepResult`."""
-        result: StepResult = self._trial.step()
+        """One epoch; the whole result travels as one `StepResult`.
+
+        When the disk did not take what the trial before left, that comes first: the study is to stop.
+        """
+        if self._unwritten is not None:
+            unwritten, self._unwritten = self._unwritten, None
+            return {"step": unwritten}
+        if self._importing is not None and self._trial.needs_adapters:
+            self._importing.join()
+        result = self._trial.step()
+        if self._importing is None and self._trial.task.adapters_may_follow:
+            self._importing = Thread(target=_import_adapters, name="imports", daemon=True)
+            self._importing.start()
         return {"step": result}
+
+    def cleanup(self) -> None:
+        """The actor ends: an interrupted trial is to go on from its last epoch.
+
+        Nobody hears of a disk that takes nothing any more; the epochs since the last checkpoint are trained again.
+        """
+        self._trial.close()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to add: the trial has written its own checkpoint."""
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing to take: the trial finds its own checkpoint."""
+
+
+def _import_adapters() -> None:
+    """peft takes seconds to import, which a trial that needs it would wait for.
+
+    Begun after an epoch, when the training itself imports nothing any more: two threads that import the same packages
+    in another order wait for each other.
+    """
+    import trainable.tail.adapters
+    import trainable.tail.dora
+    import trainable.tail.folding  # noqa: F401

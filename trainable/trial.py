@@ -23,6 +23,7 @@ class TrialTask:
     own; both are paths or URIs. reported_epochs: epochs whose results the study already has. device: "cpu" or "cuda".
     n_threads: CPU threads of this trial. keep_predictions: write those for the held-out specimens beside the
     checkpoints, every epoch's.
+    adapters_may_follow: a later trial of the same search may train adapters, whatever this one does.
     """
 
     trial_id: str
@@ -34,6 +35,7 @@ class TrialTask:
     device: str = "cpu"
     n_threads: int = 1
     keep_predictions: bool = False
+    adapters_may_follow: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +56,10 @@ class StepResult:
 
 
 class Trial:
-    """Runs a `TrialTask` step by step.
+    """Runs a `TrialTask` step by step; `close` when it is not to go on here.
 
+    Checkpoints are written when `CheckpointPace` says so, after the configuration's last epoch, and by `close`. A
+    process that is killed loses the epochs since the last one, not their results: they are trained again to the same.
     A failure is returned as a result, so that an executor only ever sees worker deaths.
     """
 
@@ -68,17 +72,24 @@ class Trial:
         self._trainer: Any = None
         self._n_reported = task.reported_epochs
         self._notes: tuple[str, ...] = ()
+        self._pace: Any = None
+        self._saved_epoch = 0
 
     @property
     def trainer(self) -> Any:
         """The `TailTrainer` as the last step left it; None before the first one, and after a failure."""
         return self._trainer
 
+    @property
+    def needs_adapters(self) -> bool:
+        """Whether its first step imports peft."""
+        return bool(self.task.config["adapter"]["kind"] != "full" and self.task.config["tail"]["n_blocks"])
+
     def step(self) -> StepResult:
-        """Train one epoch, write its checkpoint, return its metrics.
+        """Train one epoch, write a checkpoint if it is time, return the metrics.
 
         Epochs that a checkpoint holds but the study never heard of (the worker died between the two) are reported
-        again, untrained.
+        again, untrained; those that the study heard of but no checkpoint holds are trained again, unreported.
         """
         try:
             if self._trainer is None:
@@ -86,16 +97,31 @@ class Trial:
             return self._next_epoch()
         except Exception as error:
             failure = _describe(error)
+        return self._failed(failure, epoch=self._n_reported + 1)
+
+    def close(self) -> StepResult | None:
+        """Write the state of the last epoch if no checkpoint holds it; returns the failure when that cannot be done.
+
+        A trial that was interrupted goes on from there; of one that has ended, the best epoch's weights are kept.
+        """
+        if self._trainer is None or self._saved_epoch == self._trainer.epoch:
+            return None
+        try:
+            self._save()
+            return None
+        except Exception as error:
+            failure = _describe(error)
+        return self._failed(failure, epoch=self._n_reported)
+
+    def _failed(self, failure: dict[str, str], *, epoch: int) -> StepResult:
         self._trainer = None
         gc.collect()  # what ran out of memory must not be held, by a cycle, while the next trial begins
-        return StepResult(
-            trial_id=self.task.trial_id, epoch=self._n_reported + 1, failure=failure, notes=self._take_notes()
-        )
+        return StepResult(trial_id=self.task.trial_id, epoch=epoch, failure=failure, notes=self._take_notes())
 
     def _start(self) -> None:
         import torch
 
-        from trainable.training.checkpoint import load_latest
+        from trainable.training.checkpoint import CheckpointPace, load_latest
         from trainable.training.trainer import TailTrainer
         from trainable.training.trial_data import TrialData
 
@@ -110,6 +136,7 @@ class Trial:
         self._notes = tuple(f"{self.task.trial_id}: passed over a damaged checkpoint: {reason}" for reason in skipped)
         if state is not None:
             trainer.load_state_dict(state)
+        self._pace, self._saved_epoch = CheckpointPace(), trainer.epoch
         if trainer.epoch < self._n_reported:
             n_lost = self._n_reported - trainer.epoch
             self._notes += (
@@ -119,15 +146,15 @@ class Trial:
         self._trainer = trainer
 
     def _next_epoch(self) -> StepResult:
-        from trainable.training.checkpoint import save_checkpoint
         from trainable.training.held_out_predictions import save_predictions
 
         trainer, folder, checkpoint = self._trainer, place_of(self.task.checkpoint_folder), None
-        while trainer.epoch <= self._n_reported:  # more than once only after a damaged checkpoint
+        while trainer.epoch <= self._n_reported:  # more than once where no checkpoint holds what was reported
             trainer.train_epoch()
             if self.task.keep_predictions:  # before the checkpoint: an epoch that need not be trained again has them
                 save_predictions(folder, trainer.epoch, trainer.held_out_predictions)
-            checkpoint = str(save_checkpoint(folder, trainer.state_dict()))
+            is_last = trainer.epoch == trainer.config.epochs
+            checkpoint = self._save() if is_last or self._pace.is_due() else None
         metrics = trainer.history[self._n_reported]
         self._n_reported += 1
         return StepResult(
@@ -137,6 +164,14 @@ class Trial:
             checkpoint=checkpoint,
             notes=self._take_notes(),
         )
+
+    def _save(self) -> str:
+        from trainable.training.checkpoint import save_checkpoint
+
+        with self._pace.writing():
+            file = save_checkpoint(place_of(self.task.checkpoint_folder), self._trainer.state_dict(copy=False))
+        self._saved_epoch = self._trainer.epoch
+        return str(file)
 
     def _take_notes(self) -> tuple[str, ...]:
         notes, self._notes = self._notes, ()

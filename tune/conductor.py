@@ -23,13 +23,17 @@ FIRST_FAILURES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResources:
-    """What every trial of a search is given: device, threads, seed, and where its data and checkpoints lie."""
+    """What every trial of a search is given: device, threads, seed, and where its data and checkpoints lie.
+
+    reaches_adapters: whether any of them may train adapters.
+    """
 
     data_folder: Place
     study_folder: Place
     seed: int
     device: str
     n_threads: int
+    reaches_adapters: bool = False
 
 
 class Conductor:
@@ -164,11 +168,13 @@ class Conductor:
             self._retry(trial_id, f"worker died: {reason}")
 
     def _failed(self, trial_id: str, failure: dict[str, str]) -> Literal["stop"]:
+        was_running = trial_id in self._running
         self._running.discard(trial_id)
         if failure["kind"] == "disk":
             reason = f"the checkpoint of {trial_id}: {failure['message']}"
             self.break_off(not_writable(self._resources.study_folder, reason))
-            self._pause(trial_id, self.end_reason)
+            if was_running:  # else it was told already, and only its last checkpoint could not be written
+                self._pause(trial_id, self.end_reason)
             return "stop"
         if failure["kind"] == "memory" and not self._work.n_faults(trial_id):
             smaller = _half_batches(self._work.config(trial_id))
@@ -220,6 +226,7 @@ class Conductor:
             device=place.device,
             n_threads=place.n_threads,
             keep_predictions=ask.fold is not None,
+            adapters_may_follow=place.reaches_adapters,
         )
 
 

@@ -16,3 +16,5 @@ def run_local(conductor: Conductor) -> None:
         trial = Trial(task, data)
         while conductor.take(trial.step()) == "continue":
             pass
+        if (unwritten := trial.close()) is not None:
+            conductor.take(unwritten)

@@ -137,6 +137,9 @@ def train_members(
             if step.failure is not None:
                 _tell_failure(step.failure, f"{name} failed at epoch {step.epoch}", console)
                 return None
+        if (unwritten := trial.close()) is not None and unwritten.failure is not None:
+            _tell_failure(unwritten.failure, f"{name} could not be saved", console)
+            return None
         trainers.append(trial.trainer)
     return trainers
 

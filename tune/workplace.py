@@ -47,6 +47,7 @@ class Workplace:
             seed=options.seed,
             device=self.device,
             n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
+            reaches_adapters=self.request.space.reaches_adapters(),
         )
         return Conductor(work, resources, ends=ends, notify=self.console.say, undisturbed=self.interrupts.shield)
 

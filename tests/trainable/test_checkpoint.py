@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainable.training.checkpoint import load_checkpoint, load_latest, save_checkpoint
+from trainable.training.checkpoint import CheckpointPace, load_checkpoint, load_latest, save_checkpoint
 
 
 def make_state(epoch: int) -> dict:
@@ -131,3 +131,18 @@ def test_saving_the_same_epoch_again_replaces_it(tmp_path):
     save_checkpoint(tmp_path, other)
 
     assert same(load_latest(tmp_path)[0], other)
+
+
+def test_checkpoints_take_a_twentieth_of_the_time():
+    now = 100.0
+    pace = CheckpointPace(clock=lambda: now)
+    written = []
+    for epoch in range(1, 2001):
+        now += 0.125
+        if pace.is_due():
+            with pace.writing():
+                now += 0.0625
+            written.append(epoch)
+
+    assert written[:3] == [1, 11, 21]  # the first one costs what it costs, the 1.25 s after it pay for the next
+    assert len(written) * 0.0625 <= 0.05 * (now - 100.0)

@@ -3,7 +3,9 @@ import torch
 from open_clip.transformer import VisionTransformer
 
 from trainable.architecture import VisionArchitecture
+from trainable.config import TrialConfig
 from trainable.tail.tail import DomainCode, Tail, make_tail
+from trainable.training.assembly import tail_of
 
 LAYERS, WIDTH, EMBED = 4, 32, 24
 N_DOMAINS = 5
@@ -114,6 +116,20 @@ def test_training_does_not_write_into_the_stores_weights():
     assert all(torch.equal(state[name], value) for name, value in tower.state_dict().items())
     frozen = tail.between[0].mlp.c_fc.weight
     assert frozen.data_ptr() == state["transformer.resblocks.1.mlp.c_fc.weight"].data_ptr()
+
+
+def test_weights_that_only_carry_adapters_stay_in_the_stores_memory():
+    tower, architecture = make_tower()
+    state = {name: value.detach().clone() for name, value in tower.state_dict().items()}
+    config = TrialConfig(epochs=1).with_values({"tail.n_blocks": 2, "adapter.kind": "dora", "adapter.rank": 2})
+    tail = tail_of(config, architecture, state, tap=2, n_domains=2, seed=0)
+    tail(torch.randn(6, 5, WIDTH), torch.arange(6) % 2).square().sum().backward()
+    torch.optim.AdamW([p for p in tail.parameters() if p.requires_grad]).step()
+
+    assert all(torch.equal(state[name], value) for name, value in tower.state_dict().items())
+    base = tail.blocks[0].mlp.c_fc.base_layer.weight
+    assert base.data_ptr() == state["transformer.resblocks.2.mlp.c_fc.weight"].data_ptr()
+    assert tail.ln_post.weight.data_ptr() != state["ln_post.weight"].data_ptr()
 
 
 def test_trained_tail_loads_into_the_plain_tower():

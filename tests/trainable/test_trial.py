@@ -19,7 +19,6 @@ from trainable.config import TrialConfig
 from trainable.data.splits import Split
 from trainable.frozen.backbone import load_backbone
 from trainable.frozen.extract import extract
-from trainable.training.checkpoint import load_latest
 from trainable.training.trial_data import TrialData
 from trainable.trial import StepResult, Trial, TrialTask
 
@@ -101,8 +100,14 @@ def task(data_folder: Path, tmp_path: Path) -> TrialTask:
 
 
 def run(task: TrialTask, n_steps: int) -> list[StepResult]:
+    """So many epochs and an orderly end; the file of the first epoch's state is taken to have cost an hour."""
     trial = Trial(task)
-    return [trial.step() for _ in range(n_steps)]
+    steps = [trial.step()]
+    if trial.trainer is not None:
+        trial._pace._seconds = 3600.0
+    steps += [trial.step() for _ in range(n_steps - 1)]
+    assert trial.close() is None
+    return steps
 
 
 def learned(steps: Sequence[StepResult]) -> list[dict[str, float]]:
@@ -115,7 +120,7 @@ def uninterrupted(task: TrialTask, tmp_path: Path) -> list[dict[str, float]]:
     return learned(run(replace(task, checkpoint_folder=str(tmp_path / "whole")), EPOCHS))
 
 
-def test_each_step_is_an_epoch_with_metrics_and_a_checkpoint(task):
+def test_each_step_is_an_epoch_with_metrics_and_the_first_one_writes_a_checkpoint(task):
     steps = run(task, 2)
 
     assert [(step.trial_id, step.epoch, step.failure, step.notes) for step in steps] == [
@@ -123,9 +128,40 @@ def test_each_step_is_an_epoch_with_metrics_and_a_checkpoint(task):
         ("t0003", 2, None, ()),
     ]
     assert all({"score/all", "score/id", "score/ood", "train/loss"} <= step.metrics.keys() for step in steps)
-    state, skipped = load_latest(Path(task.checkpoint_folder))
-    assert (state["values"]["epoch"], skipped) == (2, [])
-    assert steps[-1].checkpoint == str(Path(task.checkpoint_folder) / "epoch-000002.safetensors")
+    first = str(Path(task.checkpoint_folder) / "epoch-000001.safetensors")
+    assert [step.checkpoint for step in steps] == [first, None]
+
+
+def test_a_checkpoint_that_costs_more_than_its_share_waits_until_the_trial_ends_or_is_closed(task):
+    trial = Trial(task)
+    trial.step()
+    trial._pace._seconds = 3600.0
+    written = [trial.step().checkpoint for _ in range(EPOCHS - 2)]
+    assert (written, names(task)) == ([None] * (EPOCHS - 2), ["epoch-000001.safetensors"])
+
+    assert trial.close() is None
+    assert names(task) == ["epoch-000001.safetensors", "epoch-000003.safetensors"]
+    last = Path(task.checkpoint_folder) / "epoch-000004.safetensors"
+    assert trial.step().checkpoint == str(last)  # the configuration's last epoch, whatever it costs
+    at = last.stat().st_mtime_ns
+    assert trial.close() is None
+    assert last.stat().st_mtime_ns == at
+
+
+def test_a_disk_that_takes_nothing_at_the_end_is_told_as_a_failure(task):
+    trial = Trial(task)
+    trial.step()
+    trial._pace._seconds = 3600.0
+    trial.step()
+    shutil.rmtree(task.checkpoint_folder)
+    Path(task.checkpoint_folder).write_text("in the way")
+    failed = trial.close()
+
+    assert (failed.trial_id, failed.epoch, failed.failure["kind"]) == ("t0003", 2, "disk")
+
+
+def names(task: TrialTask) -> list[str]:
+    return sorted(file.name for file in Path(task.checkpoint_folder).iterdir())
 
 
 def test_a_trial_goes_on_from_its_checkpoint_and_ends_as_one_that_was_never_stopped(task, uninterrupted):
@@ -143,7 +179,7 @@ def test_an_epoch_that_was_saved_but_never_reported_is_reported_without_training
     steps = run(replace(task, reported_epochs=1), 3)
 
     assert [step.epoch for step in steps] == [2, 3, 4]
-    assert [step.checkpoint is None for step in steps] == [True, True, False]
+    assert [step.checkpoint is None for step in steps] == [True, True, False]  # the last epoch's own
     assert checkpoint.stat().st_mtime_ns == written
     assert learned(steps) == uninterrupted[1:]
 
@@ -162,7 +198,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said_so_and_the_result_is_the_s
     assert learned(steps) == uninterrupted[3:]
     said = steps[0].notes
     assert any("epoch-000003.safetensors" in note and "damaged" in note for note in said)
-    assert any("1 epoch" in note and "again" in note for note in said)
+    assert any("2 epochs" in note and "again" in note for note in said)
 
 
 def test_without_any_checkpoint_reported_epochs_are_trained_again_to_the_same_end(task, uninterrupted):
@@ -175,18 +211,21 @@ def test_without_any_checkpoint_reported_epochs_are_trained_again_to_the_same_en
 
 
 @pytest.mark.slow
-def test_a_process_killed_after_an_epoch_loses_nothing(task, uninterrupted):
+def test_a_process_killed_between_two_checkpoints_loses_no_result(task, uninterrupted):
     code = f"""
         import os, signal
         from trainable.trial import Trial, TrialTask
         trial = Trial(TrialTask(**{ {name: getattr(task, name) for name in task.__slots__} }))
+        trial.step()
+        trial._pace._seconds = 3600.0
         trial.step(), trial.step()
         os.kill(os.getpid(), signal.SIGKILL)
     """
     ended = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, timeout=120)
     assert ended.returncode == -signal.SIGKILL
 
-    assert learned(run(replace(task, reported_epochs=1), 3)) == uninterrupted[1:]
+    assert names(task) == ["epoch-000001.safetensors"]
+    assert learned(run(replace(task, reported_epochs=3), 1)) == uninterrupted[3:]
 
 
 def test_a_bug_becomes_a_failure_with_the_end_of_its_traceback(task):

@@ -337,6 +337,22 @@ def test_a_checkpoint_that_cannot_be_written_is_no_fault_of_its_trial(tmp_path):
     assert [event["trial"] for event in search.of("pause")] == ["t0000"]
 
 
+def test_the_last_checkpoint_of_a_trial_that_was_told_stops_the_search_when_it_cannot_be_written(tmp_path):
+    search = Search(tmp_path, n_trials=2)
+    failure = {"type": "X", "message": "No space left", "traceback_tail": "", "node": "n", "kind": "disk"}
+    with search.session() as conductor:
+        task = conductor.next_task()
+        epoch = 1
+        while conductor.take(StepResult(trial_id=task.trial_id, epoch=epoch, metrics={"score/all": 1.0})) != "stop":
+            epoch += 1
+        conductor.take(StepResult(trial_id=task.trial_id, epoch=epoch, failure=failure))
+        assert conductor.next_task() == "finished"
+        assert isinstance(conductor.error, StudyWriteError)
+
+    assert [event["trial"] for event in search.of("tell")] == ["t0000"]
+    assert search.of("pause") == []
+
+
 def test_a_bug_in_the_program_ends_the_search_in_order_too(tmp_path):
     search = Search(tmp_path)
     with search.session() as conductor:

@@ -182,7 +182,7 @@ def test_a_killed_beginning_is_made_up_for(study, cli):
     assert results(study) == finished
 
 
-def test_a_torn_line_and_a_truncated_checkpoint_cost_one_epoch_and_are_told(study, cli):
+def test_a_torn_line_and_truncated_checkpoints_cost_no_result_and_are_told(study, cli):
     finished = results(study)
     last = max(epoch for trial, epoch in finished if trial == "t0001")
     assert last == EPOCHS
@@ -196,9 +196,11 @@ def test_a_torn_line_and_a_truncated_checkpoint_cost_one_epoch_and_are_told(stud
         journal.write('{"v":1,"seq":')
     for trial in ("t0002", "t0003", "t0004"):
         shutil.rmtree(study / "checkpoints" / trial)
-    (study / "checkpoints" / "t0001" / f"epoch-{EPOCHS:06d}.safetensors").unlink()
-    damaged = study / "checkpoints" / "t0001" / "epoch-000002.safetensors"
-    damaged.write_bytes(damaged.read_bytes()[:1000])
+    *earlier, last_one = sorted((study / "checkpoints" / "t0001").glob("epoch-*"))
+    assert last_one.name == f"epoch-{EPOCHS:06d}.safetensors"
+    last_one.unlink()
+    for damaged in earlier:
+        damaged.write_bytes(damaged.read_bytes()[:1000])
     ended = cli("search", "--resume", study, "--local", "--json")
 
     assert (ended.status, ended.result["n_trials"]) == (0, N_TRIALS)

@@ -82,7 +82,8 @@ def test_the_journal_holds_every_step_and_replays_to_the_same_decisions(demo_sea
         assert kinds[0] == "ask"
         assert kinds[-1] == "tell"
         assert 1 <= epochs <= 2
-        assert kinds.count("checkpoint") == epochs
+        assert 1 <= kinds.count("checkpoint") <= epochs
+        assert kinds.index("checkpoint") == kinds.index("report") - 1
     assert differences(SearchSpace.load("smoke"), events) == []
 
 

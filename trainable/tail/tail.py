@@ -152,11 +152,13 @@ def make_tail(
     domain_scale: float,
     head_dropout: float = 0.0,
     learns_sigma: bool = False,
+    trains_blocks: bool = True,
     seed: int = 0,
 ) -> Tail:
     """A tail that reads `tap` and trains the top `n_blocks` blocks in full; those between run frozen.
 
-    open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`; trained ones are copied.
+    open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`. Those that train are copied, the
+    others stay where they are, memory-mapped or shared. trains_blocks: False leaves the blocks frozen for adapters.
     domain_scale: norm of the domain code at the start; 0 leaves it out. The global random state is not touched.
     Raises: ValueError when `tap` lies above the lowest trainable block.
     """
@@ -167,7 +169,7 @@ def make_tail(
     ln_post = nn.LayerNorm(architecture.width, eps=architecture.ln_eps, device="meta")
     ln_post.load_state_dict({k: open_clip_state[f"ln_post.{k}"] for k in ("weight", "bias")}, assign=True)
     blocks = all_blocks[n_between:]
-    for module in (*blocks, ln_post):
+    for module in (*blocks, ln_post) if trains_blocks else (ln_post,):
         _own_weights(module)
     embed_dim = architecture.embed_dim
     with seeded_globally(seed, "regressor weights"):

@@ -25,6 +25,8 @@ def tail_of(
 
     open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`. n_domains: known domains.
     """
+    adapter = config.adapter
+    is_adapted = adapter.kind != "full" and config.tail.n_blocks > 0
     tail = make_tail(
         architecture,
         open_clip_state,
@@ -34,10 +36,10 @@ def tail_of(
         domain_scale=config.tail.domain_scale,
         head_dropout=config.tail.head_dropout,
         learns_sigma=config.loss.kind == "crps",
+        trains_blocks=not is_adapted,
         seed=seed,
     )
-    adapter = config.adapter
-    if adapter.kind != "full" and config.tail.n_blocks:
+    if is_adapted:
         from trainable.tail.adapters import add_adapters  # brings peft
 
         add_adapters(

