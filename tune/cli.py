@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import StorageError
+from tune.cluster_options import SlurmOptions
 from tune.command_line import Given, add_options, given_options, split_command, unknown_options
 from tune.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
 from tune.options import ConfirmOptions, ExtractOptions, SearchOptions, StudyOptions, SyncOptions, TrainOptions
@@ -56,6 +57,13 @@ VERBS = (
         "replay", "print a study's decisions with their reasons, and check them", StudyOptions, "tune.decision_log:run"
     ),
     Verb("sync", "bring MLflow to exactly what a study's journal holds", SyncOptions, "tune.sync:run"),
+    Verb(
+        "slurm",
+        "write another verb's Slurm job, which goes on where the time limit stopped it",
+        SlurmOptions,
+        "tune.slurm:run",
+        commands=("search", "confirm", "extract", "train", "retrain", "evaluate"),
+    ),
     Verb("spaces", "list the search spaces, or show one as a table", None, "tune.listing:spaces"),
     Verb("variants", "list the variants, or show one", None, "tune.listing:variants"),
     Verb("demo-data", "write the demo dataset to a folder", None, "tune.listing:demo_data"),

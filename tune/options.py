@@ -180,7 +180,7 @@ def check_options(options: Any) -> None:
         for name, low in _LOWEST.items()
         if getattr(options, name, None) is not None and getattr(options, name) < low
     ]
-    for name in ("cpus_per_trial", "time_budget"):
+    for name in ("cpus_per_trial", "time_budget", "time"):
         value = getattr(options, name, None)
         if value is not None and not value > 0:
             problems.append(f"`--{name.replace('_', '-')} > 0` must hold, but got {value:g}")
@@ -199,7 +199,7 @@ def check_options(options: Any) -> None:
 _LOWEST = {
     "trials": 1, "epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "fold": 0, "workers": 1,
     "gpus_per_trial": 0, "max_concurrent": 1, "seed": 0, "plateau": 0, "confirm_top": 1, "confirm_folds": 1,
-    "confirm_seeds": 1, "seeds": 1, "domain": 0,
+    "confirm_seeds": 1, "seeds": 1, "domain": 0, "nodes": 1, "cpus_per_node": 1, "max_requeues": 0,
 }  # fmt: skip
 
 
