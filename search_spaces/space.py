@@ -150,7 +150,7 @@ class SearchSpace:
 
     def reaches_adapters(self) -> bool:
         """Whether any trial may ask for an adapter, starting points and comparisons included."""
-        kinds = {point.config.adapter.kind for point in (*self.start_from, *self.compare_with)}
+        kinds: set[object] = {point.config.adapter.kind for point in (*self.start_from, *self.compare_with)}
         varied = next((p for p in self.parameters if p.key == "adapter.kind"), None)
         kinds.update({self.base.config.adapter.kind} if varied is None else varied.choices)
         return kinds != {"full"}

@@ -38,6 +38,7 @@ class Verb:
 
 VERBS = (
     Verb("search", "extract once, run the variants, propose, stop early, compare", SearchOptions, "tune.search:run"),
+    Verb("plan", "check and measure what a search will take, before it is run", SearchOptions, "tune.plan:run"),
     Verb(
         "confirm",
         "train a study's best trials and the default on other folds: a verdict",

@@ -133,6 +133,8 @@ def parse_value(options_class: type, name: str, value: Any) -> Any:
     metadata = next(f.metadata for f in fields(options_class) if f.name == name)
     if metadata.get("parse") == "duration":
         return parse_duration(flag, value)
+    if metadata.get("parse") == "share" and value is not None:
+        return value if value == "auto" else _convert(flag, float, value, what="a number or auto")
     hint = get_type_hints(options_class)[name]
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
@@ -153,7 +155,7 @@ def _several(flag: str, kind: Any, value: Any) -> tuple[Any, ...]:
     return tuple(_convert(flag, kind, part.strip() if isinstance(part, str) else part) for part in parts if part != "")
 
 
-def _convert(flag: str, kind: Any, value: Any) -> Any:
+def _convert(flag: str, kind: Any, value: Any, *, what: str = "") -> Any:
     words = {
         int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
         Place: "a path or URI",
@@ -173,7 +175,7 @@ def _convert(flag: str, kind: Any, value: Any) -> Any:
             raise ValueError
         return kind(value)
     except ValueError:
-        raise UserError(f"`{flag}` must be {words[kind]}, but got {value!r}") from None
+        raise UserError(f"`{flag}` must be {what or words[kind]}, but got {value!r}") from None
 
 
 def parse_duration(flag: str, value: Any) -> float | None:

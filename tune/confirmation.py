@@ -57,13 +57,21 @@ def reserved(data: StudyData, options: SearchOptions) -> str:
     Raises: UserError when the data have no such folds, before any trial is run.
     """
     folds, seeds, top = _folds(data, options), options.confirm_seeds, options.confirm_top
-    runs = (top + 1) * len(folds) * seeds
+    runs = n_runs_reserved(data, options)
     share = f"; {options.confirm_share:.0%} of the time budget is kept for it" if options.time_budget else ""
     pairs = f"{_count(folds, 'fold')} x {_count(range(seeds), 'seed')}"
     return (
         f"then the best {top} and the default are confirmed on {pairs}: at most {runs} runs of {options.epochs} epochs"
         f"{share}"
     )
+
+
+def n_runs_reserved(data: StudyData, options: SearchOptions) -> int:
+    """Runs of a confirmation, if the search leaves enough trials to choose from.
+
+    Raises: UserError when the data have no such folds.
+    """
+    return (options.confirm_top + 1) * len(_folds(data, options)) * options.confirm_seeds
 
 
 def make_plan(space: SearchSpace, trials: Sequence[TrialRecord], data: StudyData, options: SearchOptions) -> Plan:

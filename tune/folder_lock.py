@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trainable.errors import UserError
+from tune.study_errors import not_writable
 
 LOCK_NAME = "journal.lock"
 OWNER_NAME = "journal.owner.json"

@@ -186,6 +186,18 @@ def read_events(folder: Place) -> list[Event]:
     return events
 
 
+def has_study(folder: Place) -> bool:
+    """Whether a study was begun there.
+
+    Raises: UserError when its storage cannot be read.
+    """
+    if isinstance(folder, RemoteFolder):
+        from tune.remote_journal import has_remote_study
+
+        return has_remote_study(folder)
+    return (folder / FILE_NAME).exists()
+
+
 def owner_of(folder: Place) -> Owner | None:
     """Who works on the study now; None if nobody does, also after its process was killed.
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
+from trainable.storage.place import Place
+from trainable.storage.remote_folder import RemoteFolder
 from tune import node_probe
 from tune.cluster_nodes import Node, living_nodes, own_node_id
 
@@ -39,8 +41,10 @@ class Needs:
             some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
         return cls(folders=(("the folder of features", request.cache_dir),), files=tuple(some))
 
-    def with_study(self, folder: Path) -> "Needs":
-        """And of a search: the folder of its study."""
+    def with_study(self, folder: Place) -> "Needs":
+        """And of a search: the folder of its study, if it is one that nodes must share."""
+        if isinstance(folder, RemoteFolder):
+            return self
         return Needs(folders=(*self.folders, ("the study's folder", folder.absolute())), files=self.files)
 
 

@@ -12,11 +12,19 @@ from trainable.errors import UserError
 from trainable.frozen.model_folder import name_problem
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
+from tune.placement import parse_resources
 
 
 def option(default: Any, text: str) -> Any:
     """A field with its default and help."""
     return field(default=default, metadata={"help": text})
+
+
+GPU_SHARE = {
+    "help": "GPUs a trial occupies, fractions allowed; auto measures on CUDA how many side by side pay [1 on CUDA, "
+    "else 0]",
+    "parse": "share",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +107,11 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions):
         (), "folders of earlier studies: begin with their best; on equal data their results are told to the sampler too"
     )
     cpus_per_trial: float = option(1.0, "CPUs a trial occupies")
-    gpus_per_trial: float | None = option(None, "GPUs a trial occupies, fractions allowed [1 on CUDA, else 0]")
+    gpus_per_trial: float | Literal["auto"] | None = field(default=None, metadata=GPU_SHARE)
+    trial_resources: tuple[str, ...] = option(
+        (),
+        "further resources of the cluster that a trial occupies, NAME=AMOUNT, as a search's part of it",
+    )
     max_concurrent: int | None = option(None, "trials side by side at most [as many as fit]")
     time_budget: float | None = field(
         default=None,
@@ -168,7 +180,10 @@ class ConfirmOptions(StudyOptions, MachineOptions, ClusterOptions):
         default=None, metadata={"help": "end after so long, resumable: 90s, 30m, 2h, 1h30m", "parse": "duration"}
     )
     cpus_per_trial: float = option(1.0, "CPUs a run occupies")
-    gpus_per_trial: float | None = option(None, "GPUs a run occupies, fractions allowed [1 on CUDA, else 0]")
+    gpus_per_trial: float | Literal["auto"] | None = field(default=None, metadata=GPU_SHARE)
+    trial_resources: tuple[str, ...] = option(
+        (), "further resources of the cluster that a run occupies, NAME=AMOUNT, as a search's part of it"
+    )
     max_concurrent: int | None = option(None, "runs side by side at most [as many as fit]")
     tracking_uri: str | None = option(None, "MLflow tracking URI [that of the study]")
 
@@ -176,9 +191,9 @@ class ConfirmOptions(StudyOptions, MachineOptions, ClusterOptions):
 def check_options(options: Any) -> None:
     """Raise UserError naming every option whose value cannot be, all at once."""
     problems = [
-        f"`--{name.replace('_', '-')} >= {low}` must hold, but got {getattr(options, name)}"
+        f"`--{name.replace('_', '-')} >= {low}` must hold, but got {value}"
         for name, low in _LOWEST.items()
-        if getattr(options, name, None) is not None and getattr(options, name) < low
+        if isinstance(value := getattr(options, name, None), int | float) and value < low
     ]
     for name in ("cpus_per_trial", "time_budget", "time"):
         value = getattr(options, name, None)
@@ -188,6 +203,10 @@ def check_options(options: Any) -> None:
         problems.append(problem)
     if isinstance(options, SearchOptions) and not 0 <= options.confirm_share < 1:
         problems.append(f"`0 <= --confirm-share < 1` must hold, but got {options.confirm_share:g}")
+    try:
+        parse_resources(getattr(options, "trial_resources", ()))
+    except UserError as error:
+        problems.extend(error.problems)
     if getattr(options, "trial", None) is not None and getattr(options, "config", None) is not None:
         problems.append("`--trial` and `--config` cannot both be given; leave one out")
     if isinstance(options, SearchOptions) and options.grace > options.epochs:

@@ -6,7 +6,7 @@ Ray places trials, reuses actors and notices dead nodes. It decides nothing and 
 import logging
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,17 @@ import ray
 from ray import tune as ray_tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.ray_trial import TailTrainable
 from trainable.trial import StepResult, TrialTask
-from tune.capacity import Capacity
 from tune.cluster_nodes import node_death, process_end
 from tune.conductor import Conductor
+from tune.placement import Node, Placement, nodes_of
+from tune.planning.probe import device_memory
+from tune.room import Room
 
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -31,43 +35,49 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the search's: it finishes the epoch first
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results travel as one object
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own experiment state is never read
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # as many as there is room for, see `Capacity`
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # how many are asked for is the searcher's to say
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 JOIN_SECONDS = 10.0
 
+NODE_LABEL = "ray.io/node-id"
+"""The label that Ray gives every node."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
-    """What one trial occupies, and how many run side by side at most; None for as many as fit."""
 
-    cpus_per_trial: float
-    gpus_per_trial: float
-    max_concurrent: int | None
+class Cluster:
+    """The cluster that `start_ray` joined or started, as it is now."""
+
+    def nodes(self) -> list[Node]:
+        """Its living nodes."""
+        return nodes_of(ray.nodes())
+
+    def free(self) -> dict[str, float]:
+        """What of all nodes together nobody uses."""
+        found: dict[str, float] = ray.available_resources()
+        return found
 
 
 class _StudySearcher(Searcher):
     """Asks the conductor for tasks, as many as the cluster has room for."""
 
-    def __init__(self, conductor: Conductor, capacity: Capacity) -> None:
+    def __init__(self, conductor: Conductor, room: Room) -> None:
         super().__init__()
         self._conductor = conductor
-        self._capacity = capacity
-        self._live: set[str] = set()
+        self._room = room
 
     def suggest(self, trial_id: str) -> Any:
-        if len(self._live) >= self._capacity.now():
+        if not self._room.is_there():
             return None
         task = self._conductor.next_task()
         if isinstance(task, TrialTask):
-            self._live.add(trial_id)
+            self._room.taken(trial_id)
             return {"task": task}
         return Searcher.FINISHED if task == "finished" else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         del result, error
-        self._live.discard(trial_id)
+        self._room.left(trial_id)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
@@ -77,6 +87,33 @@ class _StudySearcher(Searcher):
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tuner pickles its parts at once; a conductor holds open files
+
+
+class _Starts(ray_tune.Callback):
+    """Tells that a trial has found its place."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        del iteration, trials, info
+        self._room.started(trial.trial_id)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Resources:
+    """A trial's resources; where nodes differ, nodes too small for its configuration are ruled out by their labels."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+
+    def __call__(self, config: dict[str, Any]) -> Any:
+        task: TrialTask = config["task"]
+        too_small = self._placement.too_small_for(TrialConfig.from_dict(task.config))
+        elsewhere = {"bundle_label_selector": [{NODE_LABEL: f"!in({','.join(too_small)})"}]} if too_small else {}
+        return ray_tune.PlacementGroupFactory([self._placement.bundle], **elsewhere)
 
 
 class _StudyScheduler(FIFOScheduler):
@@ -129,33 +166,17 @@ def _join(address: str, options: dict[str, Any]) -> None:
         raise UserError(f"{rule}, but joining {address} failed: {reason}{remedy}") from error
 
 
-def check_resources(placement: Placement) -> None:
-    """Raise UserError if no node of the cluster could ever run one trial; Ray itself would wait silently."""
-    problems = []
-    for name, asked in (("CPU", placement.cpus_per_trial), ("GPU", placement.gpus_per_trial)):
-        largest = max((float(node["Resources"].get(name, 0)) for node in ray.nodes() if node["Alive"]), default=0.0)
-        if asked > largest:
-            problems.append(
-                f"`--{name.lower()}s-per-trial` must be at most one node's {name}s, but got {asked:g} > {largest:g}"
-            )
-    if problems:
-        raise UserError(problems)
-
-
 def run_on_ray(conductor: Conductor, *, placement: Placement, scratch: Path) -> None:
     """Run the search to its end on the Ray that `start_ray` connected to.
 
     scratch: a folder for Ray's own records of this session, of no use afterwards.
     """
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
-    capacity = Capacity(lambda: n_slots(placement), at_most=placement.max_concurrent, notify=conductor.notify)
-    resources = {"cpu": placement.cpus_per_trial}
-    if placement.gpus_per_trial:
-        resources["gpu"] = placement.gpus_per_trial
+    room = Room(placement, cluster=Cluster(), notify=conductor.notify)
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(TailTrainable, resources),
+        ray_tune.with_resources(TailTrainable, _Resources(placement)),
         tune_config=ray_tune.TuneConfig(
-            search_alg=_StudySearcher(conductor, capacity),
+            search_alg=_StudySearcher(conductor, room),
             scheduler=_StudyScheduler(conductor),
             num_samples=-1,
             reuse_actors=True,
@@ -166,6 +187,7 @@ def run_on_ray(conductor: Conductor, *, placement: Placement, scratch: Path) -> 
             name="session",
             storage_path=str(scratch),
             verbose=0,
+            callbacks=[_Starts(room)],
             failure_config=ray_tune.FailureConfig(max_failures=0),  # retries are the conductor's
             checkpoint_config=ray_tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
@@ -178,20 +200,24 @@ def n_gpus() -> float:
     return float(ray.cluster_resources().get("GPU", 0))
 
 
+def gpu_memory(nodes: Sequence[Node]) -> dict[str, float]:
+    """Node ID -> bytes of its first GPU, asked of every node that has one; empty where there is but one such node."""
+    with_gpu = [node.node_id for node in nodes if node.resources.get("GPU", 0.0) > 0]
+    if len(with_gpu) < 2:
+        return {}
+    task = ray.remote(num_cpus=0, max_calls=1)(device_memory)
+    asked = {
+        node_id: task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote("cuda")
+        for node_id in with_gpu
+    }
+    return {node_id: float(ray.get(reference)) for node_id, reference in asked.items()}
+
+
 def cpus_that_fit(wanted: int, *, n_gpus: int) -> int:
     """Of the CPUs that a task wants, as many as one node of the cluster has that also has its GPUs."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     largest = max((int(node.get("CPU", 0)) for node in nodes if node.get("GPU", 0) >= n_gpus), default=0)
     return max(1, min(wanted, largest))
-
-
-def n_slots(placement: Placement) -> int:
-    """Trials that fit the cluster side by side."""
-    resources = ray.cluster_resources()
-    slots = int(resources.get("CPU", 0) / placement.cpus_per_trial)
-    if placement.gpus_per_trial:
-        slots = min(slots, int(resources.get("GPU", 0) / placement.gpus_per_trial))
-    return slots
 
 
 def stop_ray() -> None:

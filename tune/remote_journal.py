@@ -166,6 +166,15 @@ def read_remote_events(folder: RemoteFolder) -> list[Event]:
     return log.events(folder / FOLDER_NAME)
 
 
+def has_remote_study(folder: RemoteFolder) -> bool:
+    """Whether a study was begun there.
+
+    Raises: UserError when the storage cannot be read.
+    """
+    with readable(folder):
+        return bool(read_log(folder).lines)
+
+
 def remote_owner_of(folder: RemoteFolder, *, times: LeaseTimes = TIMES) -> Owner | None:
     """Who works on a study, as far as clocks agree.
 

@@ -16,6 +16,9 @@ from tune.extraction import Features, make_features
 from tune.interrupts import Interrupts
 from tune.journal import StudyWriteError
 from tune.options import SearchOptions
+from tune.placing import fitted, make_placement
+from tune.planning.reachable import tracking_problem
+from tune.planning.summary import summary
 from tune.report.standings import Standings
 from tune.search_request import SearchRequest, search_request
 from tune.session import compute_session, request_for
@@ -27,7 +30,6 @@ from tune.workplace import Workplace
 
 if TYPE_CHECKING:
     from tune.command_line import Given
-    from tune.ray_shells import Placement
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 TRACKING_GRACE_SECONDS = 60.0
@@ -56,9 +58,14 @@ def run_study(given: "Given", *, search_more: bool) -> int:
         console.say(reserved(data, options))
     if search_more and request.is_finished:
         return _show_again(request, tracking_uri, console, started)
+    if (problem := tracking_problem(tracking_uri)) is not None:
+        console.say(f"warning: {problem}; the search goes on without, and `sentinel-tune sync` sends them later")
     with compute_session(options) as device:
-        placement = _placement(request, device)
+        placement = make_placement(options, device)
+        console.say(summary(request, data, placement))
         features = _features(request, data, device, console)
+        if placement is not None:
+            placement, _ = fitted(placement, options, request.space, features.path, device=device, say=console.say)
         with (
             Interrupts(console.say) as interrupts,
             open_study(request, data, features.backbone_fingerprint, tracking_uri, console.say) as study,
@@ -123,21 +130,6 @@ def _show_again(request: SearchRequest, tracking_uri: str, console: Console, sta
     tracking = tracker.close(TRACKING_GRACE_SECONDS)
     console.search_result(request.past, request.folder, tracking, tracking_uri, since=started)
     return _exit_status("completed", has_best=standings.best() is not None)
-
-
-def _placement(request: SearchRequest, device: str) -> "Placement | None":
-    """What a trial occupies on the cluster, checked against it; None without Ray."""
-    options = request.options
-    if options.local:
-        return None
-    from tune.ray_shells import Placement, check_resources
-
-    gpus = options.gpus_per_trial if options.gpus_per_trial is not None else float(device == "cuda")
-    placement = Placement(
-        cpus_per_trial=options.cpus_per_trial, gpus_per_trial=gpus, max_concurrent=options.max_concurrent
-    )
-    check_resources(placement)
-    return placement
 
 
 def _features(request: SearchRequest, data: StudyData, device: str, console: Console) -> Features:

@@ -1,0 +1,187 @@
+"""What a search will take and whether it can work, before anything is spent: disk, memory, time, records.
+
+sentinel-tune plan [the options of search], python -m tune plan [...]. Nothing is left behind.
+"""
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from trainable.errors import UserError
+from tune.confirmation import n_runs_reserved, reserved
+from tune.console import Console
+from tune.journal import has_study
+from tune.options import SearchOptions
+from tune.placement import Placement
+from tune.placing import fitted, make_placement
+from tune.planning.corners import corners
+from tune.planning.fresh_process import FreshProcess, OnRay, beside_this_one
+from tune.planning.plan_text import plan_text
+from tune.planning.probe import Steps, Survey, measure, survey
+from tune.planning.reachable import tracking_problem
+from tune.planning.reckoning import Setting, blocks_problem, configs_to_measure, problems_of, reckon
+from tune.planning.study_plan import StudyPlan
+from tune.search_request import SearchRequest, search_request
+from tune.session import compute_session, request_for
+from tune.study import check_data
+from tune.study_data import StudyData, load_study_data
+from tune.tracking.uri import chosen_tracking_uri
+
+if TYPE_CHECKING:
+    from tune.command_line import Given
+    from tune.extraction import ExtractionRequest
+
+T = TypeVar("T")
+
+
+def run(given: "Given") -> int:
+    """Run the verb; returns the exit status 0. What cannot work is a UserError with every problem."""
+    options: SearchOptions = given.options()
+    console = Console(json=options.json)
+    plan = plan_study(given, console)
+    console.finish(text=plan_text(plan), json=plan.to_dict())
+    return 0
+
+
+def plan_study(given: "Given", console: Console, *, fresh: FreshProcess | None = None) -> StudyPlan:
+    """Check all that a search needs, measure what it costs, reckon the whole.
+
+    fresh: where measurements run; None for processes of the cluster, or of this machine with `--local`.
+    Raises: UserError with all problems at once.
+    """
+    problems: list[str] = []
+    request = _collected(problems, lambda: search_request(given))
+    options: SearchOptions = given.options() if request is None else request.options
+    uri = _collected(problems, lambda: chosen_tracking_uri(options.tracking_uri))
+    if uri is not None and (problem := tracking_problem(uri)) is not None:
+        problems.append(problem)
+    data = _collected(problems, lambda: load_study_data(options, options, console))
+    if request is None or data is None:
+        raise UserError(problems)
+    _collected(problems, lambda: _check_study(request, data, console))
+    try:
+        plan = _measured_plan(request, data, console, fresh, tracking_uri=uri or "")
+    except UserError as error:
+        raise UserError(dict.fromkeys([*problems, *error.problems])) from None
+    if problems := [*problems, *problems_of(plan)]:
+        raise UserError(problems)
+    return plan
+
+
+def _check_study(request: SearchRequest, data: StudyData, console: Console) -> None:
+    if request.is_resume:
+        check_data(request, data)
+    elif has_study(request.folder):
+        raise UserError(
+            f"`--study` must be a new folder, but {request.folder} holds a study; go on with it by "
+            f"--resume {request.folder}, or name another"
+        )
+    if not request.options.no_confirm:
+        console.say(reserved(data, request.options))
+
+
+def _measured_plan(
+    request: SearchRequest, data: StudyData, console: Console, fresh: FreshProcess | None, *, tracking_uri: str
+) -> StudyPlan:
+    options, began = request.options, time.monotonic()
+    with compute_session(options) as device:
+        session_seconds = time.monotonic() - began
+        placement = make_placement(options, device)
+        call = fresh or (beside_this_one if options.local else OnRay(console.say))
+        asked = request_for(options, data.specimens, n_blocks=request.space.reachable_blocks(), device=device)
+        console.say("measuring some images and the first steps of the smallest and the largest trial")
+        measured = _measure(request, asked, placement, call, console)
+        return reckon(
+            request,
+            data,
+            measured.survey,
+            measured.steps,
+            _setting(measured, placement, device, session_seconds),
+            n_confirming=0 if options.no_confirm else n_runs_reserved(data, options),
+            tracking_uri=tracking_uri,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Measurements:
+    survey: Survey
+    steps: Steps
+    placement: Placement | None
+    share_reason: str
+
+
+def _measure(
+    request: SearchRequest,
+    asked: "ExtractionRequest",
+    placement: Placement | None,
+    call: FreshProcess,
+    console: Console,
+) -> _Measurements:
+    """Images where extraction will run, then steps where trials will; the small store between them is removed."""
+    options = request.options
+    scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
+    n_gpus = 1.0 if asked.device == "cuda" else 0.0
+    cpus = asked.n_threads if placement is None else _cpus_of_one_node(asked.n_threads, n_gpus)
+    try:
+        found: Survey = call(survey, asked, scratch, cpus=cpus, gpus=n_gpus)
+        if (problem := blocks_problem(found, asked.n_blocks, options.backbone)) is not None:
+            raise UserError(problem)
+        if request.is_resume:
+            request.check_same("backbone_fingerprint", of="backbone", now=found.backbone_fingerprint)
+        if found.probe_store is None:
+            raise UserError(f"`the disk of {found.store}` must have room for features, but is full; free some")
+        reason = ""
+        if placement is not None:
+            placement, reason = fitted(
+                placement, options, request.space, found.probe_store, device=asked.device, say=console.say
+            )
+        ends = configs_to_measure(corners(request.space, found.architecture, epochs=options.epochs))
+        threads = asked.n_threads if placement is None else max(1, int(placement.cpus_per_trial))
+        steps: Steps = call(
+            measure, found.probe_store, [config.to_dict() for config in ends], asked.device, threads,
+            cpus=options.cpus_per_trial, gpus=0.0 if placement is None else placement.gpus_per_trial,
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return _Measurements(survey=found, steps=steps, placement=placement, share_reason=reason)
+
+
+def _setting(measured: _Measurements, placement: Placement | None, device: str, session_seconds: float) -> Setting:
+    placement, slots, a_device = measured.placement, 1, 1
+    if placement is not None:
+        from tune.ray_shells import Cluster
+
+        nodes = Cluster().nodes()
+        slots = min(placement.slots(nodes), placement.max_concurrent or placement.slots(nodes))
+        a_device = max(placement.slots_of(node) for node in nodes)
+        if device == "cuda":
+            a_device = max(1, int(1 / placement.gpus_per_trial))
+    return Setting(
+        device=device,
+        slots=slots,
+        slots_per_device=min(slots, a_device),
+        cpus_per_trial=1.0 if placement is None else placement.cpus_per_trial,
+        gpus_per_trial=0.0 if placement is None else placement.gpus_per_trial,
+        share_reason=measured.share_reason,
+        n_extractors=1,
+        session_seconds=session_seconds,
+        on_ray=placement is not None,
+    )
+
+
+def _cpus_of_one_node(wanted: int, n_gpus: float) -> int:
+    from tune.ray_shells import cpus_that_fit
+
+    return cpus_that_fit(wanted, n_gpus=int(n_gpus))
+
+
+def _collected(problems: list[str], call: Callable[[], T]) -> T | None:
+    """What the call returns; None when it raises a UserError, whose problems are kept."""
+    try:
+        return call()
+    except UserError as error:
+        problems.extend(error.problems)
+        return None

@@ -1,0 +1,265 @@
+"""From what was measured to the plan of a study, and everything that stands against running it."""
+
+import os
+import shutil
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainable.config import TrialConfig
+from tune.decisions.confirmation import Confirmation
+from tune.planning.corners import Corners, drawn
+from tune.planning.costs import Costs
+from tune.planning.forecast import Rules
+from tune.planning.plan_text import size
+from tune.planning.probe import Steps, Survey, nearest_folder
+from tune.planning.study_plan import Confirming, Extraction, Range, Records, Search, StudyPlan, TrialNeeds
+from tune.planning.trials_ahead import Ahead, Seconds, confirmation_ahead, foresee, trials_ahead
+from tune.search_request import SearchRequest
+from tune.study_data import StudyData
+
+N_DRAWN = 200
+"""Configurations by which the space's typical, quickest and slowest trial are known."""
+
+KEPT_CHECKPOINTS = 2
+"""Of a trial, at any time."""
+
+TURNAROUND_SECONDS = 0.2
+"""Between two trials in one worker of Ray's (measured)."""
+
+ROOM = 1.01
+"""Of the features' bytes: records beside them, the tail's weights (as the extraction itself asks)."""
+
+SHOWN_KEYS = ("tail.n_blocks", "adapter.kind", "adapter.rank", "optim.batch_size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where and how the search will run. slots: trials side by side; slots_per_device: of them on one GPU, or on one
+    node's CPUs. n_extractors: workers that extract at once. session_seconds: that joining or starting Ray took.
+    """
+
+    device: str
+    slots: int
+    slots_per_device: int
+    cpus_per_trial: float
+    gpus_per_trial: float
+    share_reason: str
+    n_extractors: int
+    session_seconds: float
+    on_ray: bool
+
+
+def reckon(
+    request: SearchRequest,
+    data: StudyData,
+    survey: Survey,
+    steps: Steps,
+    setting: Setting,
+    *,
+    n_confirming: int,
+    tracking_uri: str,
+) -> StudyPlan:
+    """n_confirming: runs of the confirmation, 0 without one."""
+    options = request.options
+    costs = Costs(survey.architecture, steps.measured[0], steps.measured[-1])
+    typical = drawn(request.space, N_DRAWN, epochs=options.epochs, seed=options.seed)
+    seconds = _seconds(costs, typical, data, setting)
+    rules = Rules(
+        max_epochs=options.epochs, grace_epochs=options.grace, reduction_factor=options.reduction_factor,
+        slots=setting.slots,
+    )  # fmt: skip
+    ahead = trials_ahead(request)
+    searching = foresee(ahead, request, rules, seconds, seed=options.seed)
+    extraction = _extraction(survey, len(data.specimens.frame), setting)
+    n_confirming = max(0, n_confirming - _confirmed_already(request))
+    middle = statistics.fmean(seconds.epoch(config) for config in typical)
+    confirming = confirmation_ahead(n_confirming, rules, seconds, epoch_seconds=middle) if n_confirming else None
+    start = setting.session_seconds + survey.load_seconds + extraction.seconds + 2 * steps.start_seconds
+    parts = [searching, confirming] if confirming else [searching]
+    wall = _sum([part.wall_seconds for part in parts], plus=start)
+    return StudyPlan(
+        extraction=extraction,
+        trial=_needs(survey, steps, seconds, setting),
+        search=Search(
+            slots=setting.slots,
+            cpus_per_trial=setting.cpus_per_trial,
+            gpus_per_trial=setting.gpus_per_trial,
+            share_reason=setting.share_reason,
+            trials=ahead.n,
+            in_full=ahead.n_in_full,
+            epochs=searching.epochs,
+            most_epochs=ahead.most_epochs(options.epochs),
+            device_seconds=searching.device_seconds,
+            wall_seconds=_sum([searching.wall_seconds], plus=steps.start_seconds),
+            start_seconds=steps.start_seconds,
+        ),
+        confirmation=None if confirming is None else _confirming(confirming, n_confirming, options.epochs, wall),
+        records=_records(request, costs, typical, steps, searching, n_confirming, tracking_uri),
+        wall_seconds=wall,
+        device_seconds=_sum([part.device_seconds for part in parts], plus=extraction.seconds),
+        time_budget=options.time_budget,
+        notes=_notes(steps, survey, setting),
+    )
+
+
+def problems_of(plan: StudyPlan) -> list[str]:
+    """What cannot work, each with its remedy."""
+    problems = []
+    extraction, trial, records = plan.extraction, plan.trial, plan.records
+    needed = int(extraction.bytes * ROOM)
+    if needed > extraction.bytes_free:
+        problems.append(
+            f"`the disk of {extraction.store}` must have {size(needed)} free for the features, but has "
+            f"{size(extraction.bytes_free)}; free some, name another --cache folder, or search fewer values of "
+            "tail.n_blocks"
+        )
+    free = records.bytes_free
+    shared = needed if free is not None and _on_one_disk(Path(extraction.store), Path(records.study)) else 0
+    if free is not None and records.checkpoint_bytes + shared > free and needed <= extraction.bytes_free:
+        problems.append(
+            f"`the disk of {records.study}` must have {size(records.checkpoint_bytes + shared)} free for checkpoints"
+            f"{' and features' if shared else ''}, but has {size(free)}; free some or name another "
+            "--study folder"
+        )
+    if not trial.fit_memory:
+        problems.append(
+            f"`a trial's memory` must fit {trial.device_name}, but the largest configuration takes "
+            f"{size(trial.memory_bytes[1])} of {size(trial.device_bytes)}; search fewer values of tail.n_blocks or "
+            "smaller optim.batch_size"
+        )
+    return problems
+
+
+def blocks_problem(survey: Survey, n_blocks: Sequence[int], backbone: str) -> str | None:
+    """A space that asks for more blocks than there are."""
+    if max(n_blocks) <= survey.architecture.n_blocks:
+        return None
+    return (
+        f"`tail.n_blocks <= {survey.architecture.n_blocks}` must hold for backbone {backbone}, "
+        f"but the search space or a variant asks for {max(n_blocks)}"
+    )
+
+
+def _seconds(costs: Costs, typical: Sequence[TrialConfig], data: StudyData, setting: Setting) -> Seconds:
+    n_train, n_held_out = len(data.split.train), data.split.n_held_out
+    turnaround = TURNAROUND_SECONDS if setting.on_ray else 0.0
+
+    def epoch(config: TrialConfig) -> float:
+        return costs.epoch_seconds(config, n_train=n_train, n_held_out=n_held_out)
+
+    found = [epoch(config) for config in (*typical, costs.smallest.config, costs.largest.config)]
+    return Seconds(
+        epoch=epoch,
+        build=lambda config: costs.build_seconds(config) + turnaround,
+        quickest=min(found),
+        slowest=max(found),
+    )
+
+
+def _extraction(survey: Survey, n_images: int, setting: Setting) -> Extraction:
+    only_deepest = len(survey.taps) > 1 and survey.bytes_missing * ROOM > survey.bytes_free
+    n_a_worker = -(-survey.images_missing // setting.n_extractors)
+    return Extraction(
+        n_images=n_images,
+        images=survey.images_missing,
+        image_seconds=survey.image_seconds,
+        seconds=n_a_worker * (survey.image_seconds or 0.0),
+        taps=survey.taps[:1] if only_deepest else survey.taps,
+        n_backbone_blocks=survey.architecture.n_blocks,
+        bytes=survey.bytes_one_tap if only_deepest else survey.bytes_missing,
+        bytes_free=survey.bytes_free,
+        only_deepest=only_deepest,
+        store=str(survey.store),
+    )
+
+
+def _needs(survey: Survey, steps: Steps, seconds: Seconds, setting: Setting) -> TrialNeeds:
+    least, most = steps.measured[0], steps.measured[-1]
+    largest = max(least.peak_bytes, most.peak_bytes)
+    return TrialNeeds(
+        device=setting.device,
+        device_name=survey.device_name,
+        device_bytes=survey.device_bytes,
+        memory_bytes=(least.peak_bytes, largest),
+        epoch_seconds=(seconds.epoch(least.config), seconds.epoch(most.config)),
+        checkpoint_bytes=(least.checkpoint_bytes, most.checkpoint_bytes),
+        n_trainable=(least.n_trainable, most.n_trainable),
+        smallest=_shown(least.config),
+        largest=_shown(most.config),
+        fit_memory=survey.device_bytes // largest,
+    )
+
+
+def _confirming(ahead: Ahead, runs: int, epochs: int, wall: Range) -> Confirming:
+    return Confirming(
+        runs=runs,
+        epochs=epochs,
+        device_seconds=ahead.device_seconds,
+        wall_seconds=ahead.wall_seconds,
+        share=ahead.wall_seconds.expected / wall.expected,
+    )
+
+
+def _records(
+    request: SearchRequest,
+    costs: Costs,
+    typical: Sequence[TrialConfig],
+    steps: Steps,
+    searching: Ahead,
+    n_confirming: int,
+    tracking_uri: str,
+) -> Records:
+    from tune.tracking.uri import redact
+
+    folder, n_ahead = request.folder.absolute(), trials_ahead(request).n
+    each = KEPT_CHECKPOINTS * statistics.fmean(costs.checkpoint_bytes(config) for config in typical)
+    n_epochs = searching.epochs.expected + n_confirming * request.options.epochs
+    return Records(
+        study=str(folder),
+        checkpoint_bytes=int((n_ahead + n_confirming) * each),
+        bytes_free=shutil.disk_usage(nearest_folder(folder)).free if isinstance(folder, Path) else None,
+        tracking_uri=redact(tracking_uri),
+        mlflow_runs=n_ahead + n_confirming + (0 if request.is_resume else 1),
+        mlflow_values=int(n_epochs * (steps.n_metrics + 1)),
+    )
+
+
+def _notes(steps: Steps, survey: Survey, setting: Setting) -> tuple[str, ...]:
+    notes = []
+    largest = max(m.peak_bytes for m in steps.measured)
+    if setting.slots_per_device * largest > survey.device_bytes >= largest:
+        option = "--gpus-per-trial" if setting.device == "cuda" else "--max-concurrent"
+        notes.append(
+            f"{setting.slots_per_device} of the largest side by side would not fit the {size(survey.device_bytes)}; "
+            f"such trials are run again in smaller parts, or choose another {option}"
+        )
+    return tuple(notes)
+
+
+def _confirmed_already(request: SearchRequest) -> int:
+    return Confirmation.replay(request.past).n_ended if request.is_resume else 0
+
+
+def _shown(config: TrialConfig) -> dict[str, object]:
+    flat = config.flat()
+    is_full = config.adapter.kind == "full"
+    return {key: flat[key] for key in SHOWN_KEYS if not (key == "adapter.rank" and is_full)}
+
+
+def _sum(ranges: Sequence[Range], *, plus: float) -> Range:
+    return Range(
+        low=sum(r.low for r in ranges) + plus,
+        expected=sum(r.expected for r in ranges) + plus,
+        high=sum(r.high for r in ranges) + plus,
+    )
+
+
+def _on_one_disk(one: Path, other: Path) -> bool:
+    return os.stat(nearest_folder(one)).st_dev == os.stat(nearest_folder(other)).st_dev
+
+
+def configs_to_measure(corners: Corners) -> list[TrialConfig]:
+    """The least demanding first, since memory is the most that one process ever held."""
+    return [corners.smallest, corners.largest]

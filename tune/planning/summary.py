@@ -1,0 +1,31 @@
+"""A plan in one line, for a search that begins: what follows from its options alone, without measuring anything."""
+
+from tune.confirmation import n_runs_reserved
+from tune.placement import Placement
+from tune.planning.forecast import Rules
+from tune.planning.trials_ahead import Seconds, foresee, trials_ahead
+from tune.search_request import SearchRequest
+from tune.study_data import StudyData
+
+
+def summary(request: SearchRequest, data: StudyData, placement: Placement | None) -> str:
+    """Trials, how many run side by side, epochs under ASHA and of the confirmation."""
+    options, slots = request.options, 1
+    if placement is not None:
+        from tune.ray_shells import Cluster
+
+        slots = placement.slots(Cluster().nodes())
+        slots = max(1, min(slots, placement.max_concurrent or slots))
+    rules = Rules(
+        max_epochs=options.epochs, grace_epochs=options.grace, reduction_factor=options.reduction_factor, slots=slots
+    )
+    ahead = trials_ahead(request)
+    alike = Seconds(epoch=lambda _: 1.0, build=lambda _: 0.0, quickest=1.0, slowest=1.0)
+    epochs = foresee(ahead, request, rules, alike, seed=options.seed).epochs
+    in_full = f", {ahead.n_in_full} of them in full" if ahead.n_in_full else ""
+    confirming = 0 if options.no_confirm else n_runs_reserved(data, options) * options.epochs
+    then = f", then at most {confirming} of confirmation" if confirming else ""
+    return (
+        f"plan: {ahead.n} trials{in_full}, {slots} side by side: about {epochs.expected:.0f} of "
+        f"{ahead.most_epochs(options.epochs)} epochs under ASHA{then}; `sentinel-tune plan` measures time and memory"
+    )
