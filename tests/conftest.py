@@ -4,18 +4,24 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from trainable.storage.remote_folder import RemoteFolder
 from tune.cli import main
 
 DEMO = "demo:120"
@@ -135,6 +141,128 @@ def demo_search(cli: Cli, demo_cache: Path, tracking_uri: str, tmp_path: Path) -
         return cli("search", "--local", "--no-confirm", *words, *argv)
 
     return run
+
+
+class ObjectStorage:
+    """A real S3 server's process (moto), reached through a gate that can be shut: then connections are refused."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server_port, self.port = free_port(), free_port()
+        with (folder / "moto.log").open("wb") as log:
+            words = ["moto_server", "-H", "127.0.0.1", "-p", str(self.server_port)]
+            self._server = subprocess.Popen(words, stdout=log, stderr=log)
+        self._gate: socketserver.ThreadingTCPServer | None = None
+        self.open_gate()
+
+    @property
+    def endpoint(self) -> str:
+        """The gate's address, for AWS_ENDPOINT_URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def open_gate(self) -> None:
+        """Let requests through."""
+        server_port = self.server_port
+
+        class Pass(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with socket.create_connection(("127.0.0.1", server_port)) as server:
+                    back = threading.Thread(target=pour, args=(server, self.request), daemon=True)
+                    back.start()
+                    pour(self.request, server)
+                    back.join()
+
+        class Gate(socketserver.ThreadingTCPServer):
+            allow_reuse_address, daemon_threads = True, True
+
+            def __init__(self, *arguments: Any) -> None:
+                self.connections: list[socket.socket] = []
+                super().__init__(*arguments)
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                self.connections.append(request)
+                super().process_request(request, client_address)
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A connection that was cut is what shutting the gate means."""
+
+        self._gate = Gate(("127.0.0.1", self.port), Pass)
+        threading.Thread(target=self._gate.serve_forever, args=(0.02,), daemon=True).start()
+
+    def shut_gate(self) -> None:
+        """Refuse connections, and cut those that are."""
+        gate: Any = self._gate
+        gate.shutdown()
+        gate.server_close()
+        for connection in gate.connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        self._gate = None
+
+    def wait_until_up(self) -> None:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", self.server_port)).close()
+                return
+            time.sleep(0.02)
+        pytest.fail("moto_server did not come up")
+
+    def make_bucket(self, name: str) -> None:
+        from pyarrow.fs import S3FileSystem
+
+        S3FileSystem(endpoint_override=self.endpoint, allow_bucket_creation=True).create_dir(name)
+
+    def end(self) -> None:
+        if self._gate is not None:
+            self.shut_gate()
+        self._server.kill()
+        self._server.wait()
+
+
+def pour(source: socket.socket, target: socket.socket) -> None:
+    """Pass bytes on until one of the two ends."""
+    with contextlib.suppress(OSError):
+        while content := source.recv(2**16):
+            target.sendall(content)
+    for end, how in ((target, socket.SHUT_WR), (source, socket.SHUT_RD)):
+        with contextlib.suppress(OSError):
+            end.shutdown(how)
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+ACCESS_KEY, SECRET_KEY = "AKIAOFNOBODY3X7Q", "secret-of-nobody-5f2c9a"
+BUCKET = "beetles"
+
+
+@pytest.fixture(scope="session")
+def storage_server(own_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStorage]:
+    """One S3 server for the session, with the bucket `BUCKET`; it and its credentials are in the environment."""
+    assert own_environment.is_dir()
+    if shutil.which("moto_server") is None:
+        pytest.skip("moto_server is not installed: `pip install 'moto[server]'`")
+    server = ObjectStorage(tmp_path_factory.mktemp("moto"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", server.endpoint)
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        server.wait_until_up()
+        server.make_bucket(BUCKET)
+        yield server
+    server.end()
+
+
+@pytest.fixture
+def remote(storage_server: ObjectStorage) -> RemoteFolder:
+    """An empty folder on object storage, which is asked again for two seconds when it does not answer."""
+    assert storage_server.endpoint
+    return replace(RemoteFolder.parse(f"s3://{BUCKET}/{uuid.uuid4().hex}/study"), patience_seconds=2.0)
 
 
 class Processes:

@@ -4,7 +4,7 @@ Here are those of searching; `model_options.py` has those of the verbs that make
 """
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -224,7 +224,7 @@ _LOWEST = {
 
 def plain_options(options: Any) -> dict[str, Any]:
     """Options as plain values for JSON and YAML."""
-    return {name: plain_value(value) for name, value in asdict(options).items()}
+    return {f.name: plain_value(getattr(options, f.name)) for f in fields(options)}
 
 
 def plain_value(value: Any) -> Any:

@@ -44,7 +44,7 @@ class TrialData:
         if set(lengths.values()) != {self.store.n}:
             raise ValueError(f"every column must have {self.store.n} rows as the feature store has, but got {lengths}")
 
-    def save(self, folder: Place) -> None:
+    def save(self, folder: Place) -> Place:
         """Write `data.npz` into a folder, whole or not at all; the features stay where they are."""
         split = {k: v for k, v in asdict(self.split).items() if k not in _ROWS}
         meta = {
@@ -59,6 +59,7 @@ class TrialData:
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
         write_file(folder, FILE_NAME, content.getvalue())
+        return folder / FILE_NAME
 
     @classmethod
     def load(cls, folder: Place) -> Self:
