@@ -59,7 +59,7 @@ VERBS = (
         "send a command to a Ray cluster as a job, and follow it",
         SubmitOptions,
         "tune.submit:run",
-        commands=("search", "confirm", "retrain", "evaluate", "train", "extract"),
+        commands=("plan", "search", "confirm", "retrain", "evaluate", "train", "extract"),
     ),
     Verb("status", "how a study stands, also while it runs", StudyOptions, "tune.status:run"),
     Verb(

@@ -59,5 +59,5 @@ def _lost_records(verb: str, values: Mapping[str, Any], environment: Mapping[str
 
 
 def _lasts(place: Any) -> bool:
-    """Whether an absolute path, or a URI with a bucket or host (which a `Path` shortens to one slash)."""
-    return place is not None and (Path(place).is_absolute() or re.match(r"\w[\w+.-]*:/", str(place)) is not None)
+    """Whether an absolute path, or a folder of object storage."""
+    return place is not None and (place.is_absolute() if isinstance(place, Path) else True)

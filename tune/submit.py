@@ -1,6 +1,6 @@
 """A command as a job on a Ray cluster: checked here, sent with its folder, followed to its end.
 
-sentinel-tune submit [OPTIONS] -- search|confirm|retrain|evaluate|train|extract ...
+sentinel-tune submit [OPTIONS] -- plan|search|confirm|retrain|evaluate|train|extract ...
 
 The exit status is that of the command on the cluster: 130 when it was stopped. Ctrl-C ends the following, not the job.
 """
