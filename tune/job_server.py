@@ -50,6 +50,13 @@ def chosen_address(wanted: str | None, environment: Mapping[str, str]) -> str:
     return address.rstrip("/")
 
 
+def is_open_wire(address: str) -> bool:
+    """Whether what is sent to a job server leaves this machine unencrypted."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    return parts.scheme == "http" and host not in ("localhost", "::1") and not host.startswith("127.")
+
+
 class JobServer:
     """The job server of a running cluster."""
 

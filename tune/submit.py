@@ -21,7 +21,7 @@ from tune.cluster_options import SubmitOptions
 from tune.console import Console
 from tune.job_folder import lost_results
 from tune.job_parcel import EXCLUDES, Upload, chosen_variables, entrypoint, find_upload
-from tune.job_server import JobServer, chosen_address, use_token
+from tune.job_server import JobServer, chosen_address, is_open_wire, use_token
 from tune.report.report import duration
 from tune.tracking.uri import redact, ui_command
 
@@ -61,7 +61,10 @@ def run(given: "Given") -> int:
     console = Console(json=options.json)
     use_token()
     job = _job(options, given.command)
-    server = JobServer(chosen_address(options.address, os.environ))
+    address = chosen_address(options.address, os.environ)
+    if is_open_wire(address):
+        console.say(f"note: the token and the files travel unencrypted to {address}; a tunnel to its loopback is safer")
+    server = JobServer(address)
     _send(server, job, console)
     if options.detach:
         console.finish(text=_how_to(server, job), json=_result(server, job, state="PENDING", exit_status=None))
@@ -167,7 +170,8 @@ def _finish(server: JobServer, job: Job, info: "JobDetails", console: Console, *
     ending = {"SUCCEEDED": "succeeded", "STOPPED": "was stopped"}.get(state, f"failed with exit status {status}")
     text = f"job {job.job_id} {ending} after {duration(seconds)}"
     if status == EXIT_INTERRUPTED and job.verb == "search" and job.results is not None:
-        text += f"\nto go on:  sentinel-tune submit -- search --resume {shlex.quote(job.results)}"
+        resume = f"search --resume {shlex.quote(job.results)}"
+        text += f"\nto go on:  sentinel-tune submit --address {server.address} -- {resume}"
     console.finish(text=text, json=_result(server, job, state=state, exit_status=status))
     return status
 

@@ -13,7 +13,7 @@ from trainable.errors import UserError
 from tune.cli import parse_command
 from tune.job_folder import check_results_last, is_job_folder
 from tune.job_parcel import MAX_MIB, chosen_variables, entrypoint, find_upload
-from tune.job_server import JobLog, chosen_address
+from tune.job_server import JobLog, chosen_address, is_open_wire
 from tune.submit import exit_status
 
 
@@ -141,6 +141,19 @@ def test_a_log_that_begins_anew_is_shown_once():
             log.take(text)
 
     assert "".join(shown) == "one\ntwo\nthree\nfour\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_open"),
+    [
+        ("http://127.0.0.1:8265", False),
+        ("http://localhost:1", False),
+        ("https://head:1", False),
+        ("http://head:1", True),
+    ],
+)
+def test_an_unencrypted_way_to_another_machine_is_told_of(address, is_open):
+    assert is_open_wire(address) is is_open
 
 
 def test_the_address_is_that_of_a_job_server():
