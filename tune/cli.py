@@ -12,8 +12,9 @@ from typing import NoReturn
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import StorageError
-from tune.cluster_options import SlurmOptions
+from tune.cluster_options import SlurmOptions, SubmitOptions
 from tune.command_line import Given, add_options, given_options, split_command, unknown_options
+from tune.job_folder import check_results_last
 from tune.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
 from tune.options import ConfirmOptions, ExtractOptions, SearchOptions, StudyOptions, SyncOptions, TrainOptions
 
@@ -53,6 +54,13 @@ VERBS = (
     Verb("export", "write a model as the challenge's submission or a torch program", ExportOptions, "tune.export:run"),
     Verb("train", "train one configuration to its end, without a search", TrainOptions, "tune.train:run"),
     Verb("extract", "run the frozen blocks over the images, store features", ExtractOptions, "tune.extraction:run"),
+    Verb(
+        "submit",
+        "send a command to a Ray cluster as a job, and follow it",
+        SubmitOptions,
+        "tune.submit:run",
+        commands=("plan", "search", "confirm", "retrain", "evaluate", "train", "extract"),
+    ),
     Verb("status", "how a study stands, also while it runs", StudyOptions, "tune.status:run"),
     Verb(
         "replay", "print a study's decisions with their reasons, and check them", StudyOptions, "tune.decision_log:run"
@@ -134,6 +142,8 @@ def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
 
 def _dispatch(argv: list[str]) -> int:
     verb, given = parse_command(argv)
+    if isinstance(given, Given):
+        check_results_last(verb.name, given, Path.cwd())
     module, function = verb.run.split(":")
     status = int(getattr(importlib.import_module(module), function)(given))
     sys.stdout.flush()  # so that a reader who has gone is noticed here

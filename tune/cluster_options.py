@@ -39,3 +39,30 @@ class SlurmOptions(OutputOptions):
     )
     max_requeues: int = option(20, "times that the job goes back into the queue at most")
     submit: bool = option(False, "send the script with sbatch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitOptions(OutputOptions):
+    """Options of `submit`."""
+
+    address: str | None = option(
+        None, "the cluster's job server, http://HOST:8265 [RAY_API_SERVER_ADDRESS or http://127.0.0.1:8265]"
+    )
+    working_dir: Path = option(
+        Path("."), "folder to upload and run in; .gitignore and .rayignore name what is left out of it"
+    )
+    env: tuple[str, ...] = option(
+        (), "names of environment variables to pass on with their values here; keys and passwords are refused"
+    )
+    job_id: str | None = option(
+        None, "the job's name; when a job has it already, that one is followed and nothing sent [VERB-DATE-TIME]"
+    )
+    follow: bool = option(False, "show the job's log until it ends, and end with its exit status; the default")
+    detach: bool = option(False, "send the job, say how to follow and stop it, and end")
+    stop_wait: float = field(
+        default=600.0,
+        metadata={
+            "help": "how long `ray job stop` lets the job finish its running epochs and write up: seconds, or 90s, 10m",
+            "parse": "duration",
+        },
+    )
