@@ -30,6 +30,12 @@ PATIENCE_SECONDS = 60.0
 
 POLL_SECONDS = 1.0
 
+RAY_LOGGERS = (
+    "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk", "ray._private.runtime_env.packaging",
+    "ray._private.runtime_env.working_dir",
+)  # fmt: skip
+"""They tell of uploads, which we do ourselves."""
+
 
 def chosen_address(wanted: str | None, environment: Mapping[str, str]) -> str:
     """Address of the job server as http(s)://HOST:PORT.
@@ -170,11 +176,11 @@ def use_token() -> None:
 
 def _connect(address: str) -> "JobSubmissionClient":
     os.environ["RAY_API_SERVER_ADDRESS"] = address  # which Ray prefers to what a client is given
-    for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
+    for name in RAY_LOGGERS:  # which set their own level when they are imported
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         client = JobSubmissionClient(address)
     except AuthenticationError as error:

@@ -136,15 +136,10 @@ class Host:
             "HOME": self.home,
             "TMPDIR": self.folder / "tmp",
             "PATH": _path(),
-            "LANG": "C.UTF-8",
             "TERM": "dumb",
+            "LANG": "C.UTF-8",
         }
-        own |= {"RAY_USAGE_STATS_ENABLED": 0, **environment}
-        words += [
-            f"TMPDIR={self.folder / 'tmp'}",
-            "RAY_USAGE_STATS_ENABLED=0",
-            *(f"{name}={value}" for name, value in environment.items()),
-        ]
+        words = ["env", "-i", *(f"{name}={value}" for name, value in (own | environment).items())]
         done = subprocess.run(
             ["nsenter", "-t", self._pid(), "-n", "-p", "-m", "-u", "-i", f"--wd={cwd or self.home}", *words, *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds,
