@@ -132,14 +132,9 @@ class Host:
 
         Raises: AssertionError with the output when it fails.
         """
-        own: dict[str, object] = {
-            "HOME": self.home,
-            "TMPDIR": self.folder / "tmp",
-            "PATH": _path(),
-            "TERM": "dumb",
-            "LANG": "C.UTF-8",
-        }
-        words = ["env", "-i", *(f"{name}={value}" for name, value in (own | environment).items())]
+        own: dict[str, object] = {"HOME": self.home, "TMPDIR": self.folder / "tmp", "PATH": _path()}
+        own |= {"RAY_USAGE_STATS_ENABLED": 0, **environment}
+        words = ["env", "-i", *(f"{name}={value}" for name, value in own.items())]
         done = subprocess.run(
             ["nsenter", "-t", self._pid(), "-n", "-p", "-m", "-u", "-i", f"--wd={cwd or self.home}", *words, *command],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds,
