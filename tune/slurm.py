@@ -100,7 +100,10 @@ def _job(options: SlurmOptions, command: tuple[str, ...], inner: Given, now: str
     verb = command[0]
     study: Place | None = None
     if verb == "search" and inner.values.get("resume") is None:
-        study = inner.values.get("study") or Path("studies", f"{Path(inner.options().space).stem}-{now}")
+        study = inner.values.get("study")
+        if study is None:  # each run of the job is to find it
+            study = Path("studies", f"{Path(inner.options().space).stem}-{now}").absolute()
+            command = (*command, "--study", str(study))
     if verb == "train" and inner.values.get("out") is None:
         command = (*command, "--out", str(Path("trained", f"{Path(inner.options().variant).stem}-{now}").absolute()))
     return Job(
@@ -110,7 +113,7 @@ def _job(options: SlurmOptions, command: tuple[str, ...], inner: Given, now: str
         python=(options.python or Path(sys.executable)).absolute(),
         log_dir=options.log_dir.absolute(),
         command=command,
-        study=None if study is None else study.absolute(),  # each run of the job is to find it
+        study=None if study is None else study.absolute(),
         ray=_ray_place(options, verb, inner),
         goes_on=verb not in STARTS_OVER,
         max_requeues=options.max_requeues,

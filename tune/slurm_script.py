@@ -118,7 +118,6 @@ command+=(--workers "${SLURM_CPUS_ON_NODE:-1}")
 
 STUDY = """\
 study={study}
-command+=(--study "$study")
 """
 
 SIGNALS = """
@@ -129,7 +128,7 @@ is_cancelled=no  # by scancel, or preempted: then Slurm itself puts the job back
 child=""
 alarm=""
 
-say() { printf '%s  job %s: %s\n' "$(date '+%F %T')" "$SLURM_JOB_ID" "$*" >&2; }
+say() { printf '%s  job %s: %s\\n' "$(date '+%F %T')" "$SLURM_JOB_ID" "$*" >&2; }
 
 interrupt() { [ -z "$child" ] || kill -INT "$child" 2>/dev/null || true; }
 
@@ -140,7 +139,7 @@ on_warning() {
   say "the time is nearly over"
   (sleep @half@; kill -USR1 $$) &
   alarm=$!
-  disown  # bash is not to tell how it ended
+  disown "$alarm"  # bash is not to tell how it ended
 }
 
 on_cancel() { is_cancelled=yes; interrupt; }
@@ -155,7 +154,7 @@ supervise() {
   [ "$n_warnings$is_cancelled" = 0no ] || return 130
   "$@" &
   child=$!
-  while kill -0 "$child" 2>/dev/null; do wait "$child" || true; done
+  while kill -0 "$child" 2>/dev/null; do wait "$child" || sleep 0.2; done
   wait "$child" || status=$?
   child=""
   return "$status"
@@ -178,6 +177,7 @@ private=$(mktemp -d -- "$logs/ray-$SLURM_JOB_ID.XXXXXX")  # only you can look in
 (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \\n' > "$private/token")
 port=$((12000 + 2 * (SLURM_JOB_ID % 10000)))  # below the ports that systems give away
 export python RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$private/token" RAY_USAGE_STATS_ENABLED=0
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0  # nothing runs any more when Ray is stopped
 steps=()
 
 address_of() {  # a node's address as Slurm knows it

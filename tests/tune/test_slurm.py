@@ -1,6 +1,7 @@
 """A Slurm job's script says what was asked for, runs exactly that, and knows when to come back."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -201,11 +202,21 @@ def test_a_search_has_one_study_and_goes_on_with_it(write, node, folder):
     (looked, study), (searched, *_) = node.calls()[0][0], node.calls()[1][0:1]
     assert looked == "status"
     assert Path(study).parent == folder / "studies"
-    assert searched == ["search", "--local", "--space", "smoke", "--workers", "5", "--study", study]
+    assert searched == ["search", "--local", "--space", "smoke", "--study", study, "--workers", "5"]
 
     Path(study).mkdir(parents=True)
     assert node.start(script).wait(20) == 0
     assert node.calls()[-1][0] == [*searched, "--resume", study]
+
+
+def test_the_script_that_the_docs_show_is_the_one_that_is_written(cli, tmp_path, monkeypatch):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "slurm.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```bash\n(#!.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    (command,) = re.findall(r"^(sentinel-tune slurm --nodes 2(?:.*\\\n)*.*)$", text, flags=re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+
+    assert cli(*shlex.split(command.replace("\\\n", " "))[1:]).status == 0
+    assert (tmp_path / "search.sh").read_text().replace(str(tmp_path), "/beetles") == shown
 
 
 def test_without_sbatch_nothing_is_written_and_one_line_says_so(cli, folder, monkeypatch):
