@@ -20,7 +20,7 @@ from search_spaces.space import SearchSpace
 from tune.decisions.replay import differences
 from tune.journal import read_events
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "scontrol", "shellcheck")
@@ -63,7 +63,7 @@ def free_ports(n: int) -> list[int]:
     return ports
 
 
-def until(condition: Callable[[], object], *, seconds: float = 180, what: Callable[[], str] = str) -> None:
+def until(condition: Callable[[], object], *, seconds: float = 400, what: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what()
@@ -179,7 +179,7 @@ def reported(study: Path) -> list[tuple[str, int]]:
 
 def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_every_epoch_once(slurm, submit, tmp_path):
     study = tmp_path / "studies" / "two nodes"
-    search = ["--space", "smoke", "--data", "demo:120", "--trials", "4", "--epochs", "6", "--no-confirm"]
+    search = ["--space", "smoke", "--data", "demo:120", "--trials", "3", "--epochs", "5", "--no-confirm"]
     node = ["--nodes", "2", "--cpus-per-node", "1", "--time", "1h", "--warn-before", "150s"]
     job = submit(*node, "--", "search", *search, "--study", str(study))
     until(lambda: len(reported(study)) >= 2, what=lambda: output(tmp_path, job))
@@ -199,7 +199,7 @@ def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_eve
     driver.send_signal(signal.SIGCONT)
     until(lambda: slurm.job(job)["JobState"] == "PENDING", what=lambda: output(tmp_path, job))
     before = reported(study)
-    assert 2 <= len(before) < 24
+    assert 2 <= len(before) < 15
     assert "token" in stranger
     assert not private.exists()
 
@@ -212,7 +212,7 @@ def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_eve
     assert reported(study)[: len(before)] == before
     assert len(set(reported(study))) == len(reported(study))
     told = {event["trial"]: event["epoch"] for event in events if event["event"] == "tell"}
-    assert len(told) == 4
+    assert len(told) == 3
     for trial, epoch in told.items():
         assert [e for t, e in reported(study) if t == trial] == list(range(1, epoch + 1))
     assert [event["state"] for event in events if event["event"] == "end"] == ["interrupted", "completed"]

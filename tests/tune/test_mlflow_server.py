@@ -29,6 +29,9 @@ SECRETS = {
     name: f"{name.lower()}-{secrets.token_hex(12)}"
     for name in ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD")
 }
+HISTORIES = {"score/all", "best/score", "floor_constant/score"}
+"""Metrics that are compared value for value; of the others, the latest one."""
+
 PASSWORD = f"ada-{secrets.token_hex(12)}"
 
 
@@ -218,11 +221,12 @@ def content(uri: str, experiment: str) -> dict[str, Any]:
     for run in client.search_runs([client.get_experiment_by_name(experiment).experiment_id]):
         key = run.data.tags.get("hpo.trial", "study")
         assert key not in found
-        histories = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+        histories = {name: client.get_metric_history(run.info.run_id, name) for name in HISTORIES & {*run.data.metrics}}
         found[key] = {
             "params": run.data.params,
             "tags": {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"},
-            "metrics": {
+            "metrics": {name: repr(value) for name, value in run.data.metrics.items()},
+            "histories": {
                 name: sorted((point.step, repr(point.value), point.timestamp) for point in points)
                 for name, points in histories.items()
             },
