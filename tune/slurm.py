@@ -19,10 +19,10 @@ from tune.command_line import Given
 from tune.console import Console
 from tune.slurm_script import Job, RayPlace
 
-ON_RAY = ("search", "confirm", "extract")
+ON_RAY = ("plan", "search", "confirm", "extract")
 """Verbs whose work is spread over nodes; the others compute in one process."""
 
-STARTS_OVER = ("evaluate",)
+STARTS_OVER = ("plan", "evaluate")
 """Verbs that keep nothing of an interrupted run."""
 
 WARN_BEFORE_SECONDS = 300
