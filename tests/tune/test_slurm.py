@@ -148,10 +148,10 @@ def node(folder):
 
 
 def test_the_command_arrives_word_for_word_in_the_folder_where_the_script_was_written(write, node, folder):
-    script = write("--python", node.programs / "python", "--", "train", "--data", ODD, "--out", "a b", "--seed", 3)
+    script = write("--python", node.programs / "python", "--", "train", "--data", ODD, "--out", "a b", "--workers=3")
 
     assert node.start(script).wait(20) == 0
-    assert node.calls() == [[["train", "--data", ODD, "--out", "a b", "--seed", "3", "--workers", "5"], str(folder)]]
+    assert node.calls() == [[["train", "--data", ODD, "--out", "a b", "--workers=3"], str(folder)]]
 
 
 def test_the_job_ends_with_the_status_of_the_command(write, node):
@@ -243,6 +243,7 @@ def test_without_sbatch_nothing_is_written_and_one_line_says_so(cli, folder, mon
         (["--nodes", "0", "--", "search"], "--nodes >= 1"),
         (["--nodes", "2", "--", "search", "--local"], "--local"),
         (["--", "search", "--address", "10.0.0.1:6379"], "--address"),
+        (["--", "search", "--tracking-uri", "http://ada:geheim@mlflow.example"], "--tracking-uri"),
         (["--", "search", "--trails", "3"], "did you mean `trials`?"),
         (["--", "predict", "model"], "must be given a command"),
         (["--out", "calendar", "--", "search"], "--out"),
@@ -255,5 +256,6 @@ def test_mistakes_are_told_before_anything_is_written(cli, folder, argv, said):
 
     assert outcome.status == 2
     assert said in outcome.stderr
+    assert "geheim" not in outcome.stderr
     assert [path.name for path in folder.iterdir()] == ["calendar"]
     assert (folder / "calendar").read_text() == "mine"
