@@ -71,7 +71,7 @@ VERBS = (
         "write another verb's Slurm job, which goes on where the time limit stopped it",
         SlurmOptions,
         "tune.slurm:run",
-        commands=("search", "confirm", "extract", "train", "retrain", "evaluate"),
+        commands=("plan", "search", "confirm", "retrain", "evaluate", "train", "extract"),
     ),
     Verb("spaces", "list the search spaces, or show one as a table", None, "tune.listing:spaces"),
     Verb("variants", "list the variants, or show one", None, "tune.listing:variants"),

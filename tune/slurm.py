@@ -18,11 +18,12 @@ from tune.cluster_options import SlurmOptions
 from tune.command_line import Given
 from tune.console import Console
 from tune.slurm_script import Job, RayPlace
+from tune.tracking.uri import redact
 
-ON_RAY = ("search", "confirm", "extract")
+ON_RAY = ("plan", "search", "confirm", "extract")
 """Verbs whose work is spread over nodes; the others compute in one process."""
 
-STARTS_OVER = ("evaluate",)
+STARTS_OVER = ("plan", "evaluate")
 """Verbs that keep nothing of an interrupted run."""
 
 WARN_BEFORE_SECONDS = 300
@@ -41,8 +42,8 @@ def run(given: Given) -> int:
         raise UserError(problems)
     now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}"
     job = _job(options, given.command, inner, now)
-    name = str(job.directives["job-name"])
-    path = (options.out or job.log_dir / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{now}.sh").absolute()
+    name = _file_name(options, given.command[0])
+    path = (options.out or job.log_dir / f"{name}-{now}.sh").absolute()
     _write(path, job)
     job_id = _submit(path) if options.submit else None
     sent = f"sent as job {job_id}" if job_id else f"to send it: sbatch {path}"
@@ -68,8 +69,9 @@ def _problems(options: SlurmOptions) -> Iterator[str]:
     texts = ("partition", "account", "qos", "constraint", "job_name", "mail_user", "log_dir", "out", "python")
     for name in texts:
         value = getattr(options, name)
-        if value is not None and not (str(value).isprintable() and str(value).strip()):
-            yield f"`--{name.replace('_', '-')}` must be one line of text, but got {str(value)!r}"
+        text = str(value.absolute() if isinstance(value, Path) else value)
+        if value is not None and not (text.isprintable() and text.strip()):
+            yield f"`--{name.replace('_', '-')}` must be one line of text, but got {text!r}"
     if options.gpus_per_node is not None and not re.fullmatch(r"([\w.-]+:)?\d+", options.gpus_per_node):
         yield f"`--gpus-per-node` must be a number or KIND:NUMBER, but got {options.gpus_per_node!r}"
     if options.mem is not None and not re.fullmatch(r"\d+[KMGT]?", options.mem):
@@ -90,6 +92,12 @@ def _problems(options: SlurmOptions) -> Iterator[str]:
 def _problems_of_command(options: SlurmOptions, verb: str, inner: Given) -> Iterator[str]:
     if inner.values.get("address") is not None:
         yield "`--address` must be left to the script, which starts Ray in the job; leave it out"
+    uri = inner.values.get("tracking_uri") or ""
+    if redact(uri) != uri:
+        yield (
+            f"`--tracking-uri` must hold no password, since the script would, but got {redact(uri)}; set "
+            "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, which sbatch passes on"
+        )
     if options.nodes > 1 and verb not in ON_RAY:
         yield f"`--nodes` must be 1 for {verb}, which computes on one node, but got {options.nodes}"
     if options.nodes > 1 and inner.values.get("local"):
@@ -100,7 +108,10 @@ def _job(options: SlurmOptions, command: tuple[str, ...], inner: Given, now: str
     verb = command[0]
     study: Place | None = None
     if verb == "search" and inner.values.get("resume") is None:
-        study = inner.values.get("study") or Path("studies", f"{Path(inner.options().space).stem}-{now}")
+        study = inner.values.get("study")
+        if study is None:  # each run of the job is to find it
+            study = Path("studies", f"{Path(inner.options().space).stem}-{now}").absolute()
+            command = (*command, "--study", str(study))
     if verb == "train" and inner.values.get("out") is None:
         command = (*command, "--out", str(Path("trained", f"{Path(inner.options().variant).stem}-{now}").absolute()))
     return Job(
@@ -110,7 +121,8 @@ def _job(options: SlurmOptions, command: tuple[str, ...], inner: Given, now: str
         python=(options.python or Path(sys.executable)).absolute(),
         log_dir=options.log_dir.absolute(),
         command=command,
-        study=None if study is None else study.absolute(),  # each run of the job is to find it
+        sets_workers="workers" in inner.values,
+        study=None if study is None else study.absolute(),
         ray=_ray_place(options, verb, inner),
         goes_on=verb not in STARTS_OVER,
         max_requeues=options.max_requeues,
@@ -125,9 +137,9 @@ def _ray_place(options: SlurmOptions, verb: str, inner: Given) -> RayPlace:
 
 
 def _directives(options: SlurmOptions, verb: str) -> dict[str, str | int | bool | None]:
-    name = options.job_name or f"sentinel-{verb}"
+    output = f"{options.log_dir.absolute()}/{_file_name(options, verb)}-"
     return {
-        "job-name": name,
+        "job-name": options.job_name or f"sentinel-{verb}",
         "nodes": options.nodes,
         "ntasks-per-node": 1,
         "cpus-per-task": options.cpus_per_node,
@@ -138,13 +150,17 @@ def _directives(options: SlurmOptions, verb: str) -> dict[str, str | int | bool 
         "account": options.account,
         "qos": options.qos,
         "constraint": options.constraint,
-        "output": str(options.log_dir.absolute() / f"{name}-").replace("%", "%%") + "%j.out",
+        "output": output.replace("%", "%%") + "%j.out",
         "open-mode": "append",
         "requeue": True,
         "signal": f"B:USR1@{_warning_seconds(options)}",
         "mail-user": options.mail_user,
         "mail-type": "END,FAIL,REQUEUE" if options.mail_user else None,
     }
+
+
+def _file_name(options: SlurmOptions, verb: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", options.job_name or f"sentinel-{verb}")
 
 
 def _warning_seconds(options: SlurmOptions) -> int:

@@ -1,6 +1,7 @@
 """A Slurm job's script says what was asked for, runs exactly that, and knows when to come back."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -38,7 +39,9 @@ VERBS = {
     "search that goes on": ["search", "--resume", "studies/one"],
     "search in one process": ["search", "--local"],
     "confirm on Ray": ["--nodes", "2", "--", "confirm", "studies/one"],
+    "plan": ["plan", "--trials", "64"],
     "extract": ["extract"],
+    "study on object storage": ["search", "--study", "s3://beetles/studies/one"],
     "train": ["train", "--variant", "lora"],
     "retrain": ["retrain", "studies/one"],
     "evaluate": ["evaluate", "champion/model"],
@@ -145,10 +148,10 @@ def node(folder):
 
 
 def test_the_command_arrives_word_for_word_in_the_folder_where_the_script_was_written(write, node, folder):
-    script = write("--python", node.programs / "python", "--", "train", "--data", ODD, "--out", "a b", "--seed", 3)
+    script = write("--python", node.programs / "python", "--", "train", "--data", ODD, "--out", "a b", "--workers=3")
 
     assert node.start(script).wait(20) == 0
-    assert node.calls() == [[["train", "--data", ODD, "--out", "a b", "--seed", "3", "--workers", "5"], str(folder)]]
+    assert node.calls() == [[["train", "--data", ODD, "--out", "a b", "--workers=3"], str(folder)]]
 
 
 def test_the_job_ends_with_the_status_of_the_command(write, node):
@@ -201,11 +204,21 @@ def test_a_search_has_one_study_and_goes_on_with_it(write, node, folder):
     (looked, study), (searched, *_) = node.calls()[0][0], node.calls()[1][0:1]
     assert looked == "status"
     assert Path(study).parent == folder / "studies"
-    assert searched == ["search", "--local", "--space", "smoke", "--workers", "5", "--study", study]
+    assert searched == ["search", "--local", "--space", "smoke", "--study", study, "--workers", "5"]
 
     Path(study).mkdir(parents=True)
     assert node.start(script).wait(20) == 0
     assert node.calls()[-1][0] == [*searched, "--resume", study]
+
+
+def test_the_script_that_the_docs_show_is_the_one_that_is_written(cli, tmp_path, monkeypatch):
+    text = (Path(__file__).resolve().parents[2] / "docs" / "slurm.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```bash\n(#!.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    (command,) = re.findall(r"^(sentinel-tune slurm --nodes 2(?:.*\\\n)*.*)$", text, flags=re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+
+    assert cli(*shlex.split(command.replace("\\\n", " "))[1:]).status == 0
+    assert (tmp_path / "search.sh").read_text().replace(str(tmp_path), "/beetles") == shown
 
 
 def test_without_sbatch_nothing_is_written_and_one_line_says_so(cli, folder, monkeypatch):
@@ -230,6 +243,7 @@ def test_without_sbatch_nothing_is_written_and_one_line_says_so(cli, folder, mon
         (["--nodes", "0", "--", "search"], "--nodes >= 1"),
         (["--nodes", "2", "--", "search", "--local"], "--local"),
         (["--", "search", "--address", "10.0.0.1:6379"], "--address"),
+        (["--", "search", "--tracking-uri", "http://ada:geheim@mlflow.example"], "--tracking-uri"),
         (["--", "search", "--trails", "3"], "did you mean `trials`?"),
         (["--", "predict", "model"], "must be given a command"),
         (["--out", "calendar", "--", "search"], "--out"),
@@ -242,5 +256,6 @@ def test_mistakes_are_told_before_anything_is_written(cli, folder, argv, said):
 
     assert outcome.status == 2
     assert said in outcome.stderr
+    assert "geheim" not in outcome.stderr
     assert [path.name for path in folder.iterdir()] == ["calendar"]
     assert (folder / "calendar").read_text() == "mine"

@@ -23,6 +23,7 @@ _SETTINGS = {
 
 
 _CAUSE = re.compile(r"Caused by \w+\(.*?\): (.+?)['\"]?\)")
+_UNKNOWN_USER = re.compile(r"failed with error code 401\b")
 
 UPLOAD_SECONDS = 1800
 """For one file: 1.2 GB of a large model at 1 MB/s, with room to spare (assumption)."""
@@ -95,6 +96,11 @@ def while_files_travel() -> Iterator[None]:
 def describe(error: Exception) -> str:
     """One short line without credentials."""
     text = redact(str(error)).strip()
+    if _UNKNOWN_USER.search(text):
+        return (
+            "it does not know the user or the password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in "
+            "the environment"
+        )
     if cause := _CAUSE.search(text):  # of urllib3, behind the whole request's address
         text = cause.group(1)
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
