@@ -42,6 +42,7 @@ SCRIPTS: dict[int, Script] = {
     5: Script("feed_stall"),
     6: Script("tail_step"),
     7: Script("class_row"),
+    10: Script("colocated", devices=("cuda",)),
 }
 """By the number of the figure."""
 
