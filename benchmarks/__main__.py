@@ -35,10 +35,14 @@ class Script:
 
 
 SCRIPTS: dict[int, Script] = {
+    1: Script("extraction_rate"),
+    2: Script("extraction_flops"),
+    3: Script("extraction_taps"),
     4: Script("stored_bytes"),
     5: Script("feed_stall"),
     6: Script("tail_step"),
     7: Script("class_row"),
+    10: Script("colocated", devices=("cuda",)),
 }
 """By the number of the figure."""
 

@@ -8,6 +8,7 @@ import torch
 
 from benchmarks.__main__ import SCRIPTS, Script, main, measure
 from benchmarks.backbones import random_backbone
+from benchmarks.colocated import epochs_a_second
 from benchmarks.figure import Figure, Target, Value
 from benchmarks.hand_written import HandWritten
 from benchmarks.inputs import random_trial_data
@@ -77,3 +78,11 @@ def test_the_hand_written_step_computes_what_ours_does(kind):
 
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert trainer.n_trainable == sum(p.numel() for p in theirs.parameters() if p.requires_grad)
+
+
+@pytest.mark.slow
+def test_trials_in_processes_of_their_own_are_counted_together(tmp_path):
+    with random_trial_data(random_backbone("tiny", "cpu"), tap=5, n=40) as data:
+        data.save(tmp_path)
+
+        assert epochs_a_second(tmp_path, 2, n_blocks=1, device="cpu", batch_size=16) > 0

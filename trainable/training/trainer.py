@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
+from trainable.frozen.features import FeatureStore
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.assembly import lr_factor_of, optimizer_of, strengths_of, tail_of
 from trainable.training.augment import Batch, EpochAugmentation
@@ -23,6 +24,7 @@ from trainable.training.feed import FeatureFeed
 from trainable.training.losses import specimen_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainable.training.randomness import make_generator, seeded_globally
+from trainable.training.resident_feed import ResidentFeed, fits_beside_trial
 from trainable.training.rows import Rows
 from trainable.training.trial_data import TrialData
 
@@ -91,7 +93,7 @@ class TailTrainer:
         cells = store.architecture.n_tokens * store.architecture.mlp_width
         self._prediction_rows = min(max(_PREDICTION_CELLS // cells, 16), 512)
         largest = max(min(config.optim.batch_size, len(data.split.train)), self._prediction_rows)
-        self._feed = FeatureFeed(store, tap=self.tap, max_rows=largest, device=self.device)
+        self._feed = _make_feed(store, tap=self.tap, max_rows=largest, device=self.device)
 
     @property
     def best_score(self) -> float:
@@ -277,6 +279,12 @@ class TailTrainer:
         if loss > self._diverged_loss:
             reason = f"the training loss is {loss:.4g}, over {DIVERGED_FACTOR:g} times that of always predicting 0"
             raise TrialDiverged(self.epoch + 1, f"{reason}; a lower learning rate may help")
+
+
+def _make_feed(store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> FeatureFeed | ResidentFeed:
+    """On CUDA from the device's own memory where there is room for the tap, else from the store's files."""
+    is_resident = device.type == "cuda" and fits_beside_trial(store, tap, device)
+    return (ResidentFeed if is_resident else FeatureFeed)(store, tap=tap, max_rows=max_rows, device=device)
 
 
 def _differences(wanted: Mapping[str, Any], found: Any, path: str = "") -> Iterator[str]:

@@ -1,0 +1,70 @@
+"""A whole tap on the training device, where gathering a batch costs no transfer.
+
+Each process holds its own copy: trials that share a GPU in processes of their own take this much each.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainable.frozen.features import FeatureStore
+from trainable.training.feed import Indices
+
+_SHARE_OF_FREE = 1 / 3  # what is left must do for the trial itself, and for trials that start beside it
+_ROWS_A_COPY = 256
+
+_kept: dict[tuple[str, int, str], Tensor] = {}
+"""The last tap that was loaded, by store key, tap and device: the next trial of this process mostly reads it, too."""
+
+
+def resident_bytes(store: FeatureStore, tap: int) -> int:
+    """Device memory that a resident tap takes."""
+    arch = store.architecture
+    return store.n * arch.n_tokens * arch.width * store.dtype(tap).itemsize
+
+
+def fits_beside_trial(store: FeatureStore, tap: int, device: torch.device) -> bool:
+    """Whether the tap is there already, or takes at most a third of what is free on a CUDA device."""
+    if _key(store, tap, device) in _kept:
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free += sum(tensor.nbytes for tensor in _kept.values())  # to be let go of first
+    return resident_bytes(store, tap) <= _SHARE_OF_FREE * free
+
+
+class ResidentFeed:
+    """Batches of a tap's features in float32 on one device, as `FeatureFeed` gives them."""
+
+    def __init__(self, store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> None:
+        """max_rows: the largest batch that will be asked for."""
+        self._tap = _resident_tap(store, tap, device)
+        shape = (max_rows, *self._tap.shape[1:])
+        self._stored = torch.empty(shape, dtype=self._tap.dtype, device=device)
+        self._single = torch.empty(shape, dtype=torch.float32, device=device)
+
+    def batches(self, index_batches: Iterable[Indices]) -> Iterator[tuple[Indices, Tensor]]:
+        """For each non-empty array of specimens [b]: the array itself and their features [b, n_tokens, width]."""
+        for indices in index_batches:
+            rows = torch.from_numpy(indices).to(self._tap.device, non_blocking=True)
+            stored = torch.index_select(self._tap, 0, rows, out=self._stored[: len(indices)])
+            yield indices, self._single[: len(indices)].copy_(stored)
+
+
+def _key(store: FeatureStore, tap: int, device: torch.device) -> tuple[str, int, str]:
+    return store.key, tap, str(device)
+
+
+def _resident_tap(store: FeatureStore, tap: int, device: torch.device) -> Tensor:
+    key = _key(store, tap, device)
+    if key not in _kept:
+        _kept.clear()
+        arch = store.architecture
+        values = torch.empty((store.n, arch.n_tokens, arch.width), dtype=store.dtype(tap), device=device)
+        for start in range(0, store.n, _ROWS_A_COPY):
+            rows = np.arange(start, min(start + _ROWS_A_COPY, store.n))
+            values[start : start + len(rows)].copy_(store.gather(tap, rows))
+        _kept[key] = values
+    return _kept[key]
