@@ -32,6 +32,9 @@ from trainable.trial import Trial, TrialTask
 TRIALS = ((2, 27), (1, 1), (4, 1), (1, 3), (2, 1), (1, 9), (4, 1))
 """Trained blocks and epochs."""
 
+LONGEST = max(n_epochs for _, n_epochs in TRIALS)
+"""Epochs to which schedules are laid out."""
+
 N_IMAGES = {"tiny": 512, "vit-ti": 64}
 _FLOP_ROWS = 8
 
@@ -71,7 +74,7 @@ def _figure(name: str, setting: Setting) -> Figure:
         for i, (n_blocks, n_epochs) in enumerate(trials):
             seeds = SeedsTraining(backbone, encoded, data, n_blocks=n_blocks)
             sums.seeds += cpu_seconds(lambda s=seeds, e=n_epochs: s.run(n_epochs=e, folder=Path(folder)))
-            trial = Trial(_task(n_blocks, max(TRIALS)[1], Path(folder) / f"t{i}"), data)
+            trial = Trial(_task(n_blocks, LONGEST, Path(folder) / f"t{i}"), data)
             sums.ours += cpu_seconds(lambda t=trial, e=n_epochs: _run(t, e))
             sums.seeds_flops += n * flops.frozen(depth - n_blocks) + n_epochs * flops.seeds_epoch(n_blocks, data)
             sums.ours_flops += n_epochs * flops.our_epoch(n_blocks, data)
