@@ -42,7 +42,12 @@ SCRIPTS: dict[int, Script] = {
     5: Script("feed_stall"),
     6: Script("tail_step"),
     7: Script("class_row"),
+    8: Script("turnaround", needs=("ray", "optuna", "mlflow"), devices=("cpu",)),
+    9: Script("scheduling", needs=("ray", "optuna", "mlflow"), devices=("cpu",)),
     10: Script("colocated", devices=("cuda",)),
+    11: Script("whole_search", devices=("cpu",)),
+    12: Script("growth", needs=("ray", "optuna", "mlflow"), devices=("cpu",)),
+    13: Script("cluster_overhead", needs=("ray", "optuna"), devices=("cpu",)),
 }
 """By the number of the figure."""
 

@@ -166,15 +166,22 @@ def _join(address: str, options: dict[str, Any]) -> None:
         raise UserError(f"{rule}, but joining {address} failed: {reason}{remedy}") from error
 
 
-def run_on_ray(conductor: Conductor, *, placement: Placement, scratch: Path) -> None:
+def run_on_ray(
+    conductor: Conductor,
+    *,
+    placement: Placement,
+    scratch: Path,
+    trainable: type[ray_tune.Trainable] = TailTrainable,
+) -> None:
     """Run the search to its end on the Ray that `start_ray` connected to.
 
-    scratch: a folder for Ray's own records of this session, of no use afterwards.
+    scratch: a folder for Ray's own records of this session, of no use afterwards. trainable: runs the tasks; takes and
+    gives what `TailTrainable` does.
     """
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
     room = Room(placement, cluster=Cluster(), notify=conductor.notify)
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(TailTrainable, _Resources(placement)),
+        ray_tune.with_resources(trainable, _Resources(placement)),
         tune_config=ray_tune.TuneConfig(
             search_alg=_StudySearcher(conductor, room),
             scheduler=_StudyScheduler(conductor),
