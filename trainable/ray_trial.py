@@ -1,5 +1,6 @@
 """The Ray Tune class trainable around `Trial`: the only file here that imports ray."""
 
+import os
 from threading import Thread
 from typing import Any
 
@@ -16,6 +17,8 @@ class TailTrainable(ray_tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """config: {"task": TrialTask}."""
+        if config["task"].device == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # on a machine with GPUs they are others' to use
         self._trial = Trial(config["task"])
         self._importing: Thread | None = None
         self._unwritten: StepResult | None = None

@@ -22,7 +22,7 @@ from tune.planning.fresh_process import FreshProcess, OnRay, beside_this_one
 from tune.planning.plan_text import plan_text
 from tune.planning.probe import Steps, Survey, measure, survey
 from tune.planning.reachable import tracking_problem
-from tune.planning.reckoning import Setting, blocks_problem, configs_to_measure, problems_of, reckon
+from tune.planning.reckoning import Setting, configs_to_measure, problems_of, reckon
 from tune.planning.study_plan import StudyPlan
 from tune.search_request import SearchRequest, search_request
 from tune.session import compute_session, request_for
@@ -99,7 +99,7 @@ def _measured_plan(
             data,
             measured.survey,
             measured.steps,
-            _setting(measured, placement, device, session_seconds),
+            _setting(measured, device, session_seconds),
             n_confirming=0 if options.no_confirm else n_runs_reserved(data, options),
             tracking_uri=tracking_uri,
         )
@@ -123,12 +123,14 @@ def _measure(
     """Images where extraction will run, then steps where trials will; the small store between them is removed."""
     options = request.options
     scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
+    if placement is not None:
+        from tune.node_checks import Needs, check_nodes
+
+        check_nodes(Needs.of_extraction(asked).with_study(request.folder))
     n_gpus = 1.0 if asked.device == "cuda" else 0.0
     cpus = asked.n_threads if placement is None else _cpus_of_one_node(asked.n_threads, n_gpus)
     try:
         found: Survey = call(survey, asked, scratch, cpus=cpus, gpus=n_gpus)
-        if (problem := blocks_problem(found, asked.n_blocks, options.backbone)) is not None:
-            raise UserError(problem)
         if request.is_resume:
             request.check_same("backbone_fingerprint", of="backbone", now=found.backbone_fingerprint)
         if found.probe_store is None:
@@ -149,12 +151,15 @@ def _measure(
     return _Measurements(survey=found, steps=steps, placement=placement, share_reason=reason)
 
 
-def _setting(measured: _Measurements, placement: Placement | None, device: str, session_seconds: float) -> Setting:
-    placement, slots, a_device = measured.placement, 1, 1
+def _setting(measured: _Measurements, device: str, session_seconds: float) -> Setting:
+    placement, slots, a_device, n_extractors = measured.placement, 1, 1, 1
     if placement is not None:
+        from tune.cluster_nodes import living_nodes
+        from tune.extraction_crew import seats
         from tune.ray_shells import Cluster
 
         nodes = Cluster().nodes()
+        n_extractors = max(1, len(seats(living_nodes(), device)))
         slots = min(placement.slots(nodes), placement.max_concurrent or placement.slots(nodes))
         a_device = max(placement.slots_of(node) for node in nodes)
         if device == "cuda":
@@ -166,7 +171,7 @@ def _setting(measured: _Measurements, placement: Placement | None, device: str, 
         cpus_per_trial=1.0 if placement is None else placement.cpus_per_trial,
         gpus_per_trial=0.0 if placement is None else placement.gpus_per_trial,
         share_reason=measured.share_reason,
-        n_extractors=1,
+        n_extractors=n_extractors,
         session_seconds=session_seconds,
         on_ray=placement is not None,
     )

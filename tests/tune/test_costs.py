@@ -62,8 +62,8 @@ def test_costs_at_the_measured_configurations_are_what_was_measured():
     assert costs.memory_bytes(small) == pytest.approx(10**9)
     assert costs.memory_bytes(large) == pytest.approx(8 * 10**9)
     assert 10**9 < costs.memory_bytes(between) < 8 * 10**9
-    assert costs.epoch_seconds(small, n_train=64, n_held_out=100) == pytest.approx(2 * 0.1 + 100 * 0.01 + 0.5)
-    assert costs.epoch_seconds(large, n_train=129, n_held_out=0) == pytest.approx(2 * 2.0 + 0.5)
+    assert costs.epoch_seconds(small, n_train=64, n_held_out=100) == pytest.approx(2 * 0.1 + 100 * 0.01 + 0.05 * 1.2)
+    assert costs.epoch_seconds(large, n_train=129, n_held_out=0) == pytest.approx(1.05 * 2 * 2.0)
 
 
 @pytest.mark.parametrize("name", list_spaces())

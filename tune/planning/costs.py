@@ -60,17 +60,21 @@ class Costs:
     largest: Measured
 
     def epoch_seconds(self, config: TrialConfig, *, n_train: int, n_held_out: int) -> float:
-        """Training on `n_train` specimens, predicting the held-out ones, and the checkpoint."""
+        """Training on `n_train` specimens, predicting the held-out ones, and checkpoints at their pace."""
+        from trainable.training.checkpoint import TIME_SHARE
+
         own = self._demand(config)
         step = self._line(lambda d: d.step_flops, lambda m: m.step_seconds).at(own.step_flops)
         predict = self._line(lambda d: d.predict_flops, lambda m: m.predict_seconds).at(own.predict_flops)
         save = self._line(lambda d: d.n_trainable, lambda m: m.save_seconds).at(own.n_trainable)
         n_steps = -(-n_train // config.optim.batch_size)
-        return n_steps * step + n_held_out * predict + save
+        learning = n_steps * step + n_held_out * predict
+        return learning + min(save, TIME_SHARE * learning)
 
     def build_seconds(self, config: TrialConfig) -> float:
-        """From a free worker to the trial's first step."""
-        return self._line(lambda d: d.n_trainable, lambda m: m.build_seconds).at(self._demand(config).n_trainable)
+        """What every trial takes besides its epochs: from a free worker to its first step, and its last checkpoint."""
+        own = self._demand(config).n_trainable
+        return self._line(lambda d: d.n_trainable, lambda m: m.build_seconds + m.save_seconds).at(own)
 
     def memory_bytes(self, config: TrialConfig) -> float:
         """Most memory of its worker."""

@@ -19,7 +19,7 @@ import numpy as np
 
 from trainable.architecture import VisionArchitecture
 from trainable.config import TARGETS, TrialConfig
-from tune.extraction import ExtractionRequest
+from tune.extraction import ExtractionRequest, wanted_taps
 from tune.planning.costs import Measured
 
 if TYPE_CHECKING:
@@ -50,11 +50,11 @@ class Steps:
 class Survey:
     """What a backbone makes of the data, and how fast.
 
-    taps: that a trial can ask for, ascending; empty where the space asks for more blocks than there are. store: where
-    features are or will be. probe_store: one to measure steps on: `store` itself once it is whole, else a small one;
-    None without room for it. images_missing: that must still be run. bytes_missing, bytes_one_tap: of the taps that
-    they lack, and of the deepest alone. image_seconds: of one image; None where none is missing. load_seconds: of the
-    backbone. device_name, device_bytes: what trials compute on, and its memory.
+    taps: that a trial can ask for, ascending. store: where features are or will be. probe_store: one to measure steps
+    on: `store` itself once it is whole, else a small one; None without room for it. images_missing: that must still be
+    run. bytes_missing, bytes_one_tap: of the taps that they lack, and of the deepest alone. image_seconds: of one
+    image; None where none is missing. load_seconds: of the backbone. device_name, device_bytes: what trials compute on,
+    and its memory.
     """
 
     architecture: VisionArchitecture
@@ -76,7 +76,7 @@ def survey(request: ExtractionRequest, scratch: Path) -> Survey:
     """Load the backbone, see what is stored already, and time some images if any are missing.
 
     scratch: a folder that is this probe's own; its maker removes it.
-    Raises: UserError for a backbone that cannot be loaded, or a store of something else in its place.
+    Raises: UserError for a backbone that cannot be loaded or has too few blocks, or a store of something else.
     """
     import torch
 
@@ -89,20 +89,19 @@ def survey(request: ExtractionRequest, scratch: Path) -> Survey:
     backbone = load_backbone(request.backbone, device=request.device)
     load_seconds = time.monotonic() - started
     architecture = backbone.architecture
-    taps = tuple(sorted({architecture.n_blocks - n for n in request.n_blocks if n <= architecture.n_blocks}))
-    is_possible = max(request.n_blocks) <= architecture.n_blocks
+    taps = wanted_taps(request, architecture.n_blocks)
     store = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
     n_missing, bytes_missing, row_bytes = _missing(request, backbone, store, taps)
     free = shutil.disk_usage(nearest_folder(request.cache_dir)).free
-    seconds, probe_store = None, None if n_missing or not is_possible else store
-    if n_missing and is_possible:
+    seconds, probe_store = None, None if n_missing else store
+    if n_missing:
         n_images = min(MOST_IMAGES, len(request.images), int(0.1 * free / (row_bytes * len(taps))))
         if n_images >= 1:
             seconds, probe_store = _timed_images(request, backbone, taps, scratch, n_images)
     return Survey(
         architecture=architecture,
         backbone_fingerprint=backbone.fingerprint,
-        taps=taps if is_possible else (),
+        taps=taps,
         store=store,
         probe_store=probe_store,
         images_missing=n_missing,
@@ -144,7 +143,7 @@ def _missing(
     from trainable.frozen.extraction_plan import bytes_missing, make_plan, shards_missing
 
     n, row_bytes = len(request.images), 2 * backbone.architecture.n_tokens * backbone.architecture.width
-    if not taps or not (store / "plan.json").is_file():  # with one, `make_plan` only reads
+    if not (store / "plan.json").is_file():  # with one, `make_plan` only reads
         return n, n * row_bytes * len(taps), row_bytes
     plan = make_plan(store, backbone=backbone, data_fingerprint=request.data_fingerprint, n=n, taps=taps)
     return sum(len(plan.rows(shard)) for shard in shards_missing(plan)), bytes_missing(plan), row_bytes

@@ -132,16 +132,6 @@ def problems_of(plan: StudyPlan) -> list[str]:
     return problems
 
 
-def blocks_problem(survey: Survey, n_blocks: Sequence[int], backbone: str) -> str | None:
-    """A space that asks for more blocks than there are."""
-    if max(n_blocks) <= survey.architecture.n_blocks:
-        return None
-    return (
-        f"`tail.n_blocks <= {survey.architecture.n_blocks}` must hold for backbone {backbone}, "
-        f"but the search space or a variant asks for {max(n_blocks)}"
-    )
-
-
 def _seconds(costs: Costs, typical: Sequence[TrialConfig], data: StudyData, setting: Setting) -> Seconds:
     n_train, n_held_out = len(data.split.train), data.split.n_held_out
     turnaround = TURNAROUND_SECONDS if setting.on_ray else 0.0

@@ -1,0 +1,89 @@
+"""Searches side by side on one cluster of unequal nodes: each keeps to its part, and none disturbs another."""
+
+import json
+import secrets
+import time
+
+import pytest
+
+from search_spaces.space import SearchSpace
+from tune.decisions.replay import differences
+from tune.journal import read_events
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+CLUSTER = """
+import pathlib, time
+from ray.cluster_utils import Cluster
+head = {"num_cpus": 3, "num_gpus": 2, "resources": {"ours": 1}, "memory": 8 * 10**9, "include_dashboard": False}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+cluster.add_node(num_cpus=0.5, memory=600 * 10**6)
+cluster.wait_for_nodes()
+pathlib.Path("address").write_text(cluster.address + chr(10))
+time.sleep(600)
+"""
+
+UNEQUAL = """
+about: trials that need little memory, and trials that need much
+base: default
+start_from:
+- {name: small, tail.n_blocks: 1, optim.batch_size: 16}
+- {name: large, tail.n_blocks: 6, optim.batch_size: 512}
+parameters:
+  tail.n_blocks: {choices: [1, 6], role: scientific, why: deep ones need more}
+  optim.batch_size: {choices: [16, 512], role: nuisance, why: large ones need more}
+  optim.lr: {float: [1.0e-4, 1.0e-3], log: true, role: nuisance, why: any}
+"""
+
+
+def most_at_once(events: list[dict]) -> int:
+    """Trials that were asked for and not told, at most."""
+    running, most = set(), 0
+    for event in events:
+        if event["event"] == "ask":
+            running.add(event["trial"])
+        elif event["event"] == "tell":
+            running.discard(event["trial"])
+        most = max(most, len(running))
+    return most
+
+
+def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(processes, demo_cache, tracking_uri, tmp_path):
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    cluster, address = processes.start_python("-c", CLUSTER, **token), tmp_path / "address"
+    (tmp_path / "unequal.yaml").write_text(UNEQUAL)
+    deadline = time.monotonic() + 120
+    while not (address.exists() and address.read_text().endswith("\n")):
+        assert cluster.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+    def start(name: str, *argv: object):
+        return processes.start(
+            "search", "--address", address.read_text().strip(), "--data", "demo:120", "--cache", demo_cache,
+            "--tracking-uri", tracking_uri, "--study", tmp_path / name, "--no-confirm", "--epochs", 3,
+            "--device", "cpu", "--workers", 1, "--json", *argv, **token,
+        )  # fmt: skip
+
+    small, unequal = ("--space", "smoke", "--cpus-per-trial", 0.5), tmp_path / "unequal.yaml"
+    started = {
+        "halves": start("halves", *small, "--trials", 8, "--gpus-per-trial", 0.5),
+        "named": start("named", *small, "--trials", 4, "--trial-resources", "ours=1"),
+        "unequal": start(
+            "unequal", "--space", unequal, "--trials", 6, "--cpus-per-trial", 0.5, "--max-concurrent", 2
+        ),
+    }  # fmt: skip
+    ended = {name: processes.wait(process) for name, process in started.items()}
+
+    assert {end.status for end in ended.values()} == {0}, [end.stderr for end in ended.values()]
+    events = {name: read_events(tmp_path / name) for name in ended}
+    assert most_at_once(events["halves"]) == 4  # two GPUs, two halves each
+    assert most_at_once(events["named"]) == 1
+    assert most_at_once(events["unequal"]) <= 2
+    assert "nodes differ in memory" in ended["unequal"].stderr
+    assert "nodes differ in memory" not in ended["halves"].stderr + ended["named"].stderr
+    for name, space in (("halves", "smoke"), ("named", "smoke"), ("unequal", unequal)):
+        assert differences(SearchSpace.load(space), events[name]) == []
+        assert not [event for event in events[name] if event["event"] in ("error", "retry")]
+        assert json.loads(ended[name].stdout)["n_trials"] == len([e for e in events[name] if e["event"] == "tell"])
+    assert cluster.poll() is None
