@@ -259,6 +259,12 @@ def storage_server(own_environment: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture
+def secrets_of_storage() -> tuple[str, str]:
+    """What must be found nowhere."""
+    return ACCESS_KEY, SECRET_KEY
+
+
+@pytest.fixture
 def remote(storage_server: ObjectStorage) -> RemoteFolder:
     """An empty folder on object storage, which is asked again for two seconds when it does not answer."""
     assert storage_server.endpoint

@@ -128,7 +128,7 @@ class Trial:
         if self.task.device == "cpu":
             torch.set_num_threads(self.task.n_threads)
         if self.data is None:
-            self.data = TrialData.load(place_of(self.task.data_folder))
+            self.data = TrialData.load(place_of(self.task.data_folder), copy_features=True)
         trainer = TailTrainer(
             TrialConfig.from_dict(self.task.config), self.data, seed=self.task.seed, device=self.task.device
         )

@@ -35,10 +35,22 @@ def features_on_ray(request: ExtractionRequest, tell: Tell) -> Features:
 
     Raises: UserError, as `make_features` says.
     """
+    if request.remote is not None:
+        return _mirrored(request, tell)
     nodes = living_nodes()
     if len(nodes) == 1 and len(seats(nodes, request.device)) <= 1:
         return _in_one_task(request, tell)
     return _SharedExtraction(request, tell).run()
+
+
+def _mirrored(request: ExtractionRequest, tell: Tell) -> Features:
+    """Made by one node for the object storage, and copied from there by the others."""
+    from tune.node_mirrors import mirror_on_nodes
+
+    features = _in_one_task(request, tell)
+    assert features.remote is not None
+    mirror_on_nodes(features.remote, features.path, features.taps, tell=tell)
+    return features
 
 
 def _in_one_task(request: ExtractionRequest, tell: Tell) -> Features:

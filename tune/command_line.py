@@ -145,7 +145,7 @@ def parse_value(options_class: type, name: str, value: Any) -> Any:
     kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
     if value is None and type(None) in get_args(hint):
         return None
-    return _convert(flag, Place if RemoteFolder in kinds else kinds[0], value)
+    return _convert(flag, Place if Path in kinds and RemoteFolder in kinds else kinds[0], value)
 
 
 def _several(flag: str, kind: Any, value: Any) -> tuple[Any, ...]:
@@ -163,6 +163,8 @@ def _convert(flag: str, kind: Any, value: Any, *, what: str = "") -> Any:
     try:
         if kind == Place and isinstance(value, str | Path | RemoteFolder):
             return place_of(value, what=flag)
+        if kind is RemoteFolder:
+            return value if isinstance(value, RemoteFolder) else RemoteFolder.parse(str(value), what=flag)
         if kind is bool:
             if isinstance(value, bool):
                 return value

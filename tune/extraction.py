@@ -11,6 +11,7 @@ from trainable.errors import UserError
 if TYPE_CHECKING:
     from trainable.data.specimens import ImageSource
     from trainable.frozen.features import FeatureStore
+    from trainable.storage.remote_folder import RemoteFolder
     from tune.command_line import Given
 
 
@@ -20,6 +21,7 @@ class ExtractionRequest:
 
     n_blocks: every number of trainable blocks that a trial may ask for. n_processes: image decoding processes.
     n_threads: CPU threads of the model. backbone_fingerprint: that the backbone must have; None for any.
+    remote: where finished stores are kept on object storage; each node has its own `cache_dir` then.
     """
 
     backbone: str
@@ -31,11 +33,15 @@ class ExtractionRequest:
     n_processes: int
     n_threads: int
     backbone_fingerprint: str | None = None
+    remote: "RemoteFolder | None" = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
-    """A finished store: where, of which backbone, and how many images were run for it just now (0: it was there)."""
+    """A finished store: where, of which backbone, and how many images were run for it just now (0: it was there).
+
+    remote: where it lies on object storage, from which any node can copy it; None when nodes share its path.
+    """
 
     path: Path
     taps: tuple[int, ...]
@@ -43,6 +49,7 @@ class Features:
     n_backbone_blocks: int
     n_extracted: int
     seconds: float
+    remote: "RemoteFolder | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,8 @@ def make_features(request: ExtractionRequest, *, on_ray: bool, tell: Callable[[P
 
     Raises: UserError, such as a backbone that cannot be loaded, more blocks than it has, or a full disk.
     """
+    if request.remote is not None:
+        request.remote.check_usable(what="--features")
     if not on_ray:
         return extract_here(request, tell)
     from tune.cluster_extraction import features_on_ray
@@ -74,6 +83,7 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
 
     from trainable.frozen.backbone import load_backbone
     from trainable.frozen.extract import extract
+    from trainable.frozen.features import store_path
 
     started, n_before, n_after = time.monotonic(), None, 0
     if request.device == "cpu":
@@ -88,6 +98,8 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
     backbone = load_backbone(request.backbone, device=request.device)
     check_backbone(request, backbone.fingerprint)
     taps = wanted_taps(request, backbone.architecture.n_blocks)
+    path = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
+    remote = None if request.remote is None else request.remote / path.name
 
     def extract_at(taps: tuple[int, ...]) -> "FeatureStore":
         return extract(
@@ -101,7 +113,13 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
             on_wait=tell,
         )
 
+    if remote is not None:
+        from trainable.frozen.mirror import mirror_store, put_store
+
+        mirror_store(remote, path, taps=taps, tell=tell)
     store = largest_that_fits(extract_at, taps, tell)
+    if remote is not None:
+        put_store(store, remote, tell=tell)
     return Features(
         path=store.path,
         taps=store.taps,
@@ -109,6 +127,7 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
         n_backbone_blocks=backbone.architecture.n_blocks,
         n_extracted=n_after - (n_before or 0),
         seconds=time.monotonic() - started,
+        remote=remote,
     )
 
 

@@ -12,7 +12,7 @@ def run_local(conductor: Conductor) -> None:
     folder = ""
     while isinstance(task := conductor.next_task(), TrialTask):
         if data is None or task.data_folder != folder:
-            data, folder = TrialData.load(place_of(task.data_folder)), task.data_folder
+            data, folder = TrialData.load(place_of(task.data_folder), copy_features=True), task.data_folder
         trial = Trial(task, data)
         while conductor.take(trial.step()) == "continue":
             pass

@@ -32,14 +32,15 @@ class Needs:
 
     @classmethod
     def of_extraction(cls, request: "ExtractionRequest") -> "Needs":
-        """Of an extraction: the cache, some images, and the backbone's files where they are local."""
+        """Of an extraction: the cache unless each node has its own, some images, the backbone's files where local."""
         files = [Path(file) for file in request.images.files()]
         some = [files[place] for place in sorted({0, len(files) // 2, len(files) - 1})]
         scheme, _, place = request.backbone.partition(":")
         if scheme == "local-dir":
             folder = Path(place).expanduser().absolute()
             some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
-        return cls(folders=(("the folder of features", request.cache_dir),), files=tuple(some))
+        shared = () if request.remote is not None else (("the folder of features", request.cache_dir),)
+        return cls(folders=shared, files=tuple(some))
 
     def with_study(self, folder: Place) -> "Needs":
         """And of a search: the folder of its study, if it is one that nodes must share."""

@@ -67,6 +67,9 @@ class DataOptions(MachineOptions):
         "demo", "demo, demo:N (N specimens), a folder (parquet shards, or images with metadata), or hf://OWNER/NAME"
     )
     backbone: str = option("tiny", "tiny, hf-hub:imageomics/bioclip-2, or local-dir:PATH (an open_clip folder)")
+    features: RemoteFolder | None = option(
+        None, "s3:// or gs:// URI where features are kept, for nodes whose --cache is not shared [only in --cache]"
+    )
     skip_bad_images: bool = option(False, "drop and count unreadable images instead of refusing the data")
     seed: int = option(0, "seed of everything random")
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from trainable.config import TARGETS
 from trainable.errors import UserError
+from trainable.storage.remote_folder import RemoteFolder
 from trainable.trial import Trial, TrialTask
 from tune.confirmed import confirmed_of
 from tune.console import Console
@@ -88,6 +89,7 @@ def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], 
     data_options = DataOptions(
         data=kept["data"],
         backbone=kept["backbone"],
+        features=None if kept.get("features") is None else RemoteFolder.parse(kept["features"]),
         skip_bad_images=kept["skip_bad_images"],
         seed=kept["seed"],
         cache=options.cache,

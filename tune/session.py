@@ -64,4 +64,5 @@ def request_for(
         device=device,
         n_processes=options.workers if len(specimens.images) > FEW_IMAGES else 0,
         n_threads=options.workers,
+        remote=options.features,
     )

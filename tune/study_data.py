@@ -107,4 +107,5 @@ def write_trial_data(data: StudyData, features: "Features", folder: Place) -> No
         site_ids=frame["site_id"].to_numpy(str),
         species=frame["species"].to_numpy(str),
         split=data.split,
+        remote_store=None if features.remote is None else str(features.remote),
     ).save(folder)

@@ -85,7 +85,7 @@ class FeatureStore:
             raise UserError(
                 f"the feature store {path} must have key {key}, but has {found}; give the one searched with"
             )
-        problems = [p for name, size, _ in _manifest_files(manifest) if (p := _size_problem(path / name, size))]
+        problems = [p for name, size, _ in manifest_files(manifest) if (p := _size_problem(path / name, size))]
         if problems:
             raise UserError([*problems, _GO_ON])
         return cls(
@@ -106,7 +106,7 @@ class FeatureStore:
 
         Raises: UserError naming the damaged files; `extract(..., verify=True)` writes just those anew.
         """
-        damaged = [name for name, _, sha in _manifest_files(self._manifest) if sha256_of(self.path / name) != sha]
+        damaged = [name for name, _, sha in manifest_files(self._manifest) if sha256_of(self.path / name) != sha]
         if damaged:
             lines = [
                 f"{self.path / name} must have the checksum it was written with, but has another" for name in damaged
@@ -224,7 +224,7 @@ def manifest_checksum(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
-def _manifest_files(manifest: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+def manifest_files(manifest: Mapping[str, Any]) -> list[tuple[str, int, str]]:
     """(name, bytes, sha256) of every data file."""
     tail = manifest["tail"]
     files = [(tail["name"], tail["n_bytes"], tail["sha256"])]

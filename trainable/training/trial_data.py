@@ -14,7 +14,7 @@ from trainable.data.splits import Split
 from trainable.errors import UserError
 from trainable.frozen.features import FeatureStore
 from trainable.storage.place import Place, read_file, write_file
-from trainable.storage.remote_folder import StorageError
+from trainable.storage.remote_folder import RemoteFolder, StorageError
 
 FORMAT_VERSION = 1
 FILE_NAME = "data.npz"
@@ -28,6 +28,7 @@ class TrialData:
     """Features, labels and sides of n specimens; row i is the same specimen everywhere.
 
     labels: float32 [n, 3] in SPEI units. domain_ids, event_ids: int64 [n]. site_ids, species: str [n].
+    remote_store: URI that a node without the store copies it from; None when nodes share its path.
     """
 
     store: FeatureStore
@@ -37,6 +38,7 @@ class TrialData:
     site_ids: NDArray[np.str_]
     species: NDArray[np.str_]
     split: Split
+    remote_store: str | None = None
 
     def __post_init__(self) -> None:
         """Raises: ValueError unless every column has a row for each of the store's specimens."""
@@ -51,6 +53,8 @@ class TrialData:
             "format_version": FORMAT_VERSION,
             "store": str(Path(self.store.path).resolve()),
             "store_key": self.store.key,
+            "taps": list(self.store.taps),
+            "remote_store": self.remote_store,
             "split": split,
         }
         arrays = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
@@ -62,20 +66,27 @@ class TrialData:
         return folder / FILE_NAME
 
     @classmethod
-    def load(cls, folder: Place) -> Self:
+    def load(cls, folder: Place, *, copy_features: bool = False) -> Self:
         """Read what `save` wrote and open the feature store it names.
 
+        copy_features: from object storage, if they are kept there and this node has none.
         Raises: UserError when the file is missing, damaged or of a newer format, or its feature store is missing or
         another one; StorageError when its storage does not answer.
         """
         file = folder / FILE_NAME
         arrays, meta = _read(folder)
-        store = FeatureStore.open(Path(meta["store"]), key=meta["store_key"])
+        path, remote_store = Path(meta["store"]), meta.get("remote_store")
+        if copy_features and remote_store is not None:
+            from trainable.frozen.mirror import mirror_store
+
+            mirror_store(RemoteFolder.parse(remote_store), path, taps=meta["taps"], tell=lambda _: None)
+        store = FeatureStore.open(path, key=meta["store_key"])
         split = meta["split"]
         split |= {name: tuple(split[name]) for name in ("held_out_sites", "held_out_domains")}
         try:
             return cls(
                 store=store,
+                remote_store=remote_store,
                 split=Split(**(split | {name: arrays[f"split_{name}"] for name in _ROWS})),
                 **{name: arrays[name] for name in _COLUMNS},
             )

@@ -1,0 +1,92 @@
+"""Feature stores on object storage and their copies on a node's disk, against a real S3 server."""
+
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainable.errors import UserError
+from trainable.frozen.features import FeatureStore
+from trainable.frozen.mirror import mirror_store, put_store
+from trainable.storage.remote_folder import RemoteFolder
+
+
+@pytest.fixture
+def store(demo_cache: Path) -> FeatureStore:
+    """With taps 4 and 5."""
+    (manifest,) = (demo_cache / "features").glob("*/manifest.json")
+    return FeatureStore.open(manifest.parent)
+
+
+def put(store: FeatureStore, remote: RemoteFolder) -> list[str]:
+    told: list[str] = []
+    put_store(store, remote, tell=told.append)
+    return told
+
+
+def quiet(_: str) -> None: ...
+
+
+def rows(store: FeatureStore, tap: int) -> bytes:
+    return store.gather(tap, np.arange(store.n)).numpy().tobytes()
+
+
+def test_a_copy_has_the_wanted_taps_byte_for_byte_and_is_made_once(store, remote, tmp_path):
+    assert mirror_store(remote, tmp_path / "copy", taps=(5,), tell=quiet) is None
+    assert len(put(store, remote)) == 1
+    assert put(store, remote) == []  # nothing is sent twice
+    told: list[str] = []
+    threads = [
+        threading.Thread(
+            target=mirror_store, args=(remote, tmp_path / "copy"), kwargs={"taps": (5,), "tell": told.append}
+        )
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    copy = FeatureStore.open(tmp_path / "copy", key=store.key)
+    copy.verify()
+    assert copy.taps == (5,)
+    assert not (copy.path / "tap-04").exists()
+    assert rows(copy, 5) == rows(store, 5)
+    assert copy.channel_std(5).equal(store.channel_std(5))
+    assert sum(line.startswith("copying") for line in told) == 1
+
+    more = mirror_store(remote, tmp_path / "copy", taps=(4,), tell=quiet)
+    assert more is not None
+    assert more.taps == (4, 5)  # who reads the first one finds it still
+    assert mirror_store(remote, tmp_path / "other", taps=(3, 5), tell=quiet) is None
+
+
+def test_an_interrupted_putting_is_no_store_and_goes_on_where_it_stopped(store, remote, tmp_path):
+    put(store, remote)
+    remote.delete("manifest.json")
+    (name, *kept) = sorted((remote / "files").sizes())
+    (remote / "files").delete(name)
+    assert mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet) is None
+    assert put(store, remote) == [f"putting the features on {remote}: 1 files"]
+    assert sorted((remote / "files").sizes()) == [name, *kept]
+    assert mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet) is not None
+
+
+def test_damaged_and_missing_files_are_refused_and_leave_no_store(store, remote, tmp_path):
+    put(store, remote)
+    name, size = next((name, size) for name, size in (remote / "files").sizes().items())
+    (remote / "files").write(name, b"\0" * size)
+    for words in ("must have its name's checksum", "must hold files/"):
+        with pytest.raises(UserError, match=words):
+            mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet)
+        assert not (tmp_path / "copy" / "manifest.json").exists()
+        (remote / "files").delete(name)
+
+    shutil.copytree(store.path, tmp_path / "damaged")
+    shard = next((tmp_path / "damaged").glob("tap-*/*.npy"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
+    with pytest.raises(UserError, match="must have the checksum it was written with"):
+        put(FeatureStore.open(tmp_path / "damaged"), remote / "another")
+    assert "manifest.json" not in (remote / "another").sizes()
