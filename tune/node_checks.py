@@ -23,11 +23,20 @@ ANSWER_SECONDS = 120.0
 """A node that takes longer to run a task of a second is of no use."""
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenFolder:
+    """What a folder is to the user, where it is, and how another one is chosen."""
+
+    what: str
+    path: Path
+    remedy: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What work reads and writes. folders: what each is -> where, to be written. files: some of those to be read."""
+    """What work reads and writes. files: some of those to be read."""
 
-    folders: tuple[tuple[str, Path], ...]
+    folders: tuple["WrittenFolder", ...]
     files: tuple[Path, ...]
 
     @classmethod
@@ -39,13 +48,15 @@ class Needs:
         if scheme == "local-dir":
             folder = Path(place).expanduser().absolute()
             some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
-        return cls(folders=(("the folder of features", request.cache_dir),), files=tuple(some))
+        cache = WrittenFolder("the folder of features", request.cache_dir, "--cache PATH")
+        return cls(folders=(cache,), files=tuple(some))
 
     def with_study(self, folder: Place) -> "Needs":
         """And of a search: the folder of its study, if it is one that nodes must share."""
         if isinstance(folder, RemoteFolder):
             return self
-        return Needs(folders=(*self.folders, ("the study's folder", folder.absolute())), files=self.files)
+        study = WrittenFolder("the study's folder", folder.absolute(), "--study PATH, or --study s3://BUCKET/NAME")
+        return Needs(folders=(*self.folders, study), files=self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,11 @@ class Finding:
         return f"{self.rule}, but {', '.join(map(str, nodes))} {self.found}; {self.remedy}"
 
 
-SHARE = "use one on NFS or another disk that all nodes share"
+SHARE = "use NFS or another disk that all nodes share"
+REMEDIES = {
+    "the study's folder": f"{SHARE}, or --study s3://BUCKET/NAME",
+    "the folder of features": f"{SHARE} (--cache)",
+}
 
 
 def check_nodes(needs: Needs) -> None:
@@ -98,12 +113,12 @@ def findings_of(answer: Mapping[str, Any], needs: Needs, *, own: Mapping[str, st
                     f"give it the same {what}, or start Ray there in the same environment",
                 )
             )
-    for what, folder in needs.folders:
-        rule = f"{what} must be one that every node can read and write"
-        if (why := answer["unseen"].get(str(folder))) is not None:
-            found.append(Finding(rule, f"does not see what lies in {folder} here ({why})", SHARE))
-        elif (why := answer["unwritable"].get(str(folder))) is not None:
-            found.append(Finding(rule, f"cannot write {folder} ({why})", "give its user the right to"))
+    for folder in needs.folders:
+        rule, path = f"{folder.what} must be one that every node can read and write", str(folder.path)
+        if (why := answer["unseen"].get(path)) is not None:
+            found.append(Finding(rule, f"does not see what lies in {path} here ({why})", f"{SHARE}: {folder.remedy}"))
+        elif (why := answer["unwritable"].get(path)) is not None:
+            found.append(Finding(rule, f"cannot write {path} ({why})", "give its user the right to"))
     for file, why in answer["unread"].items():
         found.append(Finding("data must be readable on every node", f"cannot read {file} ({why})", SHARE))
     return found
@@ -113,30 +128,25 @@ def _look(needs: Needs, nodes: Sequence[Node]) -> dict[Node, list[Finding]]:
     if not nodes:
         return {}
     own, marker = node_probe.versions(), f".probe-{secrets.token_hex(8)}"
-    files = [(str(file), file.stat().st_size) for file in needs.files]
+    paths, files = [folder.path for folder in needs.folders], [(str(file), file.stat().st_size) for file in needs.files]
     with ExitStack() as marks:
-        for _, folder in needs.folders:
-            marks.enter_context(_mark(folder, marker))
-        answers = _ask(nodes, marker, [str(folder) for _, folder in needs.folders], files)
+        for path in paths:
+            marks.enter_context(_mark(path, marker))
+        answers = _ask(nodes, marker, [str(path) for path in paths], files)
         for node, answer in answers.items():
             if isinstance(answer, dict):
-                answer["unseen"] |= _not_come_back(node, marker, needs, answer)
+                _add_unseen(answer, [path for path in paths if not (path / f"{marker}-{node.node_id}").exists()])
     return {
         node: findings_of(answer, needs, own=own) if isinstance(answer, dict) else [_silent(answer)]
         for node, answer in answers.items()
     }
 
 
-def _not_come_back(node: Node, marker: str, needs: Needs, answer: Mapping[str, Any]) -> dict[str, str]:
-    """Folders in which a node wrote what is not seen here."""
-    written = [
-        str(folder) for _, folder in needs.folders if str(folder) not in {**answer["unseen"], **answer["unwritable"]}
-    ]
-    return {
-        folder: "what it writes there is not seen here"
-        for folder in written
-        if not Path(folder, f"{marker}-{node.node_id}").exists()
-    }
+def _add_unseen(answer: dict[str, Any], without_mark: Sequence[Path]) -> None:
+    """Add the folders that a node believes to have written, and in which nothing of that is seen here."""
+    told = {**answer["unseen"], **answer["unwritable"]}
+    missing = [str(path) for path in without_mark if str(path) not in told]
+    answer["unseen"] |= dict.fromkeys(missing, "what it writes there is not seen here")
 
 
 def _silent(reason: str) -> Finding:
