@@ -4,8 +4,8 @@ Found out before anything is computed, by a task on each node that reads a mark 
 """
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune import node_probe
 from tune.cluster_nodes import Node, living_nodes, own_node_id
+from tune.folder_marks import has_mark, marked
 
 if TYPE_CHECKING:
     from tune.extraction import ExtractionRequest
@@ -28,7 +29,7 @@ class WrittenFolder:
     """What a folder is to the user, where it is, and how another one is chosen."""
 
     what: str
-    path: Path
+    path: Place
     remedy: str
 
 
@@ -52,9 +53,7 @@ class Needs:
         return cls(folders=(cache,), files=tuple(some))
 
     def with_study(self, folder: Place) -> "Needs":
-        """And of a search: the folder of its study, if it is one that nodes must share."""
-        if isinstance(folder, RemoteFolder):
-            return self
+        """And of a search: the folder of its study."""
         study = WrittenFolder("the study's folder", folder.absolute(), "--study PATH, or --study s3://BUCKET/NAME")
         return Needs(folders=(*self.folders, study), files=self.files)
 
@@ -73,6 +72,7 @@ class Finding:
 
 
 SHARE = "use NFS or another disk that all nodes share"
+KEYS = "start its Ray with the environment that this process has: credentials, AWS_ENDPOINT_URL"
 REMEDIES = {
     "the study's folder": f"{SHARE}, or --study s3://BUCKET/NAME",
     "the folder of features": f"{SHARE} (--cache)",
@@ -116,7 +116,8 @@ def findings_of(answer: Mapping[str, Any], needs: Needs, *, own: Mapping[str, st
     for folder in needs.folders:
         rule, path = f"{folder.what} must be one that every node can read and write", str(folder.path)
         if (why := answer["unseen"].get(path)) is not None:
-            found.append(Finding(rule, f"does not see what lies in {path} here ({why})", f"{SHARE}: {folder.remedy}"))
+            remedy = KEYS if isinstance(folder.path, RemoteFolder) else f"{SHARE}: {folder.remedy}"
+            found.append(Finding(rule, f"does not see what lies in {path} here ({why})", remedy))
         elif (why := answer["unwritable"].get(path)) is not None:
             found.append(Finding(rule, f"cannot write {path} ({why})", "give its user the right to"))
     for file, why in answer["unread"].items():
@@ -131,18 +132,18 @@ def _look(needs: Needs, nodes: Sequence[Node]) -> dict[Node, list[Finding]]:
     paths, files = [folder.path for folder in needs.folders], [(str(file), file.stat().st_size) for file in needs.files]
     with ExitStack() as marks:
         for path in paths:
-            marks.enter_context(_mark(path, marker))
+            marks.enter_context(marked(path, marker))
         answers = _ask(nodes, marker, [str(path) for path in paths], files)
         for node, answer in answers.items():
             if isinstance(answer, dict):
-                _add_unseen(answer, [path for path in paths if not (path / f"{marker}-{node.node_id}").exists()])
+                _add_unseen(answer, [path for path in paths if not has_mark(path, f"{marker}-{node.node_id}")])
     return {
         node: findings_of(answer, needs, own=own) if isinstance(answer, dict) else [_silent(answer)]
         for node, answer in answers.items()
     }
 
 
-def _add_unseen(answer: dict[str, Any], without_mark: Sequence[Path]) -> None:
+def _add_unseen(answer: dict[str, Any], without_mark: Sequence[Place]) -> None:
     """Add the folders that a node believes to have written, and in which nothing of that is seen here."""
     told = {**answer["unseen"], **answer["unwritable"]}
     missing = [str(path) for path in without_mark if str(path) not in told]
@@ -185,32 +186,3 @@ def _ask(
             answers[node] = lines[-1].strip()
     alive = {node.node_id for node in living_nodes()}
     return {node: answer for node, answer in answers.items() if node.node_id in alive}
-
-
-@contextmanager
-def _mark(folder: Path, marker: str) -> Iterator[None]:
-    """A file in the folder that says its own name; at the end it and those of the nodes are gone, and the folders
-    that were made for it.
-
-    Raises: UserError when this process itself cannot write there.
-    """
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / marker).write_text(marker)
-    except OSError as error:
-        raise UserError(f"{folder} must be writable, but is not: {error.strerror}; name another folder") from error
-    try:
-        yield
-    finally:
-        for file in folder.glob(f"{marker}*"):
-            file.unlink(missing_ok=True)
-        for one in made:
-            _remove_if_empty(one)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:  # another process has begun to use it
-        return

@@ -36,6 +36,7 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the search's: it finishes the epoch first
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results travel as one object
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own experiment state is never read
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # how a worker ended is told by the conductor, in a line
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # how many are asked for is the searcher's to say
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }

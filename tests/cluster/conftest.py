@@ -22,9 +22,10 @@ SOON = {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "4",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     "RAY_raylet_start_wait_time_s": "120",
 }
-"""Ray's own settings, under which the death of a node is noticed within seconds, and a slow start is none."""
+"""Ray's own settings, under which the death of a node or head is noticed within seconds, and a slow start is none."""
 
 
 class RayCluster:
@@ -34,7 +35,7 @@ class RayCluster:
         self._processes = processes
         self._folder = Path(tempfile.mkdtemp(prefix="rc"))  # short: Ray's sockets lie in it
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
-        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **SOON}
         self.address = ""
 
     def start_head(self, ip: str, *, n_cpus: int = 0) -> None:
@@ -49,7 +50,7 @@ class RayCluster:
         self._start(ip, ["--address", self.address], n_cpus, inside)
 
     def wait_until(
-        self, condition: Callable[[], object], *, runs: subprocess.Popen[bytes], seconds: float = 120
+        self, condition: Callable[[], object], *, runs: subprocess.Popen[bytes], seconds: float = 240
     ) -> None:
         """Wait for it; not longer than `runs` does, on which it depends."""
         deadline = time.monotonic() + seconds
@@ -87,7 +88,7 @@ class RayCluster:
             "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", "--node-ip-address", ip,
             "--num-cpus", str(n_cpus), "--object-store-memory", str(80 * 2**20), *words,
         ]  # fmt: skip
-        self._nodes[ip] = process = self._processes.start_python(*argv, inside=inside, **self.environment, **SOON)
+        self._nodes[ip] = process = self._processes.start_python(*argv, inside=inside, **self.environment)
         self.wait_until(lambda: "Ray runtime started" in self._processes.output_of(process), runs=process)
 
 

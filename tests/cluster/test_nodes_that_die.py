@@ -96,6 +96,8 @@ def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_t
     assert retry["blameless"]
     assert f"node {second} died" in retry["reason"]
 
+    assert "Traceback" not in processes.errors_of(driver)
+
     # the head dies, and with it the driver
     ray_cluster.kill(HEAD)
     ended = processes.wait(driver)
