@@ -4,6 +4,7 @@ import os
 from threading import Thread
 from typing import Any
 
+import ray
 from ray import tune as ray_tune
 
 from trainable.trial import StepResult, Trial
@@ -31,20 +32,20 @@ class TailTrainable(ray_tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """One epoch; the whole result travels as one `StepResult`.
+        """One epoch; the whole result travels as one `StepResult`, and beside it the ID of the node.
 
         When the disk did not take what the trial before left, that comes first: the study is to stop.
         """
         if self._unwritten is not None:
             unwritten, self._unwritten = self._unwritten, None
-            return {"step": unwritten}
+            return _travelling(unwritten)
         if self._importing is not None and self._trial.needs_adapters:
             self._importing.join()
         result = self._trial.step()
         if self._importing is None and self._trial.task.adapters_may_follow:
             self._importing = Thread(target=_import_adapters, name="imports", daemon=True)
             self._importing.start()
-        return {"step": result}
+        return _travelling(result)
 
     def cleanup(self) -> None:
         """The actor ends: an interrupted trial is to go on from its last epoch.
@@ -58,6 +59,10 @@ class TailTrainable(ray_tune.Trainable):
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing to take: the trial finds its own checkpoint."""
+
+
+def _travelling(result: StepResult) -> dict[str, Any]:
+    return {"step": result, "node_id": ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""}
 
 
 def _import_adapters() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainable.config import TrialConfig
+from trainable.errors import UserError
 from trainable.storage.place import place_of
 
 TRACEBACK_LINES = 12
@@ -43,7 +44,8 @@ class StepResult:
     """What one step brought: an epoch's metrics, or the failure that ended the trial.
 
     failure: None, or {"type", "message", "traceback_tail", "node", "kind"}; kind is "diverged", "memory", "disk"
-    (a disk or storage did not take or give what it should: not the trial's fault) or "error".
+    (a disk or storage did not take or give what it should: not the trial's fault), "data" (what the study wrote for its
+    trials could not be read on this machine, nor is that) or "error".
     notes: things the user should know, such as a damaged checkpoint that was passed over.
     """
 
@@ -55,6 +57,10 @@ class StepResult:
     notes: tuple[str, ...] = ()
 
 
+class DataNotRead(UserError):
+    """What the study wrote for its trials is not to be read on this machine, so its folders are not all shared."""
+
+
 class Trial:
     """Runs a `TrialTask` step by step; `close` when it is not to go on here.
 
@@ -64,9 +70,7 @@ class Trial:
     """
 
     def __init__(self, task: TrialTask, data: Any = None) -> None:
-        """data: an already loaded `TrialData`, or None to load it from the task's folder at the first step, where a
-        failure to do so is the trial's.
-        """
+        """data: an already loaded `TrialData`, or None to load it from the task's folder at the first step."""
         self.task = task
         self.data = data
         self._trainer: Any = None
@@ -128,7 +132,10 @@ class Trial:
         if self.task.device == "cpu":
             torch.set_num_threads(self.task.n_threads)
         if self.data is None:
-            self.data = TrialData.load(place_of(self.task.data_folder), copy_features=True)
+            try:
+                self.data = TrialData.load(place_of(self.task.data_folder), copy_features=True)
+            except UserError as error:
+                raise DataNotRead(str(error)) from error
         trainer = TailTrainer(
             TrialConfig.from_dict(self.task.config), self.data, seed=self.task.seed, device=self.task.device
         )
@@ -200,6 +207,8 @@ def _kind(error: Exception) -> str:
         return "diverged"
     if isinstance(error, CheckpointNotWritten | StorageError):
         return "disk"
+    if isinstance(error, DataNotRead):
+        return "data"
     if isinstance(error, OutOfMemoryError | MemoryError) or any(text in str(error) for text in NO_MEMORY):
         return "memory"
     return "error"

@@ -4,8 +4,8 @@ Found out before anything is computed, by a task on each node that reads a mark 
 """
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune import node_probe
 from tune.cluster_nodes import Node, living_nodes, own_node_id
+from tune.folder_marks import has_mark, marked
 
 if TYPE_CHECKING:
     from tune.extraction import ExtractionRequest
@@ -23,11 +24,20 @@ ANSWER_SECONDS = 120.0
 """A node that takes longer to run a task of a second is of no use."""
 
 
+@dataclass(frozen=True, slots=True)
+class WrittenFolder:
+    """What a folder is to the user, where it is, and how another one is chosen."""
+
+    what: str
+    path: Place
+    remedy: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What work reads and writes. folders: what each is -> where, to be written. files: some of those to be read."""
+    """What work reads and writes. files: some of those to be read."""
 
-    folders: tuple[tuple[str, Path], ...]
+    folders: tuple["WrittenFolder", ...]
     files: tuple[Path, ...]
 
     @classmethod
@@ -39,14 +49,17 @@ class Needs:
         if scheme == "local-dir":
             folder = Path(place).expanduser().absolute()
             some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
-        shared = () if request.remote is not None else (("the folder of features", request.cache_dir),)
-        return cls(folders=shared, files=tuple(some))
+        if request.remote is not None:  # each node copies features from there to a folder of its own
+            return cls(folders=(), files=tuple(some))
+        cache = WrittenFolder(
+            "the folder of features", request.cache_dir, "--cache PATH, or --features s3://BUCKET/NAME"
+        )
+        return cls(folders=(cache,), files=tuple(some))
 
     def with_study(self, folder: Place) -> "Needs":
-        """And of a search: the folder of its study, if it is one that nodes must share."""
-        if isinstance(folder, RemoteFolder):
-            return self
-        return Needs(folders=(*self.folders, ("the study's folder", folder.absolute())), files=self.files)
+        """And of a search: the folder of its study."""
+        study = WrittenFolder("the study's folder", folder.absolute(), "--study PATH, or --study s3://BUCKET/NAME")
+        return Needs(folders=(*self.folders, study), files=self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +75,12 @@ class Finding:
         return f"{self.rule}, but {', '.join(map(str, nodes))} {self.found}; {self.remedy}"
 
 
-SHARE = "use one on NFS or another disk that all nodes share"
+SHARE = "use NFS or another disk that all nodes share"
+KEYS = "start its Ray with the environment that this process has: credentials, AWS_ENDPOINT_URL"
+REMEDIES = {
+    "the study's folder": f"{SHARE}, or --study s3://BUCKET/NAME",
+    "the folder of features": f"{SHARE} (--cache)",
+}
 
 
 def check_nodes(needs: Needs) -> None:
@@ -99,12 +117,13 @@ def findings_of(answer: Mapping[str, Any], needs: Needs, *, own: Mapping[str, st
                     f"give it the same {what}, or start Ray there in the same environment",
                 )
             )
-    for what, folder in needs.folders:
-        rule = f"{what} must be one that every node can read and write"
-        if (why := answer["unseen"].get(str(folder))) is not None:
-            found.append(Finding(rule, f"does not see what lies in {folder} here ({why})", SHARE))
-        elif (why := answer["unwritable"].get(str(folder))) is not None:
-            found.append(Finding(rule, f"cannot write {folder} ({why})", "give its user the right to"))
+    for folder in needs.folders:
+        rule, path = f"{folder.what} must be one that every node can read and write", str(folder.path)
+        if (why := answer["unseen"].get(path)) is not None:
+            remedy = KEYS if isinstance(folder.path, RemoteFolder) else f"{SHARE}: {folder.remedy}"
+            found.append(Finding(rule, f"does not see what lies in {path} here ({why})", remedy))
+        elif (why := answer["unwritable"].get(path)) is not None:
+            found.append(Finding(rule, f"cannot write {path} ({why})", "give its user the right to"))
     for file, why in answer["unread"].items():
         found.append(Finding("data must be readable on every node", f"cannot read {file} ({why})", SHARE))
     return found
@@ -114,30 +133,25 @@ def _look(needs: Needs, nodes: Sequence[Node]) -> dict[Node, list[Finding]]:
     if not nodes:
         return {}
     own, marker = node_probe.versions(), f".probe-{secrets.token_hex(8)}"
-    files = [(str(file), file.stat().st_size) for file in needs.files]
+    paths, files = [folder.path for folder in needs.folders], [(str(file), file.stat().st_size) for file in needs.files]
     with ExitStack() as marks:
-        for _, folder in needs.folders:
-            marks.enter_context(_mark(folder, marker))
-        answers = _ask(nodes, marker, [str(folder) for _, folder in needs.folders], files)
+        for path in paths:
+            marks.enter_context(marked(path, marker))
+        answers = _ask(nodes, marker, [str(path) for path in paths], files)
         for node, answer in answers.items():
             if isinstance(answer, dict):
-                answer["unseen"] |= _not_come_back(node, marker, needs, answer)
+                _add_unseen(answer, [path for path in paths if not has_mark(path, f"{marker}-{node.node_id}")])
     return {
         node: findings_of(answer, needs, own=own) if isinstance(answer, dict) else [_silent(answer)]
         for node, answer in answers.items()
     }
 
 
-def _not_come_back(node: Node, marker: str, needs: Needs, answer: Mapping[str, Any]) -> dict[str, str]:
-    """Folders in which a node wrote what is not seen here."""
-    written = [
-        str(folder) for _, folder in needs.folders if str(folder) not in {**answer["unseen"], **answer["unwritable"]}
-    ]
-    return {
-        folder: "what it writes there is not seen here"
-        for folder in written
-        if not Path(folder, f"{marker}-{node.node_id}").exists()
-    }
+def _add_unseen(answer: dict[str, Any], without_mark: Sequence[Place]) -> None:
+    """Add the folders that a node believes to have written, and in which nothing of that is seen here."""
+    told = {**answer["unseen"], **answer["unwritable"]}
+    missing = [str(path) for path in without_mark if str(path) not in told]
+    answer["unseen"] |= dict.fromkeys(missing, "what it writes there is not seen here")
 
 
 def _silent(reason: str) -> Finding:
@@ -176,32 +190,3 @@ def _ask(
             answers[node] = lines[-1].strip()
     alive = {node.node_id for node in living_nodes()}
     return {node: answer for node, answer in answers.items() if node.node_id in alive}
-
-
-@contextmanager
-def _mark(folder: Path, marker: str) -> Iterator[None]:
-    """A file in the folder that says its own name; at the end it and those of the nodes are gone, and the folders
-    that were made for it.
-
-    Raises: UserError when this process itself cannot write there.
-    """
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / marker).write_text(marker)
-    except OSError as error:
-        raise UserError(f"{folder} must be writable, but is not: {error.strerror}; name another folder") from error
-    try:
-        yield
-    finally:
-        for file in folder.glob(f"{marker}*"):
-            file.unlink(missing_ok=True)
-        for one in made:
-            _remove_if_empty(one)
-
-
-def _remove_if_empty(folder: Path) -> None:
-    try:
-        folder.rmdir()
-    except OSError:  # another process has begun to use it
-        return

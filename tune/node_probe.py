@@ -1,5 +1,5 @@
-"""What a node finds out about itself. Sent by value, and of the standard library alone: a node that lacks our package
-can still say so.
+"""What a node finds out about itself. Sent by value, and for all but object storage of the standard library alone: a
+node that lacks our package can still say so.
 """
 
 import contextlib
@@ -28,23 +28,22 @@ def versions() -> dict[str, str]:
 def probe(node: str, marker: str, folders: list[str], files: list[tuple[str, int]]) -> dict[str, Any]:
     """Look at what work needs: {"versions", "unseen", "unwritable", "unread"}, the latter three {path: what is wrong}.
 
-    folders: to be written, each holding a file named and saying `marker`, written elsewhere. files: to be read, with
-    their sizes in bytes. Leaves a file `MARKER-NODE` in each folder that it can see.
+    folders: paths and URIs, to be written, each holding a file named and saying `marker`, written elsewhere. files: to
+    be read, with their sizes in bytes. Leaves a file `MARKER-NODE` in each folder that it can see.
     """
     unseen, unwritable, unread = {}, {}, {}
     for folder in folders:
         try:
-            is_seen = Path(folder, marker).read_text() == marker
-            problem = "" if is_seen else "another one lies there"
-        except OSError as error:
-            problem = error.strerror or str(error)
+            problem = "" if _read(folder, marker) == marker.encode() else "another one lies there"
+        except (OSError, ImportError) as error:
+            problem = _reason(error)
         if problem:
             unseen[folder] = problem  # nothing is written: what lies there is not ours
             continue
         try:
-            Path(folder, f"{marker}-{node}").write_text(node)
+            _write(folder, f"{marker}-{node}", node.encode())
         except OSError as error:
-            unwritable[folder] = error.strerror or str(error)
+            unwritable[folder] = _reason(error)
     for file, n_bytes in files:
         try:
             size = Path(file).stat().st_size
@@ -52,8 +51,29 @@ def probe(node: str, marker: str, folders: list[str], files: list[tuple[str, int
             if size != n_bytes:
                 unread[file] = f"it has {size} bytes instead of {n_bytes}"
         except OSError as error:
-            unread[file] = error.strerror or str(error)
+            unread[file] = _reason(error)
     return {"versions": versions(), "unseen": unseen, "unwritable": unwritable, "unread": unread}
+
+
+def _read(folder: str, name: str) -> bytes:
+    if "://" not in folder:
+        return Path(folder, name).read_bytes()
+    from trainable.storage.place import place_of, read_file
+
+    return read_file(place_of(folder), name)
+
+
+def _write(folder: str, name: str, content: bytes) -> None:
+    if "://" not in folder:
+        Path(folder, name).write_bytes(content)
+        return
+    from trainable.storage.place import place_of, write_file
+
+    write_file(place_of(folder), name, content)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _source_hash() -> str:

@@ -6,7 +6,7 @@ Ray places trials, reuses actors and notices dead nodes. It decides nothing and 
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from trainable.ray_trial import TailTrainable
 from trainable.trial import StepResult, TrialTask
 from tune.cluster_nodes import node_death, process_end
 from tune.conductor import Conductor
+from tune.left_out import NODE_LABEL, LeftOut
 from tune.placement import Node, Placement, nodes_of
 from tune.planning.probe import device_memory
 from tune.room import Room
@@ -35,22 +36,24 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is the search's: it finishes the epoch first
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # results travel as one object
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Ray's own experiment state is never read
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # how a worker ended is told by the conductor, in a line
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # how many are asked for is the searcher's to say
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
 JOIN_SECONDS = 10.0
 
-NODE_LABEL = "ray.io/node-id"
-"""The label that Ray gives every node."""
-
 
 class Cluster:
     """The cluster that `start_ray` joined or started, as it is now."""
 
+    def __init__(self, *, without: Collection[str] = ()) -> None:
+        """without: IDs of nodes that do not count, looked at anew each time."""
+        self._without = without
+
     def nodes(self) -> list[Node]:
         """Its living nodes."""
-        return nodes_of(ray.nodes())
+        return [node for node in nodes_of(ray.nodes()) if node.node_id not in self._without]
 
     def free(self) -> dict[str, float]:
         """What of all nodes together nobody uses."""
@@ -104,29 +107,42 @@ class _Starts(ray_tune.Callback):
 
 
 class _Resources:
-    """A trial's resources; where nodes differ, nodes too small for its configuration are ruled out by their labels."""
+    """A trial's resources, away from nodes too small for its configuration and from those left out by now."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, left_out: LeftOut) -> None:
         self._placement = placement
+        self._left_out = left_out
 
-    def __call__(self, config: dict[str, Any]) -> Any:
-        task: TrialTask = config["task"]
-        too_small = self._placement.too_small_for(TrialConfig.from_dict(task.config))
-        elsewhere = {"bundle_label_selector": [{NODE_LABEL: f"!in({','.join(too_small)})"}]} if too_small else {}
+    def __call__(self, task: TrialTask) -> Any:
+        avoided = self._left_out.ids.union(self._placement.too_small_for(TrialConfig.from_dict(task.config)))
+        elsewhere = {"bundle_label_selector": [{NODE_LABEL: f"!in({','.join(sorted(avoided))})"}]} if avoided else {}
         return ray_tune.PlacementGroupFactory([self._placement.bundle], **elsewhere)
 
 
 class _StudyScheduler(FIFOScheduler):
     """Passes every result to the conductor and does what it says; tells it of workers that died."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: Conductor, left_out: LeftOut, resources: _Resources) -> None:
         super().__init__()
         self._conductor = conductor
+        self._left_out = left_out
+        self._resources = resources
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, trial)
+        trial.update_resources(self._resources(trial.config["task"]))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         del tune_controller, trial
         step: StepResult = result["step"]
+        if self._is_of_unfit_node(step, result["node_id"]):
+            self._conductor.lost(step.trial_id, "its node cannot read the study's data", blameless=True)
+            return str(TrialScheduler.STOP)
         return str(TrialScheduler.STOP if self._conductor.take(step) == "stop" else TrialScheduler.CONTINUE)
+
+    def _is_of_unfit_node(self, step: StepResult, node_id: str) -> bool:
+        failure = step.failure
+        return failure is not None and failure["kind"] == "data" and self._left_out.add(node_id, failure["message"])
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_error(tune_controller, trial)
@@ -179,12 +195,13 @@ def run_on_ray(
     gives what `TailTrainable` does.
     """
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
-    room = Room(placement, cluster=Cluster(), notify=conductor.notify)
+    left_out = LeftOut(conductor.notify)
+    room = Room(placement, cluster=Cluster(without=left_out.ids), notify=conductor.notify)
     tuner = ray_tune.Tuner(
-        ray_tune.with_resources(trainable, _Resources(placement)),
+        trainable,  # the scheduler says what each trial occupies
         tune_config=ray_tune.TuneConfig(
             search_alg=_StudySearcher(conductor, room),
-            scheduler=_StudyScheduler(conductor),
+            scheduler=_StudyScheduler(conductor, left_out, _Resources(placement, left_out)),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,

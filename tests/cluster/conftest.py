@@ -9,41 +9,55 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-STARTING_SECONDS = 90
+if TYPE_CHECKING:
+    from tests.conftest import Processes
 
 SOON = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "4",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_raylet_start_wait_time_s": "120",
 }
-"""Ray's own settings, under which the death of a node is noticed within seconds."""
+"""Ray's own settings, under which the death of a node or head is noticed within seconds, and a slow start is none."""
 
 
 class RayCluster:
-    """Nodes as `ray start` processes; the first one started is the head, at 127.0.0.1."""
+    """Nodes as `ray start` processes, each known by its IP; the one started first is the head."""
 
-    def __init__(self, processes) -> None:
+    def __init__(self, processes: "Processes") -> None:
         self._processes = processes
         self._folder = Path(tempfile.mkdtemp(prefix="rc"))  # short: Ray's sockets lie in it
-        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self.address = ""
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **SOON}
+        self.address = ""
 
-    def start_head(self, *, n_cpus: int = 0) -> None:
-        """Start the head; the cluster then has `address`."""
-        port = free_port()
-        self.address = f"127.0.0.1:{port}"
+    def start_head(self, ip: str, *, n_cpus: int = 0) -> None:
+        """Start the head; the cluster then has an `address`."""
+        port = free_port(ip)
+        self.address = f"{ip}:{port}"
         words = ["--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(self._folder)]
-        self._start("127.0.0.1", words, n_cpus, [])
+        self._start(ip, words, n_cpus, ())
 
     def start_worker(self, ip: str, *, n_cpus: int = 1, inside: tuple[str, ...] = ()) -> None:
         """Start a node that joins the head; inside: a command that runs it, such as `unshare`."""
-        self._start(ip, ["--address", self.address], n_cpus, list(inside))
+        self._start(ip, ["--address", self.address], n_cpus, inside)
+
+    def wait_until(
+        self, condition: Callable[[], object], *, runs: subprocess.Popen[bytes], seconds: float = 240
+    ) -> None:
+        """Wait for it; not longer than `runs` does, on which it depends."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            assert runs.poll() is None, f"the process ended before: {self._processes.errors_of(runs)}"
+            time.sleep(0.05)
 
     def kill(self, ip: str) -> None:
         """SIGKILL to everything that runs on a node, its raylet first: what a lost machine looks like to the others."""
@@ -54,14 +68,13 @@ class RayCluster:
                 one.kill()
         psutil.wait_procs(tree, timeout=10)
 
-    def workers_of(self, ip: str) -> list[psutil.Process]:
-        """What Ray runs on a node now: actors and tasks."""
-        found = []
+    def is_at_work(self, ip: str, title: str) -> bool:
+        """Whether a node runs an actor or task, `title` as Ray names its process."""
         for process in psutil.Process(self._nodes[ip].pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
-                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::"):
-                    found.append(process)
-        return found
+                if " ".join(process.cmdline()).startswith(title):
+                    return True
+        return False
 
     def close(self) -> None:
         """Kill what is left and remove the cluster's folder."""
@@ -70,24 +83,19 @@ class RayCluster:
                 self.kill(ip)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _start(self, ip: str, words: list[str], n_cpus: int, inside: list[str]) -> None:
+    def _start(self, ip: str, words: list[str], n_cpus: int, inside: tuple[str, ...]) -> None:
         argv = [
             "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", "--node-ip-address", ip,
             "--num-cpus", str(n_cpus), "--object-store-memory", str(80 * 2**20), *words,
         ]  # fmt: skip
-        process = self._processes.start_python(*argv, inside=inside, **self.environment, **SOON)
-        self._nodes[ip] = process
-        deadline = time.monotonic() + STARTING_SECONDS
-        while "Ray runtime started" not in (output := self._processes.output_of(process)):
-            assert process.poll() is None, f"node {ip} did not start: {output}"
-            assert time.monotonic() < deadline, f"node {ip} did not start in time: {output}"
-            time.sleep(0.1)
+        self._nodes[ip] = process = self._processes.start_python(*argv, inside=inside, **self.environment)
+        self.wait_until(lambda: "Ray runtime started" in self._processes.output_of(process), runs=process)
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+def free_port(ip: str) -> int:
+    """A port that nobody listens on."""
     with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
+        one.bind((ip, 0))
         return int(one.getsockname()[1])
 
 
@@ -97,12 +105,3 @@ def ray_cluster(processes) -> Iterator[RayCluster]:
     cluster = RayCluster(processes)
     yield cluster
     cluster.close()
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float = 120, runs: subprocess.Popen | None = None) -> None:
-    """Wait for it; not longer than `runs` does, on which it depends."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        assert runs is None or runs.poll() is None, "the process ended before"
-        time.sleep(0.05)

@@ -105,9 +105,9 @@ def test_adapters_are_imported_beside_a_trial_that_has_none_only_if_one_may_foll
     assert ended.stdout.split()[-1:] == [str(may_follow).encode()], ended.stderr
 
 
-def test_data_that_a_node_cannot_see_is_the_trials_failure_and_not_a_dead_worker(task, tmp_path):
+def test_data_that_a_node_cannot_see_are_a_result_of_their_own_kind_and_not_a_dead_worker(task, tmp_path):
     actor = TailTrainable(config={"task": replace(task, data_folder=str(tmp_path / "elsewhere"))})
     failure = actor.step()["step"].failure
 
-    assert failure["kind"] == "error"
+    assert failure["kind"] == "data"
     assert str(tmp_path / "elsewhere") in failure["message"]

@@ -125,6 +125,31 @@ def test_a_dead_worker_is_retried_once_from_the_last_reported_epoch(search):
     assert search.start().trial_id == "t0001"
 
 
+def test_the_death_of_a_node_is_never_counted_against_a_trial_and_that_of_a_process_is(search):
+    task = search.start()
+    for _ in range(5):
+        search.conductor.lost(task.trial_id, "node 10.0.0.3 died: health check failed", blameless=True)
+        assert search.start().trial_id == task.trial_id
+    assert [(event["attempt"], event["blameless"]) for event in search.events("retry")] == [
+        (attempt, True) for attempt in range(2, 7)
+    ]
+    assert "10.0.0.3" in search.events("retry")[0]["reason"]
+
+    search.conductor.lost(task.trial_id, "its process ended")
+    search.resume()
+    assert search.start().trial_id == task.trial_id
+    search.conductor.lost(task.trial_id, "its process ended")
+    assert search.ends() == {task.trial_id: "failed"}
+
+
+def test_a_trial_whose_node_died_may_still_split_its_batch(search):
+    task = search.start()
+    search.conductor.lost(task.trial_id, "node 10.0.0.3 died", blameless=True)
+    search.fail(search.start(), "memory")
+
+    assert search.start().config["optim"]["accumulation_steps"] == 2
+
+
 def test_a_bug_and_a_divergence_are_not_retried_and_are_recorded_with_their_place(search):
     for kind in ("error", "diverged"):
         task = search.start()

@@ -1,0 +1,118 @@
+"""Nodes that are lost in the middle of everything: no shard and no epoch is lost with them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from search_spaces.space import SearchSpace
+from trainable.errors import UserError
+from tune.decisions.replay import differences
+from tune.journal import read_events
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+DATA, HEAD, FIRST, SECOND, LATE = "demo:2400", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
+N_TRIALS, N_EPOCHS = 5, 10
+
+
+@pytest.fixture
+def search(processes, ray_cluster, tracking_uri, tmp_path):
+    """Starts `search` on the cluster in a process, with a cache of the test's own."""
+
+    def run(*argv):
+        options = {"--address": ray_cluster.address, "--cache": tmp_path / "cache", "--tracking-uri": tracking_uri}
+        words = [word for pair in options.items() for word in pair]
+        return processes.start("search", *words, "--no-confirm", *argv, **ray_cluster.environment)
+
+    return run
+
+
+def of_kind(folder: Path, kind: str) -> list[dict]:
+    try:
+        return [event for event in read_events(folder) if event["event"] == kind]
+    except UserError:
+        return []  # not begun yet
+
+
+def records(cache: Path) -> dict[Path, int]:
+    """Of the shards that are written: when."""
+    return {file: file.stat().st_mtime_ns for file in (cache / "features").glob("*/tap-*/shard-*.json")}
+
+
+def features(cache: Path) -> dict[str, bytes]:
+    (store,) = [path for path in (cache / "features").iterdir() if path.is_dir()]
+    return {str(file.relative_to(store)): file.read_bytes() for file in store.glob("tap-*/*.npy")}
+
+
+def check_epochs(folder: Path) -> None:
+    """Every trial has one end, every epoch of it was reported exactly once and in order, and the decisions follow."""
+    told = [event["trial"] for event in of_kind(folder, "tell")]
+    assert sorted(told) == [f"t{number:04d}" for number in range(N_TRIALS)]
+    for trial in told:
+        epochs = [event["epoch"] for event in of_kind(folder, "report") if event["trial"] == trial]
+        assert epochs == list(range(1, len(epochs) + 1))
+    assert differences(SearchSpace.load("smoke"), read_events(folder)) == []
+
+
+def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_the_study(
+    search, ray_cluster, processes, cli, tmp_path
+):
+    cache, folder = tmp_path / "cache", tmp_path / "study"
+
+    def trains_on(ip: str) -> Callable[[], bool]:
+        return lambda: ray_cluster.is_at_work(ip, "ray::TailTrainable.train")
+
+    def extracts_on() -> list[str]:
+        return [ip for ip in (FIRST, SECOND) if ray_cluster.is_at_work(ip, "ray::ExtractionWorker.extract")]
+
+    ray_cluster.start_head(HEAD)
+    for ip in (FIRST, SECOND):
+        ray_cluster.start_worker(ip)
+    options = {"--data": DATA, "--space": "smoke", "--trials": N_TRIALS, "--epochs": N_EPOCHS, "--study": folder}
+    driver = search(*(word for pair in options.items() for word in pair))
+
+    # a node dies during the extraction
+    ray_cluster.wait_until(lambda: len(records(cache)) >= 2 and extracts_on(), runs=driver)
+    first = extracts_on()[0]
+    second = SECOND if first == FIRST else FIRST
+    ray_cluster.kill(first)
+    written = records(cache)
+    ray_cluster.wait_until(lambda: of_kind(folder, "report"), runs=driver)
+    assert written.items() <= records(cache).items()
+    shown = processes.errors_of(driver)
+    assert f"node {first} died" in shown
+    assert "extracted 2400 images" in shown
+
+    # a node joins during the search, and another one dies
+    ray_cluster.start_worker(LATE)
+    ray_cluster.wait_until(trains_on(LATE), runs=driver)
+    ray_cluster.wait_until(trains_on(second), runs=driver)
+    ray_cluster.kill(second)
+    ray_cluster.wait_until(lambda: of_kind(folder, "retry"), runs=driver)
+    n_told = len(of_kind(folder, "tell"))
+    ray_cluster.wait_until(lambda: len(of_kind(folder, "tell")) > n_told, runs=driver)
+    (retry,) = of_kind(folder, "retry")
+    assert retry["blameless"]
+    assert f"node {second} died" in retry["reason"]
+
+    assert "Traceback" not in processes.errors_of(driver)
+
+    # the head dies, and with it the driver
+    ray_cluster.kill(HEAD)
+    ended = processes.wait(driver)
+    assert ended.status not in (0, 2)
+    ray_cluster.kill(LATE)
+    before = read_events(folder)
+
+    ray_cluster.start_head(HEAD, n_cpus=2)
+    again = processes.wait(search("--resume", folder))
+    assert again.status == 0, again.stderr
+    assert "nothing to extract" in again.stderr
+    assert read_events(folder)[: len(before)] == before
+    check_epochs(folder)
+    assert not of_kind(folder, "error")
+    assert "is that of epoch 0" not in ended.stderr + again.stderr  # no trial began from nothing again
+
+    assert cli("extract", "--local", "--data", DATA, "--space", "smoke", "--cache", tmp_path / "alone").status == 0
+    assert features(tmp_path / "alone") == features(cache)

@@ -1,0 +1,97 @@
+"""What is said of a node that cannot do the work, by its own answer: the probe really runs, here."""
+
+from dataclasses import replace
+
+import pytest
+
+from tune import node_probe
+from tune.cluster_nodes import Node
+from tune.node_checks import Needs, WrittenFolder, findings_of
+
+NODE = Node(node_id="f" * 56, address="10.0.0.3", n_cpus=4, n_gpus=1, free_cpus=4, free_gpus=1)
+MARKER = ".probe-0123"
+
+
+@pytest.fixture
+def needs(tmp_path) -> Needs:
+    """A marked folder of features, and an image of 9 bytes."""
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / MARKER).write_text(MARKER)
+    (tmp_path / "beetle.png").write_bytes(b"123456789")
+    cache = WrittenFolder("the folder of features", tmp_path / "cache", "--cache PATH")
+    return Needs(folders=(cache,), files=(tmp_path / "beetle.png",))
+
+
+def answer_of(needs: Needs, *, n_bytes: int = 9) -> dict:
+    folders, files = [str(folder.path) for folder in needs.folders], [(str(file), n_bytes) for file in needs.files]
+    return node_probe.probe("f00d", MARKER, folders, files)
+
+
+def sentences(needs: Needs, answer: dict) -> list[str]:
+    return [found.sentence([NODE]) for found in findings_of(answer, needs, own=node_probe.versions())]
+
+
+def test_a_node_with_the_same_code_folders_and_data_passes_and_leaves_its_mark(needs):
+    assert sentences(needs, answer_of(needs)) == []
+    assert (needs.folders[0].path / f"{MARKER}-f00d").exists()
+
+
+def test_a_folder_without_the_mark_is_not_shared_and_nothing_is_written_there(needs, tmp_path):
+    (tmp_path / "other").mkdir()
+    folders = [WrittenFolder("it", tmp_path / name, "--study PATH") for name in ("other", "none/x")]
+    elsewhere = replace(needs, folders=tuple(folders))
+    first, second = sentences(elsewhere, answer_of(elsewhere))
+
+    assert "node 10.0.0.3 (ffffffff) does not see what lies in" in first
+    assert "NFS" in first
+    assert "--study PATH" in first
+    assert str(tmp_path / "none" / "x") in second
+    assert list((tmp_path / "other").iterdir()) == []
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_mark_of_another_process_under_the_same_name_does_not_count(needs):
+    (needs.folders[0].path / MARKER).write_text("another")
+
+    assert len(sentences(needs, answer_of(needs))) == 1
+
+
+def test_data_that_are_missing_or_of_another_size_are_named(needs):
+    (changed,) = sentences(needs, answer_of(needs, n_bytes=10))
+    needs.files[0].unlink()
+    (missing,) = sentences(needs, answer_of(needs))
+
+    assert "9 bytes instead of 10" in changed
+    assert "beetle.png" in missing
+
+
+@pytest.mark.parametrize("name", ["python", "ray", "torch", "sentinel-tune"])
+def test_other_versions_and_missing_packages_are_named_with_both_values(needs, name):
+    answer = answer_of(needs)
+    answer["versions"][name] = "missing"
+    (line,) = sentences(needs, answer)
+
+    assert f"{name} {node_probe.versions()[name]}" in line
+    assert "missing" in line
+
+
+def test_several_nodes_with_the_same_problem_are_one_line(needs, tmp_path):
+    elsewhere = replace(needs, folders=(WrittenFolder("it", tmp_path / "none", "--cache PATH"),))
+    (found,) = findings_of(answer_of(elsewhere), elsewhere, own=node_probe.versions())
+    line = found.sentence([NODE, replace(NODE, address="10.0.0.4")])
+
+    assert "but node 10.0.0.3 (ffffffff), node 10.0.0.4 (ffffffff) does not see" in line
+
+
+def test_the_hash_of_the_source_follows_its_content(monkeypatch, tmp_path):
+    package = tmp_path / "lone_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(node_probe, "PACKAGES", ("lone_package",))
+    before = node_probe.versions()["sentinel-tune"]
+    (package / "__init__.py").write_text("x = 1\n")
+
+    assert node_probe.versions()["sentinel-tune"] != before
+    monkeypatch.setattr(node_probe, "PACKAGES", ("lone_package_that_is_not",))
+    assert node_probe.versions()["sentinel-tune"] == "missing"
