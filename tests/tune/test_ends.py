@@ -331,7 +331,7 @@ def test_a_checkpoint_that_cannot_be_written_is_no_fault_of_its_trial(tmp_path):
         assert conductor.take(StepResult(trial_id=task.trial_id, epoch=1, failure=failure)) == "stop"
         assert conductor.next_task() == "finished"
         assert isinstance(conductor.error, StudyWriteError)
-        assert "the checkpoint of t0000 was not: No space left" in str(conductor.error)
+        assert "was not: the checkpoint of t0000: No space left" in str(conductor.error)
 
     assert search.of("tell") == []
     assert [event["trial"] for event in search.of("pause")] == ["t0000"]
