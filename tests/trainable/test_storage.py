@@ -1,6 +1,8 @@
 """Folders by URI against a real S3 server."""
 
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +18,8 @@ from trainable.errors import UserError
 from trainable.storage.place import file_names, place_of, read_as_file, write_file, written_as_file
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 from trainable.training.checkpoint import load_latest, save_checkpoint
+from tune.journal import read_events
+from tune.remote_journal import RemoteJournal
 
 ROOT = Path(__file__).parents[2]
 
@@ -107,6 +111,45 @@ def test_a_block_that_fails_publishes_nothing(remote):
     with pytest.raises(RuntimeError):
         fail()
     assert remote.sizes() == {}
+
+
+@pytest.fixture
+def google(tmp_path):
+    """An empty folder on an emulator of Google's storage, as a process of its own."""
+    program = shutil.which("gcp-storage-emulator")
+    if program is None:
+        pytest.skip("gcp-storage-emulator is not installed: `pip install gcp-storage-emulator`")
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    words = [program, "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory", "--default-bucket", "beetles"]
+    with (tmp_path / "emulator.log").open("wb") as log:
+        server = subprocess.Popen(words, stdout=log, stderr=log)
+    query = f"endpoint_override=127.0.0.1:{port}&scheme=http"
+    yield RemoteFolder(RemoteFolder.parse(f"gs://beetles/study?{query}").uri, patience_seconds=20.0)
+    server.kill()
+    server.wait()
+
+
+@pytest.mark.slow
+def test_googles_storage_holds_a_study_too(google):
+    google.write("a.json", b"first")
+    google.write("a.json", bytes(range(256)) * 40_000)
+    assert google.read("a.json") == bytes(range(256)) * 40_000
+    with RemoteJournal.create(google, {}, study_id="s") as journal:
+        journal.append("note", number=1)
+    with RemoteJournal.open(google, notify=pytest.fail) as journal:
+        journal.append("note", number=2)
+    assert [event.get("number") for event in read_events(google)] == [None, 1, 2]
+    google.delete("a.json")
+    google.delete("a.json")
+    (google / "journal").delete_all()
+    (google / "journal").delete_all()
+    assert google.sizes().keys() <= {"journal.owner.json"}
+    with pytest.raises(FileNotFoundError):
+        google.read("a.json")
+    with pytest.raises(UserError, match="GOOGLE_APPLICATION_CREDENTIALS"):
+        RemoteFolder.parse(str(google).replace("beetles", "no-such-bucket")).check_usable(what="--study")
 
 
 UPLOADER = """

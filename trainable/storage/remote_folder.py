@@ -87,8 +87,11 @@ class RemoteFolder:
         """
 
         def put() -> None:
-            with filesystem_of(self.uri).open_output_stream(self._key(name), compression=None) as stream:
-                stream.write(content)
+            try:
+                with filesystem_of(self.uri).open_output_stream(self._key(name), compression=None) as stream:
+                    stream.write(content)
+            except FileNotFoundError as error:  # Google's way of saying so
+                raise OSError(f"NO_SUCH_BUCKET: {error}") from error
 
         self._patiently(put)
 
@@ -162,7 +165,15 @@ class RemoteFolder:
 
         Raises: StorageError.
         """
-        self._leniently(lambda: filesystem_of(self.uri).delete_dir(self.uri.key))
+
+        def remove() -> None:
+            try:
+                filesystem_of(self.uri).delete_dir(self.uri.key)
+            except OSError as error:
+                if "No such directory" not in str(error):  # Google's is not a FileNotFoundError
+                    raise
+
+        self._leniently(remove)
 
     def check_usable(self, *, what: str) -> None:
         """See that objects can be written, read and deleted here, with a small one of our own.
