@@ -115,7 +115,7 @@ class _SharedExtraction:
     def _survey(self, crew: Crew) -> Survey:
         started, is_told = time.monotonic(), False
         while crew.survey is None:
-            crew.hire(at_most=1)
+            crew.hire(at_most=None if is_told else 1)  # the first one may wait where another need not
             for _ in crew.outcomes(timeout=1.0):
                 pass
             if not is_told and crew.survey is None and time.monotonic() - started > WAITING_SECONDS:
