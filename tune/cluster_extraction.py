@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import ray
 
 from trainable.errors import UserError
-from tune.cluster_nodes import Node, living_nodes
+from tune.cluster_nodes import Node, living_nodes, node_death, process_end
 from tune.extraction import ExtractionRequest, Features, Progress, largest_that_fits, wanted_taps
 from tune.extraction_crew import WAITING_SECONDS, Crew, Lost, Worker, seats
 from tune.extraction_worker import Survey, extraction_events
@@ -54,27 +54,39 @@ def _mirrored(request: ExtractionRequest, tell: Tell) -> Features:
 
 
 def _in_one_task(request: ExtractionRequest, tell: Tell) -> Features:
+    while True:
+        try:
+            return _streamed_task(request, tell)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from None
+            raise
+        except (
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.NodeDiedError,
+            ray.exceptions.OutOfMemoryError,
+        ) as error:
+            death = node_death(str(error))
+            if death is None:
+                raise UserError(
+                    f"the extraction's worker must stay alive, but {process_end(str(error))}; finished shards are "
+                    "kept: see to the memory of its machine, then run the same command again"
+                ) from error
+            tell(f"{death}; the extraction goes on elsewhere")
+
+
+def _streamed_task(request: ExtractionRequest, tell: Tell) -> Features:
     from tune.ray_shells import cpus_that_fit
 
     n_gpus = 1 if request.device == "cuda" else 0
     request = replace(request, n_threads=cpus_that_fit(request.n_threads, n_gpus=n_gpus))
     # max_calls=1: the worker ends with the extraction, and the backbone's memory with it
     task = ray.remote(max_calls=1, max_retries=0, num_cpus=request.n_threads, num_gpus=n_gpus)(extraction_events)
-    try:
-        for reference in task.remote(request):
-            event = ray.get(reference)
-            if isinstance(event, Features):
-                return event
-            tell(event)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, UserError):
-            raise error.cause from None
-        raise
-    except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        raise UserError(
-            f"the extraction's process must stay alive, but died: {str(error).splitlines()[0]}; finished shards are "
-            "kept: see to the memory of this machine, then run the same command again"
-        ) from error
+    for reference in task.remote(request):
+        event = ray.get(reference)
+        if isinstance(event, Features):
+            return event
+        tell(event)
     raise AssertionError("extraction ended without features")
 
 
@@ -103,7 +115,7 @@ class _SharedExtraction:
     def _survey(self, crew: Crew) -> Survey:
         started, is_told = time.monotonic(), False
         while crew.survey is None:
-            crew.hire(at_most=1)
+            crew.hire(at_most=None if is_told else 1)  # the first one may wait where another need not
             for _ in crew.outcomes(timeout=1.0):
                 pass
             if not is_told and crew.survey is None and time.monotonic() - started > WAITING_SECONDS:

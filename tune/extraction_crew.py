@@ -80,6 +80,7 @@ class Crew:
         self._notify = notify
         self._unfit = unfit
         self._seen: dict[str, bool] = {}
+        self._deaths: set[str] = set()
         self._n_crashes = 0
         self.workers: list[Worker] = []
         self.survey: Survey | None = None
@@ -184,7 +185,9 @@ class Crew:
     def _reason(self, worker: Worker, error: ray.exceptions.RayError) -> str:
         death = node_death(str(error))
         if death is not None:
-            self._notify(f"{death}; what it had not written is extracted elsewhere")
+            if death not in self._deaths:  # of each of its workers there is one
+                self._notify(f"{death}; what it had not written is extracted elsewhere")
+            self._deaths.add(death)
             return death
         self._n_crashes += 1
         last = process_end(str(error))

@@ -135,14 +135,18 @@ class _StudyScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         del tune_controller, trial
         step: StepResult = result["step"]
-        if self._is_of_unfit_node(step, result["node_id"]):
+        if self._is_of_unfit_node(step, result):
             self._conductor.lost(step.trial_id, "its node cannot read the study's data", blameless=True)
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.STOP if self._conductor.take(step) == "stop" else TrialScheduler.CONTINUE)
 
-    def _is_of_unfit_node(self, step: StepResult, node_id: str) -> bool:
+    def _is_of_unfit_node(self, step: StepResult, result: dict[str, Any]) -> bool:
         failure = step.failure
-        return failure is not None and failure["kind"] == "data" and self._left_out.add(node_id, failure["message"])
+        return (
+            failure is not None
+            and failure["kind"] == "data"
+            and self._left_out.add(result["node_id"], failure["message"])
+        )
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_error(tune_controller, trial)

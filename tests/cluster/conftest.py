@@ -38,7 +38,7 @@ class RayCluster:
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **SOON}
         self.address = ""
 
-    def start_head(self, ip: str, *, n_cpus: int = 0) -> None:
+    def start_head(self, ip: str = "127.0.0.1", *, n_cpus: int = 0) -> None:
         """Start the head; the cluster then has an `address`."""
         port = free_port(ip)
         self.address = f"{ip}:{port}"

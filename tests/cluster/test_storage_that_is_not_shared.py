@@ -46,7 +46,7 @@ def test_a_node_without_the_shared_folders_is_refused_at_the_start_and_left_out_
 
     ray_cluster.kill(APART)
     driver = processes.start(*argv, **ray_cluster.environment)
-    ray_cluster.wait_until(lambda: "epoch" in processes.errors_of(driver), runs=driver)
+    ray_cluster.wait_until(lambda: "best" in processes.errors_of(driver), runs=driver)  # trials have begun
     ray_cluster.start_worker(APART, inside=hidden)
     ended = processes.wait(driver)
 

@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from trainable.errors import UserError
+from trainable.storage.place import file_names, place_of
 from tune import node_probe
 from tune.cluster_nodes import Node
+from tune.folder_marks import has_mark, marked
 from tune.node_checks import Needs, WrittenFolder, findings_of
 
 NODE = Node(node_id="f" * 56, address="10.0.0.3", n_cpus=4, n_gpus=1, free_cpus=4, free_gpus=1)
@@ -95,3 +98,44 @@ def test_the_hash_of_the_source_follows_its_content(monkeypatch, tmp_path):
     assert node_probe.versions()["sentinel-tune"] != before
     monkeypatch.setattr(node_probe, "PACKAGES", ("lone_package_that_is_not",))
     assert node_probe.versions()["sentinel-tune"] == "missing"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("storage_server")
+def test_a_folder_on_object_storage_is_looked_at_in_the_same_way():
+    folder = place_of("s3://beetles/marks")
+    needs = Needs(folders=(WrittenFolder("the study's folder", folder, "--study PATH"),), files=())
+    (unseen,) = sentences(needs, answer_of(needs))
+    with marked(folder, MARKER):
+        assert sentences(needs, answer_of(needs)) == []
+        assert has_mark(folder, f"{MARKER}-f00d")
+
+    assert "s3://" in unseen
+    assert "AWS_ENDPOINT_URL" in unseen
+    assert file_names(folder) == []
+
+
+def test_marks_and_the_folders_made_for_them_are_gone_at_the_end_whatever_happens(tmp_path):
+    folder = tmp_path / "studies" / "beetles"
+
+    def look() -> None:
+        with marked(folder, MARKER):
+            (folder / f"{MARKER}-f00d").write_text("f00d")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        look()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_something_else_began_to_use_stays(tmp_path):
+    with marked(tmp_path / "study", MARKER):
+        (tmp_path / "study" / "journal.jsonl").write_text("")
+
+    assert [path.name for path in (tmp_path / "study").iterdir()] == ["journal.jsonl"]
+
+
+def test_a_folder_that_this_process_cannot_write_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="must be writable"), marked(tmp_path / "file" / "study", MARKER):
+        pass
