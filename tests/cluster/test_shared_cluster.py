@@ -38,7 +38,9 @@ def most_at_once(events: list[dict]) -> int:
 def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(
     ray_cluster, processes, demo_cache, tracking_uri, tmp_path
 ):
-    ray_cluster.start_head("127.0.0.1", n_cpus=3, words=("--num-gpus", "2", "--resources", '{"ours": 1}', "--memory", "8000000000"))
+    ray_cluster.start_head(
+        "127.0.0.1", n_cpus=3, words=("--num-gpus", "2", "--resources", '{"ours": 1}', "--memory", "8000000000")
+    )
     ray_cluster.start_worker("127.0.0.2", n_cpus=1, words=("--memory", "1200000000"))
     (tmp_path / "unequal.yaml").write_text(UNEQUAL)
 
