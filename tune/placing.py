@@ -111,7 +111,7 @@ def _measured_costs(
 ) -> Costs:
     from trainable.frozen.features import FeatureStore
     from tune.planning.fresh_process import OnRay
-    from tune.planning.probe import measure
+    from tune.planning.step_probe import measure
 
     architecture = FeatureStore.open(store).architecture
     ends = corners(space, architecture, epochs=options.epochs)

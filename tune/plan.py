@@ -19,10 +19,12 @@ from tune.placement import Placement
 from tune.placing import fitted, make_placement
 from tune.planning.corners import corners
 from tune.planning.fresh_process import FreshProcess, OnRay, beside_this_one
+from tune.planning.image_probe import Survey, survey
 from tune.planning.plan_text import plan_text
-from tune.planning.probe import Steps, Survey, measure, survey
+from tune.planning.problems import problems_of
 from tune.planning.reachable import tracking_problem
-from tune.planning.reckoning import Setting, configs_to_measure, problems_of, reckon
+from tune.planning.reckoning import Setting, reckon
+from tune.planning.step_probe import Steps, measure
 from tune.planning.study_plan import StudyPlan
 from tune.search_request import SearchRequest, search_request
 from tune.session import compute_session, request_for
@@ -140,10 +142,10 @@ def _measure(
             placement, reason = fitted(
                 placement, options, request.space, found.probe_store, device=asked.device, say=console.say
             )
-        ends = configs_to_measure(corners(request.space, found.architecture, epochs=options.epochs))
+        ends = corners(request.space, found.architecture, epochs=options.epochs)
         threads = asked.n_threads if placement is None else max(1, int(placement.cpus_per_trial))
         steps: Steps = call(
-            measure, found.probe_store, [config.to_dict() for config in ends], asked.device, threads,
+            measure, found.probe_store, [end.to_dict() for end in (ends.smallest, ends.largest)], asked.device, threads,
             cpus=options.cpus_per_trial, gpus=0.0 if placement is None else placement.gpus_per_trial,
         )  # fmt: skip
     finally:

@@ -24,7 +24,7 @@ from tune.cluster_nodes import node_death, process_end
 from tune.conductor import Conductor
 from tune.left_out import NODE_LABEL, LeftOut
 from tune.placement import Node, Placement, nodes_of
-from tune.planning.probe import device_memory
+from tune.planning.memory import device_memory
 from tune.room import Room
 
 RAY_ENVIRONMENT = {

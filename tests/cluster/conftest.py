@@ -38,16 +38,18 @@ class RayCluster:
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **SOON}
         self.address = ""
 
-    def start_head(self, ip: str = "127.0.0.1", *, n_cpus: int = 0) -> None:
-        """Start the head; the cluster then has an `address`."""
+    def start_head(self, ip: str = "127.0.0.1", *, n_cpus: int = 0, words: tuple[str, ...] = ()) -> None:
+        """Start the head; the cluster then has an `address`. words: further ones for `ray start`."""
         port = free_port(ip)
         self.address = f"{ip}:{port}"
-        words = ["--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(self._folder)]
-        self._start(ip, words, n_cpus, ())
+        own = ["--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(self._folder)]
+        self._start(ip, [*own, *words], n_cpus, ())
 
-    def start_worker(self, ip: str, *, n_cpus: int = 1, inside: tuple[str, ...] = ()) -> None:
+    def start_worker(
+        self, ip: str, *, n_cpus: int = 1, inside: tuple[str, ...] = (), words: tuple[str, ...] = ()
+    ) -> None:
         """Start a node that joins the head; inside: a command that runs it, such as `unshare`."""
-        self._start(ip, ["--address", self.address], n_cpus, inside)
+        self._start(ip, ["--address", self.address, *words], n_cpus, inside)
 
     def wait_until(
         self, condition: Callable[[], object], *, runs: subprocess.Popen[bytes], seconds: float = 240

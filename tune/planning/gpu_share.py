@@ -116,7 +116,8 @@ class _Stepper:
 
         from trainable.config import TrialConfig
         from trainable.training.trainer import TailTrainer
-        from tune.planning.probe import device_memory, few_rows
+        from tune.planning.memory import device_memory
+        from tune.planning.step_probe import few_rows
 
         if self._trainer is not None:
             return device_memory(device)
@@ -135,7 +136,7 @@ class _Stepper:
         """Specimens a second over so long, and the most memory held; 0 specimens when it ran out."""
         import torch
 
-        from tune.planning.probe import peak_bytes
+        from tune.planning.memory import peak_bytes
 
         started, before = time.monotonic(), self._trainer.epoch
         try:

@@ -1,6 +1,5 @@
-"""From what was measured to the plan of a study, and everything that stands against running it."""
+"""From what was measured to the plan of a study."""
 
-import os
 import shutil
 import statistics
 from collections.abc import Sequence
@@ -9,13 +8,15 @@ from pathlib import Path
 
 from trainable.config import TrialConfig
 from tune.decisions.confirmation import Confirmation
-from tune.planning.corners import Corners, drawn
+from tune.planning.corners import drawn
 from tune.planning.costs import Costs
 from tune.planning.forecast import Rules
+from tune.planning.image_probe import Survey, nearest_folder
 from tune.planning.plan_text import size
-from tune.planning.probe import Steps, Survey, nearest_folder
+from tune.planning.problems import ROOM
+from tune.planning.step_probe import Steps
 from tune.planning.study_plan import Confirming, Extraction, Range, Records, Search, StudyPlan, TrialNeeds
-from tune.planning.trials_ahead import Ahead, Seconds, confirmation_ahead, foresee, trials_ahead
+from tune.planning.trials_ahead import Ahead, Seconds, TrialsAhead, confirmation_ahead, foresee, trials_ahead
 from tune.search_request import SearchRequest
 from tune.study_data import StudyData
 
@@ -27,9 +28,6 @@ KEPT_CHECKPOINTS = 2
 
 TURNAROUND_SECONDS = 0.2
 """Between two trials in one worker of Ray's (measured)."""
-
-ROOM = 1.01
-"""Of the features' bytes: records beside them, the tail's weights (as the extraction itself asks)."""
 
 SHOWN_KEYS = ("tail.n_blocks", "adapter.kind", "adapter.rank", "optim.batch_size")
 
@@ -82,54 +80,32 @@ def reckon(
     return StudyPlan(
         extraction=extraction,
         trial=_needs(survey, steps, seconds, setting),
-        search=Search(
-            slots=setting.slots,
-            cpus_per_trial=setting.cpus_per_trial,
-            gpus_per_trial=setting.gpus_per_trial,
-            share_reason=setting.share_reason,
-            trials=ahead.n,
-            in_full=ahead.n_in_full,
-            epochs=searching.epochs,
-            most_epochs=ahead.most_epochs(options.epochs),
-            device_seconds=searching.device_seconds,
-            wall_seconds=_sum([searching.wall_seconds], plus=steps.start_seconds),
-            start_seconds=steps.start_seconds,
-        ),
-        confirmation=None if confirming is None else _confirming(confirming, n_confirming, options.epochs, wall),
+        search=_search(ahead, searching, steps, setting, max_epochs=options.epochs),
+        confirmation=None
+        if confirming is None
+        else _confirming(confirming, n_confirming, options.epochs, wall, setting),
         records=_records(request, costs, typical, steps, searching, n_confirming, tracking_uri),
         wall_seconds=wall,
-        device_seconds=_sum([part.device_seconds for part in parts], plus=extraction.seconds),
+        device_seconds=_sum([_of_devices(part, setting) for part in parts], plus=extraction.seconds),
         time_budget=options.time_budget,
         notes=_notes(steps, survey, setting),
     )
 
 
-def problems_of(plan: StudyPlan) -> list[str]:
-    """What cannot work, each with its remedy."""
-    problems = []
-    extraction, trial, records = plan.extraction, plan.trial, plan.records
-    needed = int(extraction.bytes * ROOM)
-    if needed > extraction.bytes_free:
-        problems.append(
-            f"`the disk of {extraction.store}` must have {size(needed)} free for the features, but has "
-            f"{size(extraction.bytes_free)}; free some, name another --cache folder, or search fewer values of "
-            "tail.n_blocks"
-        )
-    free = records.bytes_free
-    shared = needed if free is not None and _on_one_disk(Path(extraction.store), Path(records.study)) else 0
-    if free is not None and records.checkpoint_bytes + shared > free and needed <= extraction.bytes_free:
-        problems.append(
-            f"`the disk of {records.study}` must have {size(records.checkpoint_bytes + shared)} free for checkpoints"
-            f"{' and features' if shared else ''}, but has {size(free)}; free some or name another "
-            "--study folder"
-        )
-    if not trial.fit_memory:
-        problems.append(
-            f"`a trial's memory` must fit {trial.device_name}, but the largest configuration takes "
-            f"{size(trial.memory_bytes[1])} of {size(trial.device_bytes)}; search fewer values of tail.n_blocks or "
-            "smaller optim.batch_size"
-        )
-    return problems
+def _search(ahead: TrialsAhead, searching: Ahead, steps: Steps, setting: Setting, *, max_epochs: int) -> Search:
+    return Search(
+        slots=setting.slots,
+        cpus_per_trial=setting.cpus_per_trial,
+        gpus_per_trial=setting.gpus_per_trial,
+        share_reason=setting.share_reason,
+        trials=ahead.n,
+        in_full=ahead.n_in_full,
+        epochs=searching.epochs,
+        most_epochs=ahead.most_epochs(max_epochs),
+        device_seconds=_of_devices(searching, setting),
+        wall_seconds=_sum([searching.wall_seconds], plus=steps.start_seconds),
+        start_seconds=steps.start_seconds,
+    )
 
 
 def _seconds(costs: Costs, typical: Sequence[TrialConfig], data: StudyData, setting: Setting) -> Seconds:
@@ -182,11 +158,11 @@ def _needs(survey: Survey, steps: Steps, seconds: Seconds, setting: Setting) -> 
     )
 
 
-def _confirming(ahead: Ahead, runs: int, epochs: int, wall: Range) -> Confirming:
+def _confirming(ahead: Ahead, runs: int, epochs: int, wall: Range, setting: Setting) -> Confirming:
     return Confirming(
         runs=runs,
         epochs=epochs,
-        device_seconds=ahead.device_seconds,
+        device_seconds=_of_devices(ahead, setting),
         wall_seconds=ahead.wall_seconds,
         share=ahead.wall_seconds.expected / wall.expected,
     )
@@ -246,10 +222,7 @@ def _sum(ranges: Sequence[Range], *, plus: float) -> Range:
     )
 
 
-def _on_one_disk(one: Path, other: Path) -> bool:
-    return os.stat(nearest_folder(one)).st_dev == os.stat(nearest_folder(other)).st_dev
-
-
-def configs_to_measure(corners: Corners) -> list[TrialConfig]:
-    """The least demanding first, since memory is the most that one process ever held."""
-    return [corners.smallest, corners.largest]
+def _of_devices(ahead: Ahead, setting: Setting) -> Range:
+    """Seconds of slots as those of the GPUs, or without any of the CPUs, that they occupy."""
+    factor, slots = setting.gpus_per_trial or setting.cpus_per_trial, ahead.device_seconds
+    return Range(low=slots.low * factor, expected=slots.expected * factor, high=slots.high * factor)

@@ -53,8 +53,8 @@ class TrialNeeds:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """slots: trials side by side. trials: still to be run, of them `in_full` never stopped early. epochs: trained under
-    ASHA, of `most_epochs`. device_seconds: of all slots together, GPU time where they are GPUs. start_seconds: of
-    workers.
+    ASHA, of `most_epochs`. device_seconds: of the GPUs, or without any of the CPUs, that trials occupy. start_seconds:
+    of workers.
     """
 
     slots: int

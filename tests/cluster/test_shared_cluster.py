@@ -1,8 +1,6 @@
 """Searches side by side on one cluster of unequal nodes: each keeps to its part, and none disturbs another."""
 
 import json
-import secrets
-import time
 
 import pytest
 
@@ -11,17 +9,6 @@ from tune.decisions.replay import differences
 from tune.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
-
-CLUSTER = """
-import pathlib, time
-from ray.cluster_utils import Cluster
-head = {"num_cpus": 3, "num_gpus": 2, "resources": {"ours": 1}, "memory": 8 * 10**9, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args=head)
-cluster.add_node(num_cpus=0.5, memory=600 * 10**6)
-cluster.wait_for_nodes()
-pathlib.Path("address").write_text(cluster.address + chr(10))
-time.sleep(600)
-"""
 
 UNEQUAL = """
 about: trials that need little memory, and trials that need much
@@ -48,21 +35,20 @@ def most_at_once(events: list[dict]) -> int:
     return most
 
 
-def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(processes, demo_cache, tracking_uri, tmp_path):
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    cluster, address = processes.start_python("-c", CLUSTER, **token), tmp_path / "address"
+def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(
+    ray_cluster, processes, demo_cache, tracking_uri, tmp_path
+):
+    ray_cluster.start_head(
+        "127.0.0.1", n_cpus=3, words=("--num-gpus", "2", "--resources", '{"ours": 1}', "--memory", "8000000000")
+    )
+    ray_cluster.start_worker("127.0.0.2", n_cpus=1, words=("--memory", "1200000000"))
     (tmp_path / "unequal.yaml").write_text(UNEQUAL)
-    deadline = time.monotonic() + 120
-    while not (address.exists() and address.read_text().endswith("\n")):
-        assert cluster.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
     def start(name: str, *argv: object):
         return processes.start(
-            "search", "--address", address.read_text().strip(), "--data", "demo:120", "--cache", demo_cache,
+            "search", "--address", ray_cluster.address, "--data", "demo:120", "--cache", demo_cache,
             "--tracking-uri", tracking_uri, "--study", tmp_path / name, "--no-confirm", "--epochs", 3,
-            "--device", "cpu", "--workers", 1, "--json", *argv, **token,
+            "--device", "cpu", "--workers", 1, "--json", *argv, **ray_cluster.environment,
         )  # fmt: skip
 
     small, unequal = ("--space", "smoke", "--cpus-per-trial", 0.5), tmp_path / "unequal.yaml"
@@ -86,4 +72,3 @@ def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(processes
         assert differences(SearchSpace.load(space), events[name]) == []
         assert not [event for event in events[name] if event["event"] in ("error", "retry")]
         assert json.loads(ended[name].stdout)["n_trials"] == len([e for e in events[name] if e["event"] == "tell"])
-    assert cluster.poll() is None
