@@ -107,7 +107,7 @@ def test_a_job_is_followed_left_stopped_and_gone_on_with_without_losing_an_epoch
     assert "data demo:120: 120 specimens" in shown  # what the job printed was seen as it came
     status, again = head.run(*named, cwd=sent)  # sent anew, it is found and told of
     assert status == 130, again
-    assert "is there already: stopped" in again
+    assert "job long-one is there already" in again
     assert "finishing the running epochs" in again
     before = list(read_events(study))
 
