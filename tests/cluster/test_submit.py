@@ -130,7 +130,17 @@ def test_retraining_and_evaluation_are_jobs_too_with_their_own_exit_status(head,
     out, submit = place / "champion", (*SUBMIT, "--address", head.address, "--")
 
     status, shown = head.run(
-        *submit, "retrain", str(place / "by-ray"), "--no-register", "--epochs", "1", "--out", str(out), cwd=sent
+        *submit,
+        "retrain",
+        str(place / "by-ray"),
+        "--trial",
+        "t0001",
+        "--no-register",
+        "--epochs",
+        "1",
+        "--out",
+        str(out),
+        cwd=sent,
     )
     assert status == 0, shown
     status, shown = head.run(*submit, "evaluate", str(out / "model"), "--data", "demo:120", cwd=sent)
