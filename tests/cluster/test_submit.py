@@ -129,19 +129,8 @@ def test_a_job_is_followed_left_stopped_and_gone_on_with_without_losing_an_epoch
 def test_retraining_and_evaluation_are_jobs_too_with_their_own_exit_status(head, sent, place):
     out, submit = place / "champion", (*SUBMIT, "--address", head.address, "--")
 
-    status, shown = head.run(
-        *submit,
-        "retrain",
-        str(place / "by-ray"),
-        "--trial",
-        "t0001",
-        "--no-register",
-        "--epochs",
-        "1",
-        "--out",
-        str(out),
-        cwd=sent,
-    )
+    retrain = f"retrain {place / 'by-ray'} --trial t0001 --no-register --epochs 1 --out {out}".split()
+    status, shown = head.run(*submit, *retrain, cwd=sent)
     assert status == 0, shown
     status, shown = head.run(*submit, "evaluate", str(out / "model"), "--data", "demo:120", cwd=sent)
     assert status == 0, shown
