@@ -105,6 +105,8 @@ class JobServer:
         while True:
             with contextlib.suppress(Exception):  # a broken connection, of many types; the log is asked for again
                 asyncio.run(self._tail(job_id, log))
+            if log.reader_gone is not None:
+                raise log.reader_gone
             info = self._state(job_id)
             if info is not None and info.status.is_terminal():
                 return info
@@ -130,11 +132,15 @@ class JobServer:
 
 
 class JobLog:
-    """A log that is sent from its beginning each time: what was shown already is not shown again."""
+    """A log that is sent from its beginning each time: what was shown already is not shown again.
+
+    reader_gone: the error of showing it to somebody who has had enough, as `head` does.
+    """
 
     def __init__(self, show: Callable[[str], None]) -> None:
         self._show = show
         self._n_shown = self._n_taken = 0
+        self.reader_gone: BrokenPipeError | None = None
 
     def restart(self) -> None:
         """It begins anew."""
@@ -145,8 +151,13 @@ class JobLog:
         new = text[max(0, self._n_shown - self._n_taken) :]
         self._n_taken += len(text)
         self._n_shown = max(self._n_shown, self._n_taken)
-        if new:
+        if not new:
+            return
+        try:
             self._show(new)
+        except BrokenPipeError as error:
+            self.reader_gone = error
+            raise
 
 
 def _check_answers(address: str) -> None:

@@ -107,7 +107,7 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> Job:
         raise UserError(problems)
     now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     tracking_uri = values.get("tracking_uri") or parts["variables"].get("MLFLOW_TRACKING_URI")
-    results = next((str(values[name]) for name in ("resume", "study", "out") if values.get(name) is not None), None)
+    results = next((str(values[name]) for name in ("out", "resume", "study") if values.get(name) is not None), None)
     return Job(
         job_id=options.job_id or f"{verb.name}-{now}", verb=verb.name, results=results, tracking_uri=tracking_uri,
         stop_wait=options.stop_wait, **parts,

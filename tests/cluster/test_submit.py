@@ -107,7 +107,7 @@ def test_a_job_is_followed_left_stopped_and_gone_on_with_without_losing_an_epoch
     assert "data demo:120: 120 specimens" in shown  # what the job printed was seen as it came
     status, again = head.run(*named, cwd=sent)  # sent anew, it is found and told of
     assert status == 130, again
-    assert "is there already: stopped" in again
+    assert "job long-one is there already" in again
     assert "finishing the running epochs" in again
     before = list(read_events(study))
 
@@ -129,9 +129,8 @@ def test_a_job_is_followed_left_stopped_and_gone_on_with_without_losing_an_epoch
 def test_retraining_and_evaluation_are_jobs_too_with_their_own_exit_status(head, sent, place):
     out, submit = place / "champion", (*SUBMIT, "--address", head.address, "--")
 
-    status, shown = head.run(
-        *submit, "retrain", str(place / "by-ray"), "--no-register", "--epochs", "1", "--out", str(out), cwd=sent
-    )
+    retrain = f"retrain {place / 'by-ray'} --trial t0001 --no-register --epochs 1 --out {out}".split()
+    status, shown = head.run(*submit, *retrain, cwd=sent)
     assert status == 0, shown
     status, shown = head.run(*submit, "evaluate", str(out / "model"), "--data", "demo:120", cwd=sent)
     assert status == 0, shown

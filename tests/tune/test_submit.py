@@ -132,6 +132,17 @@ def test_the_exit_status_is_the_command_s(state, code, status):
     assert exit_status(state, code) == status
 
 
+def test_a_reader_who_has_had_enough_is_told_from_a_broken_connection():
+    reader, writer = os.pipe()
+    os.close(reader)
+    log = JobLog(lambda text: os.write(writer, text.encode()))
+
+    with pytest.raises(BrokenPipeError):
+        log.take("one\n")
+    os.close(writer)
+    assert log.reader_gone is not None
+
+
 def test_a_log_that_begins_anew_is_shown_once():
     shown: list[str] = []
     log = JobLog(shown.append)
