@@ -89,9 +89,15 @@ def postgres() -> Iterator[int]:
     with (folder / "log").open("wb") as log:
         words = [str(Path(initdb).with_name("postgres")), "-D", str(folder / "data"), *options]
         process = subprocess.Popen(words, cwd=folder, stdout=log, stderr=log, start_new_session=True, **who)
+    account = {"host": "127.0.0.1", "port": port, "user": "mlflow", "password": SECRETS["PGPASSWORD"]}
+
+    def is_up() -> bool:
+        with contextlib.suppress(psycopg.OperationalError), psycopg.connect(**account, dbname="postgres"):
+            return True
+        return False
+
     try:
-        until(lambda: answers(port), what=lambda: (folder / "log").read_text())
-        account = {"host": "127.0.0.1", "port": port, "user": "mlflow", "password": SECRETS["PGPASSWORD"]}
+        until(is_up, what=lambda: (folder / "log").read_text())
         with psycopg.connect(**account, dbname="postgres", autocommit=True) as connection:
             for name in ("mlflow", "mlflow_auth"):
                 connection.execute(f"CREATE DATABASE {name}")
