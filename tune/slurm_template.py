@@ -131,7 +131,10 @@ done
 stop_ray() {
   [ "${#steps[@]}" != 0 ] || return 0
   scancel --signal=TERM "$SLURM_JOB_ID" || kill "${steps[@]}" || true  # to the steps on the nodes, not to this script
+  (sleep 20; kill "${steps[@]}") 2>/dev/null &  # for good, since the job is still to be requeued
+  disown $!
   wait "${steps[@]}" 2>/dev/null || true
+  kill -- -$! 2>/dev/null || true
   steps=()
   rm -rf -- "$private"
 }
