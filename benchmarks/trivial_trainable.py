@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import ray
 from ray import tune as ray_tune
 
 from trainable.trial import StepResult, TrialTask
@@ -40,7 +41,8 @@ class TrivialTrainable(ray_tune.Trainable):
         number = int(self._task.trial_id.removeprefix("t"))
         score = 1.0 + (number * 0.618) % 1 / self._epoch
         metrics = dict.fromkeys(METRICS, score)
-        return {"step": StepResult(trial_id=self._task.trial_id, epoch=self._epoch, metrics=metrics)}
+        result = StepResult(trial_id=self._task.trial_id, epoch=self._epoch, metrics=metrics)
+        return {"step": result, "node_id": ray.get_runtime_context().get_node_id()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing."""
