@@ -147,13 +147,14 @@ class Lease:
                 "wait for it to end, or stop it"
             )
 
-    def check(self) -> None:
+    def check(self, *, once: bool = False) -> None:
         """See that this is still the writer, asking the storage when the last renewal is long ago.
 
+        once: do not ask a silent storage again.
         Raises: StudyWriteError when another has taken over; StorageError.
         """
         if time.monotonic() - self._renewed > self._times.safe_seconds:
-            self._renew(self._study)
+            self._renew(self._hasty if once else self._study)
         if self._lost_to is not None:
             raise StudyWriteError(
                 f"`one process at a time may write a study`, but {self._study} was taken over by {self._lost_to} while "

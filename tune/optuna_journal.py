@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -66,7 +67,7 @@ def optuna_projection(
         file = Path(scratch, FILE_NAME)
         yield OptunaJournal(file, space, events, notify=notify)
         try:
-            folder.upload(file, FILE_NAME)
+            replace(folder, patience_seconds=0.0).upload(file, FILE_NAME)  # not worth waiting for
         except OSError as error:
             notify(f"{folder / FILE_NAME} could not be written ({error}); the next --resume writes it anew")
 

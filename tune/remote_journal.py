@@ -25,6 +25,7 @@ class RemoteJournal:
         self.folder = folder
         self._lease: Lease | None = lease
         self._segments = segments
+        self._is_silent = False
         self._listeners: list[Callable[[Event], None]] = []
         self._closing: threading.Event | None = threading.Event()
         self._keeper: threading.Thread | None = threading.Thread(
@@ -101,6 +102,7 @@ class RemoteJournal:
     def append(self, event: str, **fields: Any) -> Event:
         """Put one event, tell the listeners once it is on the storage; returns it as any reader will see it.
 
+        A storage that kept silent for its patience is asked once the next time: a session that ends does not wait anew.
         Raises: StudyWriteError if the storage did not take it, or another process has taken over; after an outage a
         later try may succeed.
         """
@@ -108,10 +110,12 @@ class RemoteJournal:
             raise RuntimeError("this journal is closed, or a copy from another process: it cannot append")
         line = encode_event({"v": VERSION, "seq": self.n_events, "time": time.time(), "event": event, **fields})
         try:
-            self._lease.check()
-            self._segments.put(line)
+            self._lease.check(once=self._is_silent)
+            self._segments.put(line, once=self._is_silent)
             self._lease.check()  # the storage may have been silent for so long that another took over
+            self._is_silent = False
         except StorageError as error:
+            self._is_silent = True
             raise not_writable(self.folder, str(error)) from error
         written = read_back(line)
         for listener in self._listeners:

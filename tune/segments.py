@@ -152,14 +152,16 @@ class SegmentWriter:
         for session in sorted(older):
             (self._folder / session).delete_all()
 
-    def put(self, line: bytes) -> None:
+    def put(self, line: bytes, *, once: bool = False) -> None:
         """Put the next event; it is on the storage when this returns.
 
+        once: do not ask a silent storage again.
         Raises: StorageError; a later try of this or another event then takes its place.
         """
         seq = len(self._lines)
         block = seq - (seq - self._start) % BLOCK_EVENTS
-        self._folder.write(segment_name(self._session, seq, seq, block=block if seq else None), line)
+        folder = self._hasty if once else self._folder
+        folder.write(segment_name(self._session, seq, seq, block=block if seq else None), line)
         self._lines.append(line)
 
     def roll_up(self) -> None:
