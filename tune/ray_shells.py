@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray import tune as ray_tune
+from ray.tune.execution import class_cache
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -199,6 +200,8 @@ def run_on_ray(
     gives what `TailTrainable` does.
     """
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
+    # Tune would copy the driver's AWS keys into each trial's description, which Ray shows and logs; nodes have theirs
+    class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     left_out = LeftOut(conductor.notify)
     room = Room(placement, cluster=Cluster(without=left_out.ids), notify=conductor.notify)
     tuner = ray_tune.Tuner(

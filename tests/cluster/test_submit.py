@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -18,7 +19,7 @@ from tune.journal import read_events
 
 pytestmark = pytest.mark.cluster
 
-SECRET = "wJalrXUtnFEMI-not-to-be-seen-K7MDENG"
+SECRET = secrets.token_hex(20)
 SUBMIT = ("python", "-m", "tune", "submit")
 
 
