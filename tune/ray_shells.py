@@ -27,6 +27,7 @@ from tune.left_out import NODE_LABEL, LeftOut
 from tune.placement import Node, Placement, nodes_of
 from tune.planning.memory import device_memory
 from tune.room import Room
+from tune.tracking.client import import_mlflow
 
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -223,6 +224,7 @@ def run_on_ray(
             checkpoint_config=ray_tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
+    import_mlflow()  # with callbacks, `fit` does, to count those of its own; the tracker's thread may be at it
     tuner.fit()
 
 
