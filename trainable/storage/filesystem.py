@@ -15,6 +15,9 @@ from trainable.storage.uri import StorageUri
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
 
+SHORTEST_SECRET = 8
+"""Characters; what is shorter is none of a real service, and would be cut out of ordinary words."""
+
 ATTEMPTS, CONNECT_SECONDS, REQUEST_SECONDS = 3, 5.0, 30.0
 """Of one request, before its caller hears that it failed."""
 
@@ -36,7 +39,7 @@ def filesystem_of(uri: StorageUri) -> "FileSystem":
 def without_secrets(text: str) -> str:
     """A message of the storage on one line, in which nothing can be read that is only in the environment."""
     for name in SECRETS:
-        if value := os.environ.get(name):
+        if len(value := os.environ.get(name, "")) >= SHORTEST_SECRET:
             text = text.replace(value, f"${name}")
     return " ".join(text.split())
 
