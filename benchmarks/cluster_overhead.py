@@ -16,11 +16,11 @@ from benchmarks.setting import Setting
 from benchmarks.trivial_trainable import TrivialTrainable
 from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
+from tune.cluster.placement import Placement
 from tune.conductor import Conductor, TrialResources
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.journal import Journal
-from tune.placement import Placement
 from tune.ray_shells import run_on_ray, start_ray, stop_ray
 
 N_WORKERS = 8

@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 
 from tune.cli import parse_command
 from tune.command_line import Given
-from tune.job_parcel import EXCLUDES, find_upload
-from tune.job_server import RAY_BELOW, RAY_FROM
+from tune.jobs.job_parcel import EXCLUDES, find_upload
+from tune.jobs.job_server import RAY_BELOW, RAY_FROM
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "clusters"

@@ -14,7 +14,7 @@ from trainable.errors import UserError
 from trainable.storage.remote_folder import StorageError
 from tune.cluster_options import SlurmOptions, SubmitOptions
 from tune.command_line import Given, add_options, given_options, split_command, unknown_options
-from tune.job_folder import check_results_last
+from tune.jobs.job_folder import check_results_last
 from tune.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
 from tune.options import ConfirmOptions, ExtractOptions, SearchOptions, StudyOptions, SyncOptions, TrainOptions
 

@@ -72,7 +72,7 @@ def make_features(request: ExtractionRequest, *, on_ray: bool, tell: Callable[[P
         request.remote.check_usable(what="--features")
     if not on_ray:
         return extract_here(request, tell)
-    from tune.cluster_extraction import features_on_ray
+    from tune.cluster.cluster_extraction import features_on_ray
 
     return features_on_ray(request, tell)
 
@@ -182,7 +182,7 @@ def run(given: "Given") -> int:
     with compute_session(options) as device:
         request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=device)
         if not options.local:
-            from tune.node_checks import Needs, check_nodes
+            from tune.cluster.node_checks import Needs, check_nodes
 
             check_nodes(Needs.of_extraction(request))
         features = make_features(request, on_ray=not options.local, tell=console.extraction)

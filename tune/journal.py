@@ -29,7 +29,7 @@ from tune.study_errors import StudyWriteError as StudyWriteError
 from tune.study_errors import not_writable
 
 if TYPE_CHECKING:
-    from tune.remote_journal import RemoteJournal
+    from tune.remote_study.remote_journal import RemoteJournal
 
 FILE_NAME = "journal.jsonl"
 
@@ -152,7 +152,7 @@ class Journal:
 def create_journal(folder: Place, header: dict[str, Any], *, study_id: str) -> "Journal | RemoteJournal":
     """Begin a study, see `Journal.create`."""
     if isinstance(folder, RemoteFolder):
-        from tune.remote_journal import RemoteJournal
+        from tune.remote_study.remote_journal import RemoteJournal
 
         return RemoteJournal.create(folder, header, study_id=study_id)
     return Journal.create(folder, header, study_id=study_id)
@@ -161,7 +161,7 @@ def create_journal(folder: Place, header: dict[str, Any], *, study_id: str) -> "
 def open_journal(folder: Place, *, notify: Callable[[str], None]) -> "Journal | RemoteJournal":
     """Go on with a study, see `Journal.open`."""
     if isinstance(folder, RemoteFolder):
-        from tune.remote_journal import RemoteJournal
+        from tune.remote_study.remote_journal import RemoteJournal
 
         return RemoteJournal.open(folder, notify=notify)
     return Journal.open(folder, notify=notify)
@@ -174,7 +174,7 @@ def read_events(folder: Place) -> list[Event]:
     its storage cannot be read.
     """
     if isinstance(folder, RemoteFolder):
-        from tune.remote_journal import read_remote_events
+        from tune.remote_study.remote_journal import read_remote_events
 
         return read_remote_events(folder)
     path = _existing(folder)
@@ -192,7 +192,7 @@ def has_study(folder: Place) -> bool:
     Raises: UserError when its storage cannot be read.
     """
     if isinstance(folder, RemoteFolder):
-        from tune.remote_journal import has_remote_study
+        from tune.remote_study.remote_journal import has_remote_study
 
         return has_remote_study(folder)
     return (folder / FILE_NAME).exists()
@@ -205,7 +205,7 @@ def owner_of(folder: Place) -> Owner | None:
     Raises: UserError when its storage cannot be read.
     """
     if isinstance(folder, RemoteFolder):
-        from tune.remote_journal import remote_owner_of
+        from tune.remote_study.remote_journal import remote_owner_of
 
         return remote_owner_of(folder)
     return read_owner(folder) if is_locked(folder / LOCK_NAME) else None
@@ -217,7 +217,7 @@ def certain_owner_of(folder: Place, *, tell: Callable[[str], None]) -> Owner | N
     tell: takes one line for the user before a wait.
     """
     if isinstance(folder, RemoteFolder):
-        from tune.remote_journal import watched_owner_of
+        from tune.remote_study.remote_journal import watched_owner_of
 
         return watched_owner_of(folder, tell=tell)
     return owner_of(folder)

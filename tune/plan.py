@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from trainable.errors import UserError
+from tune.cluster.placement import Placement
+from tune.cluster.placing import fitted, make_placement
 from tune.confirmation import n_runs_reserved, reserved
 from tune.console import Console
 from tune.journal import has_study
 from tune.options import SearchOptions
-from tune.placement import Placement
-from tune.placing import fitted, make_placement
 from tune.planning.corners import corners
 from tune.planning.fresh_process import FreshProcess, OnRay, beside_this_one
 from tune.planning.image_probe import Survey, survey
@@ -126,7 +126,7 @@ def _measure(
     options = request.options
     scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
     if placement is not None:
-        from tune.node_checks import Needs, check_nodes
+        from tune.cluster.node_checks import Needs, check_nodes
 
         check_nodes(Needs.of_extraction(asked).with_study(request.folder))
     n_gpus = 1.0 if asked.device == "cuda" else 0.0
@@ -156,8 +156,8 @@ def _measure(
 def _setting(measured: _Measurements, device: str, session_seconds: float) -> Setting:
     placement, slots, a_device, n_extractors = measured.placement, 1, 1, 1
     if placement is not None:
-        from tune.cluster_nodes import living_nodes
-        from tune.extraction_crew import seats
+        from tune.cluster.extraction_crew import seats
+        from tune.cluster.nodes import living_nodes
         from tune.ray_shells import Cluster
 
         nodes = Cluster().nodes()

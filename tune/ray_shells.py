@@ -21,12 +21,12 @@ from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.ray_trial import TailTrainable
 from trainable.trial import StepResult, TrialTask
-from tune.cluster_nodes import node_death, process_end
+from tune.cluster.left_out import NODE_LABEL, LeftOut
+from tune.cluster.nodes import node_death, process_end
+from tune.cluster.placement import Node, Placement, nodes_of
+from tune.cluster.room import Room
 from tune.conductor import Conductor
-from tune.left_out import NODE_LABEL, LeftOut
-from tune.placement import Node, Placement, nodes_of
 from tune.planning.memory import device_memory
-from tune.room import Room
 from tune.tracking.client import import_mlflow
 
 RAY_ENVIRONMENT = {

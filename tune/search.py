@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tune.cluster.placing import fitted, make_placement
 from tune.conductor import Conductor
 from tune.confirmation import confirm, reserved
 from tune.console import Console
@@ -16,7 +17,6 @@ from tune.extraction import Features, make_features
 from tune.interrupts import Interrupts
 from tune.journal import StudyWriteError
 from tune.options import SearchOptions
-from tune.placing import fitted, make_placement
 from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
 from tune.report.standings import Standings
@@ -138,7 +138,7 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
     if request.is_resume:
         wanted = replace(wanted, backbone_fingerprint=request.header["backbone_fingerprint"])
     if not request.options.local:
-        from tune.node_checks import Needs, check_nodes
+        from tune.cluster.node_checks import Needs, check_nodes
 
         check_nodes(Needs.of_extraction(wanted).with_study(request.folder))
     features = make_features(wanted, on_ray=not request.options.local, tell=console.extraction)

@@ -17,7 +17,7 @@ from trainable.whole_file import whole_file
 from tune.cluster_options import SlurmOptions
 from tune.command_line import Given
 from tune.console import Console
-from tune.slurm_script import Job, RayPlace
+from tune.jobs.slurm_script import Job, RayPlace
 from tune.tracking.uri import redact
 
 ON_RAY = ("plan", "search", "confirm", "extract")

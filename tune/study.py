@@ -36,7 +36,7 @@ from tune.tracking.uri import redact
 from tune.versions import git_commit, library_versions, user_name
 
 if TYPE_CHECKING:
-    from tune.remote_journal import RemoteJournal
+    from tune.remote_study.remote_journal import RemoteJournal
     from tune.study_data import StudyData
 
 SUMMARY_NAME = "study.yaml"

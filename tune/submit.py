@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from trainable.errors import UserError
 from tune.cluster_options import SubmitOptions
 from tune.console import Console
-from tune.job_folder import lost_results
-from tune.job_parcel import EXCLUDES, Upload, chosen_variables, entrypoint, find_upload
-from tune.job_server import JobServer, chosen_address, is_open_wire, use_token
+from tune.jobs.job_folder import lost_results
+from tune.jobs.job_parcel import EXCLUDES, Upload, chosen_variables, entrypoint, find_upload
+from tune.jobs.job_server import JobServer, chosen_address, is_open_wire, use_token
 from tune.report.report import duration
 from tune.tracking.uri import redact, ui_command
 

@@ -19,7 +19,7 @@ from tune.study import Study, written_or_told
 from tune.study_data import StudyData
 
 if TYPE_CHECKING:
-    from tune.placement import Placement
+    from tune.cluster.placement import Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from trainable.storage.place import file_names, place_of, read_as_file, write_fi
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 from trainable.training.checkpoint import load_latest, save_checkpoint
 from tune.journal import read_events
-from tune.remote_journal import RemoteJournal
+from tune.remote_study.remote_journal import RemoteJournal
 
 ROOT = Path(__file__).parents[2]
 
@@ -241,7 +241,7 @@ def test_a_local_folder_loads_nothing_of_object_storage():
         "folder = Path(mkdtemp())\n"
         "create_journal(folder, {}, study_id='s').close(); open_journal(folder, notify=print).append('note')\n"
         "read_events(folder); owner_of(folder)\n"
-        "print(*sorted(n for n in sys.modules if n.startswith('pyarrow') or n == 'tune.remote_journal'))"
+        "print(*sorted(n for n in sys.modules if n.startswith('pyarrow') or n == 'tune.remote_study.remote_journal'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == []

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tune.cluster_nodes import Node
-from tune.extraction_crew import seats
+from tune.cluster.extraction_crew import seats
+from tune.cluster.nodes import Node
 
 
 def node(n_cpus: float, n_gpus: float, free_cpus: float | None = None) -> Node:

@@ -1,7 +1,7 @@
 """Nodes that cannot read the study's data are kept off, but for the last one."""
 
-from tune.cluster_nodes import Node
-from tune.left_out import LeftOut
+from tune.cluster.left_out import LeftOut
+from tune.cluster.nodes import Node
 
 
 def node(node_id: str, n_cpus: float = 2) -> Node:

@@ -6,10 +6,10 @@ import pytest
 
 from trainable.errors import UserError
 from trainable.storage.place import file_names, place_of
-from tune import node_probe
-from tune.cluster_nodes import Node
-from tune.folder_marks import has_mark, marked
-from tune.node_checks import Needs, WrittenFolder, findings_of
+from tune.cluster import node_probe
+from tune.cluster.folder_marks import has_mark, marked
+from tune.cluster.node_checks import Needs, WrittenFolder, findings_of
+from tune.cluster.nodes import Node
 
 NODE = Node(node_id="f" * 56, address="10.0.0.3", n_cpus=4, n_gpus=1, free_cpus=4, free_gpus=1)
 MARKER = ".probe-0123"

@@ -1,7 +1,7 @@
 """When a trial is asked for: as soon as it can start, on clusters that grow, shrink or are shared."""
 
-from tune.placement import Node, Placement
-from tune.room import LOOK_SECONDS, Room
+from tune.cluster.placement import Node, Placement
+from tune.cluster.room import LOOK_SECONDS, Room
 
 
 class FakeCluster:

@@ -11,9 +11,9 @@ import pytest
 
 from trainable.errors import UserError
 from tune.cli import parse_command
-from tune.job_folder import check_results_last, is_job_folder
-from tune.job_parcel import MAX_MIB, chosen_variables, entrypoint, find_upload
-from tune.job_server import JobLog, chosen_address, is_open_wire
+from tune.jobs.job_folder import check_results_last, is_job_folder
+from tune.jobs.job_parcel import MAX_MIB, chosen_variables, entrypoint, find_upload
+from tune.jobs.job_server import JobLog, chosen_address, is_open_wire
 from tune.submit import exit_status
 
 

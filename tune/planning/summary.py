@@ -1,7 +1,7 @@
 """A plan in one line, for a search that begins: what follows from its options alone, without measuring anything."""
 
+from tune.cluster.placement import Placement
 from tune.confirmation import n_runs_reserved
-from tune.placement import Placement
 from tune.planning.forecast import Rules
 from tune.planning.trials_ahead import Seconds, foresee, trials_ahead
 from tune.search_request import SearchRequest

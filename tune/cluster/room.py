@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from tune.placement import Node, Placement
+from tune.cluster.placement import Node, Placement
 
 LOOK_SECONDS = 1.0
 """How old the last look at the cluster's nodes may be when a trial is to be started."""

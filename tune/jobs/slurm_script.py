@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from trainable.storage.place import Place
-from tune import slurm_template as template
+from tune.jobs import slurm_template as template
 
 RayPlace = Literal["nodes", "verb", "none"]
 

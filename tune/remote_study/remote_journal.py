@@ -10,8 +10,8 @@ from trainable.errors import UserError
 from trainable.storage.remote_folder import REMEDY, RemoteFolder, StorageError
 from tune.events import VERSION, Event, encode_event, read_back
 from tune.folder_lock import Owner
-from tune.lease import Lease, LeaseTimes, remote_owner, watched_owner
-from tune.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
+from tune.remote_study.lease import Lease, LeaseTimes, remote_owner, watched_owner
+from tune.remote_study.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
 from tune.study_errors import not_writable
 
 TIMES = LeaseTimes()

@@ -10,9 +10,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainable.errors import UserError
-from tune.cluster_nodes import Node, living_nodes, node_death, process_end
+from tune.cluster.extraction_worker import ExtractionWorker, Survey
+from tune.cluster.nodes import Node, living_nodes, node_death, process_end
 from tune.extraction import ExtractionRequest, check_backbone
-from tune.extraction_worker import ExtractionWorker, Survey
 
 MAX_CRASHES = 3
 """Worker processes that may die on living nodes; the deaths of nodes are not counted."""

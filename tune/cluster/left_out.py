@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from tune.cluster_nodes import Node, living_nodes
+from tune.cluster.nodes import Node, living_nodes
 
 NODE_LABEL = "ray.io/node-id"
 """The label that Ray gives every node."""

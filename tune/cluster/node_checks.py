@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
-from tune import node_probe
-from tune.cluster_nodes import Node, living_nodes, own_node_id
-from tune.folder_marks import has_mark, marked
+from tune.cluster import node_probe
+from tune.cluster.folder_marks import has_mark, marked
+from tune.cluster.nodes import Node, living_nodes, own_node_id
 
 if TYPE_CHECKING:
     from tune.extraction import ExtractionRequest

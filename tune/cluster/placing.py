@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from tune.cluster.placement import MemoryNeeds, Node, Placement, check_placement, parse_resources
 from tune.options import SearchOptions
-from tune.placement import MemoryNeeds, Node, Placement, check_placement, parse_resources
 from tune.planning.corners import corners
 from tune.planning.costs import Costs
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import ray
 
 from trainable.errors import UserError
-from tune.cluster_nodes import Node, living_nodes, node_death, process_end
+from tune.cluster.extraction_crew import WAITING_SECONDS, Crew, Lost, Worker, seats
+from tune.cluster.extraction_worker import Survey, extraction_events
+from tune.cluster.node_checks import Needs, find_unfit
+from tune.cluster.nodes import Node, living_nodes, node_death, process_end
+from tune.cluster.shard_queue import Chunk, ShardQueue
 from tune.extraction import ExtractionRequest, Features, Progress, largest_that_fits, wanted_taps
-from tune.extraction_crew import WAITING_SECONDS, Crew, Lost, Worker, seats
-from tune.extraction_worker import Survey, extraction_events
-from tune.node_checks import Needs, find_unfit
-from tune.shard_queue import Chunk, ShardQueue
 
 if TYPE_CHECKING:
     from trainable.frozen.extract import ExtractionPlan
@@ -45,7 +45,7 @@ def features_on_ray(request: ExtractionRequest, tell: Tell) -> Features:
 
 def _mirrored(request: ExtractionRequest, tell: Tell) -> Features:
     """Made by one node for the object storage, and copied from there by the others."""
-    from tune.node_mirrors import mirror_on_nodes
+    from tune.cluster.node_mirrors import mirror_on_nodes
 
     features = _in_one_task(request, tell)
     assert features.remote is not None
