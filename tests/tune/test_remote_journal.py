@@ -18,7 +18,7 @@ from tune.remote_study.remote_journal import RemoteJournal
 from tune.remote_study.segments import BLOCK_EVENTS, SegmentWriter, read_log, segment_name
 
 ROOT = Path(__file__).parents[2]
-FAST = LeaseTimes(renew_seconds=0.1, safe_seconds=0.3, stale_seconds=0.6, settle_seconds=0.02)
+FAST = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
 
 
 def quiet(_: str) -> None: ...
@@ -178,7 +178,7 @@ from dataclasses import replace
 from trainable.storage.remote_folder import RemoteFolder
 from tune.remote_study.lease import LeaseTimes
 from tune.remote_study.remote_journal import RemoteJournal
-times = LeaseTimes(renew_seconds=0.1, safe_seconds=0.3, stale_seconds=0.6, settle_seconds=0.02)
+times = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
 journal = RemoteJournal.open(RemoteFolder.parse(sys.argv[1]), notify=lambda line: None, times=times)
 while True:
     print(journal.append("report", metrics={f"m{n}": n / 3 for n in range(50)})["seq"], flush=True)
