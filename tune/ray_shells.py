@@ -94,20 +94,6 @@ class _StudySearcher(Searcher):
         return {}  # Tuner pickles its parts at once; a conductor holds open files
 
 
-class _Starts(ray_tune.Callback):
-    """Tells that a trial has found its place."""
-
-    def __init__(self, room: Room) -> None:
-        self._room = room
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        del iteration, trials, info
-        self._room.started(trial.trial_id)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
 class _Resources:
     """A trial's resources, away from nodes too small for its configuration and from those left out by now."""
 
@@ -124,15 +110,23 @@ class _Resources:
 class _StudyScheduler(FIFOScheduler):
     """Passes every result to the conductor and does what it says; tells it of workers that died."""
 
-    def __init__(self, conductor: Conductor, left_out: LeftOut, resources: _Resources) -> None:
+    def __init__(self, conductor: Conductor, room: Room, left_out: LeftOut, resources: _Resources) -> None:
         super().__init__()
         self._conductor = conductor
+        self._room = room
         self._left_out = left_out
         self._resources = resources
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
         trial.update_resources(self._resources(trial.config["task"]))
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        # Not by a callback: where there is one Ray imports mlflow, while the thread that writes to it does so, too.
+        for trial in tune_controller.get_live_trials():
+            if trial.status == trial.RUNNING:
+                self._room.started(trial.trial_id)
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         del tune_controller, trial
@@ -209,7 +203,7 @@ def run_on_ray(
         trainable,  # the scheduler says what each trial occupies
         tune_config=ray_tune.TuneConfig(
             search_alg=_StudySearcher(conductor, room),
-            scheduler=_StudyScheduler(conductor, left_out, _Resources(placement, left_out)),
+            scheduler=_StudyScheduler(conductor, room, left_out, _Resources(placement, left_out)),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
@@ -219,7 +213,6 @@ def run_on_ray(
             name="session",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[_Starts(room)],
             failure_config=ray_tune.FailureConfig(max_failures=0),  # retries are the conductor's
             checkpoint_config=ray_tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
