@@ -217,11 +217,15 @@ def status_of(server: Server, *, host: str, path: str = "/api/2.0/mlflow/experim
         return error.code
 
 
-def content(uri: str, experiment: str) -> dict[str, Any]:
-    """All that the experiment's runs hold, by trial; without what a server makes up."""
+def client_of(uri: str) -> Any:
     from mlflow.tracking import MlflowClient
 
-    client, found = MlflowClient(tracking_uri=uri), {}
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def content(uri: str, experiment: str) -> dict[str, Any]:
+    """All that the experiment's runs hold, by trial; without what a server makes up."""
+    client, found = client_of(uri), {}
     for run in client.search_runs([client.get_experiment_by_name(experiment).experiment_id]):
         key = run.data.tags.get("hpo.trial", "study")
         assert key not in found
@@ -258,12 +262,24 @@ def test_only_who_has_a_password_and_uses_its_name_gets_in(as_ada, cli, confirme
     assert "a wrong password" not in outcome.stderr
 
 
+def test_an_experiment_of_someone_else_is_told_with_the_remedy(as_ada, cli, confirmed_study, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", SECRETS["MLFLOW_AUTH_ADMIN_PASSWORD"])
+        client_of(as_ada.uri).create_experiment("of-the-administrator")
+    outcome = cli("sync", confirmed_study, "--tracking-uri", as_ada.uri, "--experiment", "of-the-administrator")
+
+    assert (outcome.status, outcome.stdout, outcome.stderr.count("\n")) == (2, "", 1)
+    assert "another --experiment" in outcome.stderr
+
+
 def test_an_outage_in_the_middle_of_a_search_is_made_good_by_sync(as_ada, processes, cli, demo_cache, tmp_path):
     study, experiment = tmp_path / "study", "ada-beetles"
     options = [
         "--local", "--data", "demo:120", "--space", "smoke", "--trials", 6, "--epochs", 4, "--workers", 1,
         "--no-confirm", "--cache", demo_cache, "--study", study, "--experiment", experiment,
     ]  # fmt: skip
+    client_of(as_ada.uri).create_experiment(experiment)  # MLflow killed while it makes one leaves it without an owner
     search = processes.start("search", *options)
     journal = study / "journal.jsonl"
     until(lambda: journal.exists() and '"tell"' in journal.read_text())
@@ -292,9 +308,7 @@ def test_a_retrained_model_is_registered_and_loaded_over_http(as_ada, cli, confi
     retrained = cli("retrain", confirmed_study, "--out", tmp_path / "out", *words).result
     assert retrained["registry_uri"] == f"models:/{name}/1"
 
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(tracking_uri=as_ada.uri, registry_uri=as_ada.uri)
+    client = client_of(as_ada.uri)
     assert client.get_registered_model(name).aliases.keys() >= {"candidate"}
     assert client.get_model_version(name, "1").source.startswith(("models:/", "mlflow-artifacts:/"))
     client.set_registered_model_alias(name, "champion", "1")

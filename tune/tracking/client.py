@@ -26,6 +26,7 @@ _SETTINGS = {
 _CAUSE = re.compile(r"Caused by \w+\(.*?\): (.+?)['\"]?\)")
 _UNKNOWN_USER = re.compile(r"failed with error code 401\b")
 
+_NOT_ALLOWED = re.compile(r"failed with error code 403\b.*Permission denied", re.DOTALL)
 _IMPORTING = threading.Lock()
 
 UPLOAD_SECONDS = 1800
@@ -114,6 +115,8 @@ def describe(error: Exception) -> str:
             "it does not know the user or the password; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in "
             "the environment"
         )
+    if _NOT_ALLOWED.search(text):
+        return "this user may not write there; give another --experiment or --name, or have its owner grant it"
     if cause := _CAUSE.search(text):  # of urllib3, behind the whole request's address
         text = cause.group(1)
     return f"{type(error).__name__}: {text.splitlines()[0][:300]}" if text else type(error).__name__
