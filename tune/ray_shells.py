@@ -27,7 +27,6 @@ from tune.cluster.placement import Node, Placement, nodes_of
 from tune.cluster.room import Room
 from tune.conductor import Conductor
 from tune.planning.memory import device_memory
-from tune.tracking.client import import_mlflow
 
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -217,7 +216,6 @@ def run_on_ray(
             checkpoint_config=ray_tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     )
-    import_mlflow()  # with callbacks, `fit` does, to count those of its own; the tracker's thread may be at it
     tuner.fit()
 
 

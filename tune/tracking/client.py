@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +26,6 @@ _CAUSE = re.compile(r"Caused by \w+\(.*?\): (.+?)['\"]?\)")
 _UNKNOWN_USER = re.compile(r"failed with error code 401\b")
 
 _NOT_ALLOWED = re.compile(r"failed with error code 403\b.*Permission denied", re.DOTALL)
-_IMPORTING = threading.Lock()
-
 UPLOAD_SECONDS = 1800
 """For one file: 1.2 GB of a large model at 1 MB/s, with room to spare (assumption)."""
 
@@ -39,16 +36,6 @@ def settle_mlflow() -> None:
         os.environ.setdefault(name, value)
     for name in ("urllib3.connectionpool", "mlflow.store.db.utils"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # an outage is told once, by who meets it
-
-
-def import_mlflow() -> None:
-    """Import mlflow, in whichever thread comes first; another one waits until it is whole.
-
-    It imports itself in circles: two threads at it at once both get it half made, and for good.
-    """
-    settle_mlflow()
-    with _IMPORTING:
-        import mlflow.tracking  # noqa: F401
 
 
 def open_client(uri: str) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainable.errors import UserError
-from tune.tracking.client import describe, import_mlflow, open_experiment
+from tune.tracking.client import describe, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
 from tune.tracking.wished_run import PARENT, WishedRun
 
@@ -47,7 +47,7 @@ class MlflowWriter:
 
     def __init__(self, uri: str, experiment_name: str, *, study_id: str) -> None:
         """Import mlflow and open the store: seconds for a fresh SQLite file, which is migrated."""
-        import_mlflow()
+        settle_mlflow()
         make_database(uri)
         from mlflow.tracking import MlflowClient
 
