@@ -153,7 +153,7 @@ def test_yaml_is_yaml(block):
     assert yaml.safe_load(block)
 
 
-ELSEWHERE = ("hf://", "hf-hub:", "local-dir:", "--address", "--config")
+ELSEWHERE = ("hf://", "hf-hub:", "local-dir:", "s3://", "--address", "--config", "--submit")
 SMALL = {
     "search": ["--data", "demo:120", "--epochs", "2"],
     "train": ["--data", "demo:120", "--epochs", "2"],

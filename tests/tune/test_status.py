@@ -163,8 +163,8 @@ def test_failures_and_retries_are_told_with_their_reasons(cli, tmp_path):
         journal.append("end", reason="time budget spent")
     outcome = cli("status", tmp_path / "study")
     assert "ended: time budget spent" in outcome.stdout
-    assert f"failed   {failed} at epoch 1: RuntimeError: shapes differ" in outcome.stdout
-    assert f"retried  {retried}: worker died: killed" in outcome.stdout
+    assert f"failed    {failed} at epoch 1: RuntimeError: shapes differ" in outcome.stdout
+    assert f"retried   {retried}: worker died: killed" in outcome.stdout
     result = cli("status", tmp_path / "study", "--json").result
     assert result["failures"][0]["reason"] == "RuntimeError: shapes differ"
     assert result["retries"] == [{"trial_id": retried, "reason": "worker died: killed"}]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MAX_FAILURES = 8
 """So many are shown, the latest; `--json` has all."""
 
-_INDENT = 11
+_INDENT = 12
 _LABELS = {SCORE: "all", "score/id": "ID", "score/ood": "OOD"}
 
 
