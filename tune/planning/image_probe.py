@@ -119,9 +119,8 @@ def _timed_images(
         )  # fmt: skip
         return (time.monotonic() - started) / len(rows), store.path
 
-    seconds, store = run(min(WARM_UP_IMAGES, n_most), "warm-up")
-    n_images = min(n_most, int(IMAGE_SECONDS / seconds))
-    return run(n_images, "images") if n_images > WARM_UP_IMAGES else (seconds, store)
+    seconds, _ = run(min(WARM_UP_IMAGES, n_most), "warm-up")
+    return run(min(n_most, max(WARM_UP_IMAGES, int(IMAGE_SECONDS / seconds))), "images")
 
 
 def nearest_folder(folder: Path) -> Path:
