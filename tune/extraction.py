@@ -179,7 +179,7 @@ def run(given: "Given") -> int:
     console = Console(json=options.json)
     space = SearchSpace.load(options.space)
     specimens = load_study_specimens(options, console)
-    with compute_session(options) as device:
+    with compute_session(options, console.say) as device:
         request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=device)
         if not options.local:
             from tune.cluster.node_checks import Needs, check_nodes

@@ -80,6 +80,14 @@ class ClusterOptions:
 
     local: bool = option(False, "run in this process without Ray: same code path, for debugging")
     address: str | None = option(None, "Ray cluster to join [RAY_ADDRESS; else Ray is started here]")
+    wait_for_nodes: float | None = field(
+        default=None,
+        metadata={
+            "help": "on a cluster that grows on demand: ask for room for --max-concurrent trials, and wait so long "
+            "for a first node: 90s, 10m",
+            "parse": "duration",
+        },
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +206,7 @@ def check_options(options: Any) -> None:
         for name, low in _LOWEST.items()
         if isinstance(value := getattr(options, name, None), int | float) and value < low
     ]
-    for name in ("cpus_per_trial", "time_budget", "time"):
+    for name in ("cpus_per_trial", "time_budget", "time", "wait_for_nodes"):
         value = getattr(options, name, None)
         if value is not None and not value > 0:
             problems.append(f"`--{name.replace('_', '-')} > 0` must hold, but got {value:g}")

@@ -89,7 +89,7 @@ def _measured_plan(
     request: SearchRequest, data: StudyData, console: Console, fresh: FreshProcess | None, *, tracking_uri: str
 ) -> StudyPlan:
     options, began = request.options, time.monotonic()
-    with compute_session(options) as device:
+    with compute_session(options, console.say) as device:
         session_seconds = time.monotonic() - began
         placement = make_placement(options, device)
         call = fresh or (beside_this_one if options.local else OnRay(console.say))

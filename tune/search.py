@@ -60,7 +60,7 @@ def run_study(given: "Given", *, search_more: bool) -> int:
         return _show_again(request, tracking_uri, console, started)
     if (problem := tracking_problem(tracking_uri)) is not None:
         console.say(f"warning: {problem}; the search goes on without, and `sentinel-tune sync` sends them later")
-    with compute_session(options) as device:
+    with compute_session(options, console.say) as device:
         placement = make_placement(options, device)
         console.say(summary(request, data, placement))
         features = _features(request, data, device, console)

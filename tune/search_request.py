@@ -35,7 +35,7 @@ KEPT_FOR_LIFE = (
 KEPT_BY_CONTENT = ("data", "backbone", "space")
 """Options that may name another place, if what is there is the same."""
 
-OF_ONE_SESSION = ("resume", "accept_change", "json", "local", "address", "study")
+OF_ONE_SESSION = ("resume", "accept_change", "json", "local", "address", "wait_for_nodes", "study")
 """Options that say how one process works; they hold for it alone."""
 
 

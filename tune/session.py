@@ -1,7 +1,7 @@
 """Where a command computes: Ray around it or not, and on which device."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
@@ -16,10 +16,11 @@ FEW_IMAGES = 5_000
 
 
 @contextmanager
-def compute_session(options: SearchOptions | ExtractOptions) -> Iterator[str]:
+def compute_session(options: SearchOptions | ExtractOptions, say: Callable[[str], None]) -> Iterator[str]:
     """Join or start Ray (unless `--local`) and yield the device, "cpu" or "cuda"; leave Ray at the end.
 
-    Raises: UserError when `--device cuda` finds no GPU.
+    say: takes one line for the user before a wait.
+    Raises: UserError when `--device cuda` finds no GPU, or `--wait-for-nodes` no node.
     """
     if options.local:
         yield local_device(options)
@@ -28,9 +29,26 @@ def compute_session(options: SearchOptions | ExtractOptions) -> Iterator[str]:
 
     start_ray(address=options.address, n_workers=options.workers)
     try:
-        yield _device(options.device, n_gpus=n_gpus(), where="the Ray cluster")
+        with _nodes_asked_for(options, say):
+            yield _device(options.device, n_gpus=n_gpus(), where="the Ray cluster")
     finally:
         stop_ray()
+
+
+def _nodes_asked_for(
+    options: SearchOptions | ExtractOptions, say: Callable[[str], None]
+) -> AbstractContextManager[None]:
+    if options.wait_for_nodes is None:
+        return nullcontext()
+    from tune.cluster.growth import nodes_asked_for
+
+    bundle, count = {"CPU": 1.0, "GPU": float(options.device == "cuda")}, 1
+    if isinstance(options, SearchOptions):
+        bundle["CPU"], count = options.cpus_per_trial, options.max_concurrent or 1
+        if isinstance(options.gpus_per_trial, int | float):
+            bundle["GPU"] = options.gpus_per_trial
+    asked = {name: amount for name, amount in bundle.items() if amount}
+    return nodes_asked_for(asked, count, wait_seconds=options.wait_for_nodes, say=say)
 
 
 def local_device(options: MachineOptions) -> str:

@@ -38,11 +38,16 @@ class RayCluster:
         self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **SOON}
         self.address = ""
 
+    def choose_address(self, ip: str = "127.0.0.1") -> None:
+        """Where the head will be, for those who must know before it is started."""
+        self.address = f"{ip}:{free_port(ip)}"
+
     def start_head(self, ip: str = "127.0.0.1", *, n_cpus: int = 0, words: tuple[str, ...] = ()) -> None:
         """Start the head; the cluster then has an `address`. words: further ones for `ray start`."""
-        port = free_port(ip)
-        self.address = f"{ip}:{port}"
-        own = ["--head", "--port", str(port), "--include-dashboard", "false", "--temp-dir", str(self._folder)]
+        if not self.address:
+            self.choose_address(ip)
+        port = self.address.rpartition(":")[2]
+        own = ["--head", "--port", port, "--include-dashboard", "false", "--temp-dir", str(self._folder)]
         self._start(ip, [*own, *words], n_cpus, ())
 
     def start_worker(
@@ -64,6 +69,8 @@ class RayCluster:
     def kill(self, ip: str) -> None:
         """SIGKILL to everything that runs on a node, its raylet first: what a lost machine looks like to the others."""
         process = self._nodes.pop(ip)
+        if self.address.startswith(f"{ip}:"):
+            self.address = ""
         tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         for one in sorted(tree, key=lambda one: "raylet" not in one.name()):
             with contextlib.suppress(psutil.NoSuchProcess):

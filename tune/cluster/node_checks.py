@@ -46,8 +46,8 @@ class Needs:
         files = [Path(file) for file in request.images.files()]
         some = [files[place] for place in sorted({0, len(files) // 2, len(files) - 1})]
         scheme, _, place = request.backbone.partition(":")
-        if scheme == "local-dir":
-            folder = Path(place).expanduser().absolute()
+        folder = Path(place).expanduser().absolute()
+        if scheme == "local-dir" and folder.is_dir():  # a wrong one is told by who loads it
             some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
         if request.remote is not None:  # each node copies features from there to a folder of its own
             return cls(folders=(), files=tuple(some))
