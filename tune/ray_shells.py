@@ -22,7 +22,7 @@ from trainable.errors import UserError
 from trainable.ray_trial import TailTrainable
 from trainable.trial import StepResult, TrialTask
 from tune.cluster.left_out import NODE_LABEL, LeftOut
-from tune.cluster.nodes import node_death, process_end
+from tune.cluster.node_death import node_death, process_end
 from tune.cluster.placement import Node, Placement, nodes_of
 from tune.cluster.room import Room
 from tune.conductor import Conductor
@@ -147,7 +147,7 @@ class _StudyScheduler(FIFOScheduler):
         super().on_trial_error(tune_controller, trial)
         task: TrialTask = trial.config["task"]
         error = Path(trial.error_file).read_text() if trial.error_file else ""
-        death = node_death(error)
+        death = node_death(error, trial.run_metadata.last_result.get("node_id"))
         self._conductor.lost(task.trial_id, death or process_end(error), blameless=death is not None)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from trainable.errors import UserError
 from tune.cluster.extraction_crew import WAITING_SECONDS, Crew, Lost, Worker, seats
 from tune.cluster.extraction_worker import Survey, extraction_events
 from tune.cluster.node_checks import Needs, find_unfit
-from tune.cluster.nodes import Node, living_nodes, node_death, process_end
+from tune.cluster.node_death import node_death, process_end
+from tune.cluster.nodes import Node, living_nodes
 from tune.cluster.shard_queue import Chunk, ShardQueue
 from tune.extraction import ExtractionRequest, Features, Progress, largest_that_fits, wanted_taps
 

@@ -11,7 +11,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainable.errors import UserError
 from tune.cluster.extraction_worker import ExtractionWorker, Survey
-from tune.cluster.nodes import Node, living_nodes, node_death, process_end
+from tune.cluster.node_death import node_death, process_end
+from tune.cluster.nodes import Node, living_nodes
 from tune.extraction import ExtractionRequest, check_backbone
 
 MAX_CRASHES = 3
@@ -183,7 +184,7 @@ class Crew:
             return Lost(self._reason(worker, error))
 
     def _reason(self, worker: Worker, error: ray.exceptions.RayError) -> str:
-        death = node_death(str(error))
+        death = node_death(str(error), worker.seat.node.node_id)
         if death is not None:
             if death not in self._deaths:  # of each of its workers there is one
                 self._notify(f"{death}; what it had not written is extracted elsewhere")

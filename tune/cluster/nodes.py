@@ -1,4 +1,4 @@
-"""The nodes of the Ray cluster that this process has joined, and which of their deaths explains an error."""
+"""The nodes of the Ray cluster that this process has joined."""
 
 from dataclasses import dataclass
 
@@ -41,20 +41,3 @@ def living_nodes() -> list[Node]:
 def own_node_id() -> str:
     """The node that this process belongs to."""
     return str(ray.get_runtime_context().get_node_id())
-
-
-def node_death(error: str) -> str | None:
-    """How a node died of whose death an error tells, in words; None when no node's death caused it.
-
-    Ray names the node in the error's text, and marks it as dead before it raises one.
-    """
-    for node in ray.nodes():
-        if not node["Alive"] and node["NodeID"] in error:
-            why = node.get("DeathReasonMessage") or "no reason is known"
-            return f"node {node['NodeManagerAddress']} died: {why.rstrip('.')}"
-    return None
-
-
-def process_end(error: str) -> str:
-    """Why a worker process ended on a living node, in words."""
-    return "the node was low on memory" if "low on memory" in error else "its process ended"
