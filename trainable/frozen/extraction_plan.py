@@ -12,9 +12,9 @@ from trainable.frozen.features import read_manifest, store_identity
 from trainable.frozen.shards import discard_shard, read_record, sha256_of, shard_path, write_atomically
 
 _PLAN_NAME = "plan.json"
-# A GPU wants large batches; on a CPU a small shard loses less when interrupted.
+# A GPU wants large batches; on a CPU a small shard loses less when interrupted, and a small batch stays in its cache.
 _SHARD_BYTES = {"cpu": 64 * 2**20, "cuda": 256 * 2**20}
-_BATCH_TOKENS = {"cpu": 4096, "cuda": 16384}
+_BATCH_TOKENS = {"cpu": 2048, "cuda": 16384}
 _MIN_SHARDS = 8  # so that progress shows and little is lost, also on small data
 
 
