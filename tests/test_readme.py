@@ -155,6 +155,7 @@ def test_yaml_is_yaml(block):
 
 ELSEWHERE = ("hf://", "hf-hub:", "local-dir:", "s3://", "--address", "--config", "--submit")
 SMALL = {
+    "plan": ["--data", "demo:120", "--epochs", "2"],
     "search": ["--data", "demo:120", "--epochs", "2"],
     "train": ["--data", "demo:120", "--epochs", "2"],
     "evaluate": ["--data", "demo:120"],
