@@ -11,13 +11,21 @@ from trainable.errors import UserError
 from trainable.frozen.features import FeatureStore
 from trainable.frozen.mirror import mirror_store, put_store
 from trainable.storage.remote_folder import RemoteFolder
+from tune.cli import main
+
+DEMO = "demo:120"
 
 
-@pytest.fixture
-def store(demo_cache: Path) -> FeatureStore:
-    """With taps 4 and 5; other tests may have made others in the same cache."""
-    stores = [FeatureStore.open(manifest.parent) for manifest in (demo_cache / "features").glob("*/manifest.json")]
-    return next(store for store in stores if {4, 5} <= set(store.taps))
+@pytest.fixture(scope="module")
+def store(own_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """With taps 4 and 5, and of this module alone: elsewhere a store may gain more."""
+    assert own_environment.is_dir()
+    cache = tmp_path_factory.mktemp("own-cache")
+    assert (
+        main(["extract", "--local", "--data", DEMO, "--space", "smoke", "--workers", "1", "--cache", str(cache)]) == 0
+    )
+    (manifest,) = (cache / "features").glob("*/manifest.json")
+    return FeatureStore.open(manifest.parent)
 
 
 def put(store: FeatureStore, remote: RemoteFolder) -> list[str]:

@@ -91,8 +91,8 @@ def test_missing_images_are_counted_and_timed_and_nothing_is_left_behind(plan, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_spaces())
-def test_every_shipped_space_can_be_planned(plan, name):
-    found = plan("--space", name, "--data", "demo:76")
+def test_every_shipped_space_can_be_planned(plan, name, tmp_path):
+    found = plan("--space", name, "--data", "demo:76", "--cache", tmp_path / "cache")
 
     assert found.extraction.images == 76
     low, high = found.trial.n_trainable
