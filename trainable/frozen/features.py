@@ -10,7 +10,8 @@ On disk, one folder a backbone and dataset:
 
 import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -70,7 +71,7 @@ class FeatureStore:
     key: str
     rows_per_shard: int
     _manifest: dict[str, Any] = field(repr=False, compare=False)
-    _arrays: dict[int, list[NDArray[Any]]] = field(repr=False, compare=False, default_factory=dict)
+    _rows: dict[int, list[Tensor]] = field(repr=False, compare=False, default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, *, key: str | None = None) -> Self:
@@ -133,24 +134,27 @@ class FeatureStore:
         return torch.float16 if halves else torch.float32
 
     def gather(self, tap: int, indices: NDArray[np.int64], out: Tensor | None = None) -> Tensor:
-        """Features of specimens, in the order asked: [b, n_tokens, width], float16 (float32 where half overflowed).
+        """Features of specimens, in the order asked: [b, n_tokens, width] of `dtype(tap)`.
 
-        out: a contiguous CPU tensor [b, n_tokens, width] to fill, float16 or float32; a float32 one is converted to,
-        and a float16 one is left alone when a needed shard is float32.
+        out: a CPU tensor [b, n_tokens, width] to fill, of that type or float32.
         Raises: IndexError for an index outside 0..n-1; ValueError for an unfit `out`.
         """
-        arrays = self._tap_arrays(tap)
-        indices = np.asarray(indices, dtype=np.int64)
-        if len(indices) and (indices.min() < 0 or indices.max() >= self.n):
-            raise IndexError(f"0 <= index < {self.n} must hold, but got {indices.min()} to {indices.max()}")
-        shards, rows = np.divmod(indices, self.rows_per_shard)
-        needed = np.unique(shards)
-        target = self._target(len(indices), any(arrays[s].dtype == np.float32 for s in needed), out)
-        view = target.numpy()
-        for shard in needed:
-            places = np.flatnonzero(shards == shard) if len(needed) > 1 else None
-            _take(arrays[shard], rows, places, view)
+        rows = self.rows(tap)
+        wanted = np.asarray(indices, dtype=np.int64).tolist()
+        if wanted and (min(wanted) < 0 or max(wanted) >= self.n):
+            raise IndexError(f"0 <= index < {self.n} must hold, but got {min(wanted)} to {max(wanted)}")
+        target = self._target(tap, len(wanted), out)
+        copy_rows([rows[i] for i in wanted], target.unbind(0))
         return target
+
+    def rows(self, tap: int) -> list[Tensor]:
+        """Each specimen's features [n_tokens, width], memory-mapped: only to be read."""
+        if tap not in self._rows:
+            self._check_tap(tap)
+            n_shards = len(self._manifest["shards"][str(tap)])
+            shards = [_mapped(shard_path(self.path, tap, shard)) for shard in range(n_shards)]
+            self._rows[tap] = [row for shard in shards for row in shard.unbind(0)]
+        return self._rows[tap]
 
     def channel_std(self, tap: int) -> Tensor:
         """Standard deviation of each channel over all specimens and tokens of a tap: float32 [width]."""
@@ -173,21 +177,27 @@ class FeatureStore:
         if tap not in self.taps:
             raise UserError(f"tap {tap} must be stored in {self.path}, but it holds {', '.join(map(str, self.taps))}")
 
-    def _tap_arrays(self, tap: int) -> list[NDArray[Any]]:
-        if tap not in self._arrays:
-            self._check_tap(tap)
-            n_shards = len(self._manifest["shards"][str(tap)])
-            files = [shard_path(self.path, tap, shard) for shard in range(n_shards)]
-            self._arrays[tap] = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-        return self._arrays[tap]
-
-    def _target(self, n_rows: int, needs_float32: bool, out: Tensor | None) -> Tensor:
-        shape = (n_rows, self.architecture.n_tokens, self.architecture.width)
-        if out is None or (needs_float32 and out.dtype == torch.float16):
-            return torch.empty(shape, dtype=torch.float32 if needs_float32 else torch.float16)
-        if tuple(out.shape) != shape or out.dtype not in (torch.float16, torch.float32) or not out.is_contiguous():
-            raise ValueError(f"`out` must be contiguous float16 or float32 {shape}, but got {out.dtype} {out.shape}")
+    def _target(self, tap: int, n_rows: int, out: Tensor | None) -> Tensor:
+        shape, dtype = (n_rows, self.architecture.n_tokens, self.architecture.width), self.dtype(tap)
+        if out is None:
+            return torch.empty(shape, dtype=dtype)
+        if tuple(out.shape) != shape or out.dtype not in (dtype, torch.float32) or out.device.type != "cpu":
+            raise ValueError(f"`out` must be {dtype} or float32 {shape} on the CPU, but got {out.dtype} {out.shape}")
         return out
+
+
+def copy_rows(rows: Sequence[Tensor], places: Sequence[Tensor]) -> None:
+    """Each row into its place, converted on the way; one call, since a call a row costs as much as a short row."""
+    if rows:
+        torch._foreach_copy_(list(places), list(rows))
+
+
+def _mapped(file: Path) -> Tensor:
+    """A shard [rows, n_tokens, width], mapped for reading only."""
+    array = np.load(file, mmap_mode="r", allow_pickle=False)
+    with warnings.catch_warnings():  # torch has no read-only tensors; nothing writes to these
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        return torch.from_numpy(array)
 
 
 def is_in_tail(name: str, first_block: int) -> bool:
@@ -241,19 +251,3 @@ def _size_problem(file: Path, n_bytes: int) -> str | None:
     except FileNotFoundError:
         return f"{file} must exist, but is missing"
     return None if found == n_bytes else f"{file} must have {n_bytes} bytes, but has {found}"
-
-
-_LARGE_ROW_BYTES = 32 * 1024
-
-
-def _take(shard: NDArray[Any], rows: NDArray[np.int64], places: NDArray[np.int64] | None, view: NDArray[Any]) -> None:
-    """view[places] = shard[rows[places]]; places None: all, in order."""
-    if places is None and shard.dtype == view.dtype:
-        np.take(shard, rows, axis=0, out=view, mode="clip")  # "raise" would copy through a buffer; rows are checked
-    elif shard[0].nbytes >= _LARGE_ROW_BYTES:
-        for place in range(len(rows)) if places is None else places:
-            view[place] = shard[rows[place]]  # one copy, where fancy indexing makes two
-    elif places is None:
-        view[...] = shard[rows]
-    else:
-        view[places] = shard[rows[places]]

@@ -1,4 +1,8 @@
-"""From the feature store to the training device: one gather a batch, into buffers that are reused."""
+"""From the feature store to the training device: one gather a batch, into buffers that are reused.
+
+On a CPU rows go from the files' pages straight into the float32 batch. No thread runs ahead there: the trials of a node
+keep its cores busy, and a gather costs the same on any of them.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -9,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainable.frozen.features import FeatureStore
+from trainable.frozen.features import FeatureStore, copy_rows
 
 Indices = NDArray[np.int64]
 
@@ -19,40 +23,42 @@ class FeatureFeed:
 
     def __init__(self, store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> None:
         """max_rows: the largest batch that will be asked for."""
-        self._store, self._tap, self._device = store, tap, device
         shape = (max_rows, store.architecture.n_tokens, store.architecture.width)
         is_cuda = device.type == "cuda"
-        self._half = [torch.empty(shape, dtype=torch.float16, pin_memory=is_cuda) for _ in range(2 if is_cuda else 1)]
+        self._rows = store.rows(tap)
         self._single = torch.empty(shape, dtype=torch.float32, device=device)
-        self._copied = [torch.cuda.Event() for _ in self._half] if is_cuda else []
+        self._pinned = [torch.empty(shape, dtype=store.dtype(tap), pin_memory=True) for _ in range(2 * is_cuda)]
+        self._copied = [torch.cuda.Event() for _ in self._pinned]
+        self._places = [buffer.unbind(0) for buffer in self._pinned or [self._single]]
 
     def batches(self, index_batches: Iterable[Indices]) -> Iterator[tuple[Indices, Tensor]]:
         """For each non-empty array of specimens [b]: the array itself and their features [b, n_tokens, width]."""
-        if self._device.type == "cuda":
+        if self._pinned:
             yield from self._prefetched(index_batches)
             return
         for indices in index_batches:
-            yield indices, self._to_single(self._gather(indices, 0))
+            self._gather(indices, 0)
+            yield indices, self._single[: len(indices)]
 
-    def _gather(self, indices: Indices, slot: int) -> Tensor:
-        return self._store.gather(self._tap, indices, out=self._half[slot][: len(indices)])
-
-    def _to_single(self, gathered: Tensor) -> Tensor:
-        return self._single[: len(gathered)].copy_(gathered, non_blocking=True)
+    def _gather(self, indices: Indices, slot: int) -> None:
+        rows = [self._rows[i] for i in indices.tolist()]
+        copy_rows(rows, self._places[slot][: len(rows)])
 
     def _prefetched(self, index_batches: Iterable[Indices]) -> Iterator[tuple[Indices, Tensor]]:
         """One batch ahead: a thread gathers the next into one pinned buffer while the device computes on the last."""
-        waiting: deque[tuple[Indices, int, Future[Tensor]]] = deque()
+        waiting: deque[tuple[Indices, int, Future[None]]] = deque()
 
         def taken() -> tuple[Indices, Tensor]:
             indices, slot, future = waiting.popleft()
-            tokens = self._to_single(future.result())
+            future.result()
+            pinned = self._pinned[slot][: len(indices)]
+            tokens = self._single[: len(indices)].copy_(pinned, non_blocking=True)
             self._copied[slot].record()
             return indices, tokens
 
-        def gather(indices: Indices, slot: int) -> Tensor:
+        def gather(indices: Indices, slot: int) -> None:
             self._copied[slot].synchronize()  # what lay in the slot has reached the device
-            return self._gather(indices, slot)
+            self._gather(indices, slot)
 
         with ThreadPoolExecutor(1) as pool:
             for i, indices in enumerate(index_batches):

@@ -41,7 +41,8 @@ class Rows:
     def batch(self, indices: NDArray[np.int64], tokens: Tensor) -> Batch:
         """The specimens `indices` [b] with their features [b, n_tokens, width]."""
         rows = torch.from_numpy(indices).to(self.labels.device)
-        return Batch(tokens, self.domains[rows], self.labels[rows], self.weights[rows])
+        columns = (self.domains, self.labels, self.weights)
+        return Batch(tokens, *(column.index_select(0, rows) for column in columns))
 
     def loss_of_zero(self, train: NDArray[np.int64], *, learns_sigma: bool) -> float:
         """The training loss of always predicting 0 (with sigma 1): about that of an untrained regressor."""
