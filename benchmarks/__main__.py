@@ -48,6 +48,7 @@ SCRIPTS: dict[int, Script] = {
     11: Script("whole_search", devices=("cpu",)),
     12: Script("growth", needs=("ray", "optuna", "mlflow"), devices=("cpu",)),
     13: Script("cluster_overhead", needs=("ray", "optuna"), devices=("cpu",)),
+    14: Script("folding"),
 }
 """By the number of the figure."""
 

@@ -10,14 +10,19 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
+PASSES = {"lora": 150, "dora": 250}
+"""Multiply-adds that take as long as an output value's passes through memory, forward and back, when it lies beside
+the weight: scaled and added, or with DoRA weighed row by row (measured: benchmarks/folding.py)."""
+
 
 class FoldingLinear(Linear):
     """peft's `lora.Linear` that multiplies by W + sBA at once where that takes fewer operations.
 
-    With `rows` inputs a training step costs, in multiply-adds, rows * (2 io + 3 r (i + o)) beside the weight and
-    rows * 3 io + 3 r io folded in (i, o: channels in and out; r: rank): high ranks and many tokens favour folding.
-    Only in float32: in half precision a small update would vanish in the rounding of W. Parameters, names, saving and
-    merging are peft's; DoRA's norm gets no gradient, as there (Liu 2024, arXiv 2402.09353, section 4.3).
+    With `rows` inputs a training step costs, in multiply-adds, rows * (2 io + 3 r (i + o) + p o) beside the weight and
+    rows * 3 io + 3 r io folded in (i, o: channels in and out; r: rank; p: what adding the update to the output takes,
+    `PASSES`): high ranks, narrow layers and many tokens favour folding. Only in float32: in half precision a small
+    update would vanish in the rounding of W. Parameters, names, saving and merging are peft's; DoRA's norm gets no
+    gradient, as there (Liu 2024, arXiv 2402.09353, section 4.3).
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -53,4 +58,5 @@ class FoldingLinear(Linear):
             return False
         n_out, n_in = self.base_layer.weight.shape
         rows = x.numel() // n_in
-        return bool(n_in * n_out * (rows + 3 * rank) < 3 * rows * rank * (n_in + n_out))
+        passes = PASSES["dora" if self.lora_magnitude_vector else "lora"]
+        return bool(n_in * n_out * (rows + 3 * rank) < rows * (3 * rank * (n_in + n_out) + passes * n_out))
