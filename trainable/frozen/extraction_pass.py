@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainable.errors import UserError
+from trainable.freed_memory import keep_freed_memory
 from trainable.frozen.backbone import Backbone
 from trainable.frozen.extraction_plan import ExtractionPlan, fitting_batch_size
 from trainable.frozen.image_feed import Images, decoded_batches
@@ -44,6 +45,8 @@ def extract_shards(
     if not shards:
         return
     device_type = backbone.device.type
+    if device_type == "cpu":
+        keep_freed_memory()
     batch_size = batch_size or fitting_batch_size(plan, device_type)
     n_done = plan.n - sum(len(plan.rows(shard)) for shard in shards)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
+from trainable.freed_memory import keep_freed_memory
 from trainable.frozen.features import FeatureStore
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.assembly import lr_factor_of, optimizer_of, strengths_of, tail_of
@@ -57,6 +58,8 @@ class TailTrainer:
         """Raises: UserError when the feature store does not reach down to the trainable blocks."""
         self.config, self.data, self.seed = config, data, seed
         self.device = torch.device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.epoch = 0
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
