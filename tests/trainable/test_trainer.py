@@ -49,7 +49,6 @@ class TapsInMemory:
 
     def __init__(self, tap_0: torch.Tensor, taps: tuple[int, ...], dtype: torch.dtype = torch.float16) -> None:
         self.architecture, self.taps, self.n, self.key, self.path = ARCHITECTURE, taps, len(tap_0), "key", "memory"
-        self.gathered: list[int] = []
         self._state = draw_tower_state()
         self._features: dict[int, torch.Tensor] = {}
         stream = tap_0
@@ -61,11 +60,9 @@ class TapsInMemory:
     def best_tap(self, n_frozen: int) -> int:
         return max(tap for tap in self.taps if tap <= n_frozen)
 
-    def gather(self, tap: int, indices: np.ndarray, out: torch.Tensor | None = None) -> torch.Tensor:
+    def rows(self, tap: int) -> list[torch.Tensor]:
         assert tap in self.taps
-        self.gathered.append(len(indices))
-        rows = self._features[tap][torch.from_numpy(indices)]
-        return out.copy_(rows) if out is not None and out.dtype == rows.dtype else rows
+        return list(self._features[tap].unbind(0))
 
     def channel_std(self, tap: int) -> torch.Tensor:
         return self._features[tap].float().std(dim=(0, 1))
@@ -284,21 +281,29 @@ def test_accumulation_gives_the_same_gradient(accumulation_steps, mixup):
         assert float((gradient - gradients[1][name]).abs().max()) < 1e-6 * largest, name
 
 
-def test_every_training_specimen_is_seen_once_an_epoch():
-    data = make_data()
-    trainer = TailTrainer(make_config(**{"optim.batch_size": 24}), data, seed=0)
+def gathered_in_an_epoch(**options) -> list[np.ndarray]:
+    """The specimens of each batch that one epoch asks of the feed."""
+    trainer = TailTrainer(make_config(**options), make_data(), seed=0)
+    asked: list[np.ndarray] = []
+    batches = trainer._feed.batches
+    trainer._feed.batches = lambda wanted: batches(asked.append(rows) or rows for rows in wanted)
     trainer._train_steps()
+    return asked
+
+
+def test_every_training_specimen_is_seen_once_an_epoch():
+    batches = gathered_in_an_epoch(**{"optim.batch_size": 24})
 
     assert N_TRAIN % 24 != 0
-    assert data.store.gathered == [24] * (N_TRAIN // 24) + [N_TRAIN % 24]
+    assert [len(batch) for batch in batches] == [24] * (N_TRAIN // 24) + [N_TRAIN % 24]
+    assert sorted(np.concatenate(batches)) == sorted(make_data().split.train)
 
 
 def test_specimen_dropout_saves_the_work_too():
-    data = make_data()
-    TailTrainer(make_config(**{"augment.specimen_dropout": 0.5}), data, seed=0)._train_steps()
+    batches = gathered_in_an_epoch(**{"augment.specimen_dropout": 0.5})
 
-    assert len(data.store.gathered) == math.ceil(N_TRAIN / 32)
-    assert 0.3 * N_TRAIN < sum(data.store.gathered) < 0.7 * N_TRAIN
+    assert len(batches) == math.ceil(N_TRAIN / 32)
+    assert 0.3 * N_TRAIN < sum(map(len, batches)) < 0.7 * N_TRAIN
 
 
 @pytest.mark.parametrize("n_blocks", [0, 1, 2])
