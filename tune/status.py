@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import StorageError
-from tune.confirmed import confirmed_of
-from tune.console import Console
+from tune.command_line.options import StudyOptions
 from tune.decisions.confirmation import Confirmation
-from tune.events import Event
-from tune.journal import Owner, owner_of, read_events
-from tune.options import StudyOptions
-from tune.report.pace import Pace
-from tune.report.rungs import RungStanding, rung_standings
-from tune.report.standings import SCORE, Standings, TrialStanding
+from tune.journal.events import Event
+from tune.journal.journal import Owner, owner_of, read_events
+from tune.report.console import Console
 from tune.report.status_text import status_text
+from tune.results.confirmed import confirmed_of
+from tune.results.pace import Pace
+from tune.results.rungs import RungStanding, rung_standings
+from tune.results.standings import SCORE, Standings, TrialStanding
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
 
 MAX_INTERVAL_SECONDS = 30.0
 """Predicting the held-out specimens for the interval may take so long; a status is to be had between two looks."""

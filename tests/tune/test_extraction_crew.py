@@ -2,8 +2,8 @@
 
 import pytest
 
-from tune.cluster.extraction_crew import seats
 from tune.cluster.nodes import Node
+from tune.extraction.crew import seats
 
 
 def node(n_cpus: float, n_gpus: float, free_cpus: float | None = None) -> Node:

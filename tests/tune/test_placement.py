@@ -5,7 +5,7 @@ import pytest
 from trainable.config import OptimConfig, TailConfig, TrialConfig
 from trainable.errors import UserError
 from tune.cluster.placement import MemoryNeeds, Node, Placement, check_placement, nodes_of, parse_resources
-from tune.planning.costs import Costs, Measured
+from tune.measuring.costs import Costs, Measured
 
 from .test_costs import VIT_L
 

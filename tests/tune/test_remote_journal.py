@@ -12,10 +12,10 @@ import pytest
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder
-from tune.journal import Journal, StudyWriteError, create_journal, open_journal, owner_of, read_events
-from tune.remote_study.lease import LeaseTimes
-from tune.remote_study.remote_journal import RemoteJournal
-from tune.remote_study.segments import BLOCK_EVENTS, SegmentWriter, read_log, segment_name
+from tune.journal.journal import Journal, StudyWriteError, create_journal, open_journal, owner_of, read_events
+from tune.journal.lease import LeaseTimes
+from tune.journal.remote_journal import RemoteJournal
+from tune.journal.segments import BLOCK_EVENTS, SegmentWriter, read_log, segment_name
 
 ROOT = Path(__file__).parents[2]
 FAST = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
@@ -176,8 +176,8 @@ WRITER = """
 import sys
 from dataclasses import replace
 from trainable.storage.remote_folder import RemoteFolder
-from tune.remote_study.lease import LeaseTimes
-from tune.remote_study.remote_journal import RemoteJournal
+from tune.journal.lease import LeaseTimes
+from tune.journal.remote_journal import RemoteJournal
 times = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
 journal = RemoteJournal.open(RemoteFolder.parse(sys.argv[1]), notify=lambda line: None, times=times)
 while True:

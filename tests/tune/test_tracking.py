@@ -429,7 +429,7 @@ def test_a_broken_file_store_is_told_and_holds_up_nothing_else(uri: str, tmp_pat
 
 
 def test_a_study_of_a_real_journal_is_tracked_while_it_is_written(uri: str, tmp_path: Path) -> None:
-    from tune.journal import Journal, read_events
+    from tune.journal.journal import Journal, read_events
 
     written = a_study().events
     with Journal.create(tmp_path / "study", HEADER, study_id="study-1") as journal:

@@ -18,7 +18,7 @@ from tune.cluster.folder_marks import has_mark, marked
 from tune.cluster.nodes import Node, living_nodes, own_node_id
 
 if TYPE_CHECKING:
-    from tune.extraction import ExtractionRequest
+    from tune.extraction.extraction import ExtractionRequest
 
 ANSWER_SECONDS = 120.0
 """A node that takes longer to run a task of a second is of no use."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from tune.planning.costs import Costs
+from tune.measuring.costs import Costs
 
 _TINY = 1e-9
 """Of a resource: fractions such as 0.1 are not exact."""

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from tune.cluster.placement import MemoryNeeds, Node, Placement, check_placement, parse_resources
-from tune.options import SearchOptions
-from tune.planning.corners import corners
-from tune.planning.costs import Costs
+from tune.command_line.options import SearchOptions
+from tune.measuring.corners import corners
+from tune.measuring.costs import Costs
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
@@ -25,7 +25,7 @@ def make_placement(options: SearchOptions, device: str) -> Placement | None:
         raise UserError(problems)
     if options.local:
         return None
-    from tune.ray_shells import Cluster
+    from tune.execution.ray_shells import Cluster
 
     asked = options.gpus_per_trial
     placement = Placement(
@@ -52,7 +52,7 @@ def fitted(
 
     Where all nodes are alike and the share is given nothing is measured.
     """
-    from tune.ray_shells import Cluster, gpu_memory
+    from tune.execution.ray_shells import Cluster, gpu_memory
 
     reason = ""
     if options.gpus_per_trial == "auto":
@@ -85,8 +85,8 @@ def _with_measured_share(
     placement: Placement, options: SearchOptions, space: "SearchSpace", store: Path
 ) -> tuple[Placement, str]:
     from trainable.frozen.features import FeatureStore
-    from tune.planning.gpu_share import COUNTS, choose_share, measure_shares
-    from tune.ray_shells import Cluster
+    from tune.execution.ray_shells import Cluster
+    from tune.measuring.gpu_share import COUNTS, choose_share, measure_shares
 
     largest = corners(space, FeatureStore.open(store).architecture, epochs=options.epochs).largest
     counts = [n for n in COUNTS if n == 1 or _has_cpus_for(n, placement, Cluster().nodes())]
@@ -110,8 +110,8 @@ def _measured_costs(
     say: Callable[[str], None],
 ) -> Costs:
     from trainable.frozen.features import FeatureStore
-    from tune.planning.fresh_process import OnRay
-    from tune.planning.step_probe import measure
+    from tune.measuring.fresh_process import OnRay
+    from tune.measuring.step_probe import measure
 
     architecture = FeatureStore.open(store).architecture
     ends = corners(space, architecture, epochs=options.epochs)

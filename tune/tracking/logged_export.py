@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.config import TARGETS
-from tune.model_source import ARTIFACT
+from tune.models.model_source import ARTIFACT
 from tune.tracking.client import quietly, while_files_travel
 
 REQUIREMENTS = (
