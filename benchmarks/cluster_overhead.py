@@ -17,10 +17,11 @@ from benchmarks.trivial_trainable import TrivialTrainable
 from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
 from tune.cluster.placement import Placement
+from tune.cluster.ray_cluster import start_ray, stop_ray
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.execution.conductor import Conductor, TrialResources
-from tune.execution.ray_shells import run_on_ray, start_ray, stop_ray
+from tune.execution.ray_shells import run_on_ray
 from tune.journal.journal import Journal
 
 N_WORKERS = 8

@@ -25,9 +25,10 @@ def run(given: "Given") -> int:
     with compute_session(options, console.say) as device:
         request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=device)
         if not options.local:
-            from tune.cluster.node_checks import Needs, check_nodes
+            from tune.cluster.node_checks import check_nodes
+            from tune.extraction.needs import needs_of
 
-            check_nodes(Needs.of_extraction(request))
+            check_nodes(needs_of(request))
         features = make_features(request, on_ray=not options.local, tell=console.extraction)
     console.features(features)
     console.finish(

@@ -14,7 +14,7 @@ from trainable.errors import UserError
 from tune.cluster.placement import Placement
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
-from tune.confirming.confirmation import n_runs_reserved, reserved
+from tune.confirming.plan import n_runs_reserved, reserved
 from tune.execution.session import compute_session, request_for
 from tune.journal.journal import has_study
 from tune.measuring.corners import corners
@@ -126,9 +126,10 @@ def _measure(
     options = request.options
     scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
     if placement is not None:
-        from tune.cluster.node_checks import Needs, check_nodes
+        from tune.cluster.node_checks import check_nodes
+        from tune.extraction.needs import needs_of
 
-        check_nodes(Needs.of_extraction(asked).with_study(request.folder))
+        check_nodes(needs_of(asked).with_study(request.folder))
     n_gpus = 1.0 if asked.device == "cuda" else 0.0
     cpus = asked.n_threads if placement is None else _cpus_of_one_node(asked.n_threads, n_gpus)
     try:
@@ -156,8 +157,7 @@ def _measure(
 def _setting(measured: _Measurements, device: str, session_seconds: float) -> Setting:
     placement, slots, a_device, n_extractors = measured.placement, 1, 1, 1
     if placement is not None:
-        from tune.cluster.nodes import living_nodes
-        from tune.execution.ray_shells import Cluster
+        from tune.cluster.ray_cluster import Cluster, living_nodes
         from tune.extraction.crew import seats
 
         nodes = Cluster().nodes()
@@ -180,7 +180,7 @@ def _setting(measured: _Measurements, device: str, session_seconds: float) -> Se
 
 
 def _cpus_of_one_node(wanted: int, n_gpus: float) -> int:
-    from tune.execution.ray_shells import cpus_that_fit
+    from tune.cluster.ray_cluster import cpus_that_fit
 
     return cpus_that_fit(wanted, n_gpus=int(n_gpus))
 

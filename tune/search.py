@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
-from tune.confirming.confirmation import confirm, reserved
+from tune.confirming.confirmation import confirm
+from tune.confirming.plan import reserved
 from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.execution.conductor import Conductor
 from tune.execution.interrupts import Interrupts
@@ -138,9 +139,10 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
     if request.is_resume:
         wanted = replace(wanted, backbone_fingerprint=request.header["backbone_fingerprint"])
     if not request.options.local:
-        from tune.cluster.node_checks import Needs, check_nodes
+        from tune.cluster.node_checks import check_nodes
+        from tune.extraction.needs import needs_of
 
-        check_nodes(Needs.of_extraction(wanted).with_study(request.folder))
+        check_nodes(needs_of(wanted).with_study(request.folder))
     features = make_features(wanted, on_ray=not request.options.local, tell=console.extraction)
     console.features(features)
     return features

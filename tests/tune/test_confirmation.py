@@ -15,7 +15,7 @@ from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.held_out_predictions import save_predictions
 from trainable.training.trial_data import TrialData
 from tune.command_line.options import SearchOptions
-from tune.confirming.confirmation import make_plan
+from tune.confirming.plan import make_plan
 from tune.confirming.verdict import best_epoch, judge
 from tune.decisions.confirmation import Configuration, Confirmation, Plan, complete_cells
 from tune.decisions.decisions import Decisions

@@ -18,7 +18,7 @@ from tune.decisions.decisions import Decisions
 from tune.journal.events import encode_event
 from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_events
 from tune.results.rungs import rung_standings
-from tune.status import read_status
+from tune.results.status import read_status
 
 ROOT = Path(__file__).parents[2]
 HEADER = {"n_trials": 6, "max_epochs": 4, "grace_epochs": 1, "reduction_factor": 2, "seed": 0}

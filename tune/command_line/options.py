@@ -12,7 +12,7 @@ from trainable.errors import UserError
 from trainable.frozen.model_folder import name_problem
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
-from tune.cluster.placement import parse_resources
+from tune.command_line.trial_resources import parse_resources
 
 
 def option(default: Any, text: str) -> Any:

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
+from tune.cluster.placement import Placement
 from tune.command_line.options import DataOptions, ExtractOptions, MachineOptions, SearchOptions
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def compute_session(options: SearchOptions | ExtractOptions, say: Callable[[str]
     if options.local:
         yield local_device(options)
         return
-    from tune.execution.ray_shells import n_gpus, start_ray, stop_ray
+    from tune.cluster.ray_cluster import n_gpus, start_ray, stop_ray
 
     start_ray(address=options.address, n_workers=options.workers)
     try:
@@ -42,12 +43,12 @@ def _nodes_asked_for(
         return nullcontext()
     from tune.cluster.growth import nodes_asked_for
 
-    bundle, count = {"CPU": 1.0, "GPU": float(options.device == "cuda")}, 1
+    cpus, gpus, count = 1.0, float(options.device == "cuda"), 1
     if isinstance(options, SearchOptions):
-        bundle["CPU"], count = options.cpus_per_trial, options.max_concurrent or 1
+        cpus, count = options.cpus_per_trial, options.max_concurrent or 1
         if isinstance(options.gpus_per_trial, int | float):
-            bundle["GPU"] = options.gpus_per_trial
-    asked = {name: amount for name, amount in bundle.items() if amount}
+            gpus = options.gpus_per_trial
+    asked = Placement(cpus_per_trial=cpus, gpus_per_trial=gpus)
     return nodes_asked_for(asked, count, wait_seconds=options.wait_for_nodes, say=say)
 
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import ray
 
 from trainable.errors import UserError
-from tune.cluster.node_checks import Needs, find_unfit
+from tune.cluster.node import Node
+from tune.cluster.node_checks import find_unfit
 from tune.cluster.node_death import node_death, process_end
-from tune.cluster.nodes import Node, living_nodes
+from tune.cluster.ray_cluster import cpus_that_fit, living_nodes
 from tune.extraction.crew import WAITING_SECONDS, Crew, Lost, Worker, seats
 from tune.extraction.extraction import ExtractionRequest, Features, Progress, largest_that_fits, wanted_taps
+from tune.extraction.needs import needs_of
 from tune.extraction.shard_queue import Chunk, ShardQueue
 from tune.extraction.worker import Survey, extraction_events
 
@@ -77,8 +79,6 @@ def _in_one_task(request: ExtractionRequest, tell: Tell) -> Features:
 
 
 def _streamed_task(request: ExtractionRequest, tell: Tell) -> Features:
-    from tune.execution.ray_shells import cpus_that_fit
-
     n_gpus = 1 if request.device == "cuda" else 0
     request = replace(request, n_threads=cpus_that_fit(request.n_threads, n_gpus=n_gpus))
     # max_calls=1: the worker ends with the extraction, and the backbone's memory with it
@@ -179,7 +179,7 @@ class _SharedExtraction:
 
     def _unfit(self, nodes: list[Node]) -> set[str]:
         """Of nodes that joined, those that cannot work on this."""
-        unfit = find_unfit(Needs.of_extraction(self.request), nodes)
+        unfit = find_unfit(needs_of(self.request), nodes)
         for problems in unfit.values():
             self.tell(f"left out of the extraction: {problems[0]}")
         return set(unfit)

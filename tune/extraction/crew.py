@@ -10,8 +10,9 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainable.errors import UserError
+from tune.cluster.node import Node
 from tune.cluster.node_death import node_death, process_end
-from tune.cluster.nodes import Node, living_nodes
+from tune.cluster.ray_cluster import living_nodes
 from tune.extraction.extraction import ExtractionRequest, check_backbone
 from tune.extraction.worker import ExtractionWorker, Survey
 
@@ -65,7 +66,7 @@ def seats(nodes: list[Node], device: str) -> list[Seat]:
     for node in nodes:
         count = int(node.n_gpus) if device == "cuda" else int(node.n_cpus >= 1)
         for index in range(count):
-            share = int(min(node.n_cpus, node.free_cpus) // count)
+            share = int(min(node.n_cpus, node.free.get("CPU", 0.0)) // count)
             found.append(Seat(node=node, index=index, n_cpus=max(1, share)))
     return found
 

@@ -8,7 +8,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder
-from tune.cluster.nodes import living_nodes
+from tune.cluster.ray_cluster import living_nodes
 
 
 def mirror_on_nodes(remote: RemoteFolder, path: Path, taps: tuple[int, ...], *, tell: Callable[[str], None]) -> None:

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 from trainable.errors import UserError
 from tune.command_line.options import MachineOptions
 from tune.tracking.client import answered_or_told, open_client
+from tune.tracking.logged_export import ARTIFACT
 from tune.tracking.uri import chosen_tracking_uri, redact
 
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel
     from tune.report.console import Console
-
-ARTIFACT = "model"
-"""Name of a logged model, and of the exported folder among its artifacts."""
 
 _FORMS = "an exported folder, runs:/RUN/model, models:/NAME/VERSION or models:/NAME@ALIAS"
 

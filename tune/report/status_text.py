@@ -8,7 +8,7 @@ from tune.results.rungs import RungStanding
 from tune.results.standings import SCORE, TOLD, TrialStanding, finite
 
 if TYPE_CHECKING:
-    from tune.status import Interval, StudyStatus
+    from tune.results.status import Interval, StudyStatus
 
 MAX_FAILURES = 8
 """So many are shown, the latest; `--json` has all."""
