@@ -48,6 +48,9 @@ class Verb:
         return f"tune.{self.name.replace('-', '_')}"
 
 
+RUN_ELSEWHERE = ("plan", "search", "confirm", "retrain", "evaluate", "train", "extract")
+"""Verbs that a job of a cluster can run."""
+
 VERBS = (
     Verb("search", "extract once, run the variants, propose, stop early, compare", SearchOptions),
     Verb("plan", "check and measure what a search will take, before it is run", SearchOptions),
@@ -62,7 +65,7 @@ VERBS = (
         "submit",
         "send a command to a Ray cluster as a job, and follow it",
         SubmitOptions,
-        commands=("plan", "search", "confirm", "retrain", "evaluate", "train", "extract"),
+        commands=RUN_ELSEWHERE,
     ),
     Verb("status", "how a study stands, also while it runs", StudyOptions),
     Verb("replay", "print a study's decisions with their reasons, and check them", StudyOptions),
@@ -71,7 +74,7 @@ VERBS = (
         "slurm",
         "write another verb's Slurm job, which goes on where the time limit stopped it",
         SlurmOptions,
-        commands=("plan", "search", "confirm", "retrain", "evaluate", "train", "extract"),
+        commands=RUN_ELSEWHERE,
     ),
     Verb("spaces", "list the search spaces, or show one as a table", None),
     Verb("variants", "list the variants, or show one", None),

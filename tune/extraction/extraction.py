@@ -84,16 +84,9 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
     from trainable.frozen.extract import extract
     from trainable.frozen.features import store_path
 
-    started, n_before, n_after = time.monotonic(), None, 0
+    started, counted = time.monotonic(), _Counted(tell)
     if request.device == "cpu":
         torch.set_num_threads(request.n_threads)
-
-    def progress(n_done: int, n_total: int) -> None:
-        nonlocal n_before, n_after
-        n_before = n_done if n_before is None else n_before
-        n_after = n_done
-        tell(Progress(n_done, n_total))
-
     backbone = load_backbone(request.backbone, device=request.device)
     check_backbone(request, backbone.fingerprint)
     taps = wanted_taps(request, backbone.architecture.n_blocks)
@@ -102,15 +95,9 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
 
     def extract_at(taps: tuple[int, ...]) -> "FeatureStore":
         return extract(
-            backbone,
-            request.images,
-            data_fingerprint=request.data_fingerprint,
-            taps=taps,
-            cache_dir=request.cache_dir,
-            n_processes=request.n_processes,
-            progress=progress,
-            on_wait=tell,
-        )
+            backbone, request.images, data_fingerprint=request.data_fingerprint, taps=taps, cache_dir=request.cache_dir,
+            n_processes=request.n_processes, progress=counted.progress, on_wait=tell,
+        )  # fmt: skip
 
     if remote is not None:
         from trainable.frozen.mirror import mirror_store, put_store
@@ -124,10 +111,25 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
         taps=store.taps,
         backbone_fingerprint=backbone.fingerprint,
         n_backbone_blocks=backbone.architecture.n_blocks,
-        n_extracted=n_after - (n_before or 0),
+        n_extracted=counted.n_extracted,
         seconds=time.monotonic() - started,
         remote=remote,
     )
+
+
+class _Counted:
+    """Passes progress on, and knows how many images were run from its first word to its last."""
+
+    def __init__(self, tell: Callable[[Progress | str], None]) -> None:
+        self._tell = tell
+        self._first: int | None = None
+        self.n_extracted = 0
+
+    def progress(self, n_done: int, n_total: int) -> None:
+        if self._first is None:
+            self._first = n_done
+        self.n_extracted = n_done - self._first
+        self._tell(Progress(n_done, n_total))
 
 
 def largest_that_fits(

@@ -70,18 +70,22 @@ def make_model(
         backbone=kept_options(events)["backbone"],
         specimens=specimens,
         sigmas=recipe.sigmas,
-        measured=Measured(
-            scores=recipe.scores,
-            scores_of=recipe.scores_of,
-            intervals=recipe.intervals,
-            interval_level=recipe.interval_level,
-            floors=floors,
-            verdict=recipe.verdict,
-        ),
+        measured=_measured(recipe, floors),
         evidence=recipe.evidence,
         study_id=events[0]["study_id"],
     )
     return True
+
+
+def _measured(recipe: Recipe, floors: dict[str, dict[str, float]]) -> Measured:
+    return Measured(
+        scores=recipe.scores,
+        scores_of=recipe.scores_of,
+        intervals=recipe.intervals,
+        interval_level=recipe.interval_level,
+        floors=floors,
+        verdict=recipe.verdict,
+    )
 
 
 def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], console: Console) -> Material:
