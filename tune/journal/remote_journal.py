@@ -1,15 +1,14 @@
-"""A study's journal on object storage, with the interface of `journal.Journal`: one writer, each event put at once."""
+"""The journal of a study on object storage: one writer that holds a lease, each event put at once."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Self
+from typing import Self
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import REMEDY, RemoteFolder, StorageError
 from tune.journal.errors import not_writable
-from tune.journal.events import VERSION, Event, encode_event, read_back
+from tune.journal.events import Event, read_back
 from tune.journal.folder_lock import Owner
 from tune.journal.lease import Lease, LeaseTimes, remote_owner, watched_owner
 from tune.journal.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
@@ -17,25 +16,24 @@ from tune.journal.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_lo
 TIMES = LeaseTimes()
 
 
-class RemoteJournal:
-    """The log opened for writing; a pickled copy is inert, as that of a `Journal`."""
+class RemoteWriter:
+    """The segments opened for writing, the lease of their study taken."""
 
     def __init__(self, folder: RemoteFolder, lease: Lease, segments: SegmentWriter, times: LeaseTimes) -> None:
         """Internal: use `create` or `open`. lease: taken."""
         self.folder = folder
-        self._lease: Lease | None = lease
+        self._lease = lease
         self._segments = segments
         self._is_silent = False
-        self._listeners: list[Callable[[Event], None]] = []
-        self._closing: threading.Event | None = threading.Event()
-        self._keeper: threading.Thread | None = threading.Thread(
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(
             target=_keep, args=(self._closing, lease, segments, times), name="journal keeper", daemon=True
         )
         self._keeper.start()
 
     @classmethod
-    def create(cls, folder: RemoteFolder, header: dict[str, Any], *, study_id: str, times: LeaseTimes = TIMES) -> Self:
-        """Begin a study with its `study` event.
+    def create(cls, folder: RemoteFolder, *, times: LeaseTimes = TIMES) -> Self:
+        """For a new study.
 
         Raises: UserError if there is one already or another process writes it; StudyWriteError.
         """
@@ -48,17 +46,11 @@ class RemoteJournal:
                 )
             return SegmentWriter(folder, 1, [])
 
-        journal = cls._open(folder, begin, tell=lambda _: None, times=times)
-        try:
-            journal.append("study", study_id=study_id, header=header)
-        except BaseException:
-            journal.close()
-            raise
-        return journal
+        return cls._open(folder, begin, tell=lambda _: None, times=times)
 
     @classmethod
     def open(cls, folder: RemoteFolder, *, notify: Callable[[str], None], times: LeaseTimes = TIMES) -> Self:
-        """Go on with a study.
+        """For a study that is there.
 
         notify: takes lines for the user while it is seen whether another process works on it.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
@@ -99,16 +91,13 @@ class RemoteJournal:
         """Events that were acknowledged."""
         return self._segments.n_events
 
-    def append(self, event: str, **fields: Any) -> Event:
-        """Put one event, tell the listeners once it is on the storage; returns it as any reader will see it.
+    def put(self, line: bytes) -> None:
+        """Put the next event; it is on the storage when this returns.
 
         A storage that kept silent for its patience is asked once the next time: a session that ends does not wait anew.
         Raises: StudyWriteError if the storage did not take it, or another process has taken over; after an outage a
         later try may succeed.
         """
-        if self._lease is None:
-            raise RuntimeError("this journal is closed, or a copy from another process: it cannot append")
-        line = encode_event({"v": VERSION, "seq": self.n_events, "time": time.time(), "event": event, **fields})
         try:
             self._lease.check(once=self._is_silent)
             self._segments.put(line, once=self._is_silent)
@@ -117,37 +106,16 @@ class RemoteJournal:
         except StorageError as error:
             self._is_silent = True
             raise not_writable(self.folder, str(error)) from error
-        written = read_back(line)
-        for listener in self._listeners:
-            listener(written)
-        return written
-
-    def subscribe(self, listener: Callable[[Event], None]) -> None:
-        """Call `listener` with every event from now on, after it is on the storage."""
-        self._listeners.append(listener)
 
     def events(self) -> list[Event]:
         """Everything so far; asks the storage nothing."""
         return [read_back(line) for line in self._segments.lines]
 
     def close(self) -> None:
-        """Give the study free for another writer; closing twice is fine."""
-        if self._closing is not None and self._keeper is not None:
-            self._closing.set()
-            self._keeper.join()
-            self._closing = self._keeper = None
-        if self._lease is not None:
-            self._lease.give_back()
-            self._lease = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lease": None, "_listeners": [], "_closing": None, "_keeper": None}
+        """Give the study free for another writer."""
+        self._closing.set()
+        self._keeper.join()
+        self._lease.give_back()
 
 
 def _keep(closing: threading.Event, lease: Lease, segments: SegmentWriter, times: LeaseTimes) -> None:

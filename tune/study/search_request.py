@@ -44,13 +44,15 @@ class SearchRequest:
     """A search to run.
 
     given: plain values of the options that were given now and hold for later sessions too. past: the events of the
-    study that is gone on with; none for a new one.
+    study that is gone on with; none for a new one. is_named: whether the user chose the study's folder; else it is the
+    first of its name that is free.
     """
 
     options: SearchOptions
     space: SearchSpace
     given: Mapping[str, Any]
     past: tuple[Event, ...] = ()
+    is_named: bool = True
 
     @property
     def is_resume(self) -> bool:
@@ -113,12 +115,14 @@ def search_request(given: "Given") -> SearchRequest:
     if given.values.get("resume") is not None:
         return _resumed(given)
     options: SearchOptions = given.options()
+    is_named = options.study is not None
     if options.study is None:
         name = f"{Path(options.space).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         options = replace(options, study=Path("studies", name))
     elif isinstance(options.study, RemoteFolder):
         options.study.check_usable(what="--study")
-    return SearchRequest(options=options, space=SearchSpace.load(options.space), given=_lasting(given))
+    space = SearchSpace.load(options.space)
+    return SearchRequest(options=options, space=space, given=_lasting(given), is_named=is_named)
 
 
 def _resumed(given: "Given") -> SearchRequest:

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -29,14 +30,14 @@ from tune.decisions.sampler import sampler_description
 from tune.decisions.warm_start import warm_start
 from tune.journal.errors import not_writable
 from tune.journal.events import Event
-from tune.journal.journal import Journal, create_journal, open_journal
+from tune.journal.journal import Journal
+from tune.study.new_folder import claim_folder
 from tune.study.optuna_journal import optuna_projection
 from tune.study.search_request import OF_ONE_SESSION, SearchRequest
 from tune.tracking.uri import redact
 from tune.tracking.versions import git_commit, library_versions, user_name
 
 if TYPE_CHECKING:
-    from tune.journal.remote_journal import RemoteJournal
     from tune.study.study_data import StudyData
 
 SUMMARY_NAME = "study.yaml"
@@ -50,7 +51,7 @@ class Study:
     """
 
     folder: Place
-    journal: "Journal | RemoteJournal"
+    journal: Journal
     decisions: Decisions
     past: tuple[Event, ...]
 
@@ -128,12 +129,14 @@ def open_study(
     if request.is_resume:
         check_data(request, data)
         request.check_same("backbone_fingerprint", of="backbone", now=backbone_fingerprint)
-        journal = open_journal(request.folder, notify=notify)
+        journal = Journal.open(request.folder, notify=notify)
     else:
         header = make_header(request, data, backbone_fingerprint, tracking_uri, notify)
         Decisions(request.space, header)  # what cannot be decided on is refused before a folder is made
         folder = request.folder.absolute()
-        journal = create_journal(folder, header, study_id=folder.name)
+        if not request.is_named and isinstance(folder, Path):
+            folder = claim_folder(folder)
+        journal = Journal.create(folder, header, study_id=folder.name)
     with journal, ExitStack() as closing:
         with written_or_told(journal.folder):
             past = _complete(journal, data)
@@ -165,7 +168,7 @@ def written_or_told(folder: Place) -> Iterator[None]:
         raise not_writable(folder, str(error.strerror or error)) from error
 
 
-def _complete(journal: "Journal | RemoteJournal", data: "StudyData") -> tuple[Event, ...]:
+def _complete(journal: Journal, data: "StudyData") -> tuple[Event, ...]:
     """The events so far, once all that belongs to the beginning of a study is written."""
     past = journal.events()
     if not _has_summary(journal.folder):
