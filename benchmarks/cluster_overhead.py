@@ -17,11 +17,12 @@ from benchmarks.trivial_trainable import TrivialTrainable
 from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
 from tune.cluster.placement import Placement
-from tune.conductor import Conductor, TrialResources
+from tune.cluster.ray_cluster import start_ray, stop_ray
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
-from tune.journal import Journal
-from tune.ray_shells import run_on_ray, start_ray, stop_ray
+from tune.execution.conductor import Conductor, TrialResources
+from tune.execution.ray_shells import run_on_ray
+from tune.journal.journal import Journal
 
 N_WORKERS = 8
 

@@ -25,8 +25,8 @@ from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
-from tune.journal import FILE_NAME, Journal, read_events
-from tune.optuna_journal import OptunaJournal, rebuild
+from tune.journal.journal import FILE_NAME, Journal, read_events
+from tune.study.optuna_journal import OptunaJournal, rebuild
 
 METRICS = [
     *(f"score/{part}" for part in ("all", "id", "ood")),

@@ -13,13 +13,14 @@ from benchmarks.recorder import RecordingTrainable, Step, read_steps, rss_mb
 from benchmarks.setting import Setting
 from search_spaces.space import SearchSpace
 from tune.cluster.placement import Placement
-from tune.conductor import Conductor, TrialResources
+from tune.cluster.ray_cluster import start_ray, stop_ray
 from tune.decisions.decisions import Decisions
 from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import sampler_description
-from tune.journal import Journal, read_events
-from tune.optuna_journal import optuna_projection
-from tune.ray_shells import run_on_ray, start_ray, stop_ray
+from tune.execution.conductor import Conductor, TrialResources
+from tune.execution.ray_shells import run_on_ray
+from tune.journal.journal import Journal, read_events
+from tune.study.optuna_journal import optuna_projection
 from tune.tracking.tracker import Tracker
 
 N_SLOTS = 2

@@ -145,16 +145,16 @@ def _alternatives(values: Sequence[Plain]) -> str:
 
 def resolve(
     parameters: Sequence[Parameter], base: TrialConfig, values: Mapping[str, Any]
-) -> tuple[dict[str, Any], tuple[Parameter, ...], list[str]]:
-    """Configuration keys and values that sampled values stand for, the parameters active there, and all problems."""
+) -> tuple[dict[str, Any], list[str]]:
+    """Configuration keys and values that sampled values stand for, and all problems."""
     config_values = base.flat()
-    active: list[Parameter] = []
+    active: list[str] = []
     problems: list[str] = []
     for parameter in parameters:
         if not parameter.is_active(config_values):
             config_values[parameter.key] = parameter.otherwise
             continue
-        active.append(parameter)
+        active.append(parameter.name)
         if parameter.name not in values:
             problems.append(f"`{parameter.name}` must be given, {parameter.range_text()}")
         elif not parameter.contains(values[parameter.name]):
@@ -162,13 +162,12 @@ def resolve(
             problems.append(f"`{parameter.name}` must be in the space, {parameter.range_text()}, but got {found!r}")
         else:
             config_values[parameter.key] = parameter.to_config(values[parameter.name], config_values)
-    names = [parameter.name for parameter in active]
     problems += [
-        f"`{name}` is no active parameter of the space; active: {', '.join(names)}"
+        f"`{name}` is no active parameter of the space; active: {', '.join(active)}"
         for name in values
-        if name not in names
+        if name not in active
     ]
-    return config_values, tuple(active), problems
+    return config_values, problems
 
 
 def project(

@@ -107,7 +107,7 @@ class SearchSpace:
 
         Raises: UserError naming every value that is missing, out of range, or of no active parameter.
         """
-        config_values, _, problems = resolve(self.parameters, self.base.config, values)
+        config_values, problems = resolve(self.parameters, self.base.config, values)
         if problems:
             raise UserError(problems)
         return self.base.config.with_values({**config_values, "epochs": epochs})
@@ -121,16 +121,6 @@ class SearchSpace:
         if problems:
             raise UserError(problems)
         return values
-
-    def active_parameters(self, values: Mapping[str, Any]) -> tuple[Parameter, ...]:
-        """The parameters that apply at sampled values, in order.
-
-        Raises: UserError as `config`.
-        """
-        _, active, problems = resolve(self.parameters, self.base.config, values)
-        if problems:
-            raise UserError(problems)
-        return active
 
     def reachable_blocks(self) -> tuple[int, ...]:
         """Every number of trainable blocks a trial may ask for, starting points and comparisons included; ascending."""

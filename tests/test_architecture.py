@@ -1,11 +1,16 @@
 """The architecture, held: which package may load which, seen in fresh processes."""
 
 import ast
+import importlib
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from tune.cli import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,17 +53,39 @@ def test_imports_go_one_way():
         assert not imported_packages(path) & {"tune", "torch", "ray", "mlflow"}, path.name
 
 
-def test_no_module_of_ours_shadows_a_library():
-    ours = {path.stem for package in ("tune", "trainable", "search_spaces") for path in (ROOT / package).glob("*.py")}
+def test_no_module_or_room_of_ours_shadows_a_library():
+    """`python tune/search.py` looks for modules beside itself first."""
+    packages = ("tune", "trainable", "search_spaces")
+    ours = {path.stem for package in packages for path in (ROOT / package).iterdir() if not path.name.startswith("_")}
 
-    assert not ours & (set(sys.stdlib_module_names) | {"ray", "optuna", "mlflow", "torch", "peft", "datasets"})
+    assert not ours & (set(sys.stdlib_module_names) | set(metadata.packages_distributions()))
 
 
-def imported_packages(path: Path) -> set[str]:
+def test_every_verb_has_the_file_of_its_name():
+    for verb in VERBS:
+        assert callable(importlib.import_module(verb.module).run), verb.name
+
+
+def test_the_rooms_of_tune_import_each_other_one_way():
+    """No two rooms need each other, not even for a type; what is at the top stands above all rooms."""
+    rooms: dict[str, set[str]] = {}
+    for path in (ROOT / "tune").glob("*/*.py"):
+        imported = {name.split(".")[1] for name in imported_modules(path) if name.startswith("tune.")}
+        rooms.setdefault(path.parent.name, set()).update(imported - {path.parent.name})
+
+    assert set().union(*rooms.values()) <= rooms.keys()
+    TopologicalSorter(rooms).prepare()  # its CycleError names the rooms
+
+
+def imported_modules(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
+            names.add(node.module)
     return names
+
+
+def imported_packages(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported_modules(path)}

@@ -14,7 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from tune.cli import parse_command
-from tune.command_line import Given
+from tune.command_line.parsing import Given
 from tune.jobs.job_parcel import EXCLUDES, find_upload
 from tune.jobs.job_server import RAY_BELOW, RAY_FROM
 

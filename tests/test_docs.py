@@ -10,7 +10,7 @@ import yaml
 
 from trainable.errors import UserError
 from tune.cli import parse_command
-from tune.command_line import Given
+from tune.command_line.parsing import Given
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))

@@ -16,8 +16,8 @@ from PIL import Image
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.cli import VERBS, parse_command
-from tune.command_line import Given
-from tune.journal import read_events
+from tune.command_line.parsing import Given
+from tune.journal.journal import read_events
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -8,8 +8,8 @@ import pytest
 
 from trainable.storage.remote_folder import PATIENCE_SECONDS, RemoteFolder
 from tune.cli import parse_command
-from tune.remote_study.lease import LeaseTimes
-from tune.remote_study.segments import BLOCK_EVENTS, segment_name
+from tune.journal.lease import LeaseTimes
+from tune.journal.segments import BLOCK_EVENTS, segment_name
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "storage.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)

@@ -22,7 +22,7 @@ def wait_for_nodes(address: str, n_nodes: int, *, seconds: float = SECONDS) -> s
     _wait_for_head(address, deadline)
     import ray
 
-    from tune.ray_shells import start_ray, stop_ray
+    from tune.cluster.ray_cluster import start_ray, stop_ray
 
     start_ray(address=address, n_workers=1)
     try:

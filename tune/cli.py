@@ -1,4 +1,4 @@
-"""`sentinel-tune VERB ...`, the same as `python -m tune VERB ...`: one thin command a verb."""
+"""`sentinel-tune VERB ...`, the same as `python -m tune VERB ...`: one command a verb, each in the file of its name."""
 
 import argparse
 import importlib
@@ -12,11 +12,18 @@ from typing import NoReturn
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import StorageError
-from tune.cluster_options import SlurmOptions, SubmitOptions
-from tune.command_line import Given, add_options, given_options, split_command, unknown_options
+from tune.command_line.cluster_options import SlurmOptions, SubmitOptions
+from tune.command_line.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
+from tune.command_line.options import (
+    ConfirmOptions,
+    ExtractOptions,
+    SearchOptions,
+    StudyOptions,
+    SyncOptions,
+    TrainOptions,
+)
+from tune.command_line.parsing import Given, add_options, given_options, split_command, unknown_options
 from tune.jobs.job_folder import check_results_last
-from tune.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
-from tune.options import ConfirmOptions, ExtractOptions, SearchOptions, StudyOptions, SyncOptions, TrainOptions
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -25,7 +32,7 @@ EXIT_BROKEN_PIPE = 141
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A command: its name, one line of help, the class of its options, and where it is run (`module:function`).
+    """A command: its name, one line of help, and the class of its options.
 
     commands: verbs that this one runs elsewhere, given behind its own options; `Given.command` holds the words.
     """
@@ -33,49 +40,45 @@ class Verb:
     name: str
     about: str
     options: type | None
-    run: str
     commands: tuple[str, ...] = ()
 
+    @property
+    def module(self) -> str:
+        """The module of its name beside this one, whose `run` takes what was given and returns the exit status."""
+        return f"tune.{self.name.replace('-', '_')}"
+
+
+RUN_ELSEWHERE = ("plan", "search", "confirm", "retrain", "evaluate", "train", "extract")
+"""Verbs that a job of a cluster can run."""
 
 VERBS = (
-    Verb("search", "extract once, run the variants, propose, stop early, compare", SearchOptions, "tune.search:run"),
-    Verb("plan", "check and measure what a search will take, before it is run", SearchOptions, "tune.plan:run"),
-    Verb(
-        "confirm",
-        "train a study's best trials and the default on other folds: a verdict",
-        ConfirmOptions,
-        "tune.confirm:run",
-    ),
-    Verb(
-        "retrain", "train the confirmed winner on all data, export and register it", RetrainOptions, "tune.retrain:run"
-    ),
-    Verb("evaluate", "score exported models on labelled data, with figures", EvaluateOptions, "tune.evaluate:run"),
-    Verb("predict", "forecast from images with an exported model", PredictOptions, "tune.predict:run"),
-    Verb("export", "write a model as the challenge's submission or a torch program", ExportOptions, "tune.export:run"),
-    Verb("train", "train one configuration to its end, without a search", TrainOptions, "tune.train:run"),
-    Verb("extract", "run the frozen blocks over the images, store features", ExtractOptions, "tune.extraction:run"),
+    Verb("search", "extract once, run the variants, propose, stop early, compare", SearchOptions),
+    Verb("plan", "check and measure what a search will take, before it is run", SearchOptions),
+    Verb("confirm", "train a study's best trials and the default on other folds: a verdict", ConfirmOptions),
+    Verb("retrain", "train the confirmed winner on all data, export and register it", RetrainOptions),
+    Verb("evaluate", "score exported models on labelled data, with figures", EvaluateOptions),
+    Verb("predict", "forecast from images with an exported model", PredictOptions),
+    Verb("export", "write a model as the challenge's submission or a torch program", ExportOptions),
+    Verb("train", "train one configuration to its end, without a search", TrainOptions),
+    Verb("extract", "run the frozen blocks over the images, store features", ExtractOptions),
     Verb(
         "submit",
         "send a command to a Ray cluster as a job, and follow it",
         SubmitOptions,
-        "tune.submit:run",
-        commands=("plan", "search", "confirm", "retrain", "evaluate", "train", "extract"),
+        commands=RUN_ELSEWHERE,
     ),
-    Verb("status", "how a study stands, also while it runs", StudyOptions, "tune.status:run"),
-    Verb(
-        "replay", "print a study's decisions with their reasons, and check them", StudyOptions, "tune.decision_log:run"
-    ),
-    Verb("sync", "bring MLflow to exactly what a study's journal holds", SyncOptions, "tune.sync:run"),
+    Verb("status", "how a study stands, also while it runs", StudyOptions),
+    Verb("replay", "print a study's decisions with their reasons, and check them", StudyOptions),
+    Verb("sync", "bring MLflow to exactly what a study's journal holds", SyncOptions),
     Verb(
         "slurm",
         "write another verb's Slurm job, which goes on where the time limit stopped it",
         SlurmOptions,
-        "tune.slurm:run",
-        commands=("plan", "search", "confirm", "retrain", "evaluate", "train", "extract"),
+        commands=RUN_ELSEWHERE,
     ),
-    Verb("spaces", "list the search spaces, or show one as a table", None, "tune.listing:spaces"),
-    Verb("variants", "list the variants, or show one", None, "tune.listing:variants"),
-    Verb("demo-data", "write the demo dataset to a folder", None, "tune.listing:demo_data"),
+    Verb("spaces", "list the search spaces, or show one as a table", None),
+    Verb("variants", "list the variants, or show one", None),
+    Verb("demo-data", "write the demo dataset to a folder", None),
 )
 
 
@@ -144,8 +147,7 @@ def _dispatch(argv: list[str]) -> int:
     verb, given = parse_command(argv)
     if isinstance(given, Given):
         check_results_last(verb.name, given, Path.cwd())
-    module, function = verb.run.split(":")
-    status = int(getattr(importlib.import_module(module), function)(given))
+    status = int(importlib.import_module(verb.module).run(given))
     sys.stdout.flush()  # so that a reader who has gone is noticed here
     return status
 

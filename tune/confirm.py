@@ -6,8 +6,8 @@ sentinel-tune confirm STUDY [OPTIONS]
 import sys
 from typing import TYPE_CHECKING
 
-from tune.command_line import Given
-from tune.options import ConfirmOptions, SearchOptions
+from tune.command_line.options import ConfirmOptions, SearchOptions
+from tune.command_line.parsing import Given
 from tune.search import run_study
 
 if TYPE_CHECKING:

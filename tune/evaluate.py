@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
-from tune.console import Console
+from tune.command_line.model_options import EvaluateOptions
 from tune.evaluation.files import Written, checked_folder, results_folder, write_comparison, write_report
 from tune.evaluation.reports import Comparison, ModelReport, model_names, target_values
-from tune.model_options import EvaluateOptions
-from tune.model_source import local_model, open_model
+from tune.models.model_source import local_model, open_model
+from tune.report.console import Console
 from tune.report.image_progress import ImageProgress
 from tune.report.report import duration
 from tune.tracking.client import describe
 from tune.tracking.uri import chosen_tracking_uri, redact, ui_command
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
     from tune.evaluation.model_reports import ModelSource
 
 DEFAULT_FOLDER, IN_MODEL = "evaluations", "evaluation"
@@ -88,7 +88,7 @@ def _evaluate(
     from tune.evaluation.forecasting import forecast_events
     from tune.evaluation.labelled_data import load_labelled
     from tune.evaluation.model_reports import compare, make_report, scored_data
-    from tune.session import local_device
+    from tune.execution.session import local_device
 
     device = local_device(options)
     torch.set_num_threads(options.workers)

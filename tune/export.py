@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
-from tune.console import Console
-from tune.model_options import ExportOptions
-from tune.model_source import local_model, open_model
+from tune.command_line.model_options import ExportOptions
+from tune.models.model_source import local_model, open_model
+from tune.report.console import Console
 from tune.report.report import duration
 
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
 
 
 def run(given: "Given") -> int:

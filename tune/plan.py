@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, TypeVar
 from trainable.errors import UserError
 from tune.cluster.placement import Placement
 from tune.cluster.placing import fitted, make_placement
-from tune.confirmation import n_runs_reserved, reserved
-from tune.console import Console
-from tune.journal import has_study
-from tune.options import SearchOptions
-from tune.planning.corners import corners
-from tune.planning.fresh_process import FreshProcess, OnRay, beside_this_one
+from tune.command_line.options import SearchOptions
+from tune.confirming.plan import n_runs_reserved, reserved
+from tune.execution.session import compute_session, request_for
+from tune.journal.journal import has_study
+from tune.measuring.corners import corners
+from tune.measuring.fresh_process import FreshProcess, OnRay, beside_this_one
+from tune.measuring.step_probe import Steps, measure
 from tune.planning.image_probe import Survey, survey
 from tune.planning.plan_text import plan_text
 from tune.planning.problems import problems_of
 from tune.planning.reachable import tracking_problem
 from tune.planning.reckoning import Setting, reckon
-from tune.planning.step_probe import Steps, measure
 from tune.planning.study_plan import StudyPlan
-from tune.search_request import SearchRequest, search_request
-from tune.session import compute_session, request_for
-from tune.study import check_data
-from tune.study_data import StudyData, load_study_data
+from tune.report.console import Console
+from tune.study.search_request import SearchRequest, search_request
+from tune.study.study import check_data
+from tune.study.study_data import StudyData, load_study_data
 from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
-    from tune.extraction import ExtractionRequest
+    from tune.command_line.parsing import Given
+    from tune.extraction.extraction import ExtractionRequest
 
 T = TypeVar("T")
 
@@ -126,9 +126,10 @@ def _measure(
     options = request.options
     scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
     if placement is not None:
-        from tune.cluster.node_checks import Needs, check_nodes
+        from tune.cluster.node_checks import check_nodes
+        from tune.extraction.needs import needs_of
 
-        check_nodes(Needs.of_extraction(asked).with_study(request.folder))
+        check_nodes(needs_of(asked).with_study(request.folder))
     n_gpus = 1.0 if asked.device == "cuda" else 0.0
     cpus = asked.n_threads if placement is None else _cpus_of_one_node(asked.n_threads, n_gpus)
     try:
@@ -156,9 +157,8 @@ def _measure(
 def _setting(measured: _Measurements, device: str, session_seconds: float) -> Setting:
     placement, slots, a_device, n_extractors = measured.placement, 1, 1, 1
     if placement is not None:
-        from tune.cluster.extraction_crew import seats
-        from tune.cluster.nodes import living_nodes
-        from tune.ray_shells import Cluster
+        from tune.cluster.ray_cluster import Cluster, living_nodes
+        from tune.extraction.crew import seats
 
         nodes = Cluster().nodes()
         n_extractors = max(1, len(seats(living_nodes(), device)))
@@ -180,7 +180,7 @@ def _setting(measured: _Measurements, device: str, session_seconds: float) -> Se
 
 
 def _cpus_of_one_node(wanted: int, n_gpus: float) -> int:
-    from tune.ray_shells import cpus_that_fit
+    from tune.cluster.ray_cluster import cpus_that_fit
 
     return cpus_that_fit(wanted, n_gpus=int(n_gpus))
 

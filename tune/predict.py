@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 from trainable.errors import UserError
 from trainable.whole_file import whole_file
-from tune.console import Console
-from tune.model_options import PredictOptions
-from tune.model_source import open_model
+from tune.command_line.model_options import PredictOptions
+from tune.execution.session import local_device
+from tune.models.model_source import open_model
+from tune.report.console import Console
 from tune.report.image_progress import ImageProgress
-from tune.session import local_device
 
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Files with these are images when a folder is given; a file given by itself may have any."""

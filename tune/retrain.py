@@ -13,21 +13,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune.confirmed import confirmed_of
-from tune.console import Console
-from tune.events import Event
-from tune.journal import read_events
-from tune.kept_options import kept_options
-from tune.model_options import RetrainOptions
-from tune.model_source import open_model
-from tune.options import SearchOptions
-from tune.recipe import Recipe, recipe_of
+from tune.command_line.model_options import RetrainOptions
+from tune.command_line.options import SearchOptions
+from tune.journal.events import Event
+from tune.journal.journal import read_events
+from tune.models.model_source import open_model
+from tune.report.console import Console
 from tune.report.report import duration
-from tune.retrain_folder import MODEL_NAME, check_folder, read_histories
+from tune.results.confirmed import confirmed_of
+from tune.retraining.recipe import Recipe, recipe_of
+from tune.retraining.retrain_folder import MODEL_NAME, check_folder, read_histories
+from tune.study.kept_options import kept_options
 from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
     from tune.tracking.registry import Registered, Registry
 
 EXIT_DONE, EXIT_FAILED = 0, 1
@@ -52,7 +52,7 @@ def run(given: "Given") -> int:
         open_model(str(folder / MODEL_NAME), None, "cpu", console)  # whole, or refused
         console.say(f"trained and exported already: {folder / MODEL_NAME}")
     else:
-        from tune.retraining import make_model
+        from tune.retraining.retraining import make_model
 
         if not make_model(options, recipe, events, folder, identity, console):
             return EXIT_FAILED

@@ -9,27 +9,28 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tune.cluster.placing import fitted, make_placement
-from tune.conductor import Conductor
-from tune.confirmation import confirm, reserved
-from tune.console import Console
+from tune.command_line.options import SearchOptions
+from tune.confirming.confirmation import confirm
+from tune.confirming.plan import reserved
 from tune.decisions.ends import Ends, EndState, deadline_in
-from tune.extraction import Features, make_features
-from tune.interrupts import Interrupts
-from tune.journal import StudyWriteError
-from tune.options import SearchOptions
+from tune.execution.conductor import Conductor
+from tune.execution.interrupts import Interrupts
+from tune.execution.session import compute_session, request_for
+from tune.execution.workplace import Workplace
+from tune.extraction.extraction import Features, make_features
+from tune.journal.journal import StudyWriteError
 from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
-from tune.report.standings import Standings
-from tune.search_request import SearchRequest, search_request
-from tune.session import compute_session, request_for
-from tune.study import Study, check_data, open_study
-from tune.study_data import StudyData, load_study_data, write_trial_data
+from tune.report.console import Console
+from tune.results.standings import Standings
+from tune.study.search_request import SearchRequest, search_request
+from tune.study.study import Study, check_data, open_study
+from tune.study.study_data import StudyData, load_study_data, write_trial_data
 from tune.tracking.tracker import Tracker, TrackingStatus
 from tune.tracking.uri import chosen_tracking_uri
-from tune.workplace import Workplace
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 TRACKING_GRACE_SECONDS = 60.0
@@ -138,9 +139,10 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
     if request.is_resume:
         wanted = replace(wanted, backbone_fingerprint=request.header["backbone_fingerprint"])
     if not request.options.local:
-        from tune.cluster.node_checks import Needs, check_nodes
+        from tune.cluster.node_checks import check_nodes
+        from tune.extraction.needs import needs_of
 
-        check_nodes(Needs.of_extraction(wanted).with_study(request.folder))
+        check_nodes(needs_of(wanted).with_study(request.folder))
     features = make_features(wanted, on_ray=not request.options.local, tell=console.extraction)
     console.features(features)
     return features

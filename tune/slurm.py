@@ -14,10 +14,10 @@ from pathlib import Path
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.whole_file import whole_file
-from tune.cluster_options import SlurmOptions
-from tune.command_line import Given
-from tune.console import Console
+from tune.command_line.cluster_options import SlurmOptions
+from tune.command_line.parsing import Given
 from tune.jobs.slurm_script import Job, RayPlace
+from tune.report.console import Console
 from tune.tracking.uri import redact
 
 ON_RAY = ("plan", "search", "confirm", "extract")

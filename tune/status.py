@@ -1,101 +1,19 @@
-"""How a study stands, also while another process works on it: read from its journal, without a lock.
+"""How a study stands, also while another process works on it.
 
 sentinel-tune status STUDY [--json]
 """
 
-import shlex
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from trainable.errors import UserError
-from trainable.storage.place import Place
-from trainable.storage.remote_folder import StorageError
-from tune.confirmed import confirmed_of
-from tune.console import Console
-from tune.decisions.confirmation import Confirmation
-from tune.events import Event
-from tune.journal import Owner, owner_of, read_events
-from tune.options import StudyOptions
-from tune.report.pace import Pace
-from tune.report.rungs import RungStanding, rung_standings
-from tune.report.standings import SCORE, Standings, TrialStanding
+from tune.command_line.options import StudyOptions
+from tune.report.console import Console
 from tune.report.status_text import status_text
+from tune.results.standings import TrialStanding
+from tune.results.status import SCORES, Interval, StudyStatus, read_status
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
-
-MAX_INTERVAL_SECONDS = 30.0
-"""Predicting the held-out specimens for the interval may take so long; a status is to be had between two looks."""
-
-SCORES = (SCORE, "score/id", "score/ood")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """What is known about how far the best score could have come out otherwise.
-
-    scores: score name -> low, high; empty when not known, and `note` says why.
-    """
-
-    level: float | None = None
-    scores: Mapping[str, tuple[float, float]]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StudyStatus:
-    """A study at one moment.
-
-    owner: who works on it; None if nobody does. seconds_used: of all sessions together. seconds_left: at the speed of
-    the latest session; None when nothing is known of it. confirmation: its runs so far. verdict: the latest.
-    """
-
-    folder: Place
-    standings: Standings
-    rungs: list[RungStanding]
-    owner: Owner | None
-    interval: Interval
-    seconds_used: float
-    seconds_left: float | None
-    confirmation: Confirmation
-    verdict: str | None
-
-    @property
-    def state(self) -> str:
-        """ "running", "ended" or "cut off": the last one was killed before it could say why it ends."""
-        if self.owner is not None:
-            return "running"
-        return "ended" if self.standings.end_reason is not None else "cut off"
-
-    @property
-    def n_running(self) -> int:
-        """Trials being trained."""
-        return self.standings.count("running") if self.owner else 0
-
-    @property
-    def n_interrupted(self) -> int:
-        """Trials that go on when the study does; some of a running study wait for their turn."""
-        return self.standings.count("paused") + self.standings.count("running") - self.n_running
-
-    @property
-    def failed(self) -> list[TrialStanding]:
-        """Trials that failed, in order of asking."""
-        return [trial for trial in self.standings.trials.values() if trial.state == "failed"]
-
-    @property
-    def retried(self) -> list[tuple[TrialStanding, str]]:
-        """Trials that were tried again, each with the reason, once a retry."""
-        return [(trial, reason) for trial in self.standings.trials.values() for reason in trial.retries]
-
-    @property
-    def resume_command(self) -> str:
-        """What goes on with the study; one that has all its trials needs more of them."""
-        more = ""
-        if self.standings.n_told >= self.standings.n_wanted:
-            more = f" --trials {2 * self.standings.n_wanted}"
-        return f"sentinel-tune search --resume {shlex.quote(str(self.folder))}{more}"
+    from tune.command_line.parsing import Given
 
 
 def run(given: "Given") -> int:
@@ -104,65 +22,6 @@ def run(given: "Given") -> int:
     status = read_status(options.study)
     Console(json=options.json).finish(text=status_text(status), json=_json(status))
     return 0
-
-
-def read_status(folder: Place) -> StudyStatus:
-    """Look at a study.
-
-    Raises: UserError when the folder holds none, or a damaged or newer one.
-    """
-    owner = owner_of(folder)  # before the events: one that ends in between is then seen with its end
-    events = read_events(folder)
-    standings, pace = Standings(), Pace()
-    for event in events:
-        standings.apply(event)
-        pace.apply(event)
-    if standings.end_reason is not None:
-        owner = None  # it only writes up
-    confirmed = confirmed_of(events)
-    now = time.time() if owner else float(events[-1]["time"])
-    return StudyStatus(
-        folder=folder,
-        standings=standings,
-        rungs=rung_standings(events),
-        owner=owner,
-        interval=_interval(folder, standings),
-        seconds_used=_seconds_used(events, now=now),
-        seconds_left=pace.seconds_left(standings, now=now),
-        confirmation=Confirmation.replay(events),
-        verdict=None if confirmed is None else confirmed.verdict,
-    )
-
-
-def _seconds_used(events: Sequence[Event], *, now: float) -> float:
-    """All sessions' lengths; decisions do not count, since a resume makes those that a killed process left open."""
-    used, start, last = 0.0, None, 0.0
-    for event in events:
-        if event["event"] == "session":
-            used += last - start if start is not None else 0.0
-            start = last = float(event["time"])
-        elif event["event"] not in ("decision", "tell"):
-            last = float(event["time"])
-    return used + (now - start if start is not None else 0.0)
-
-
-def _interval(folder: Place, standings: Standings) -> Interval:
-    """Of the best trial's scores, from its checkpoint's predictions for the held-out events."""
-    best = standings.best()
-    if best is None:
-        return Interval(scores={}, note="no trial has a score")
-    from trainable.scoring.best_forecasts import best_forecasts  # imports torch
-    from trainable.scoring.intervals import LEVEL, score_interval
-
-    try:
-        found = best_forecasts(
-            folder / "data", folder / "checkpoints" / best.trial_id, max_seconds=MAX_INTERVAL_SECONDS
-        )
-    except (UserError, StorageError) as error:
-        return Interval(scores={}, note=f"not known here: {str(error).splitlines()[0]}")
-    if found.epoch != best.best_epoch:
-        return Interval(scores={}, note="the best trial has just moved on; ask again")
-    return Interval(level=LEVEL, scores=score_interval(found.forecasts, seed=0))
 
 
 def _json(status: StudyStatus) -> dict[str, Any]:

@@ -17,18 +17,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
-from tune.cluster_options import SubmitOptions
-from tune.console import Console
+from tune.command_line.cluster_options import SubmitOptions
 from tune.jobs.job_folder import lost_results
 from tune.jobs.job_parcel import EXCLUDES, Upload, chosen_variables, entrypoint, find_upload
 from tune.jobs.job_server import JobServer, chosen_address, is_open_wire, use_token
+from tune.report.console import Console
 from tune.report.report import duration
 from tune.tracking.uri import redact, ui_command
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
 
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
 
 EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -6,16 +6,16 @@ sentinel-tune sync STUDY [--tracking-uri URI] [--experiment NAME] [--json]
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from tune.console import Console
-from tune.journal import owner_of, read_events
-from tune.kept_options import kept_options
-from tune.options import SearchOptions, SyncOptions
+from tune.command_line.options import SearchOptions, SyncOptions
+from tune.journal.journal import owner_of, read_events
+from tune.report.console import Console
 from tune.report.report import duration
+from tune.study.kept_options import kept_options
 from tune.tracking.syncing import SyncReport, sync
 from tune.tracking.uri import chosen_tracking_uri, redact
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
 
 EXIT_COMPLETE, EXIT_LACKING = 0, 1
 

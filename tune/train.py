@@ -17,17 +17,17 @@ from trainable.scoring.intervals import LEVEL, score_interval
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
-from tune.console import Console
-from tune.exporting import Measured, export_trainers, held_out_sigmas
-from tune.extraction import make_features
-from tune.options import TrainOptions
-from tune.report.standings import SCORE
-from tune.session import local_device, request_for
-from tune.study_data import StudyData, load_study_data, write_trial_data
+from tune.command_line.options import TrainOptions
+from tune.execution.session import local_device, request_for
+from tune.extraction.extraction import make_features
+from tune.models.exporting import Measured, export_trainers, held_out_sigmas
+from tune.report.console import Console
+from tune.results.standings import SCORE
+from tune.study.study_data import StudyData, load_study_data, write_trial_data
 
 if TYPE_CHECKING:
     from trainable.training.trainer import TailTrainer
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
 
 RESULT, MODEL = "training.json", "model"
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.cluster.hosts import Host, Hosts, why_not
 from tests.cluster.source_tree import copy_source
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
 

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 pytestmark = [
     pytest.mark.cluster,

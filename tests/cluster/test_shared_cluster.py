@@ -6,7 +6,7 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tune.decisions.replay import differences
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 

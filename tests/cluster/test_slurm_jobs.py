@@ -19,7 +19,7 @@ import pytest
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.decisions.replay import differences
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

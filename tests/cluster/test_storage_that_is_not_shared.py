@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainable.errors import UserError
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.job_head import JobHead, job_head
 from tests.cluster.source_tree import copy_source
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 pytestmark = pytest.mark.cluster
 

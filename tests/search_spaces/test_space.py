@@ -97,14 +97,9 @@ def test_comparisons_may_lie_outside_but_count_as_reachable(tmp_path: Path) -> N
         space.values_of(load_variant("lora"))
 
 
-def test_active_parameters_are_plain_and_follow_the_values(tmp_path: Path) -> None:
-    space = load(tmp_path, GOOD)
-    values = space.values_of(load_variant("default"))
-    rank = next(p for p in space.active_parameters(values) if p.name == "adapter.rank")
+def test_parameters_are_plain(tmp_path: Path) -> None:
+    rank = next(p for p in load(tmp_path, GOOD).parameters if p.name == "adapter.rank")
     assert (rank.kind, rank.low, rank.high, rank.log, rank.step) == ("int", 4, 64, True, 1)
-    full = {k: v for k, v in values.items() if k not in ("adapter.rank", "adapter.alpha/adapter.rank")}
-    active = space.active_parameters(full | {"adapter.kind": "full"})
-    assert [p.name for p in active] == ["tail.n_blocks", "adapter.kind", "adapter.targets", "optim.lr"]
 
 
 def test_wrong_values_are_named_all_at_once(tmp_path: Path) -> None:

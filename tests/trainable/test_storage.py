@@ -18,8 +18,7 @@ from trainable.errors import UserError
 from trainable.storage.place import file_names, place_of, read_as_file, write_file, written_as_file
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 from trainable.training.checkpoint import load_latest, save_checkpoint
-from tune.journal import read_events
-from tune.remote_study.remote_journal import RemoteJournal
+from tune.journal.journal import Journal, read_events
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,9 +135,9 @@ def test_googles_storage_holds_a_study_too(google):
     google.write("a.json", b"first")
     google.write("a.json", bytes(range(256)) * 40_000)
     assert google.read("a.json") == bytes(range(256)) * 40_000
-    with RemoteJournal.create(google, {}, study_id="s") as journal:
+    with Journal.create(google, {}, study_id="s") as journal:
         journal.append("note", number=1)
-    with RemoteJournal.open(google, notify=pytest.fail) as journal:
+    with Journal.open(google, notify=pytest.fail) as journal:
         journal.append("note", number=2)
     assert [event.get("number") for event in read_events(google)] == [None, 1, 2]
     google.delete("a.json")
@@ -237,11 +236,11 @@ def test_checkpoints_go_to_the_storage_keep_two_and_a_damaged_one_is_passed_over
 def test_a_local_folder_loads_nothing_of_object_storage():
     code = (
         "import sys; from pathlib import Path; from tempfile import mkdtemp\n"
-        "from tune.journal import create_journal, open_journal, owner_of, read_events\n"
+        "from tune.journal.journal import Journal, owner_of, read_events\n"
         "folder = Path(mkdtemp())\n"
-        "create_journal(folder, {}, study_id='s').close(); open_journal(folder, notify=print).append('note')\n"
+        "Journal.create(folder, {}, study_id='s').close(); Journal.open(folder, notify=print).append('note')\n"
         "read_events(folder); owner_of(folder)\n"
-        "print(*sorted(n for n in sys.modules if n.startswith('pyarrow') or n == 'tune.remote_study.remote_journal'))"
+        "print(*sorted(n for n in sys.modules if n.startswith('pyarrow') or n == 'tune.journal.remote_journal'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split() == []

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from tune.cli import main
-from tune.command_line import Given, parse_duration, parse_value
-from tune.options import SearchOptions
+from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import Given, parse_duration, parse_value
 
 
 def fails(capsys, *argv):
@@ -59,7 +59,7 @@ def test_durations_are_read(text, seconds):
 def test_a_yaml_file_gives_options_and_the_command_line_wins(tmp_path):
     path = tmp_path / "search.yaml"
     path.write_text("trials: 7\ngrace-epochs: 2\nholdout: site\ntime_budget: 5m\nlocal: true\n")
-    import tune.command_line as command_line
+    import tune.command_line.parsing as command_line
     from tune.cli import _make_parser
 
     arguments = _make_parser().parse_args(["search", "--config", str(path), "--trials", "9"])

@@ -7,11 +7,11 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from trainable.trial import StepResult, TrialTask
-from tune.conductor import Conductor, TrialResources
 from tune.decisions.decisions import Decisions
 from tune.decisions.ends import Ends, deadline_in
 from tune.decisions.proposals import starting_queue
-from tune.journal import Journal, read_events
+from tune.execution.conductor import Conductor, TrialResources
+from tune.journal.journal import Journal, read_events
 
 EPOCHS = 4
 

@@ -8,11 +8,11 @@ import mlflow
 import pytest
 
 from trainable.errors import UserError
-from tune.confirmed import confirmed_of
+from tune.command_line.options import SearchOptions
 from tune.decisions.confirmation import Confirmation
-from tune.events import as_read
-from tune.journal import read_events
-from tune.options import SearchOptions
+from tune.journal.events import as_read
+from tune.journal.journal import read_events
+from tune.results.confirmed import confirmed_of
 from tune.search import Times
 
 

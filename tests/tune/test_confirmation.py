@@ -14,17 +14,17 @@ from trainable.errors import UserError
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.held_out_predictions import save_predictions
 from trainable.training.trial_data import TrialData
-from tune.conductor import fold_data_folder
-from tune.confirmation import make_plan
-from tune.confirmed import Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
+from tune.command_line.options import SearchOptions
+from tune.confirming.plan import make_plan
+from tune.confirming.verdict import best_epoch, judge
 from tune.decisions.confirmation import Configuration, Confirmation, Plan, complete_cells
 from tune.decisions.decisions import Decisions
-from tune.events import as_read
-from tune.journal import read_events
-from tune.options import SearchOptions
+from tune.execution.conductor import fold_data_folder
+from tune.journal.events import as_read
+from tune.journal.journal import read_events
 from tune.report.confirmation_text import confirmation_text
-from tune.report.standings import Standings
-from tune.verdict import best_epoch, judge
+from tune.results.confirmed import Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
+from tune.results.standings import Standings
 
 EPOCHS = 3
 
@@ -170,8 +170,8 @@ def planted_plan(study: Path, *, best_score: float) -> Plan:
 
 
 def study_data():
-    from tune.console import Console
-    from tune.study_data import load_study_data
+    from tune.report.console import Console
+    from tune.study.study_data import load_study_data
 
     options = SearchOptions(data="demo:120", workers=1)
     return load_study_data(options, options, Console(json=True))

@@ -5,9 +5,9 @@ import pytest
 from search_spaces.space import SearchSpace, list_spaces
 from trainable.architecture import VisionArchitecture
 from trainable.config import AdapterConfig, OptimConfig, TailConfig, TrialConfig
-from tune.planning.corners import corners, drawn
-from tune.planning.costs import Costs, Line, Measured
-from tune.planning.demand import demand
+from tune.measuring.corners import corners, drawn
+from tune.measuring.costs import Costs, Line, Measured
+from tune.measuring.demand import demand
 
 VIT_L = VisionArchitecture(
     n_blocks=24, width=1024, n_heads=16, mlp_width=4096, n_tokens=257, embed_dim=768, image_size=224

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
-from tune.decision_log import FOLLOWS, log_entries
 from tune.decisions.decisions import Decisions
-from tune.journal import FILE_NAME, Journal, read_events
+from tune.journal.journal import FILE_NAME, Journal, read_events
+from tune.replay import FOLLOWS, log_entries
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from tune.decisions.replay import differences
 from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
 from tune.decisions.verdicts import Verdict
-from tune.events import as_read
-from tune.journal import Journal, read_events
+from tune.journal.events import as_read
+from tune.journal.journal import Journal, read_events
 
 START = {"adapter.kind": "full", "optim.lr": 1e-3, "tail.n_blocks": 2}
 QUEUE = [

@@ -15,14 +15,14 @@ from mlflow import MlflowClient
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.trial import StepResult, TrialTask
-from tune.conductor import Conductor, TrialResources
 from tune.decisions.decisions import Decisions
 from tune.decisions.ends import Ends
 from tune.decisions.plateau import noise_queue, plateau_reason, seed_noise
 from tune.decisions.proposals import starting_queue
 from tune.decisions.replay import differences
-from tune.interrupts import Interrupts
-from tune.journal import Journal, StudyWriteError, read_events
+from tune.execution.conductor import Conductor, TrialResources
+from tune.execution.interrupts import Interrupts
+from tune.journal.journal import Journal, StudyWriteError, read_events
 
 EPOCHS = 2
 SPACE = SearchSpace.load("smoke")

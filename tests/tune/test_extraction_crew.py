@@ -2,14 +2,17 @@
 
 import pytest
 
-from tune.cluster.extraction_crew import seats
-from tune.cluster.nodes import Node
+from tune.cluster.node import Node
+from tune.extraction.crew import seats
 
 
 def node(n_cpus: float, n_gpus: float, free_cpus: float | None = None) -> Node:
     free = n_cpus if free_cpus is None else free_cpus
     return Node(
-        node_id=f"{n_cpus}-{n_gpus}", address="10.0.0.1", n_cpus=n_cpus, n_gpus=n_gpus, free_cpus=free, free_gpus=n_gpus
+        node_id=f"{n_cpus}-{n_gpus}",
+        address="10.0.0.1",
+        resources={"CPU": n_cpus, "GPU": n_gpus},
+        free={"CPU": free, "GPU": n_gpus},
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainable.errors import UserError
-from tune.journal import FILE_NAME, Journal, read_events
+from tune.journal.journal import FILE_NAME, Journal, read_events
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,7 +128,7 @@ def test_a_study_whose_first_line_was_torn_can_be_begun_anew(tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tune.journal import Journal
+from tune.journal.journal import Journal
 journal = Journal.open(Path(sys.argv[1]), notify=print)
 print("open", flush=True)
 time.sleep(60)
@@ -157,7 +157,7 @@ def test_a_second_process_is_refused_with_owner_and_time_and_a_killed_owner_hold
 WRITER = """
 import sys
 from pathlib import Path
-from tune.journal import Journal
+from tune.journal.journal import Journal
 journal = Journal.open(Path(sys.argv[1]), notify=lambda line: None)
 while True:
     print(journal.append("report", metrics={f"m{n}": n / 3 for n in range(100)})["seq"], flush=True)
@@ -190,7 +190,7 @@ def test_closing_gives_the_study_free_and_a_closed_journal_cannot_append(tmp_pat
 FILLER = """
 import resource, sys
 from pathlib import Path
-from tune.journal import FILE_NAME, Journal, StudyWriteError, read_events
+from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, read_events
 folder = Path(sys.argv[1])
 journal = Journal.open(folder, notify=print)
 heard = []

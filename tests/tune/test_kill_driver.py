@@ -19,7 +19,7 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.training.checkpoint import load_latest
 from tune.decisions.replay import differences
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 

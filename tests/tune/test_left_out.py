@@ -1,11 +1,11 @@
 """Nodes that cannot read the study's data are kept off, but for the last one."""
 
 from tune.cluster.left_out import LeftOut
-from tune.cluster.nodes import Node
+from tune.cluster.node import Node
 
 
 def node(node_id: str, n_cpus: float = 2) -> Node:
-    return Node(node_id=node_id, address=f"10.0.0.{node_id}", n_cpus=n_cpus, n_gpus=0, free_cpus=n_cpus, free_gpus=0)
+    return Node(node_id=node_id, address=f"10.0.0.{node_id}", resources={"CPU": n_cpus})
 
 
 def test_a_node_is_left_out_told_of_once():

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from trainable.errors import UserError
-from tune.console import Console
-from tune.model_source import local_model, open_model
+from tune.models.model_source import local_model, open_model
+from tune.report.console import Console
 from tune.tracking.client import open_client
 
 NAME = "beetles-of-tests"

@@ -8,10 +8,10 @@ from trainable.errors import UserError
 from trainable.storage.place import file_names, place_of
 from tune.cluster import node_probe
 from tune.cluster.folder_marks import has_mark, marked
+from tune.cluster.node import Node
 from tune.cluster.node_checks import Needs, WrittenFolder, findings_of
-from tune.cluster.nodes import Node
 
-NODE = Node(node_id="f" * 56, address="10.0.0.3", n_cpus=4, n_gpus=1, free_cpus=4, free_gpus=1)
+NODE = Node(node_id="f" * 56, address="10.0.0.3", resources={"CPU": 4, "GPU": 1})
 MARKER = ".probe-0123"
 
 

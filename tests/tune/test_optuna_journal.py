@@ -13,8 +13,8 @@ from optuna.trial import TrialState
 from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
-from tune.journal import Journal, read_events
-from tune.optuna_journal import FILE_NAME, OptunaJournal, rebuild
+from tune.journal.journal import Journal, read_events
+from tune.study.optuna_journal import FILE_NAME, OptunaJournal, rebuild
 
 
 class LrSpace:

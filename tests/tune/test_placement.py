@@ -4,8 +4,10 @@ import pytest
 
 from trainable.config import OptimConfig, TailConfig, TrialConfig
 from trainable.errors import UserError
-from tune.cluster.placement import MemoryNeeds, Node, Placement, check_placement, nodes_of, parse_resources
-from tune.planning.costs import Costs, Measured
+from tune.cluster.node import Node, nodes_of
+from tune.cluster.placement import MemoryNeeds, Placement, check_placement
+from tune.command_line.trial_resources import parse_resources
+from tune.measuring.costs import Costs, Measured
 
 from .test_costs import VIT_L
 
@@ -13,7 +15,9 @@ GIB = 2**30
 
 
 def node(name: str = "a", *, cpus: float = 8, gpus: float = 0, gib: float = 0, **others: float) -> Node:
-    return Node(node_id=name, resources={"CPU": cpus, "GPU": gpus, **others}, memory_bytes=gib * GIB)
+    return Node(
+        node_id=name, address="10.0.0.1", resources={"CPU": cpus, "GPU": gpus, **others}, memory_bytes=gib * GIB
+    )
 
 
 def placement(cpus: float = 1, gpus: float = 0, **others) -> Placement:
@@ -101,8 +105,8 @@ def test_nodes_alike_within_a_tenth_make_no_difference():
 
 def test_dead_nodes_do_not_count():
     rows = [
-        {"NodeID": "a", "Alive": True, "Resources": {"CPU": 2.0, "memory": 8.0}},
+        {"NodeID": "a", "Alive": True, "NodeManagerAddress": "10.0.0.1", "Resources": {"CPU": 2.0, "memory": 8.0}},
         {"NodeID": "b", "Alive": False, "Resources": {}},
     ]
 
-    assert nodes_of(rows) == [Node(node_id="a", resources=rows[0]["Resources"], memory_bytes=8.0)]
+    assert nodes_of(rows) == [Node(node_id="a", address="10.0.0.1", resources=rows[0]["Resources"], memory_bytes=8.0)]

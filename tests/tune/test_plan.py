@@ -11,11 +11,11 @@ from search_spaces.space import list_spaces
 from tests.conftest import DEMO
 from trainable.errors import UserError
 from tune.cli import parse_command
-from tune.console import Console
-from tune.journal import read_events
+from tune.journal.journal import read_events
 from tune.plan import plan_study
 from tune.planning.plan_text import plan_text
 from tune.planning.study_plan import StudyPlan
+from tune.report.console import Console
 
 SECTIONS = ["extraction", "trial", "search", "confirmation", "records", "wall_seconds", "device_seconds", "time_budget",
             "notes"]  # fmt: skip

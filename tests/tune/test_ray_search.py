@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.decisions.replay import differences
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

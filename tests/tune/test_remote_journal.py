@@ -12,10 +12,10 @@ import pytest
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder
-from tune.journal import Journal, StudyWriteError, create_journal, open_journal, owner_of, read_events
-from tune.remote_study.lease import LeaseTimes
-from tune.remote_study.remote_journal import RemoteJournal
-from tune.remote_study.segments import BLOCK_EVENTS, SegmentWriter, read_log, segment_name
+from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, owner_of, read_events
+from tune.journal.lease import LeaseTimes
+from tune.journal.remote_journal import RemoteWriter
+from tune.journal.segments import BLOCK_EVENTS, SegmentWriter, read_log, segment_name
 
 ROOT = Path(__file__).parents[2]
 FAST = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
@@ -24,15 +24,15 @@ FAST = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle
 def quiet(_: str) -> None: ...
 
 
-def begin(folder: RemoteFolder, n_events: int = 0) -> RemoteJournal:
-    journal = RemoteJournal.create(folder, {"seed": 1}, study_id="study-1", times=FAST)
+def begin(folder: RemoteFolder, n_events: int = 0) -> Journal:
+    journal = Journal.begin(RemoteWriter.create(folder, times=FAST), {"seed": 1}, study_id="study-1")
     for number in range(n_events):
         journal.append("note", number=number)
     return journal
 
 
-def go_on(folder: RemoteFolder) -> RemoteJournal:
-    return RemoteJournal.open(folder, notify=quiet, times=FAST)
+def go_on(folder: RemoteFolder) -> Journal:
+    return Journal(RemoteWriter.open(folder, notify=quiet, times=FAST))
 
 
 def journal_names(folder: RemoteFolder) -> list[str]:
@@ -41,7 +41,7 @@ def journal_names(folder: RemoteFolder) -> list[str]:
 
 def test_events_read_from_the_storage_equal_those_of_a_local_journal(remote, tmp_path):
     values = [float("nan"), float("inf"), 0.1 + 0.2, -0.0]
-    with create_journal(tmp_path, {"seed": 1}, study_id="s") as local, begin(remote) as far:
+    with Journal.create(tmp_path, {"seed": 1}, study_id="s") as local, begin(remote) as far:
         for journal in (local, far):
             returned = [journal.append("report", metrics={"x": x}) for x in values]
             assert repr(returned) == repr(journal.events()[1:])
@@ -176,10 +176,11 @@ WRITER = """
 import sys
 from dataclasses import replace
 from trainable.storage.remote_folder import RemoteFolder
-from tune.remote_study.lease import LeaseTimes
-from tune.remote_study.remote_journal import RemoteJournal
+from tune.journal.lease import LeaseTimes
+from tune.journal.journal import Journal
+from tune.journal.remote_journal import RemoteWriter
 times = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
-journal = RemoteJournal.open(RemoteFolder.parse(sys.argv[1]), notify=lambda line: None, times=times)
+journal = Journal(RemoteWriter.open(RemoteFolder.parse(sys.argv[1]), notify=lambda line: None, times=times))
 while True:
     print(journal.append("report", metrics={f"m{n}": n / 3 for n in range(50)})["seq"], flush=True)
 """
@@ -209,7 +210,7 @@ def test_a_silent_lease_of_another_machine_is_watched_then_taken_over(remote):
     remote.write("journal.owner.json", json.dumps(holder).encode())
     told: list[str] = []
     assert owner_of(remote) is not None
-    with RemoteJournal.open(remote, notify=told.append, times=FAST) as journal:
+    with Journal(RemoteWriter.open(remote, notify=told.append, times=FAST)) as journal:
         journal.append("note", number=1)
     assert len(told) == 1
     assert "process 1 on elsewhere" in told[0]
@@ -247,8 +248,7 @@ def test_a_closed_journal_and_a_pickled_copy_cannot_append(remote):
 
 @pytest.mark.slow
 def test_the_place_decides_which_journal_it_is(remote, tmp_path):
-    with create_journal(remote, {}, study_id="s"), create_journal(tmp_path, {}, study_id="s") as local:
-        assert isinstance(local, Journal)
-    with open_journal(remote, notify=quiet) as far:
-        assert isinstance(far, RemoteJournal)
+    with Journal.create(remote, {}, study_id="s"), Journal.create(tmp_path, {}, study_id="s"):
+        assert (tmp_path / FILE_NAME).exists()
+    Journal.open(remote, notify=quiet).close()
     assert read_log(remote).session == 2

@@ -12,8 +12,8 @@ from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from trainable.training.checkpoint import load_latest
 from tune.decisions.replay import differences
-from tune.events import Event
-from tune.journal import owner_of, read_events
+from tune.journal.events import Event
+from tune.journal.journal import owner_of, read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

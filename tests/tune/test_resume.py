@@ -11,11 +11,11 @@ import yaml
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.cli import _make_parser
-from tune.command_line import given_options
+from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import given_options
 from tune.decisions.replay import differences
-from tune.journal import Journal, read_events
-from tune.options import SearchOptions
-from tune.search_request import SearchRequest, search_request
+from tune.journal.journal import Journal, read_events
+from tune.study.search_request import SearchRequest, search_request
 
 N_TRIALS, EPOCHS = 5, 3  # of `finished_study`
 

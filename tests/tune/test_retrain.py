@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import calibrated_sigmas
-from tune.confirmed import confirmed_of, out_of_fold_of
-from tune.journal import read_events
+from tune.journal.journal import read_events
+from tune.results.confirmed import confirmed_of, out_of_fold_of
 from tune.tracking.client import open_client
 
 NAME = "beetles-of-tests"

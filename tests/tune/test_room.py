@@ -1,6 +1,7 @@
 """When a trial is asked for: as soon as it can start, on clusters that grow, shrink or are shared."""
 
-from tune.cluster.placement import Node, Placement
+from tune.cluster.node import Node
+from tune.cluster.placement import Placement
 from tune.cluster.room import LOOK_SECONDS, Room
 
 
@@ -12,7 +13,7 @@ class FakeCluster:
         self.used = 0.0
 
     def nodes(self) -> list[Node]:
-        return [Node(node_id="a", resources={"CPU": self.cpus})]
+        return [Node(node_id="a", address="10.0.0.1", resources={"CPU": self.cpus})]
 
     def free(self) -> dict[str, float]:
         return {"CPU": self.cpus - self.used}

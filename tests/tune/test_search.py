@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
 from tune.decisions.replay import differences
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 KEYS = [
     "study", "n_trials", "n_completed", "n_pruned", "n_failed", "best", "variants", "floors", "tracking_uri",

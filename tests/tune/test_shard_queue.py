@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from tune.cluster.shard_queue import ShardQueue
+from tune.extraction.shard_queue import ShardQueue
 
 
 def queue_of(n_shards: int, *, rows: int = 10, done: int = 0, least_rows: int = 1) -> ShardQueue:

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 TAP_BYTES = 76 * 17 * 128 * 2
 """Of 76 specimens with 17 tokens of 128 half-precision numbers."""

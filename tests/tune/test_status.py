@@ -15,10 +15,10 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.scoring.best_forecasts import best_forecasts
 from tune.decisions.decisions import Decisions
-from tune.events import encode_event
-from tune.journal import FILE_NAME, Journal, Owner, owner_of, read_events
-from tune.report.rungs import rung_standings
-from tune.status import read_status
+from tune.journal.events import encode_event
+from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_events
+from tune.results.rungs import rung_standings
+from tune.results.status import read_status
 
 ROOT = Path(__file__).parents[2]
 HEADER = {"n_trials": 6, "max_epochs": 4, "grace_epochs": 1, "reduction_factor": 2, "seed": 0}
@@ -230,7 +230,7 @@ def test_no_study_is_one_clear_line(cli, tmp_path):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tune.journal import Journal
+from tune.journal.journal import Journal
 journal = Journal.create(Path(sys.argv[1]), {}, study_id="s")
 print("open", flush=True)
 time.sleep(60)

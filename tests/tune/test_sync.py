@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainable.errors import UserError
-from tune.journal import Journal, read_events
+from tune.journal.journal import Journal, read_events
 from tune.tracking.uri import chosen_tracking_uri, default_tracking_uri
 
 

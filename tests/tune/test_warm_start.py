@@ -11,15 +11,15 @@ from optuna.trial import TrialState
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.cli import _make_parser
-from tune.command_line import given_options
+from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import given_options
 from tune.decisions.decisions import Decisions
 from tune.decisions.diversity import MIN_DISTANCE, distance
 from tune.decisions.proposals import starting_queue
 from tune.decisions.replay import differences
 from tune.decisions.trial_record import fold_trials
 from tune.decisions.warm_start import N_BEST, warm_start
-from tune.journal import Journal, read_events
-from tune.options import SearchOptions
+from tune.journal.journal import Journal, read_events
 
 EPOCHS = 2
 SPACE = SearchSpace.load("smoke")

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from tune.cluster.nodes import Node, living_nodes
+from tune.cluster.node import Node
+from tune.cluster.ray_cluster import living_nodes
 
 NODE_LABEL = "ray.io/node-id"
 """The label that Ray gives every node."""

@@ -8,17 +8,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.cluster import node_probe
 from tune.cluster.folder_marks import has_mark, marked
-from tune.cluster.nodes import Node, living_nodes, own_node_id
-
-if TYPE_CHECKING:
-    from tune.extraction import ExtractionRequest
+from tune.cluster.node import Node
+from tune.cluster.ray_cluster import living_nodes, own_node_id
 
 ANSWER_SECONDS = 120.0
 """A node that takes longer to run a task of a second is of no use."""
@@ -39,22 +37,6 @@ class Needs:
 
     folders: tuple["WrittenFolder", ...]
     files: tuple[Path, ...]
-
-    @classmethod
-    def of_extraction(cls, request: "ExtractionRequest") -> "Needs":
-        """Of an extraction: the cache unless each node has its own, some images, the backbone's files where local."""
-        files = [Path(file) for file in request.images.files()]
-        some = [files[place] for place in sorted({0, len(files) // 2, len(files) - 1})]
-        scheme, _, place = request.backbone.partition(":")
-        folder = Path(place).expanduser().absolute()
-        if scheme == "local-dir" and folder.is_dir():  # a wrong one is told by who loads it
-            some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
-        if request.remote is not None:  # each node copies features from there to a folder of its own
-            return cls(folders=(), files=tuple(some))
-        cache = WrittenFolder(
-            "the folder of features", request.cache_dir, "--cache PATH, or --features s3://BUCKET/NAME"
-        )
-        return cls(folders=(cache,), files=tuple(some))
 
     def with_study(self, folder: Place) -> "Needs":
         """And of a search: the folder of its study."""

@@ -3,26 +3,14 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from tune.planning.costs import Costs
+from tune.cluster.node import Node
+from tune.measuring.costs import Costs
 
 _TINY = 1e-9
 """Of a resource: fractions such as 0.1 are not exact."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """A living node: its resources by Ray's names, and the bytes that its trials share, of GPU or of main memory.
-
-    memory_bytes: 0 where it is not known.
-    """
-
-    node_id: str
-    resources: Mapping[str, float]
-    memory_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,43 +96,5 @@ def check_placement(placement: Placement, nodes: Iterable[Node]) -> None:
         raise UserError(problems)
 
 
-def parse_resources(given: Iterable[str]) -> dict[str, float]:
-    """`NAME=AMOUNT` -> {name: amount}.
-
-    Raises: UserError naming every entry of another form.
-    """
-    found: dict[str, float] = {}
-    problems = []
-    for entry in given:
-        name, _, amount = entry.partition("=")
-        value = _number(amount)
-        if not name or value is None or not 0 < value < math.inf:
-            problems.append(f"`--trial-resources` must be NAME=AMOUNT with an amount above 0, but got {entry!r}")
-        elif name in ("CPU", "GPU"):
-            problems.append(f"`--trial-resources` must not name {name}; use --{name.lower()}s-per-trial")
-        else:
-            found[name] = value
-    if problems:
-        raise UserError(problems)
-    return found
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def _quotient(total: float, part: float) -> int:
     return math.floor(total / part + _TINY)
-
-
-def nodes_of(rows: Iterable[Mapping[str, Any]], memory: Mapping[str, float] | None = None) -> list[Node]:
-    """Living nodes from `ray.nodes()`; memory: node ID -> bytes of one GPU, else main memory as Ray counts it."""
-    found = []
-    for row in rows:
-        if row["Alive"]:
-            bytes_ = row["Resources"].get("memory", 0.0) if memory is None else memory.get(row["NodeID"], 0.0)
-            found.append(Node(node_id=row["NodeID"], resources=row["Resources"], memory_bytes=float(bytes_)))
-    return found

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from tune.cluster.placement import MemoryNeeds, Node, Placement, check_placement, parse_resources
-from tune.options import SearchOptions
-from tune.planning.corners import corners
-from tune.planning.costs import Costs
+from tune.cluster.node import Node
+from tune.cluster.placement import MemoryNeeds, Placement, check_placement
+from tune.command_line.options import SearchOptions
+from tune.command_line.trial_resources import parse_resources
+from tune.measuring.corners import corners
+from tune.measuring.costs import Costs
 
 if TYPE_CHECKING:
     from search_spaces.space import SearchSpace
@@ -25,7 +27,7 @@ def make_placement(options: SearchOptions, device: str) -> Placement | None:
         raise UserError(problems)
     if options.local:
         return None
-    from tune.ray_shells import Cluster
+    from tune.cluster.ray_cluster import Cluster
 
     asked = options.gpus_per_trial
     placement = Placement(
@@ -52,7 +54,7 @@ def fitted(
 
     Where all nodes are alike and the share is given nothing is measured.
     """
-    from tune.ray_shells import Cluster, gpu_memory
+    from tune.cluster.ray_cluster import Cluster, gpu_memory
 
     reason = ""
     if options.gpus_per_trial == "auto":
@@ -85,8 +87,8 @@ def _with_measured_share(
     placement: Placement, options: SearchOptions, space: "SearchSpace", store: Path
 ) -> tuple[Placement, str]:
     from trainable.frozen.features import FeatureStore
-    from tune.planning.gpu_share import COUNTS, choose_share, measure_shares
-    from tune.ray_shells import Cluster
+    from tune.cluster.ray_cluster import Cluster
+    from tune.measuring.gpu_share import COUNTS, choose_share, measure_shares
 
     largest = corners(space, FeatureStore.open(store).architecture, epochs=options.epochs).largest
     counts = [n for n in COUNTS if n == 1 or _has_cpus_for(n, placement, Cluster().nodes())]
@@ -96,7 +98,7 @@ def _with_measured_share(
 
 
 def _has_cpus_for(n: int, placement: Placement, nodes: list[Node]) -> bool:
-    with_gpu = [node.resources.get("CPU", 0.0) for node in nodes if node.resources.get("GPU", 0.0) >= 1]
+    with_gpu = [node.n_cpus for node in nodes if node.n_gpus >= 1]
     return max(with_gpu, default=0.0) >= n * placement.cpus_per_trial
 
 
@@ -110,8 +112,8 @@ def _measured_costs(
     say: Callable[[str], None],
 ) -> Costs:
     from trainable.frozen.features import FeatureStore
-    from tune.planning.fresh_process import OnRay
-    from tune.planning.step_probe import measure
+    from tune.measuring.fresh_process import OnRay
+    from tune.measuring.step_probe import measure
 
     architecture = FeatureStore.open(store).architecture
     ends = corners(space, architecture, epochs=options.epochs)

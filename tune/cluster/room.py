@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from tune.cluster.placement import Node, Placement
+from tune.cluster.node import Node
+from tune.cluster.placement import Placement
 
 LOOK_SECONDS = 1.0
 """How old the last look at the cluster's nodes may be when a trial is to be started."""

@@ -1,0 +1,1 @@
+"""What is tried next, stopped and confirmed: Optuna and ASHA as a function of events, without Ray."""

@@ -14,7 +14,7 @@ from typing import Any
 from tune.decisions.trial_events import TrialEvents
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import completion
-from tune.events import Event, EventWriter, as_read
+from tune.journal.events import Event, EventWriter, as_read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

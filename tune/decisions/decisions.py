@@ -19,7 +19,7 @@ from tune.decisions.sampler import Space
 from tune.decisions.trial_events import TrialEvents
 from tune.decisions.trial_record import Ask, State, TrialRecord
 from tune.decisions.verdicts import next_event
-from tune.events import Event, EventWriter, as_read
+from tune.journal.events import Event, EventWriter, as_read
 
 
 class Decisions(TrialEvents):

@@ -11,7 +11,7 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from tune.decisions.trial_record import NOISE, TrialRecord
-from tune.events import Event
+from tune.journal.events import Event
 
 N_SEEDS = 3
 """Runs of the default that the noise is measured from, the ordinary one included."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import Space
-from tune.events import Event, as_read
+from tune.journal.events import Event, as_read
 
 
 def differences(space: Space, events: Iterable[Event]) -> list[str]:

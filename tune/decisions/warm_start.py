@@ -13,7 +13,7 @@ from trainable.errors import UserError
 from trainable.storage.place import Place
 from tune.decisions.diversity import Candidate, best_diverse
 from tune.decisions.trial_record import TrialRecord, fold_trials
-from tune.journal import read_events
+from tune.journal.journal import read_events
 
 N_BEST = 3
 """Configurations taken of each study."""

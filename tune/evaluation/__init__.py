@@ -1,0 +1,1 @@
+"""Exported models scored on labelled data: numbers, figures, pages."""

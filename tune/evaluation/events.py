@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trainable.data.splits import Holdout, Split, make_split
 from trainable.errors import UserError
-from tune.study_data import SPLIT_SEED
+from tune.study.study_data import SPLIT_SEED
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens

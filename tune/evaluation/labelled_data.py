@@ -7,12 +7,12 @@ import pandas as pd
 
 from trainable.config import TARGETS
 from trainable.errors import UserError
-from tune.model_options import EvaluateOptions
-from tune.study_data import load_study_specimens
+from tune.command_line.model_options import EvaluateOptions
+from tune.study.study_data import load_study_specimens
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
-    from tune.console import Console
+    from tune.report.console import Console
 
 
 def load_labelled(options: EvaluateOptions, console: "Console") -> "Specimens":

@@ -10,7 +10,7 @@ from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, sco
 from tune.evaluation.events import ChosenEvents, Training, leak_of
 from tune.evaluation.reports import Comparison, ModelReport, ScoredData
 from tune.evaluation.worst_events import find_worst_events
-from tune.study_data import split_floors
+from tune.study.study_data import split_floors
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens

@@ -10,7 +10,7 @@ from tune.evaluation.reports import Comparison, ModelReport
 from tune.tracking.client import open_experiment, quietly, settle_mlflow
 from tune.tracking.database import make_database
 from tune.tracking.values import MAX_KEY, MAX_PARAM, metric_key, tag_text
-from tune.versions import git_commit, user_name
+from tune.tracking.versions import git_commit, user_name
 
 
 class EvaluationRecorder:

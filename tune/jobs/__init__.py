@@ -1,0 +1,1 @@
+"""Commands run elsewhere: the parts of Ray jobs and of Slurm jobs."""

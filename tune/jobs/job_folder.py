@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from trainable.errors import UserError
 
 if TYPE_CHECKING:
-    from tune.command_line import Given
+    from tune.command_line.parsing import Given
 
 RESULTS = {"search": "study", "train": "out", "retrain": "out", "evaluate": "out"}
 """Verb -> the option that names where its results go; left out, that is below the working folder."""

@@ -1,0 +1,1 @@
+"""What a search will take and whether it can work, before it is run."""

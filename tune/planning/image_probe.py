@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainable.architecture import VisionArchitecture
-from tune.extraction import ExtractionRequest, wanted_taps
-from tune.planning.memory import device_memory
+from tune.extraction.extraction import ExtractionRequest, wanted_taps
+from tune.measuring.memory import device_memory
 
 if TYPE_CHECKING:
     from trainable.frozen.backbone import Backbone

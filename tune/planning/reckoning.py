@@ -8,17 +8,17 @@ from pathlib import Path
 
 from trainable.config import TrialConfig
 from tune.decisions.confirmation import Confirmation
-from tune.planning.corners import drawn
-from tune.planning.costs import Costs
+from tune.measuring.corners import drawn
+from tune.measuring.costs import Costs
+from tune.measuring.step_probe import Steps
 from tune.planning.forecast import Rules
 from tune.planning.image_probe import Survey, nearest_folder
 from tune.planning.plan_text import size
 from tune.planning.problems import ROOM
-from tune.planning.step_probe import Steps
 from tune.planning.study_plan import Confirming, Extraction, Range, Records, Search, StudyPlan, TrialNeeds
 from tune.planning.trials_ahead import Ahead, Seconds, TrialsAhead, confirmation_ahead, foresee, trials_ahead
-from tune.search_request import SearchRequest
-from tune.study_data import StudyData
+from tune.study.search_request import SearchRequest
+from tune.study.study_data import StudyData
 
 N_DRAWN = 200
 """Configurations by which the space's typical, quickest and slowest trial are known."""

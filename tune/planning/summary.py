@@ -1,18 +1,18 @@
 """A plan in one line, for a search that begins: what follows from its options alone, without measuring anything."""
 
 from tune.cluster.placement import Placement
-from tune.confirmation import n_runs_reserved
+from tune.confirming.plan import n_runs_reserved
 from tune.planning.forecast import Rules
 from tune.planning.trials_ahead import Seconds, foresee, trials_ahead
-from tune.search_request import SearchRequest
-from tune.study_data import StudyData
+from tune.study.search_request import SearchRequest
+from tune.study.study_data import StudyData
 
 
 def summary(request: SearchRequest, data: StudyData, placement: Placement | None) -> str:
     """Trials, how many run side by side, epochs under ASHA and of the confirmation."""
     options, slots = request.options, 1
     if placement is not None:
-        from tune.ray_shells import Cluster
+        from tune.cluster.ray_cluster import Cluster
 
         slots = placement.slots(Cluster().nodes())
         slots = max(1, min(slots, placement.max_concurrent or slots))

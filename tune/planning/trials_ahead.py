@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
 from tune.decisions.proposals import starting_queue
-from tune.planning.corners import drawn, starting_configs
+from tune.measuring.corners import drawn, starting_configs
 from tune.planning.forecast import Forecast, Rules, Work, forecast
 from tune.planning.study_plan import Range
-from tune.search_request import SearchRequest
+from tune.study.search_request import SearchRequest
 
 N_SIMULATIONS = 20
 

@@ -1,0 +1,1 @@
+"""What a user sees: progress, tables, one JSON object."""

@@ -7,9 +7,9 @@ from typing import Any, TextIO
 
 from tune.report.confirmation_progress import ConfirmationProgress
 from tune.report.image_progress import ImageProgress
-from tune.report.pace import Pace
 from tune.report.report import duration
-from tune.report.standings import Standings, TrialStanding
+from tune.results.pace import Pace
+from tune.results.standings import Standings, TrialStanding
 
 LINE_SECONDS = 1.0
 """A line an epoch is shown at most this often; ends of trials always are."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainable.config import TARGETS
-from tune.report.standings import SCORE, Standings, TrialStanding, finite
+from tune.results.standings import SCORE, Standings, TrialStanding, finite
 from tune.tracking.uri import redact
 
 COLUMNS = 120

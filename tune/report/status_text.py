@@ -4,11 +4,11 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from tune.report.report import COLUMNS, duration
-from tune.report.rungs import RungStanding
-from tune.report.standings import SCORE, TOLD, TrialStanding, finite
+from tune.results.rungs import RungStanding
+from tune.results.standings import SCORE, TOLD, TrialStanding, finite
 
 if TYPE_CHECKING:
-    from tune.status import Interval, StudyStatus
+    from tune.results.status import Interval, StudyStatus
 
 MAX_FAILURES = 8
 """So many are shown, the latest; `--json` has all."""

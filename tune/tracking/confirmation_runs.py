@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tune.confirmed import Candidate, Confirmed
 from tune.decisions.confirmation import Confirmation
-from tune.report.standings import finite
+from tune.results.confirmed import Candidate, Confirmed
+from tune.results.standings import finite
 from tune.tracking.values import MAX_KEY, metric_key, trial_params
 from tune.tracking.wished_run import MetricPoint, WishedRun
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from trainable.config import TARGETS
-from tune.model_source import ARTIFACT
 from tune.tracking.client import quietly, while_files_travel
+
+ARTIFACT = "model"
+"""Name of a logged model, and of the exported folder among its artifacts."""
 
 REQUIREMENTS = (
     "mlflow>=3.5,<4",

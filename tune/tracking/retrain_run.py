@@ -11,7 +11,7 @@ from typing import Any
 from tune.tracking.champion import read_evidence
 from tune.tracking.mlflow_writer import METRICS_A_BATCH, PARAMS_A_BATCH
 from tune.tracking.values import metric_key, tag_text, trial_params
-from tune.versions import git_commit, user_name
+from tune.tracking.versions import git_commit, user_name
 
 EVIDENCE_NAME = "confirmation.json"
 """In the exported folder: the forecasts that a later model is compared with. In the run: the confirmation's table."""

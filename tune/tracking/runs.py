@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tune.report.standings import SCORE, Standings, TrialStanding, finite, floors_of
+from tune.results.standings import SCORE, Standings, TrialStanding, finite, floors_of
 from tune.tracking.confirmation_runs import ConfirmationRuns
 from tune.tracking.uri import redact
 from tune.tracking.values import MAX_KEY, log_scaled, metric_key, study_params, study_tags, trial_params

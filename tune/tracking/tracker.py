@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 class TrackingStatus:
     """How tracking ended.
 
-    n_pending: events that MLflow may not hold. message: one line for the user, empty if all is well.
+    n_pending: events that MLflow may not hold. message: one line for the user, empty if it holds everything.
     """
 
     n_pending: int
@@ -40,11 +40,6 @@ class TrackingStatus:
     message: str
     experiment_id: str | None
     parent_run_id: str | None
-
-    @property
-    def is_complete(self) -> bool:
-        """MLflow holds everything that was handed over."""
-        return self.n_pending == 0 and not self.problems
 
 
 class Tracker:

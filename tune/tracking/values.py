@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from trainable.config import PROJECTIONS
-from tune.report.standings import finite
+from tune.results.standings import finite
 from tune.tracking.uri import redact
 
 MAX_KEY = 250

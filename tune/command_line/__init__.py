@@ -1,0 +1,1 @@
+"""The command line: options of every verb, their parsing, and what a value may be."""

@@ -1,0 +1,66 @@
+"""The best of a study and the default, on the same folds and seeds: a decision instead of a leaderboard.
+
+The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
+"""
+
+from tune.confirming.plan import counted, make_plan
+from tune.decisions.confirmation import Confirmation, Plan
+from tune.decisions.ends import Ends
+from tune.execution.conductor import Conductor, fold_data_folder
+from tune.execution.workplace import Workplace
+from tune.results.confirmed import Confirmed, evidence, write_evidence
+from tune.study.study import written_or_told
+from tune.study.study_data import write_trial_data
+
+
+def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
+    """Confirm the study's best trials, or go on with it; the verdict is journaled, also of what was done in time.
+
+    deadline: unix seconds.
+    Raises: UserError when no trial has a score, or the data have no such folds.
+    """
+    study, options = place.study, place.request.options
+    plan = make_plan(place.request.space, study.decisions.trials(), place.data, options)
+    confirmation = Confirmation.replay(study.events(), on_event=study.journal.append)
+    confirmation.begin(plan)
+    names = ", ".join(configuration.name for configuration in plan.configurations)
+    place.console.say(
+        f"confirming {names}: {counted(plan.folds, 'fold')}, {counted(plan.seeds, 'seed')}, "
+        f"{confirmation.n_wanted} runs of {plan.epochs} epochs"
+    )
+    if options.fold in plan.folds:
+        place.console.say(f"note: fold {options.fold} is among them, and the search chose by it: it favours its trials")
+    conductor = place.conductor(confirmation, Ends(deadline=deadline))
+    if not confirmation.is_complete:
+        place.run(conductor, prepare=lambda: _write_folds(place, plan))
+        conductor.pause_all(conductor.end_reason)
+    if conductor.error is None:
+        _conclude(place, confirmation)
+    return conductor
+
+
+def _write_folds(place: Workplace, plan: Plan) -> None:
+    for fold in plan.folds:
+        held_out = place.data.of_fold(fold, holdout=place.request.options.holdout)
+        write_trial_data(held_out, place.features, fold_data_folder(place.study.folder / "data", fold))
+
+
+def _conclude(place: Workplace, confirmation: Confirmation) -> Confirmed | None:
+    """Judge what is there; nothing is written that the journal holds already."""
+    from tune.confirming.verdict import judge
+
+    study, options = place.study, place.request.options
+    try:
+        judged = judge(study.folder, confirmation, search_fold=options.fold, header=study.header)
+    except ValueError as error:
+        place.console.say(f"no verdict yet: {error}; go on with `sentinel-tune confirm {study.folder}`")
+        return None
+    confirmed = judged.confirmed
+    with written_or_told(study.folder):
+        for candidate in confirmed.candidates:
+            write_evidence(study.folder, evidence(confirmed, candidate, judged.forecasts[candidate.name]))
+    if not confirmation.is_complete:
+        n_left = confirmation.n_wanted - confirmation.n_ended
+        place.console.say(f"the verdict rests on the whole runs so far; {n_left} are still to be done")
+    confirmation.conclude(confirmed.to_dict())
+    return confirmed

@@ -1,0 +1,101 @@
+"""What is confirmed: a study's best trials, unlike one another, and the default, on equal folds and seeds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from search_spaces.space import SearchSpace
+from search_spaces.variant import load_variant
+from trainable.data.splits import make_split, n_folds
+from trainable.errors import UserError
+from tune.command_line.options import SearchOptions
+from tune.decisions.confirmation import Configuration, Plan
+from tune.decisions.diversity import Candidate, best_diverse
+from tune.decisions.trial_record import TrialRecord
+from tune.results.confirmed import DEFAULT
+from tune.study.study_data import SPLIT_SEED, StudyData
+
+DEFAULT_FOLDS = 2
+"""The fewest on which no fold has to choose its own epoch; more cost time and narrow the intervals."""
+
+
+def reserved(data: StudyData, options: SearchOptions) -> str:
+    """What is kept for confirming from the start, in one line.
+
+    Raises: UserError when the data have no such folds, before any trial is run.
+    """
+    folds, seeds, top = _folds(data, options), options.confirm_seeds, options.confirm_top
+    runs = n_runs_reserved(data, options)
+    share = f"; {options.confirm_share:.0%} of the time budget is kept for it" if options.time_budget else ""
+    pairs = f"{counted(folds, 'fold')} x {counted(range(seeds), 'seed')}"
+    return (
+        f"then the best {top} and the default are confirmed on {pairs}: at most {runs} runs of {options.epochs} epochs"
+        f"{share}"
+    )
+
+
+def n_runs_reserved(data: StudyData, options: SearchOptions) -> int:
+    """Runs of a confirmation, if the search leaves enough trials to choose from.
+
+    Raises: UserError when the data have no such folds.
+    """
+    return (options.confirm_top + 1) * len(_folds(data, options)) * options.confirm_seeds
+
+
+def make_plan(space: SearchSpace, trials: Sequence[TrialRecord], data: StudyData, options: SearchOptions) -> Plan:
+    """The best diverse trials and the default, on folds that the search did not score by as far as there are such.
+
+    Raises: UserError when no trial has a score, or more folds are asked for than the data have.
+    """
+    default = load_variant(DEFAULT, epochs=options.epochs).to_dict()
+    ranked = _ranked(space, trials, options.epochs)
+    if not ranked:
+        raise UserError("`a study must have a scored trial to be confirmed`, but this one has none; search on first")
+    rivals = best_diverse([c for c in ranked if c.config != default], space, n=options.confirm_top)
+    of_default = next((c.record.trial_id for c in ranked if c.config == default), None)
+    slowest_first = sorted(rivals, key=lambda c: -c.record.best_metrics.get("time/epoch_seconds", 0.0))  # none waits
+    return Plan(
+        configurations=(
+            *(Configuration(name=_name(c), trial_id=c.record.trial_id, config=c.config) for c in slowest_first),
+            Configuration(name=DEFAULT, trial_id=of_default, config=default),
+        ),
+        folds=_folds(data, options),
+        seeds=tuple(options.seed + 1 + i for i in range(options.confirm_seeds)),
+        epochs=options.epochs,
+    )
+
+
+def _ranked(space: SearchSpace, trials: Sequence[TrialRecord], epochs: int) -> list[Candidate]:
+    """Trials with a score, best first, each configuration once."""
+    found: list[Candidate] = []
+    scored = [(r.best_score, r) for r in trials if r.best_score is not None and r.state != "failed" and not r.is_noise]
+    for score, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
+        config = record.trial_config().with_epochs(epochs)
+        try:
+            values = space.values_of(config)
+        except UserError:
+            values = None
+        if config.to_dict() not in [candidate.config for candidate in found]:
+            found.append(Candidate(record, score, values, config.to_dict()))
+    return found
+
+
+def _folds(data: StudyData, options: SearchOptions) -> tuple[int, ...]:
+    """As many as asked for, those first that the search did not score by."""
+    frame = data.specimens.frame
+    count = n_folds(frame, holdout=options.holdout)
+    order = [(options.fold + 1 + i) % count for i in range(count)]  # the search's own comes last
+    wanted = options.confirm_folds if options.confirm_folds is not None else max(1, min(DEFAULT_FOLDS, count - 1))
+    if wanted > count:
+        raise UserError(f"`--confirm-folds <= {count}` must hold for --holdout {options.holdout}, but got {wanted}")
+    for fold in order[:wanted]:
+        make_split(frame, holdout=options.holdout, fold=fold, seed=SPLIT_SEED)  # what cannot be held out is told now
+    return tuple(sorted(order[:wanted]))
+
+
+def _name(candidate: Candidate) -> str:
+    return candidate.record.variant or candidate.record.trial_id
+
+
+def counted(items: Sequence[Any], word: str) -> str:
+    """Such as "2 folds"."""
+    return f"{len(items)} {word}" if len(items) == 1 else f"{len(items)} {word}s"

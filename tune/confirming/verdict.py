@@ -1,0 +1,162 @@
+"""From a confirmation's runs to its verdict: out-of-fold forecasts, paired differences, words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from trainable.scoring.intervals import LEVEL
+from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
+from trainable.scoring.scoring import EventForecast, HeldOutScorer
+from trainable.storage.place import Place
+from trainable.training.held_out_predictions import load_predictions
+from trainable.training.trial_data import TrialData
+from tune.decisions.confirmation import Configuration, Confirmation, Plan, Run, complete_cells
+from tune.execution.conductor import fold_data_folder
+from tune.results.confirmed import DEFAULT, Candidate, Confirmed
+
+INTERVAL_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """confirmed: the result. forecasts: candidate's name -> what it rests on."""
+
+    confirmed: Confirmed
+    forecasts: dict[str, OutOfFold]
+
+
+def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None, header: Mapping[str, Any]) -> Judged:
+    """Compare the plan's configurations on the folds and seeds that all of them have come to the end of.
+
+    search_fold: the one that the search scored its trials on, None if none was. header: the study's.
+    Raises: ValueError while there is no such fold.
+    """
+    plan = confirmation.plan
+    assert plan is not None
+    runs = confirmation.runs()
+    failed = tuple(dict.fromkeys(run.name for run in runs if run.record.state == "failed"))
+    folds, seeds = complete_cells(runs, plan, without=failed)
+    if not folds or len(failed) == len(plan.configurations):
+        raise ValueError("no fold has a whole run of every configuration")
+    scorers = {fold: _scorer(folder, fold) for fold in folds}
+    measured = [
+        _measured(folder, scorers, configuration, runs, plan=plan, seeds=seeds)
+        for configuration in plan.configurations
+        if configuration.name not in failed
+    ]
+    level = 1 - (1 - LEVEL) / max(1, len(measured) - 1)
+    candidates = _compared([m[0] for m in measured], {m[0].name: m[1] for m in measured}, level)
+    winner, is_win, words = _decide(candidates, failed)
+    confirmed = Confirmed(
+        holdout=header["options"]["holdout"],
+        folds=tuple(folds),
+        seeds=tuple(seeds),
+        scored_by_search=tuple(fold for fold in folds if fold == search_fold),
+        epochs=plan.epochs,
+        level=level,
+        interval_level=LEVEL,
+        data_fingerprint=header["data_fingerprint"],
+        backbone_fingerprint=header["backbone_fingerprint"],
+        candidates=tuple(candidates),
+        failed=failed,
+        winner=winner,
+        is_win=is_win,
+        verdict=words,
+    )
+    return Judged(confirmed=confirmed, forecasts={candidate.name: oof for candidate, oof in measured})
+
+
+def _measured(
+    folder: Place,
+    scorers: Mapping[int, HeldOutScorer],
+    configuration: Configuration,
+    runs: Sequence[Run],
+    *,
+    plan: Plan,
+    seeds: Sequence[int],
+) -> tuple[Candidate, OutOfFold]:
+    """One configuration, each fold at the epoch that the other folds found best, so that no fold chooses its own."""
+    own = {(run.fold, run.seed): run for run in runs if run.name == configuration.name}
+    curves = {fold: np.mean([_curve(own[fold, seed], plan.epochs) for seed in seeds], axis=0) for fold in scorers}
+    gathered: dict[int, list[dict[str, EventForecast]]] = {}
+    maes: list[dict[str, float]] = []
+    scores: dict[int, float] = {}
+    for fold, scorer in scorers.items():
+        others = [curve for other, curve in curves.items() if other != fold]
+        epoch = best_epoch(others) if others else plan.epochs
+        predictions = [
+            load_predictions(folder / "checkpoints" / own[fold, seed].record.trial_id, epoch) for seed in seeds
+        ]
+        gathered[fold] = [scorer.forecasts(p) for p in predictions]
+        metrics = [scorer.score(p) for p in predictions]
+        maes += [{name: value for name, value in m.items() if name.startswith("mae_")} for m in metrics]
+        scores[fold] = float(np.mean([m["score/all"] for m in metrics]))
+    forecasts = OutOfFold.gather(gathered)
+    maes_mean = {name: float(np.mean([m[name] for m in maes if name in m])) for m in maes for name in m}
+    candidate = Candidate(
+        name=configuration.name,
+        trial_id=configuration.trial_id,
+        config=configuration.config,
+        epoch=best_epoch(list(curves.values())),
+        metrics=forecasts.metrics() | maes_mean,
+        intervals=forecasts.intervals(seed=INTERVAL_SEED),
+        difference=None,
+        fold_scores=scores,
+    )
+    return candidate, forecasts
+
+
+def best_epoch(curves: Sequence[Any]) -> int:
+    """The epoch (from 1) with the lowest mean over curves of scores by epoch."""
+    return int(np.argmin(np.mean(curves, axis=0))) + 1
+
+
+def _curve(run: Run, n_epochs: int) -> list[float]:
+    return [run.record.scores[epoch] for epoch in range(1, n_epochs + 1)]
+
+
+def _scorer(folder: Place, fold: int) -> HeldOutScorer:
+    data = TrialData.load(fold_data_folder(folder / "data", fold))
+    return HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+
+
+def _compared(candidates: Sequence[Candidate], forecasts: Mapping[str, OutOfFold], level: float) -> list[Candidate]:
+    """Best first, each with its difference to the default where that one came to its end."""
+    default = forecasts.get(DEFAULT)
+    compared = [
+        candidate
+        if default is None or candidate.name == DEFAULT
+        else replace(
+            candidate,
+            difference=paired_difference(forecasts[candidate.name], default, seed=INTERVAL_SEED, level=level),
+        )
+        for candidate in candidates
+    ]
+    return sorted(compared, key=lambda candidate: candidate.metrics["score/all"])
+
+
+def _decide(candidates: Sequence[Candidate], failed: Sequence[str]) -> tuple[str, bool, str]:
+    """The winner's name, whether it beats the default beyond noise, and the verdict in words."""
+    best = candidates[0]
+    if DEFAULT in failed:
+        return best.name, False, f"the default failed, so nothing is compared: {best.name} has the best mean score"
+    winners = [c for c in candidates if c.difference is not None and c.difference.is_win]
+    if winners:
+        winner = winners[0]
+        assert winner.difference is not None
+        return winner.name, True, f"{winner.name} beats default by {shown_gain(winner.difference)}"
+    rivals = [c for c in candidates if c.difference is not None]
+    if not rivals:
+        return DEFAULT, False, "no candidate came to its end: keep the default"
+    closest = rivals[0]
+    assert closest.difference is not None
+    detail = f"the best of them, {closest.name}, gains {shown_gain(closest.difference)}"
+    return DEFAULT, False, f"no candidate beats the default beyond noise: keep the default ({detail})"
+
+
+def shown_gain(difference: Difference) -> str:
+    """ "0.011 [0.004, 0.018]": how much lower the score is, so that more is better."""
+    digits = 3 if abs(difference.mean) >= 0.001 else 5
+    return f"{-difference.mean:.{digits}f} [{-difference.high:.{digits}f}, {-difference.low:.{digits}f}]"

@@ -1,0 +1,1 @@
+"""Trials on an executor: the conductor between decisions and Ray Tune, or this process."""

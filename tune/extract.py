@@ -1,0 +1,38 @@
+"""Features of a dataset, extracted before a search asks for them.
+
+sentinel-tune extract [--data ...] [--backbone ...] [--space NAME]
+"""
+
+from typing import TYPE_CHECKING
+
+from search_spaces.space import SearchSpace
+from tune.command_line.options import ExtractOptions
+from tune.execution.session import compute_session, request_for
+from tune.extraction.extraction import make_features
+from tune.report.console import Console
+from tune.study.study_data import load_study_specimens
+
+if TYPE_CHECKING:
+    from tune.command_line.parsing import Given
+
+
+def run(given: "Given") -> int:
+    """Run the verb; returns the exit status 0."""
+    options: ExtractOptions = given.options()
+    console = Console(json=options.json)
+    space = SearchSpace.load(options.space)
+    specimens = load_study_specimens(options, console)
+    with compute_session(options, console.say) as device:
+        request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=device)
+        if not options.local:
+            from tune.cluster.node_checks import check_nodes
+            from tune.extraction.needs import needs_of
+
+            check_nodes(needs_of(request))
+        features = make_features(request, on_ray=not options.local, tell=console.extraction)
+    console.features(features)
+    console.finish(
+        text=f"{len(specimens.frame)} specimens, taps {', '.join(map(str, features.taps))}: {features.path}",
+        json={"store": str(features.path), "taps": features.taps, "n_extracted": features.n_extracted},
+    )
+    return 0

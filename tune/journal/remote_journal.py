@@ -1,0 +1,179 @@
+"""The journal of a study on object storage: one writer that holds a lease, each event put at once."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Self
+
+from trainable.errors import UserError
+from trainable.storage.remote_folder import REMEDY, RemoteFolder, StorageError
+from tune.journal.errors import not_writable
+from tune.journal.events import Event, read_back
+from tune.journal.folder_lock import Owner
+from tune.journal.lease import Lease, LeaseTimes, remote_owner, watched_owner
+from tune.journal.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
+
+TIMES = LeaseTimes()
+
+
+class RemoteWriter:
+    """The segments opened for writing, the lease of their study taken."""
+
+    def __init__(self, folder: RemoteFolder, lease: Lease, segments: SegmentWriter, times: LeaseTimes) -> None:
+        """Internal: use `create` or `open`. lease: taken."""
+        self.folder = folder
+        self._lease = lease
+        self._segments = segments
+        self._is_silent = False
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(
+            target=_keep, args=(self._closing, lease, segments, times), name="journal keeper", daemon=True
+        )
+        self._keeper.start()
+
+    @classmethod
+    def create(cls, folder: RemoteFolder, *, times: LeaseTimes = TIMES) -> Self:
+        """For a new study.
+
+        Raises: UserError if there is one already or another process writes it; StudyWriteError.
+        """
+
+        def begin(log: RemoteLog) -> SegmentWriter:
+            if log.lines:
+                raise UserError(
+                    f"`the folder of a new study must be empty of studies`, but {folder / FOLDER_NAME} exists; "
+                    f"continue it with --resume {folder}, or choose another --study"
+                )
+            return SegmentWriter(folder, 1, [])
+
+        return cls._open(folder, begin, tell=lambda _: None, times=times)
+
+    @classmethod
+    def open(cls, folder: RemoteFolder, *, notify: Callable[[str], None], times: LeaseTimes = TIMES) -> Self:
+        """For a study that is there.
+
+        notify: takes lines for the user while it is seen whether another process works on it.
+        Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
+        """
+
+        def go_on(log: RemoteLog) -> SegmentWriter:
+            if not log.lines:
+                raise no_study(folder)
+            log.events(folder / FOLDER_NAME)
+            return SegmentWriter(folder, log.session + 1, log.lines)
+
+        return cls._open(folder, go_on, tell=notify, times=times)
+
+    @classmethod
+    def _open(
+        cls,
+        folder: RemoteFolder,
+        writer_of: Callable[[RemoteLog], SegmentWriter],
+        *,
+        tell: Callable[[str], None],
+        times: LeaseTimes,
+    ) -> Self:
+        lease = Lease(folder, times)
+        try:
+            lease.take(tell=tell)
+            try:
+                segments = writer_of(read_log(folder))
+                segments.begin()
+            except BaseException:
+                lease.give_back()
+                raise
+        except StorageError as error:
+            raise not_writable(folder, str(error)) from error
+        return cls(folder, lease, segments, times)
+
+    @property
+    def n_events(self) -> int:
+        """Events that were acknowledged."""
+        return self._segments.n_events
+
+    def put(self, line: bytes) -> None:
+        """Put the next event; it is on the storage when this returns.
+
+        A storage that kept silent for its patience is asked once the next time: a session that ends does not wait anew.
+        Raises: StudyWriteError if the storage did not take it, or another process has taken over; after an outage a
+        later try may succeed.
+        """
+        try:
+            self._lease.check(once=self._is_silent)
+            self._segments.put(line, once=self._is_silent)
+            self._lease.check()  # the storage may have been silent for so long that another took over
+            self._is_silent = False
+        except StorageError as error:
+            self._is_silent = True
+            raise not_writable(self.folder, str(error)) from error
+
+    def events(self) -> list[Event]:
+        """Everything so far; asks the storage nothing."""
+        return [read_back(line) for line in self._segments.lines]
+
+    def close(self) -> None:
+        """Give the study free for another writer."""
+        self._closing.set()
+        self._keeper.join()
+        self._lease.give_back()
+
+
+def _keep(closing: threading.Event, lease: Lease, segments: SegmentWriter, times: LeaseTimes) -> None:
+    """Renew the lease and put segments together until the journal closes; an outage is the next append's to tell."""
+    while not closing.wait(times.renew_seconds):
+        with suppress(StorageError):
+            lease.renew()
+        segments.roll_up()
+
+
+def read_remote_events(folder: RemoteFolder) -> list[Event]:
+    """All events of a study, also while another process writes it.
+
+    Raises: UserError if there is no study, it is damaged or newer, or the storage cannot be read.
+    """
+    with readable(folder):
+        log = read_log(folder)
+    if not log.lines:
+        raise no_study(folder)
+    return log.events(folder / FOLDER_NAME)
+
+
+def has_remote_study(folder: RemoteFolder) -> bool:
+    """Whether a study was begun there.
+
+    Raises: UserError when the storage cannot be read.
+    """
+    with readable(folder):
+        return bool(read_log(folder).lines)
+
+
+def remote_owner_of(folder: RemoteFolder, *, times: LeaseTimes = TIMES) -> Owner | None:
+    """Who works on a study, as far as clocks agree.
+
+    Raises: UserError when the storage cannot be read.
+    """
+    with readable(folder):
+        return remote_owner(folder, times=times)
+
+
+def watched_owner_of(folder: RemoteFolder, *, tell: Callable[[str], None], times: LeaseTimes = TIMES) -> Owner | None:
+    """Who certainly works on a study, see `lease.watched_owner`.
+
+    Raises: UserError when the storage cannot be read.
+    """
+    with readable(folder):
+        return watched_owner(folder, tell=tell, times=times)
+
+
+@contextmanager
+def readable(folder: RemoteFolder) -> Iterator[None]:
+    """Raises: UserError for a StorageError within the block."""
+    try:
+        yield
+    except StorageError as error:
+        raise UserError(f"`the study must be on storage that can be read`, but {folder}: {error}; {REMEDY}") from error
+
+
+def no_study(folder: RemoteFolder) -> UserError:
+    """There is none at this URI."""
+    return UserError(f"`a study folder must hold {FOLDER_NAME}/`, but {folder} does not; check the URI")

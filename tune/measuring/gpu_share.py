@@ -1,0 +1,149 @@
+"""How many trials share a GPU: the largest configuration is trained by 1, 2 and 4 workers side by side, for seconds."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+COUNTS = (1, 2, 4)
+MEASURED_SECONDS = 4.0
+"""Of each count; with the workers' start some 20 seconds in all."""
+
+WORTH_IT = 1.1
+"""More trials side by side each take longer, so that fewer have ended when the next is proposed: they must bring more
+than this factor in throughput."""
+
+MEMORY_MARGIN = 0.9
+"""Of a GPU's memory that trials may fill."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideBySide:
+    """n trials at once on one GPU: specimens a second of all together; the most memory that one of them took.
+
+    specimens_per_second: 0 when they did not fit.
+    """
+
+    n: int
+    specimens_per_second: float
+    peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What was chosen, and why, in one line."""
+
+    gpus_per_trial: float
+    reason: str
+
+
+def choose_share(measured: Sequence[SideBySide], *, gpu_bytes: float) -> Share:
+    """The most trials a GPU that fit its memory and pay, going up from one."""
+    ranked = sorted(measured, key=lambda m: m.n)
+    best = ranked[0]
+    why_not = ""
+    for more in ranked[1:]:
+        if not more.specimens_per_second or more.n * more.peak_bytes > MEMORY_MARGIN * gpu_bytes:
+            why_not = f"; {more.n} would not fit its memory"
+            break
+        if more.specimens_per_second >= WORTH_IT * best.specimens_per_second:
+            best = more
+    if not best.specimens_per_second:
+        return Share(
+            gpus_per_trial=1.0,
+            reason=f"1 trial a GPU: the largest configuration does not fit its {_gib(gpu_bytes)}",
+        )
+    speeds = ", ".join(f"{m.n}: {m.specimens_per_second:.0f}" for m in ranked if m.specimens_per_second)
+    taken = f"{_gib(best.n * best.peak_bytes)} of {_gib(gpu_bytes)}"
+    trials = "1 trial" if best.n == 1 else f"{best.n} trials"
+    return Share(
+        gpus_per_trial=1.0 / best.n,
+        reason=f"{trials} a GPU: specimens/s of the largest configuration with so many side by side: {speeds}; "
+        f"memory {taken}{why_not}",
+    )
+
+
+def _gib(n_bytes: float) -> str:
+    return f"{n_bytes / 2**30:.1f} GiB"
+
+
+def measure_shares(
+    store: Path,
+    config: Mapping[str, Any],
+    *,
+    cpus_per_trial: float,
+    device: str = "cuda",
+    counts: Sequence[int] = COUNTS,
+) -> tuple[list[SideBySide], int]:
+    """Measure on one GPU of the cluster that was joined, and its memory in bytes."""
+    import ray
+    from ray.util.placement_group import placement_group, remove_placement_group
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    most = max(counts)
+    group = placement_group([{"CPU": cpus_per_trial * most, "GPU": 1.0}])
+    try:
+        ray.get(group.ready())
+        on_group = PlacementGroupSchedulingStrategy(placement_group=group)
+        worker = ray.remote(num_cpus=cpus_per_trial, num_gpus=1.0 / most, scheduling_strategy=on_group)(_Stepper)
+        workers = [worker.remote() for _ in range(most)]
+        task = (str(store), dict(config), device, max(1, int(cpus_per_trial)))
+        found: list[SideBySide] = []
+        gpu_bytes = 0
+        for n in counts:
+            room = ray.get([w.begin.remote(*task) for w in workers[:n]])
+            gpu_bytes = max(gpu_bytes, *room)
+            results = ray.get([w.run.remote(MEASURED_SECONDS) for w in workers[:n]]) if all(room) else [(0.0, 0)]
+            total = sum(speed for speed, _ in results) if all(speed for speed, _ in results) else 0.0
+            found.append(SideBySide(n=n, specimens_per_second=total, peak_bytes=max(peak for _, peak in results)))
+            if not total:
+                break
+        return found, int(gpu_bytes)
+    finally:
+        remove_placement_group(group)  # its workers end with it
+
+
+class _Stepper:
+    """A worker that trains one configuration for some seconds at a time."""
+
+    def __init__(self) -> None:
+        self._trainer: Any = None
+
+    def begin(self, store: str, config: dict[str, Any], device: str, n_threads: int) -> int:
+        """Build the trainer and take its first step; the device's memory in bytes, 0 when it ran out."""
+        import torch
+
+        from trainable.config import TrialConfig
+        from trainable.training.trainer import TailTrainer
+        from tune.measuring.memory import device_memory
+        from tune.measuring.step_probe import few_rows
+
+        if self._trainer is not None:
+            return device_memory(device)
+        if device == "cpu":
+            torch.set_num_threads(n_threads)
+        found = TrialConfig.from_dict(config).with_epochs(1_000_000)
+        try:
+            trainer = TailTrainer(found, few_rows(Path(store), found.optim.batch_size), seed=0, device=device)
+            trainer.train_epoch()
+        except (torch.OutOfMemoryError, MemoryError):
+            return 0
+        self._trainer = trainer
+        return device_memory(device)
+
+    def run(self, seconds: float) -> tuple[float, int]:
+        """Specimens a second over so long, and the most memory held; 0 specimens when it ran out."""
+        import torch
+
+        from tune.measuring.memory import peak_bytes
+
+        started, before = time.monotonic(), self._trainer.epoch
+        try:
+            while time.monotonic() < started + seconds:
+                self._trainer.train_epoch()
+        except (torch.OutOfMemoryError, MemoryError):
+            return 0.0, peak_bytes(self._trainer.device.type)
+        n_steps = self._trainer.epoch - before
+        n_specimens = n_steps * len(self._trainer.data.split.train)
+        return n_specimens / (time.monotonic() - started), peak_bytes(self._trainer.device.type)

@@ -1,0 +1,123 @@
+"""What trials cost, measured before a search: a few real steps of some configurations, in a process of their own."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainable.config import TARGETS, TrialConfig
+from tune.measuring.costs import Measured
+from tune.measuring.memory import peak_bytes
+
+if TYPE_CHECKING:
+    from trainable.training.trial_data import TrialData
+
+STEP_SECONDS, MOST_STEPS = 3.0, 9
+"""How long, and how often at most, steps of one configuration are timed, beyond the first one."""
+
+HELD_OUT_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Steps:
+    """The measured configurations; what a worker spends once, on libraries above all; metrics that an epoch reports."""
+
+    measured: tuple[Measured, ...]
+    start_seconds: float
+    n_metrics: int
+
+
+def measure(store: Path, configs: Sequence[dict[str, Any]], device: str, n_threads: int) -> Steps:
+    """Train a few steps of each configuration in turn, the least demanding first, on features of `store`.
+
+    Call it in a fresh process: memory is the most that the process ever held.
+    """
+    started = time.monotonic()
+    import torch
+
+    import trainable.training.trainer  # noqa: F401 - its time is the worker's, not the first configuration's
+
+    if device == "cpu":
+        torch.set_num_threads(n_threads)
+    start_seconds = time.monotonic() - started
+    measured, n_metrics = [], 0
+    for config in configs:
+        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, device=device)
+        start_seconds += max(0.0, first_seconds - found.build_seconds)
+        measured.append(found)
+    return Steps(measured=tuple(measured), start_seconds=start_seconds, n_metrics=n_metrics)
+
+
+def _measure(config: TrialConfig, store: Path, *, device: str) -> tuple[Measured, float, int]:
+    """Also the seconds that building it took at first, and how many metrics an epoch has."""
+    from trainable.training.trainer import TailTrainer
+
+    longer, data = config.with_epochs(MOST_STEPS + 1), few_rows(store, config.optim.batch_size)  # an epoch is one step
+
+    def build() -> tuple[TailTrainer, float]:
+        started = time.monotonic()
+        return TailTrainer(longer, data, seed=0, device=device), time.monotonic() - started
+
+    trainer, first_seconds = build()
+    del trainer
+    trainer, build_seconds = build()
+    trainer.train_epoch()
+    end = time.monotonic() + STEP_SECONDS
+    while trainer.epoch < 2 or (trainer.epoch <= MOST_STEPS and time.monotonic() < end):
+        trainer.train_epoch()
+    rest = trainer.history[1:]
+    step_seconds = statistics.median(_step_seconds(m, trainer) for m in rest)
+    epoch_seconds = statistics.median(m["time/epoch_seconds"] for m in rest)
+    save_seconds, checkpoint_bytes = _saved(trainer)
+    measured = Measured(
+        config=config,
+        step_seconds=step_seconds,
+        predict_seconds=max(0.0, epoch_seconds - step_seconds) / data.split.n_held_out,
+        build_seconds=build_seconds,
+        save_seconds=save_seconds,
+        peak_bytes=peak_bytes(device),
+        n_trainable=trainer.n_trainable,
+        checkpoint_bytes=checkpoint_bytes,
+    )
+    return measured, first_seconds, len(trainer.history[0])
+
+
+def _step_seconds(metrics: dict[str, float], trainer: Any) -> float:
+    return len(trainer.data.split.train) / metrics["time/train_images_per_second"]
+
+
+def few_rows(store: Path, batch_size: int) -> "TrialData":
+    """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store."""
+    from trainable.data.splits import Split
+    from trainable.frozen.features import FeatureStore
+    from trainable.training.trial_data import TrialData
+
+    features = FeatureStore.open(store)
+    rows = np.arange(features.n)
+    held_out = np.resize(rows, HELD_OUT_ROWS // 2)
+    return TrialData(
+        store=features,
+        labels=np.random.default_rng(0).normal(size=(features.n, len(TARGETS))).astype(np.float32),
+        domain_ids=rows % 4,
+        event_ids=rows // 2,
+        site_ids=np.array([f"site-{row % 8}" for row in rows]),
+        species=np.array(["any"] * features.n),
+        split=Split(
+            policy="both", fold=0, train=np.resize(rows, batch_size), id_=held_out, ood=held_out,
+            held_out_sites=(), held_out_domains=(), n_leaked_events=0,
+        ),
+    )  # fmt: skip
+
+
+def _saved(trainer: Any) -> tuple[float, int]:
+    from trainable.training.checkpoint import save_checkpoint
+
+    with tempfile.TemporaryDirectory(prefix="sentinel-tune-probe-") as folder:
+        started = time.monotonic()
+        file = save_checkpoint(Path(folder), trainer.state_dict())
+        return time.monotonic() - started, Path(str(file)).stat().st_size

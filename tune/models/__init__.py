@@ -1,0 +1,1 @@
+"""Exported models: made from trained tails, found again in folders and in MLflow."""

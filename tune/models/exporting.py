@@ -1,0 +1,134 @@
+"""From trained tails to an exported folder: what `train` and `retrain` share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainable.errors import UserError
+from tune.tracking.versions import library_versions
+
+if TYPE_CHECKING:
+    from trainable.data.specimens import Specimens
+    from trainable.export.facts import ModelFacts
+    from trainable.frozen.backbone import Backbone
+    from trainable.scoring.scoring import EventForecast
+    from trainable.training.trainer import TailTrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is known of a model's quality; all of it may be empty. The fields are those of `ModelFacts`."""
+
+    scores: Mapping[str, float] = field(default_factory=dict)
+    scores_of: str = ""
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    interval_level: float | None = None
+    floors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    verdict: str = ""
+
+
+def export_trainers(
+    folder: Path,
+    trainers: "Sequence[TailTrainer]",
+    *,
+    name: str,
+    epochs: int,
+    backbone: str,
+    specimens: "Specimens",
+    sigmas: Mapping[str, Sequence[float]],
+    measured: Measured | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    study_id: str | None = None,
+) -> Path:
+    """Export the weights that the trainers hold now as one model, a member each, to `folder`, whole or not at all.
+
+    trainers: of equal configuration and data. epochs: that their weights were trained for. backbone: as on the command
+    line. specimens: what the trainers' features were made of. sigmas: "known" and "unknown" -> one a target.
+    evidence: the configuration's out-of-fold forecasts, written as `confirmation.json`.
+    Raises: UserError when the backbone or the data are not those that the features were made from, or when `folder`
+    holds what is no export of ours.
+    """
+    from trainable.export.exporter import export_model
+    from trainable.frozen.backbone import load_backbone
+
+    loaded = load_backbone(backbone)
+    _check_origin(loaded, trainers[0], specimens)
+    facts = model_facts(
+        trainers, name=name, epochs=epochs, backbone=loaded, specimens=specimens, measured=measured, study_id=study_id
+    )
+    return export_model(
+        folder,
+        backbone=loaded,
+        tails=[trainer.tail for trainer in trainers],
+        known_domains=trainers[0].known_domains,
+        sigmas=sigmas,
+        facts=facts,
+        evidence=evidence,
+    )
+
+
+def model_facts(
+    trainers: "Sequence[TailTrainer]",
+    *,
+    name: str,
+    epochs: int,
+    backbone: "Backbone",
+    specimens: "Specimens",
+    measured: Measured | None = None,
+    study_id: str | None = None,
+) -> "ModelFacts":
+    """What the trainers, their data and what was measured say of the model that they hold."""
+    from trainable.export.facts import ModelFacts
+
+    measured = measured or Measured()
+    first, data = trainers[0], trainers[0].data
+    split = data.split
+    return ModelFacts(
+        name=name,
+        config=first.config.to_dict(),
+        epochs=epochs,
+        seeds=tuple(trainer.seed for trainer in trainers),
+        backbone=backbone.name,
+        backbone_fingerprint=backbone.fingerprint,
+        data=specimens.source,
+        data_fingerprint=specimens.fingerprint,
+        n_specimens=len(split.train),
+        n_events=len(np.unique(data.event_ids[split.train])),
+        holdout=split.policy,
+        fold=None if split.policy == "all" else split.fold,
+        held_out_sites=split.held_out_sites,
+        held_out_domains=split.held_out_domains,
+        n_leaked_events=split.n_leaked_events,
+        scores=dict(measured.scores),
+        scores_of=measured.scores_of,
+        intervals=dict(measured.intervals),
+        interval_level=measured.interval_level,
+        floors={floor: dict(metrics) for floor, metrics in measured.floors.items()},
+        verdict=measured.verdict,
+        study_id=study_id,
+        versions=library_versions(),
+    )
+
+
+def held_out_sigmas(forecasts: "Mapping[str, EventForecast]") -> dict[str, list[float]]:
+    """Sigmas for new events of known and unknown domains, from forecasts of held-out ones ("id", "ood").
+
+    A kind of domain of which nothing was held out gets the other's.
+    """
+    pooled: dict[str, list[float]] = {part: forecast.pooled_sigma.tolist() for part, forecast in forecasts.items()}
+    of_kind = {"known": ("id", "ood"), "unknown": ("ood", "id")}
+    return {kind: next(pooled[part] for part in parts if part in pooled) for kind, parts in of_kind.items()}
+
+
+def _check_origin(backbone: "Backbone", trainer: "TailTrainer", specimens: "Specimens") -> None:
+    from trainable.frozen.features import identity_key, store_identity
+
+    store = trainer.data.store
+    if identity_key(store_identity(backbone, specimens.fingerprint)) != store.key:
+        raise UserError(
+            f"a model is exported with the backbone and the data that it was trained on, but the features {store.path} "
+            f"were not made with {backbone.name} from {specimens.source} as they are now; extract and train again"
+        )

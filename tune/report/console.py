@@ -1,0 +1,136 @@
+"""What a command shows: progress and remarks on stderr, its result on stdout, as text or as one JSON object."""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainable.storage.place import Place
+from trainable.trial import StepResult
+from tune.report.confirmation_text import confirmation_text
+from tune.report.progress import ProgressPrinter
+from tune.report.report import duration, json_values, metrics_table, result_json, result_table
+from tune.results.confirmed import confirmed_of
+from tune.results.standings import Standings
+from tune.tracking.uri import ui_command
+
+if TYPE_CHECKING:
+    from tune.extraction.extraction import Features, Progress
+    from tune.tracking.tracker import TrackingStatus
+
+
+class Console:
+    """One command's output; with `json`, stdout carries exactly one JSON object."""
+
+    def __init__(self, *, json: bool) -> None:
+        self._json = json
+        self._progress = ProgressPrinter(sys.stderr)
+
+    def say(self, line: str) -> None:
+        """One line for the user."""
+        print(line, file=sys.stderr, flush=True)
+
+    def extraction(self, event: "Progress | str") -> None:
+        """Progress of the extraction, or a line it has to say."""
+        if isinstance(event, str):
+            self.say(event)
+        else:
+            self._progress.extraction(event.n_done, event.n_total)
+
+    def features(self, features: "Features") -> None:
+        """Whether features were extracted or found."""
+        if features.n_extracted:
+            speed = features.n_extracted / features.seconds
+            self.say(
+                f"extracted {features.n_extracted} images in {duration(features.seconds)} ({speed:.0f} images/s, "
+                "loading the backbone included)"
+            )
+        else:
+            self.say(f"features are there already, nothing to extract: {features.path}")
+
+    def past(self, event: Mapping[str, Any]) -> None:
+        """A journal event of an earlier session: counted, not shown."""
+        self._progress.past(event)
+
+    def handle(self, event: Mapping[str, Any]) -> None:
+        """A journal event of this session."""
+        self._progress.handle(event)
+
+    def epoch(self, step: StepResult, n_epochs: int) -> None:
+        """An epoch of a training without a search."""
+        for note in step.notes:
+            self.say(note)
+        if step.failure is None:
+            keys = ("train/loss", "score/all", "score/id", "score/ood")
+            shown = "  ".join(f"{key} {step.metrics[key]:.4f}" for key in keys if key in step.metrics)
+            self.say(f"{step.trial_id}  epoch {step.epoch}/{n_epochs}  {shown}")
+
+    def search_result(
+        self,
+        events: Sequence[Mapping[str, Any]],
+        folder: Place,
+        tracking: "TrackingStatus",
+        tracking_uri: str,
+        *,
+        since: float,
+    ) -> None:
+        """The table or the JSON object that ends a search; since: `time.monotonic()` at its start."""
+        if tracking.message:
+            self.say(tracking.message)
+        standings, study, seconds = Standings.of(events), str(folder), time.monotonic() - since
+        is_done = standings.n_told >= standings.n_wanted
+        more = f" --trials {standings.n_wanted * 2}" if is_done else ""
+        confirmed = confirmed_of(events)
+        next_verb = "confirm" if confirmed is None else "retrain"
+        commands = [
+            ui_command(tracking_uri, tracking.experiment_id),
+            f"sentinel-tune {next_verb} {shlex.quote(study)}",
+            f"sentinel-tune search --resume {shlex.quote(study)}{more}",
+        ]
+        result = result_json(
+            events,
+            study=study,
+            tracking_uri=tracking_uri,
+            experiment_id=tracking.experiment_id,
+            parent_run_id=tracking.parent_run_id,
+            seconds=seconds,
+        )
+        self.finish(
+            text=result_table(
+                events,
+                study=study,
+                seconds=seconds,
+                confirmation="" if confirmed is None else confirmation_text(confirmed),
+                commands=commands,
+            ),
+            json=result if confirmed is None else result | {"confirmation": confirmed.to_dict()},
+        )
+
+    def train_result(self, result: Mapping[str, Any], file: Path) -> None:
+        """The table or the JSON object that ends a training; file: where the latter is kept."""
+        text = metrics_table(
+            [
+                (f"best, epoch {result['best']['epoch']}", result["best"]["metrics"]),
+                (f"last, epoch {result['last']['epoch']}", result["last"]["metrics"]),
+                *((f"floor {name}", metrics) for name, metrics in result["floors"].items()),
+            ]
+        )
+        model = shlex.quote(result["model"])
+        lines = [str(file), f"best epoch exported: {model}", "", "To go on:", f"  sentinel-tune evaluate {model}"]
+        self.finish(
+            text="\n".join([text, *lines, f"  sentinel-tune export {model} --submission submission"]), json=result
+        )
+
+    def finish(self, *, text: str, json: Mapping[str, Any]) -> None:
+        """The command's one result, on stdout."""
+        if self._json:
+            _print_json(json)
+        else:
+            print(text, end="" if text.endswith("\n") else "\n")
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    print(json.dumps(json_values(value), allow_nan=False))

@@ -1,0 +1,1 @@
+"""The confirmed configuration on all data: its recipe, its folder, its training."""

@@ -1,0 +1,181 @@
+"""What `retrain` makes: which configuration of a study, for how many epochs, with which seeds, on what evidence.
+
+The evidence is what the model's sigma, and its claim to be any good, rest on: a confirmation's out-of-fold forecasts,
+or, for a trial that was never confirmed, the held-out events that the search itself scored it on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.variant import load_variant
+from trainable.config import TARGETS, TrialConfig
+from trainable.errors import UserError
+from trainable.storage.place import Place
+from tune.command_line.model_options import RetrainOptions
+from tune.decisions.trial_record import TrialRecord, fold_trials
+from tune.results.confirmed import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A model to be made.
+
+    name: "t0017" or a variant's name. config: of full length, to which schedules are laid out; training stops after
+    `epochs`. sigmas: "known" and "unknown" (domains) -> one a target. scores, intervals: measured on events held out of
+    training, as `scores_of` says: "confirmation" or "held-out events". evidence: the forecasts behind them, None
+    without a confirmation. is_winner: the confirmation decided for it.
+    """
+
+    name: str
+    trial_id: str | None
+    config: TrialConfig
+    epochs: int
+    seeds: tuple[int, ...]
+    sigmas: dict[str, list[float]]
+    scores: dict[str, float]
+    scores_of: str
+    intervals: dict[str, tuple[float, float]]
+    interval_level: float | None
+    evidence: dict[str, Any] | None
+    is_winner: bool
+    verdict: str
+
+
+def recipe_of(options: RetrainOptions, events: Sequence[Mapping[str, Any]]) -> Recipe:
+    """The confirmed winner, or what `--trial` or `--config` asks for.
+
+    Raises: UserError when there is no such thing, or when nothing is known of its errors on events held out.
+    """
+    confirmed, trials = confirmed_of(events), fold_trials(events)
+    header = events[0]["header"]
+    if options.config is not None:
+        chosen = _of_config(options.config, confirmed, trials, epochs=header["max_epochs"])
+    elif options.trial is not None:
+        chosen = _of_trial(options.trial, confirmed, trials)
+    else:
+        chosen = _winner(confirmed, options.study)
+    if isinstance(chosen, Candidate):
+        assert confirmed is not None
+        return _from_candidate(options, chosen, confirmed, study_seed=header["seed"])
+    return _from_trial(options, chosen, header)
+
+
+def _winner(confirmed: Confirmed | None, study: Place) -> Candidate:
+    if confirmed is None:
+        raise UserError(
+            f"`retrain` needs a confirmed winner, but {study} has no confirmation; run "
+            f"`sentinel-tune confirm {study}`, or name a --trial, whose sigma then comes from the held-out events that "
+            "the search chose it by"
+        )
+    winner = confirmed.candidate(confirmed.winner)
+    assert winner is not None
+    return winner
+
+
+def _of_trial(name: str, confirmed: Confirmed | None, trials: Mapping[str, TrialRecord]) -> Candidate | TrialRecord:
+    candidate = confirmed.candidate(name) if confirmed is not None else None
+    if candidate is not None:
+        return candidate
+    usable = [trial.trial_id for trial in trials.values() if trial.best_score is not None]
+    names = [c.name for c in confirmed.candidates if c.name not in usable] if confirmed is not None else []
+    if name not in trials:
+        raise UserError(f"`--trial` must be a trial of the study, but got {name!r}; valid: {', '.join(names + usable)}")
+    if name not in usable:
+        raise UserError(
+            f"`--trial` must have a score, but {name} has none ({trials[name].reason or trials[name].state}); "
+            f"valid: {', '.join(names + usable)}"
+        )
+    return trials[name]
+
+
+def _of_config(
+    file: Path, confirmed: Confirmed | None, trials: Mapping[str, TrialRecord], *, epochs: int
+) -> Candidate | TrialRecord:
+    """The candidate or trial that ran this configuration: of any other, nothing is known on events held out."""
+    config = load_variant(file, epochs=epochs).to_dict()
+    candidates = confirmed.candidates if confirmed is not None else ()
+    known = [c for c in candidates if c.config == config]
+    scored = [t for t in trials.values() if t.config == config and t.best_score is not None]
+    if not known and not scored:
+        raise UserError(
+            f"`--config` must be a configuration that this study ran at its full length of {epochs} epochs, but it "
+            f"never ran {file}, so its errors on held-out events, and with them sigma, are unknown; "
+            f"`sentinel-tune train --variant {file}` measures them, and a search that starts from it can confirm it"
+        )
+    return known[0] if known else min(scored, key=lambda trial: trial.best_score or 0.0)
+
+
+def _from_candidate(options: RetrainOptions, chosen: Candidate, confirmed: Confirmed, *, study_seed: int) -> Recipe:
+    from trainable.scoring.out_of_fold import calibrated_sigmas
+
+    config = TrialConfig.from_dict(chosen.config)
+    forecasts = out_of_fold_of(options.study, confirmed, chosen)
+    sigmas = calibrated_sigmas(forecasts, n_members=options.seeds)
+    return Recipe(
+        name=chosen.name,
+        trial_id=chosen.trial_id,
+        config=config,
+        epochs=_epochs(options, config, default=chosen.epoch),
+        seeds=_seeds(options.seeds, first=confirmed.seeds, study_seed=study_seed),
+        sigmas={kind: [float(value) for value in values] for kind, values in sigmas.items()},
+        scores=chosen.metrics,
+        scores_of="confirmation",
+        intervals=chosen.intervals,
+        interval_level=confirmed.interval_level,
+        evidence=evidence(confirmed, chosen, forecasts),
+        is_winner=chosen.name == confirmed.winner,
+        verdict=confirmed.verdict,
+    )
+
+
+def _from_trial(options: RetrainOptions, trial: TrialRecord, header: Mapping[str, Any]) -> Recipe:
+    assert trial.best_epoch is not None
+    config = trial.trial_config()
+    own_seed = header["seed"] if trial.seed is None else trial.seed
+    metrics = trial.best_metrics
+    kept = ("score/", "crps_", "r2_", "mae_")
+    return Recipe(
+        name=trial.variant or trial.trial_id,
+        trial_id=trial.trial_id,
+        config=config,
+        epochs=_epochs(options, config, default=trial.best_epoch),
+        seeds=_seeds(options.seeds, first=(own_seed,), study_seed=header["seed"]),
+        sigmas=_sigmas_of_metrics(metrics),
+        scores={name: value for name, value in metrics.items() if name.startswith(kept)},
+        scores_of="held-out events",
+        intervals={},
+        interval_level=None,
+        evidence=None,
+        is_winner=False,
+        verdict="",
+    )
+
+
+def _sigmas_of_metrics(metrics: Mapping[str, float]) -> dict[str, list[float]]:
+    """A kind of domain that the search did not hold out gets the other's sigma."""
+    found = {
+        part: [float(metrics[f"sigma_{part}/{target}"]) for target in TARGETS]
+        for part in ("id", "ood")
+        if f"sigma_{part}/{TARGETS[0]}" in metrics
+    }
+    known = found.get("id") or found["ood"]
+    return {"known": known, "unknown": found.get("ood", known)}
+
+
+def _epochs(options: RetrainOptions, config: TrialConfig, *, default: int) -> int:
+    if options.epochs is None:
+        return default
+    if options.epochs > config.epochs:
+        raise UserError(
+            f"`--epochs <= {config.epochs}` must hold, the study's full length that schedules are laid out over, "
+            f"but got {options.epochs}"
+        )
+    return options.epochs
+
+
+def _seeds(count: int, *, first: Sequence[int], study_seed: int) -> tuple[int, ...]:
+    """Those that were measured, then the study's and the numbers after it; each once."""
+    more = (study_seed + i for i in range(count + len(first)))
+    return tuple(dict.fromkeys([*first, *more]))[:count]

@@ -1,0 +1,178 @@
+"""Training on all of a study's data, and exporting what came of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from trainable.config import TARGETS
+from trainable.errors import UserError
+from trainable.storage.remote_folder import RemoteFolder
+from trainable.trial import Trial, TrialTask
+from tune.command_line.model_options import RetrainOptions
+from tune.command_line.options import DataOptions
+from tune.execution.session import local_device, request_for
+from tune.extraction.extraction import Features, make_features
+from tune.journal.events import Event
+from tune.models.exporting import Measured, export_trainers
+from tune.report.console import Console
+from tune.results.confirmed import confirmed_of
+from tune.retraining.recipe import Recipe
+from tune.retraining.retrain_folder import MODEL_NAME, checkpoint_folder, claim_folder
+from tune.study.kept_options import kept_options
+from tune.study.study_data import SPLIT_SEED, StudyData, load_study_specimens, write_trial_data
+
+if TYPE_CHECKING:
+    from trainable.data.specimens import Specimens
+    from trainable.training.trainer import TailTrainer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What is learned from: the study's specimens, their features, and where it is done, "cpu" or "cuda"."""
+
+    specimens: "Specimens"
+    features: Features
+    device: str
+
+
+def make_model(
+    options: RetrainOptions,
+    recipe: Recipe,
+    events: Sequence[Event],
+    folder: Path,
+    identity: Mapping[str, Any],
+    console: Console,
+) -> bool:
+    """Train the members on all data and export them; False when the training failed.
+
+    Raises: UserError when data or backbone are not those of the study any more.
+    """
+    from trainable.data.splits import whole
+
+    material = _material(options, recipe, events, console)
+    specimens = material.specimens
+    floors = _floors(events, recipe, specimens)
+    claim_folder(folder, identity)
+    data = StudyData(specimens=specimens, split=whole(specimens.frame), floors=floors)
+    write_trial_data(data, material.features, folder / "data")
+    trainers = train_members(recipe, folder, device=material.device, n_threads=options.workers, console=console)
+    if trainers is None:
+        return False
+    console.say("exporting")
+    export_trainers(
+        folder / MODEL_NAME,
+        trainers,
+        name=recipe.name,
+        epochs=recipe.epochs,
+        backbone=kept_options(events)["backbone"],
+        specimens=specimens,
+        sigmas=recipe.sigmas,
+        measured=_measured(recipe, floors),
+        evidence=recipe.evidence,
+        study_id=events[0]["study_id"],
+    )
+    return True
+
+
+def _measured(recipe: Recipe, floors: dict[str, dict[str, float]]) -> Measured:
+    return Measured(
+        scores=recipe.scores,
+        scores_of=recipe.scores_of,
+        intervals=recipe.intervals,
+        interval_level=recipe.interval_level,
+        floors=floors,
+        verdict=recipe.verdict,
+    )
+
+
+def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], console: Console) -> Material:
+    kept, header = kept_options(events), events[0]["header"]
+    data_options = DataOptions(
+        data=kept["data"],
+        backbone=kept["backbone"],
+        features=None if kept.get("features") is None else RemoteFolder.parse(kept["features"]),
+        skip_bad_images=kept["skip_bad_images"],
+        seed=kept["seed"],
+        cache=options.cache,
+        device=options.device,
+        workers=options.workers,
+    )
+    specimens = load_study_specimens(data_options, console)
+    if specimens.fingerprint != header["data_fingerprint"]:
+        raise UserError(
+            f"the data of {options.study} must be what they were, but their fingerprint was "
+            f"{header['data_fingerprint']} and is {specimens.fingerprint} (of {kept['data']}); search and confirm anew"
+        )
+    device = local_device(data_options)
+    request = request_for(data_options, specimens, n_blocks=(recipe.config.tail.n_blocks,), device=device)
+    request = replace(request, backbone_fingerprint=header["backbone_fingerprint"])
+    features = make_features(request, on_ray=False, tell=console.extraction)
+    console.features(features)
+    return Material(specimens=specimens, features=features, device=device)
+
+
+def train_members(
+    recipe: Recipe, folder: Path, *, device: str, n_threads: int, console: Console
+) -> "list[TailTrainer] | None":
+    """Train one member after the other, or go on with them; None when one failed, which is told.
+
+    Raises: UserError for what the user can mend.
+    """
+    from trainable.training.trial_data import TrialData
+
+    data = TrialData.load(folder / "data")
+    trainers = []
+    for member, seed in enumerate(recipe.seeds):
+        name = recipe.name if len(recipe.seeds) == 1 else f"{recipe.name} member {member + 1}/{len(recipe.seeds)}"
+        task = TrialTask(
+            trial_id=name,
+            config=recipe.config.to_dict(),
+            seed=seed,
+            data_folder=str(folder / "data"),
+            checkpoint_folder=str(checkpoint_folder(folder, member)),
+            device=device,
+            n_threads=n_threads,
+        )
+        trial = Trial(task, data)
+        for _ in range(recipe.epochs):
+            step = trial.step()
+            console.epoch(step, recipe.epochs)
+            if step.failure is not None:
+                _tell_failure(step.failure, f"{name} failed at epoch {step.epoch}", console)
+                return None
+        if (unwritten := trial.close()) is not None and unwritten.failure is not None:
+            _tell_failure(unwritten.failure, f"{name} could not be saved", console)
+            return None
+        trainers.append(trial.trainer)
+    return trainers
+
+
+def _tell_failure(failure: Mapping[str, str], what: str, console: Console) -> None:
+    if failure["type"] == UserError.__name__:
+        raise UserError(failure["message"].splitlines())
+    console.say(f"{what}: {failure['message']}")
+    console.say(failure["traceback_tail"])
+
+
+def _floors(events: Sequence[Event], recipe: Recipe, specimens: "Specimens") -> dict[str, dict[str, float]]:
+    """Metrics of the floors on the very events that the model's scores were measured on, pooled in the same way."""
+    confirmed = confirmed_of(events)
+    if recipe.evidence is None or confirmed is None:
+        return next((event["floors"] for event in events if event["event"] == "floors"), {})
+    from trainable.data.splits import Holdout, make_split
+    from trainable.scoring.out_of_fold import OutOfFold
+    from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
+
+    frame = specimens.frame
+    labels, events_of_rows = frame[list(TARGETS)].to_numpy(np.float64), frame["event_id"].to_numpy()
+    groups = frame["domain_id"].to_numpy(), frame["species"].to_numpy()
+    gathered: dict[str, dict[int, list[dict[str, EventForecast]]]] = {}
+    for fold in confirmed.folds:
+        split = make_split(frame, holdout=cast(Holdout, confirmed.holdout), fold=fold, seed=SPLIT_SEED)
+        scorer = HeldOutScorer(labels, events_of_rows, frame["site_id"].to_numpy(), split)
+        for name, predictions in floor_predictions(labels, events_of_rows, *groups, split).items():
+            gathered.setdefault(name, {})[fold] = [scorer.forecasts(predictions)]
+    return {name: OutOfFold.gather(folds).metrics() for name, folds in gathered.items()}

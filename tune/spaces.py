@@ -1,0 +1,21 @@
+"""The search spaces that are built in.
+
+sentinel-tune spaces [NAME]
+"""
+
+import argparse
+from collections.abc import Mapping
+
+from search_spaces.space import SearchSpace, list_spaces
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print all, a line each, or one as a table; returns the exit status 0."""
+    print(SearchSpace.load(arguments.name).table() if arguments.name else listing(list_spaces()))
+    return 0
+
+
+def listing(entries: Mapping[str, str]) -> str:
+    """Names and what they are about, in two columns."""
+    width = max(map(len, entries), default=0)
+    return "\n".join(f"{name:<{width}}  {about}" for name, about in entries.items())

@@ -1,0 +1,131 @@
+"""`STUDY/optuna.log`: the study as Optuna's own journal, for optuna-dashboard and `optuna.load_study`; a projection.
+
+It holds the trials that have ended and that the sampler knows (no comparisons), so it never shows one as running. It
+can be deleted at any time: `rebuild` writes it anew from the study's events, and every session begins with that. On
+object storage it is brought up to the journal at the end of a session.
+"""
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, create_trial
+
+from trainable.storage.place import Place
+from trainable.storage.remote_folder import RemoteFolder
+from tune.decisions.sampler import STATES, Space, distributions_of, without_notices
+from tune.decisions.trial_record import OBJECTIVE, TrialRecord
+from tune.journal.events import Event
+
+FILE_NAME = "optuna.log"
+
+
+class OptunaJournal:
+    """Keeps the file in step with the study's events; subscribe `handle` to the journal."""
+
+    def __init__(self, path: Path, space: Space, events: Iterable[Event], *, notify: Callable[[str], None]) -> None:
+        """Rebuild the file from `events`, the whole journal so far, and stand ready for the next.
+
+        notify: takes one line for the user if the file cannot be written later on.
+        """
+        self._path = path
+        self._space = space
+        self._notify = notify
+        self._running: dict[str, TrialRecord] = {}
+        self._study: optuna.Study | None = _write_anew(path, space, events, self._running)
+
+    def handle(self, event: Event) -> None:
+        """Take the journal's next event; a trial is written when it is told. A failure to write stops no search."""
+        ended = _fold(event, self._running)
+        if ended is None or self._study is None:
+            return
+        try:
+            self._study.add_trial(_finished(ended, self._space))
+        except OSError as error:
+            self._study = None  # a second writing could hide a torn line inside the file
+            self._notify(f"{self._path} could not be written ({error}); the next --resume writes it anew")
+
+
+@contextmanager
+def optuna_projection(
+    folder: Place, space: Space, events: Iterable[Event], *, notify: Callable[[str], None]
+) -> Iterator[OptunaJournal]:
+    """A study's `OptunaJournal`; of one on object storage it is a local file, put there at the end of the block."""
+    if not isinstance(folder, RemoteFolder):
+        yield OptunaJournal(folder / FILE_NAME, space, events, notify=notify)
+        return
+    with TemporaryDirectory(prefix="sentinel-tune-") as scratch:
+        file = Path(scratch, FILE_NAME)
+        yield OptunaJournal(file, space, events, notify=notify)
+        try:
+            replace(folder, patience_seconds=0.0).upload(file, FILE_NAME)  # not worth waiting for
+        except OSError as error:
+            notify(f"{folder / FILE_NAME} could not be written ({error}); the next --resume writes it anew")
+
+
+def rebuild(path: Path, space: Space, events: Iterable[Event]) -> None:
+    """Write the file anew from a whole journal; another process sees the old one or the new one, never a part."""
+    _write_anew(path, space, events, {})
+
+
+def _write_anew(path: Path, space: Space, events: Iterable[Event], running: dict[str, TrialRecord]) -> optuna.Study:
+    first, *others = events
+    ended = [record for event in others if (record := _fold(event, running)) is not None]
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    with without_notices():
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(temporary))),
+            study_name=first["study_id"],
+            direction="minimize",
+        )
+        study.set_metric_names([OBJECTIVE])
+    study.add_trials([_finished(record, space) for record in ended])
+    os.replace(temporary, path)
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # of a writer that was killed; writers hold the study
+    with without_notices():
+        return optuna.load_study(study_name=first["study_id"], storage=JournalStorage(JournalFileBackend(str(path))))
+
+
+def _fold(event: Event, running: dict[str, TrialRecord]) -> TrialRecord | None:
+    """Take in one event; the trial that it ended, if the sampler knows it."""
+    if event["event"] == "ask":
+        running[event["trial"]] = TrialRecord.from_ask(event)
+    elif "trial" in event:
+        running[event["trial"]].apply(event)
+        if event["event"] == "tell":
+            record = running.pop(event["trial"])
+            return None if record.is_comparison else record
+    return None
+
+
+def _finished(record: TrialRecord, space: Space) -> FrozenTrial:
+    assert record.values is not None
+    assert record.ended is not None
+    notes: dict[str, Any] = {
+        "trial": record.trial_id,
+        "origin": record.origin,
+        "reason": record.reason,
+        "best_epoch": record.best_epoch,
+        "attempts": record.attempts,
+    }
+    trial = create_trial(
+        state=STATES[record.state],
+        value=None if record.state == "failed" else record.best_score,
+        params=record.values,
+        distributions=distributions_of(space, record.values),
+        intermediate_values={epoch: score for epoch, score in record.scores.items() if math.isfinite(score)},
+        user_attrs=notes,
+    )
+    trial.datetime_start = datetime.fromtimestamp(record.started)
+    trial.datetime_complete = datetime.fromtimestamp(record.ended)
+    return trial

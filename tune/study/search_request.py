@@ -1,0 +1,221 @@
+"""What a search is asked to do: the options and space of a new study, or of one that is gone on with.
+
+At a resume, what a study was given holds until it is given anew. What would make results before and after incomparable
+cannot be changed. The rest is taken from the command line as it is; in a `--config` file, which may be meant for
+another study, it must be confirmed by `--accept-change`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search_spaces.space import SearchSpace
+from trainable.errors import UserError
+from trainable.storage.place import Place
+from trainable.storage.remote_folder import RemoteFolder
+from tune.command_line.options import SearchOptions, plain_options, plain_value
+from tune.command_line.parsing import parse_value
+from tune.decisions.confirmation import Confirmation
+from tune.journal.events import Event
+from tune.journal.journal import certain_owner_of, read_events
+from tune.report.console import Console
+from tune.tracking.uri import check_uri, redact
+
+if TYPE_CHECKING:
+    from tune.command_line.parsing import Given
+
+KEPT_FOR_LIFE = (
+    "skip_bad_images", "epochs", "grace_epochs", "reduction_factor", "holdout", "fold", "seed", "no_variants",
+    "warm_start",
+)  # fmt: skip
+"""Options that must stay what they were."""
+
+KEPT_BY_CONTENT = ("data", "backbone", "space")
+"""Options that may name another place, if what is there is the same."""
+
+OF_ONE_SESSION = ("resume", "accept_change", "json", "local", "address", "wait_for_nodes", "study")
+"""Options that say how one process works; they hold for it alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """A search to run.
+
+    given: plain values of the options that were given now and hold for later sessions too. past: the events of the
+    study that is gone on with; none for a new one. is_named: whether the user chose the study's folder; else it is the
+    first of its name that is free.
+    """
+
+    options: SearchOptions
+    space: SearchSpace
+    given: Mapping[str, Any]
+    past: tuple[Event, ...] = ()
+    is_named: bool = True
+
+    @property
+    def is_resume(self) -> bool:
+        """Whether a study is gone on with."""
+        return bool(self.past)
+
+    @property
+    def folder(self) -> Place:
+        """The study's folder."""
+        chosen = self.options.resume if self.is_resume else self.options.study
+        assert chosen is not None
+        return chosen
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """Of the study that is gone on with."""
+        header: dict[str, Any] = self.past[0]["header"]
+        return header
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to do: all trials of the budget were told, the best confirmed, and a session said so.
+
+        With other options for confirming than before there may be more to do: `confirming/plan.py` sees.
+        """
+        if not self.is_resume or self.past[-1]["event"] != "end":
+            return False
+        asked = sum(event["event"] == "ask" for event in self.past)
+        told = sum(event["event"] == "tell" for event in self.past)
+        asks_anew = any(name.startswith("confirm_") for name in self.given)
+        is_confirmed = self.options.no_confirm or (self._has_verdict and not asks_anew)
+        return asked == told >= self.options.trials and is_confirmed
+
+    @property
+    def _has_verdict(self) -> bool:
+        """Whether the last confirmation covers all trials and all of its runs have ended."""
+        last_tell = max((event["seq"] for event in self.past if event["event"] == "tell"), default=-1)
+        verdicts = [e["seq"] for e in self.past if e["event"] == "confirm" and e["of"]["event"] == "verdict"]
+        return bool(verdicts) and verdicts[-1] > last_tell and Confirmation.replay(self.past).is_complete
+
+    def check_same(self, name: str, *, of: str, now: Any) -> None:
+        """Raises: UserError if a resumed study's header has something else than `now` under `name`.
+
+        of: the option that it comes from.
+        """
+        if not self.is_resume or self.header[name] == now:
+            return
+        kept, given = self.header["options"][of], plain_options(self.options)[of]
+        raise UserError(
+            f"`--{of}` must stay {kept} in the study {self.folder}, but its {name.replace('_', ' ')} was "
+            f"{self.header[name]} and is {now} (of {given}); begin a new study for it"
+        )
+
+
+def search_request(given: "Given") -> SearchRequest:
+    """Read what the user wants, and of a study to be resumed all that it was given before.
+
+    Raises: UserError with every option that cannot be, or cannot be changed; also when another process works on it.
+    """
+    if given.values.get("resume") is not None:
+        return _resumed(given)
+    options: SearchOptions = given.options()
+    is_named = options.study is not None
+    if options.study is None:
+        name = f"{Path(options.space).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+        options = replace(options, study=Path("studies", name))
+    elif isinstance(options.study, RemoteFolder):
+        options.study.check_usable(what="--study")
+    space = SearchSpace.load(options.space)
+    return SearchRequest(options=options, space=space, given=_lasting(given), is_named=is_named)
+
+
+def _resumed(given: "Given") -> SearchRequest:
+    folder = given.values["resume"].absolute()  # workers have another working folder
+    past = tuple(read_events(folder))
+    if (owner := certain_owner_of(folder, tell=Console(json=given.values.get("json", False)).say)) is not None:
+        raise UserError(f"`one process at a time may write a study`, but {folder} is being written by {owner}")
+    kept = _kept(past)
+    problems = [*_changed(given, kept, folder), *_unconfirmed(given, kept), *_changed_space(given, past, folder)]
+    if problems:
+        raise UserError(problems)
+    taken = {name: value for name, value in given.values.items() if name not in ("study", "accept_change")}
+    options: SearchOptions = replace(given, values=taken | {"resume": folder}).options(**kept)
+    return SearchRequest(
+        options=options,
+        space=SearchSpace.from_dict(past[0]["header"]["space"]),
+        given=_lasting(given),
+        past=past,
+    )
+
+
+def _kept(past: tuple[Event, ...]) -> dict[str, Any]:
+    """Option -> its value in the study so far; what was never given is not among them and takes today's default."""
+    header = past[0]["header"]
+    lasting = [*KEPT_FOR_LIFE, *KEPT_BY_CONTENT, "tracking_uri", *header["given"]]
+    found = {name: header["options"][name] for name in lasting} | {"trials": header["n_trials"]}
+    for event in past:
+        if event["event"] == "session":
+            found |= event.get("given", {}) | {"trials": event["n_trials"]}
+    return {name: parse_value(SearchOptions, name, value) for name, value in found.items() if value is not None}
+
+
+def _changed(given: "Given", kept: Mapping[str, Any], folder: Place) -> list[str]:
+    defaults = SearchOptions()
+    problems = [
+        f"`--{name.replace('_', '-')}` must stay {_shown(kept.get(name))} in the study {folder}, "
+        f"but got {_shown(given.values[name])}; begin a new study for it"
+        for name in KEPT_FOR_LIFE
+        if name in given.values and given.values[name] != kept.get(name, getattr(defaults, name))
+    ]
+    study = given.values.get("study")
+    if study is not None and study.absolute() != folder.absolute():
+        problems.append(f"`--study` must be left out or be the folder of `--resume`, {folder}, but got {study}")
+    return problems
+
+
+def _unconfirmed(given: "Given", kept: Mapping[str, Any]) -> list[str]:
+    if given.values.get("accept_change"):
+        return []
+    here = Path.cwd()
+    now = {
+        name: check_uri(value, cwd=here) if name == "tracking_uri" and value else value
+        for name, value in given.values.items()
+        if name in given.from_file - {*KEPT_FOR_LIFE, *OF_ONE_SESSION}
+    }
+    return [
+        f"`{name}` was {_shown(was)} in the study and is {_shown(value)} in the --config file: take that with "
+        "--accept-change, or name it on the command line"
+        for name, value in sorted(now.items())
+        if (was := kept.get(name, getattr(SearchOptions(), name))) != value
+    ]
+
+
+def _changed_space(given: "Given", past: tuple[Event, ...], folder: Place) -> list[str]:
+    """A study keeps its space; another one under its name is told of, since whoever changed it may expect it to hold.
+
+    Its file may be gone by now. With `--accept-change` a change of that file, which has no effect, is accepted.
+    """
+    header = past[0]["header"]
+    is_named = "space" in given.values
+    if not is_named and given.values.get("accept_change"):
+        return []
+    name = given.values["space"] if is_named else header["options"]["space"]
+    try:
+        now = SearchSpace.load(name)
+    except UserError as error:
+        return list(error.problems) if is_named else []
+    differences = SearchSpace.from_dict(header["space"]).differences(now)
+    if not differences:
+        return []
+    remedy = "begin a new study for it" + ("" if is_named else ", or go on with what it was: --accept-change")
+    kept = header["options"]["space"]
+    problem = f"`--space` must stay {kept} as it was in the study {folder}, but {name} differs now; {remedy}"
+    return [problem, *(f"{line} (in the study, now)" for line in differences)]
+
+
+def _lasting(given: "Given") -> dict[str, Any]:
+    values = {name: plain_value(value) for name, value in given.values.items() if name not in OF_ONE_SESSION}
+    uri = values.get("tracking_uri")
+    if uri is not None and redact(uri) != uri:
+        del values["tracking_uri"]  # it holds a password, which must be given anew
+    return values
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

@@ -1,0 +1,204 @@
+"""A study: its folder, journal and decisions, begun anew or gone on with.
+
+STUDY/
+  journal.jsonl   the truth: every event of the search; on object storage journal/, its segments
+  study.yaml      what was asked for, to read
+  data/           labels, split and the place of the features, as trials read them
+  checkpoints/    one folder a trial
+  optuna.log      the finished trials for optuna-dashboard, a projection of the journal
+
+A process may be killed between any two of these: whatever a resume does not find, it writes.
+"""
+
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from trainable.storage.place import Place, read_file, write_file
+from tune.command_line.options import plain_options
+from tune.decisions.decisions import Decisions
+from tune.decisions.ends import EndState
+from tune.decisions.plateau import noise_queue
+from tune.decisions.proposals import starting_queue
+from tune.decisions.sampler import sampler_description
+from tune.decisions.warm_start import warm_start
+from tune.journal.errors import not_writable
+from tune.journal.events import Event
+from tune.journal.journal import Journal
+from tune.study.new_folder import claim_folder
+from tune.study.optuna_journal import optuna_projection
+from tune.study.search_request import OF_ONE_SESSION, SearchRequest
+from tune.tracking.uri import redact
+from tune.tracking.versions import git_commit, library_versions, user_name
+
+if TYPE_CHECKING:
+    from tune.study.study_data import StudyData
+
+SUMMARY_NAME = "study.yaml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """An open study; only one process at a time has it open.
+
+    past: the events before this session.
+    """
+
+    folder: Place
+    journal: Journal
+    decisions: Decisions
+    past: tuple[Event, ...]
+
+    @property
+    def study_id(self) -> str:
+        """The folder's name when the study began."""
+        return str(self.past[0]["study_id"])
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """All that it is made of."""
+        header: dict[str, Any] = self.past[0]["header"]
+        return header
+
+    def end(self, reason: str, state: EndState) -> None:
+        """Record why this session's work ended."""
+        self.journal.append("end", reason=reason, state=state)
+
+    def events(self) -> list[Event]:
+        """Everything so far."""
+        return self.journal.events()
+
+
+def make_header(
+    request: SearchRequest,
+    data: "StudyData",
+    backbone_fingerprint: str,
+    tracking_uri: str,
+    notify: Callable[[str], None],
+) -> dict[str, Any]:
+    """All that a study is made of, as plain values; the first event of its journal.
+
+    Raises: UserError, also when a study of `--warm-start` cannot be read.
+    """
+    options, space, split = request.options, request.space, data.split
+    kept = {name: value for name, value in plain_options(options).items() if name not in OF_ONE_SESSION}
+    kept["grace_epochs"] = options.grace
+    kept["tracking_uri"] = tracking_uri if redact(tracking_uri) == tracking_uri else None  # a password is not kept
+    header = {
+        "options": kept,
+        "given": sorted(request.given),
+        "space": space.to_dict(),
+        "data_fingerprint": data.specimens.fingerprint,
+        "backbone_fingerprint": backbone_fingerprint,
+        "held_out_sites": list(split.held_out_sites),
+        "held_out_domains": [int(domain) for domain in split.held_out_domains],
+        "n_leaked_events": int(split.n_leaked_events),
+        "seed": options.seed,
+        "n_trials": options.trials,
+        "max_epochs": options.epochs,
+        "grace_epochs": options.grace,
+        "reduction_factor": options.reduction_factor,
+        "sampler": sampler_description(),
+        "queue": [] if options.no_variants else starting_queue(space, options.epochs),
+        "versions": library_versions(),
+        "git_commit": git_commit(),
+        "user": user_name(),
+    }
+    return header | warm_start(options.warm_start, space, header, notify)
+
+
+@contextmanager
+def open_study(
+    request: SearchRequest,
+    data: "StudyData",
+    backbone_fingerprint: str,
+    tracking_uri: str,
+    notify: Callable[[str], None],
+) -> Iterator[Study]:
+    """The study that is to be begun or gone on with, locked until the end of the block.
+
+    Raises: UserError when the folder holds a study already, when another process works on it, or when what is to be
+    gone on with was made from another dataset or backbone.
+    """
+    if request.is_resume:
+        check_data(request, data)
+        request.check_same("backbone_fingerprint", of="backbone", now=backbone_fingerprint)
+        journal = Journal.open(request.folder, notify=notify)
+    else:
+        header = make_header(request, data, backbone_fingerprint, tracking_uri, notify)
+        Decisions(request.space, header)  # what cannot be decided on is refused before a folder is made
+        folder = request.folder.absolute()
+        if not request.is_named and isinstance(folder, Path):
+            folder = claim_folder(folder)
+        journal = Journal.create(folder, header, study_id=folder.name)
+    with journal, ExitStack() as closing:
+        with written_or_told(journal.folder):
+            past = _complete(journal, data)
+            decisions = Decisions.replay(request.space, past, on_event=journal.append)
+            projection = closing.enter_context(
+                optuna_projection(journal.folder, request.space, journal.events(), notify=notify)
+            )
+        journal.subscribe(projection.handle)
+        decisions.begin_session(**_session(request, past))
+        yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
+
+
+def check_data(request: SearchRequest, data: "StudyData") -> None:
+    """Raises: UserError if a resumed study was begun with other data, or with other events held out of it."""
+    request.check_same("data_fingerprint", of="data", now=data.specimens.fingerprint)
+    request.check_same("held_out_sites", of="holdout", now=list(data.split.held_out_sites))
+    request.check_same("held_out_domains", of="holdout", now=[int(d) for d in data.split.held_out_domains])
+
+
+@contextmanager
+def written_or_told(folder: Place) -> Iterator[None]:
+    """Within the block, what the disk or storage does not take is the user's to know.
+
+    Raises: StudyWriteError for an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise not_writable(folder, str(error.strerror or error)) from error
+
+
+def _complete(journal: Journal, data: "StudyData") -> tuple[Event, ...]:
+    """The events so far, once all that belongs to the beginning of a study is written."""
+    past = journal.events()
+    if not _has_summary(journal.folder):
+        _write_summary(journal.folder, past[0]["header"])
+    if not any(event["event"] == "floors" for event in past):
+        past.append(journal.append("floors", floors=data.floors))
+    return tuple(past)
+
+
+def _has_summary(folder: Place) -> bool:
+    try:
+        return bool(read_file(folder, SUMMARY_NAME))
+    except FileNotFoundError:
+        return False
+
+
+def _write_summary(folder: Place, header: Mapping[str, Any]) -> None:
+    write_file(folder, SUMMARY_NAME, yaml.safe_dump(dict(header), sort_keys=False).encode())
+
+
+def _session(request: SearchRequest, past: tuple[Event, ...]) -> dict[str, Any]:
+    """Fields of the event that begins a process's work; what it queues is run before the sampler's next proposal."""
+    options = request.options
+    return {
+        "n_trials": options.trials,
+        "executor": "local" if options.local else "ray",
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "versions": library_versions(),
+        "time_budget": options.time_budget,
+        "given": dict(request.given),
+        "queue": noise_queue(past, request.space, options.epochs) if options.plateau else [],
+    }

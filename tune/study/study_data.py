@@ -1,0 +1,111 @@
+"""What every verb does with data first: load and check specimens, split them, measure the floors."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pandas as pd
+
+from trainable.config import TARGETS
+from trainable.data.specimens import Specimens, load_specimens
+from trainable.data.splits import Holdout, Split, make_split
+from trainable.scoring.scoring import floors
+from trainable.storage.place import Place
+from tune.command_line.model_options import EvaluateOptions
+from tune.command_line.options import DataOptions, SplitOptions
+
+if TYPE_CHECKING:
+    from tune.extraction.extraction import Features
+    from tune.report.console import Console
+
+
+SPLIT_SEED = 0
+"""How sites and domains are dealt to folds: the same in all studies, so that their folds mean the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyData:
+    """Checked specimens, what of them is held out, and the scores of knowing nothing of the images.
+
+    floors: floor name -> the same metrics as a trial's.
+    """
+
+    specimens: Specimens
+    split: Split
+    floors: dict[str, dict[str, float]]
+
+    def of_fold(self, fold: int, *, holdout: Holdout) -> Self:
+        """The same specimens, held out as in another fold of the same kind.
+
+        Raises: UserError for a fold that there is not.
+        """
+        frame = self.specimens.frame
+        split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
+        return replace(self, split=split, floors=split_floors(frame, split))
+
+
+def load_study_specimens(options: DataOptions | EvaluateOptions, console: "Console") -> Specimens:
+    """Read and check the dataset; the demo is drawn on first use.
+
+    Raises: UserError with every problem of the data.
+    """
+    specimens = load_specimens(
+        options.data,
+        cache_dir=options.cache_folder,
+        skip_bad_images=options.skip_bad_images,
+        n_processes=options.workers,
+    )
+    frame = specimens.frame
+    dropped = f", {specimens.n_dropped} unreadable images dropped" if specimens.n_dropped else ""
+    console.say(
+        f"data {specimens.source}: {len(frame)} specimens, {frame['event_id'].nunique()} events, "
+        f"{frame['site_id'].nunique()} sites, {frame['domain_id'].nunique()} domains{dropped}"
+    )
+    return specimens
+
+
+def load_study_data(options: DataOptions, split_options: SplitOptions, console: "Console") -> StudyData:
+    """Load the dataset, hold events out, and score the floors on them.
+
+    Raises: UserError, also when a side of the split would be empty.
+    """
+    specimens = load_study_specimens(options, console)
+    frame = specimens.frame
+    split = make_split(frame, holdout=split_options.holdout, fold=split_options.fold, seed=SPLIT_SEED)
+    console.say(
+        f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out are {len(split.id_)} "
+        f"of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
+    )
+    if split.warning:
+        console.say(f"warning: {split.warning}")
+    return StudyData(specimens=specimens, split=split, floors=split_floors(frame, split))
+
+
+def split_floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float]]:
+    """The floors on a split of `Specimens.frame`: name -> the same metrics as a trial's."""
+    return floors(
+        labels=frame[list(TARGETS)].to_numpy(np.float64),
+        event_ids=frame["event_id"].to_numpy(),
+        site_ids=frame["site_id"].to_numpy(),
+        domain_ids=frame["domain_id"].to_numpy(),
+        species=frame["species"].to_numpy(),
+        split=split,
+    )
+
+
+def write_trial_data(data: StudyData, features: "Features", folder: Place) -> None:
+    """Write what trials read, besides the features themselves, to `folder`."""
+    from trainable.frozen.features import FeatureStore
+    from trainable.training.trial_data import TrialData
+
+    frame = data.specimens.frame
+    TrialData(
+        store=FeatureStore.open(features.path),
+        labels=frame[list(TARGETS)].to_numpy(np.float32),
+        domain_ids=frame["domain_id"].to_numpy(np.int64),
+        event_ids=frame["event_id"].to_numpy(np.int64),
+        site_ids=frame["site_id"].to_numpy(str),
+        species=frame["species"].to_numpy(str),
+        split=data.split,
+        remote_store=None if features.remote is None else str(features.remote),
+    ).save(folder)
