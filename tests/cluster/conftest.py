@@ -48,6 +48,7 @@ class RayCluster:
             self.choose_address(ip)
         port = self.address.rpartition(":")[2]
         own = ["--head", "--port", port, "--include-dashboard", "false", "--temp-dir", str(self._folder)]
+        own += ["--ray-client-server-port", str(free_port(ip))]  # there may be another head beside this one
         self._start(ip, [*own, *words], n_cpus, ())
 
     def start_worker(

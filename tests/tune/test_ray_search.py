@@ -156,7 +156,7 @@ def test_what_no_node_can_ever_run_is_refused_instead_of_waited_for(start, proce
 
 def test_ctrl_c_finishes_the_epoch_writes_up_and_a_resume_finishes_the_search(start, processes, tracking_uri, tmp_path):
     folder = tmp_path / "interrupted"
-    process = start("--epochs", 12, "--study", folder)
+    process = start("--trials", 4, "--epochs", 12, "--study", folder)
     wait_until(lambda: len(reports(folder)) >= 3, runs=process)
     processes.press_ctrl_c(process)
     ended = processes.wait(process, seconds=60)
@@ -178,9 +178,9 @@ def test_ctrl_c_finishes_the_epoch_writes_up_and_a_resume_finishes_the_search(st
 
     again = processes.run("search", "--resume", folder, "--json")
     assert again.status == 0, again.stderr
-    assert again.result["n_trials"] == 8
+    assert again.result["n_trials"] == 4
     assert read_events(folder)[: len(events)] == events
-    check_journal(folder, n_trials=8)
+    check_journal(folder, n_trials=4)
     parent, children = mlflow_children(tracking_uri, folder)
     assert parent.info.run_id == again.result["parent_run_id"]
     assert {run.info.status for run in (parent, *children.values())} == {"FINISHED"}
@@ -188,7 +188,7 @@ def test_ctrl_c_finishes_the_epoch_writes_up_and_a_resume_finishes_the_search(st
 
 def test_a_second_ctrl_c_stops_at_once_and_the_local_twin_finishes_the_search(start, processes, cli, tmp_path):
     folder = tmp_path / "twice"
-    process = start("--data", "demo:400", "--epochs", 12, "--study", folder)
+    process = start("--data", "demo:400", "--trials", 3, "--epochs", 12, "--workers", 1, "--study", folder)
     wait_until(lambda: reports(folder), runs=process)
     processes.press_ctrl_c(process)
     time.sleep(0.2)
@@ -200,21 +200,21 @@ def test_a_second_ctrl_c_stops_at_once_and_the_local_twin_finishes_the_search(st
     assert read_events(folder)[-1]["event"] == "end"
     wait_until(lambda: not processes.living(), seconds=30)
     again = cli("search", "--resume", folder, "--local", "--workers", 1, "--json")
-    assert (again.status, again.result["n_trials"]) == (0, 8)
-    check_journal(folder, n_trials=8)
+    assert (again.status, again.result["n_trials"]) == (0, 3)
+    check_journal(folder, n_trials=3)
 
 
 def test_a_killed_driver_leaves_no_worker_behind_and_no_lock(start, processes, cli, tmp_path):
     folder = tmp_path / "driver killed"
-    process = start("--epochs", 12, "--study", folder)
+    process = start("--trials", 3, "--epochs", 12, "--workers", 1, "--study", folder)
     wait_until(lambda: len(reports(folder)) >= 2, runs=process)
-    assert len(processes.living(RAY)) >= 4
+    assert len(processes.living(RAY)) >= 3
     process.kill()
     process.wait()
     wait_until(lambda: not processes.living(RAY), seconds=60)  # two small agents of Ray's stay for a minute more
 
     assert cli("search", "--resume", folder, "--local", "--workers", 1).status == 0
-    check_journal(folder, n_trials=8)
+    check_journal(folder, n_trials=3)
 
 
 def test_what_a_worker_cannot_load_is_refused_with_its_own_words(start, processes, tmp_path):
