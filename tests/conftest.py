@@ -35,8 +35,24 @@ QUIET = {
 }
 
 
+MADE_ONCE = {
+    "confirmed_study": (
+        *("confirm", "confirmation", "evaluate", "export_verb", "model_source", "predict", "registry", "retrain"),
+        *("status", "submission_score"),
+    ),
+    "storage_server": ("mirror", "remote_journal", "storage"),
+}
+"""What a session takes seconds to make: the files, without `test_`, that run in one process because of it."""
+
 SECONDS = {"cluster": 60.0, "slow": 15.0}
 """What a test takes, roughly, by its marker; without one, a fifth of a second."""
+
+
+def unit_of(nodeid: str) -> str:
+    """The tests of a unit run in one process, with what their fixtures have made: a file's, or several files'."""
+    file = nodeid.partition("::")[0]
+    name = Path(file).stem.removeprefix("test_")
+    return next((fixture for fixture, names in MADE_ONCE.items() if name in names), file)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -47,22 +63,26 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side, the files that take longest come first, so that no process is left with one of them at the end."""
+    """Side by side, the units that take longest come first, so that no process is left with one of them at the end."""
     if not os.environ.get("PYTEST_XDIST_WORKER"):
         return
-    seconds: dict[Path, float] = {}
+    seconds: dict[str, float] = {}
     for item in items:
         of_item = max((SECONDS.get(marker.name, 0.2) for marker in item.iter_markers()), default=0.2)
-        seconds[item.path] = seconds.get(item.path, 0.0) + of_item
-    items.sort(key=lambda item: -seconds[item.path])
+        seconds[unit_of(item.nodeid)] = seconds.get(unit_of(item.nodeid), 0.0) + of_item
+    items.sort(key=lambda item: (-seconds[unit_of(item.nodeid)], unit_of(item.nodeid)))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A file's tests run in one process, with what its fixtures have made."""
-    from xdist.scheduler import LoadFileScheduling
+    """Whatever `--dist` says: tests that are torn from their unit would make everything anew."""
+    from xdist.scheduler import LoadScopeScheduling
 
-    return LoadFileScheduling(config, log)
+    class UnitScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    return UnitScheduling(config, log)
 
 
 @dataclass(frozen=True, slots=True)

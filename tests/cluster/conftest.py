@@ -78,6 +78,10 @@ class RayCluster:
                 one.kill()
         psutil.wait_procs(tree, timeout=10)
 
+    def is_up(self) -> bool:
+        """Whether all nodes that were started and not killed still run."""
+        return all(process.poll() is None for process in self._nodes.values())
+
     def is_at_work(self, ip: str, title: str) -> bool:
         """Whether a node runs an actor or task, `title` as Ray names its process."""
         for process in psutil.Process(self._nodes[ip].pid).children(recursive=True):

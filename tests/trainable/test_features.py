@@ -274,6 +274,7 @@ def test_two_searches_at_once_extract_once(store, tiny, images, tmp_path: Path, 
     assert contents(second.path) == contents(store.path)
 
 
+@pytest.mark.slow
 def test_killed_while_another_waits_and_resumed_equals_uninterrupted(
     store, tiny, images, tmp_path: Path, neighbour: Neighbour
 ) -> None:
