@@ -44,8 +44,8 @@ MADE_ONCE = {
 }
 """What a session takes seconds to make: the files, without `test_`, that run in one process because of it."""
 
-SECONDS = {"cluster": 60.0, "slow": 15.0}
-"""What a test takes, roughly, by its marker; without one, a fifth of a second."""
+SECONDS = {"cluster": 30.0, "slow": 15.0}
+"""What a test takes, roughly, by its marker."""
 
 
 def unit_of(nodeid: str) -> str:
@@ -53,6 +53,13 @@ def unit_of(nodeid: str) -> str:
     file = nodeid.partition("::")[0]
     name = Path(file).stem.removeprefix("test_")
     return next((fixture for fixture, names in MADE_ONCE.items() if name in names), file)
+
+
+def seconds_of(item: pytest.Item) -> float:
+    """What a test takes, roughly: a sixth of its own time limit, or what its marker says, or next to nothing."""
+    if (limit := item.get_closest_marker("timeout")) is not None:
+        return float(limit.args[0]) / 6
+    return max((SECONDS.get(marker.name, 0.2) for marker in item.iter_markers()), default=0.2)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,8 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     seconds: dict[str, float] = {}
     for item in items:
-        of_item = max((SECONDS.get(marker.name, 0.2) for marker in item.iter_markers()), default=0.2)
-        seconds[unit_of(item.nodeid)] = seconds.get(unit_of(item.nodeid), 0.0) + of_item
+        seconds[unit_of(item.nodeid)] = seconds.get(unit_of(item.nodeid), 0.0) + seconds_of(item)
     items.sort(key=lambda item: (-seconds[unit_of(item.nodeid)], unit_of(item.nodeid)))
 
 

@@ -106,7 +106,7 @@ def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_t
     ray_cluster.kill(LATE)
     before = read_events(folder)
 
-    ray_cluster.start_head(HEAD, n_cpus=2)
+    ray_cluster.start_head(HEAD, n_cpus=1)
     again = processes.wait(search("--resume", folder))
     assert again.status == 0, again.stderr
     assert "nothing to extract" in again.stderr
