@@ -35,9 +35,60 @@ QUIET = {
 }
 
 
-def pytest_configure() -> None:
+MADE_ONCE = {
+    "confirmed_study": (
+        *("confirm", "confirmation", "evaluate", "export_verb", "model_source", "predict", "registry", "retrain"),
+        *("status", "submission_score"),
+    ),
+    "storage_server": ("mirror", "remote_journal", "storage"),
+}
+"""What a session takes seconds to make: the files, without `test_`, that run in one process because of it."""
+
+SECONDS = {"cluster": 30.0, "slow": 15.0}
+"""What a test takes, roughly, by its marker."""
+
+
+def unit_of(nodeid: str) -> str:
+    """The tests of a unit run in one process, with what their fixtures have made: a file's, or several files'."""
+    file = nodeid.partition("::")[0]
+    name = Path(file).stem.removeprefix("test_")
+    return next((fixture for fixture, names in MADE_ONCE.items() if name in names), file)
+
+
+def seconds_of(item: pytest.Item) -> float:
+    """What a test takes, roughly: a sixth of its own time limit, or what its marker says, or next to nothing."""
+    if (limit := item.get_closest_marker("timeout")) is not None:
+        return float(limit.args[0]) / 6
+    return max((SECONDS.get(marker.name, 0.2) for marker in item.iter_markers()), default=0.2)
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """One thread a process, set before torch is loaded: tests run side by side."""
     os.environ["OMP_NUM_THREADS"] = "1"
+    config.option.loadscopereorder = False  # see `pytest_collection_modifyitems`
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side, the units that take longest come first, so that no process is left with one of them at the end."""
+    if not os.environ.get("PYTEST_XDIST_WORKER"):
+        return
+    seconds: dict[str, float] = {}
+    for item in items:
+        seconds[unit_of(item.nodeid)] = seconds.get(unit_of(item.nodeid), 0.0) + seconds_of(item)
+    items.sort(key=lambda item: (-seconds[unit_of(item.nodeid)], unit_of(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whatever `--dist` says: tests that are torn from their unit would make everything anew."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class UnitScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    return UnitScheduling(config, log)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,11 +29,14 @@ def loaded_by(statement: str) -> set[str]:
         ("trainable.scoring.scoring", {"torch", "ray", "optuna", "mlflow"}),
         ("trainable.data.specimens", {"torch", "ray", "optuna", "mlflow", "tune"}),
         ("trainable.data.decoding", {"torch", "pandas", "pyarrow", "scipy"}),
-        ("trainable.training.trainer", {"ray", "optuna", "mlflow", "tune", "open_clip", "peft", "transformers"}),
+        (
+            "trainable.training.trainer, trainable.frozen.image_feed",
+            {"ray", "optuna", "mlflow", "tune", "open_clip", "peft", "transformers", "torchvision", "timm"},
+        ),
         ("trainable.frozen.extract", {"ray", "optuna", "mlflow", "tune", "search_spaces", "peft", "transformers"}),
         ("tune.decisions.decisions", {"ray", "mlflow", "torch"}),
         ("tune.cli", {"ray", "mlflow", "torch", "optuna", "pandas"}),
-        ("tune.tracking.tracker", {"ray", "mlflow", "torch", "optuna"}),
+        ("tune.tracking.tracker, tune.tracking.syncing", {"ray", "mlflow", "torch", "optuna"}),
     ],
 )
 def test_importing_a_module_loads_no_package_it_must_not_know(module, forbidden):

@@ -48,6 +48,7 @@ class RayCluster:
             self.choose_address(ip)
         port = self.address.rpartition(":")[2]
         own = ["--head", "--port", port, "--include-dashboard", "false", "--temp-dir", str(self._folder)]
+        own += ["--ray-client-server-port", str(free_port(ip))]  # there may be another head beside this one
         self._start(ip, [*own, *words], n_cpus, ())
 
     def start_worker(
@@ -76,6 +77,10 @@ class RayCluster:
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.kill()
         psutil.wait_procs(tree, timeout=10)
+
+    def is_up(self) -> bool:
+        """Whether all nodes that were started and not killed still run."""
+        return all(process.poll() is None for process in self._nodes.values())
 
     def is_at_work(self, ip: str, title: str) -> bool:
         """Whether a node runs an actor or task, `title` as Ray names its process."""

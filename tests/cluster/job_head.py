@@ -42,7 +42,7 @@ class JobHead:
             "--ray-client-server-port": _free_port(),
         }
         where = {"--node-ip-address": "127.0.0.1", "--dashboard-host": "127.0.0.1", "--temp-dir": self.folder}
-        size = {"--num-cpus": 2, "--object-store-memory": 100 * 2**20, "--dashboard-agent-listen-port": 0}
+        size = {"--num-cpus": 1, "--object-store-memory": 100 * 2**20, "--dashboard-agent-listen-port": 0}
         words = [str(word) for pair in (ports | where | size).items() for word in pair]
         environment = self.environment(RAY_AUTH_MODE="token", **self._environment)
         with (self.folder / "start.log").open("wb") as log:

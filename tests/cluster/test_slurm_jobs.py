@@ -226,7 +226,7 @@ def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_eve
 
 def test_a_job_on_one_node_needs_no_cluster_and_hands_on_every_exit_status(slurm, submit, tmp_path):
     tiny = ["--space", "smoke", "--data", "demo:120", "--trials", "2", "--epochs", "1", "--no-confirm"]
-    good = submit("--cpus-per-node", "2", "--", "search", *tiny)
+    good = submit("--cpus-per-node", "1", "--", "search", *tiny)
     bad = submit("--cpus-per-node", "1", "--", "evaluate", "no-such-model")
     for job in (good, bad):
         until(lambda job=job: slurm.job(job)["JobState"] in ("COMPLETED", "FAILED"), what=slurm.logs)

@@ -274,6 +274,7 @@ def test_two_searches_at_once_extract_once(store, tiny, images, tmp_path: Path, 
     assert contents(second.path) == contents(store.path)
 
 
+@pytest.mark.slow
 def test_killed_while_another_waits_and_resumed_equals_uninterrupted(
     store, tiny, images, tmp_path: Path, neighbour: Neighbour
 ) -> None:
@@ -449,18 +450,10 @@ def test_features_that_are_not_finite_at_all_are_an_error(tmp_path: Path) -> Non
         run_extract(backbone, EncodedImages(4), tmp_path, taps=[0, 1])
 
 
-def test_reading_features_needs_no_open_clip() -> None:
-    code = (
-        "import sys, trainable.frozen.features, trainable.frozen.image_feed; "
-        "print([m for m in ('open_clip', 'peft', 'transformers', 'ray', 'torchvision', 'timm') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stdout == "[]\n"
-
-
 @pytest.mark.slow
 def test_vit_l_14_is_extracted_from_a_local_folder(tmp_path: Path) -> None:
-    """BioCLIP 2's architecture with random weights: 16 images, the taps of one and two trainable blocks."""
+    """BioCLIP 2's architecture with random weights: a few images, the taps of one and two trainable blocks."""
+    n = 4
     config = open_clip.get_model_config("ViT-L-14")
     text = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
     with torch.random.fork_rng():
@@ -469,13 +462,13 @@ def test_vit_l_14_is_extracted_from_a_local_folder(tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, tmp_path / "open_clip_model.safetensors")
 
-    backbone, images = load_backbone(f"local-dir:{tmp_path}"), EncodedImages(16, side=300)
+    backbone, images = load_backbone(f"local-dir:{tmp_path}"), EncodedImages(n, side=300)
     store = run_extract(backbone, images, tmp_path, taps=[22, 23], batch_size=None)
     store.verify()
     assert store.architecture.n_tokens == 257
-    assert store.gather(23, np.arange(16)).nbytes == 16 * 526_336
+    assert store.gather(23, np.arange(n)).nbytes == n * 526_336
     n_bytes = sum(f.stat().st_size for f in store.path.glob("tap-*/*"))
-    assert n_bytes <= 1.05 * 2 * 16 * 526_336  # records weigh most when shards are as small as here
+    assert n_bytes <= 1.05 * 2 * n * 526_336  # records weigh most when shards are as small as here
     fresh = compute_fresh(backbone, images, range(2), 22)
     torch.testing.assert_close(store.gather(22, np.arange(2)).float(), fresh, rtol=2**-9, atol=1e-3)
     with torch.inference_mode():

@@ -459,14 +459,12 @@ def test_a_server_that_is_down_costs_a_warning_and_no_results(evaluate, model_fo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["ft_did", "data_aug", "lora", "combined"])
-def test_the_seed_systems_workflow_is_one_command_each(processes, demo_cache, tmp_path, variant):
-    settings = {"SENTINEL_TUNE_CACHE": str(demo_cache)}
-    words = ["--data", DEMO, "--workers", 1]
-    trained = processes.run(
-        "train", "--variant", variant, "--holdout", "official", "--epochs", 2, "--out", "trained", *words, **settings
-    )
+def test_the_seed_systems_workflow_is_one_command_each(cli, demo_cache, tmp_path, monkeypatch, variant):
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", DEMO, "--workers", 1, "--cache", demo_cache]
+    trained = cli("train", "--variant", variant, "--holdout", "official", "--epochs", 2, "--out", "trained", *words)
     assert trained.status == 0, trained.stderr
-    evaluated = processes.run("evaluate", "trained/model", "--json", *words, **settings)
+    evaluated = cli("evaluate", "trained/model", "--json", *words)
 
     assert evaluated.status == 0, evaluated.stderr
     results = json.loads((tmp_path / "trained" / "model" / "results.json").read_text())

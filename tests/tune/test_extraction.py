@@ -1,13 +1,15 @@
 """`extract`: features once, told as it goes; what goes wrong there is told in clear words."""
 
-import json
+import shutil
 import time
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
 
-DEMO = "demo:120"
+from trainable.data.specimens import load_specimens
+
+DEMO, LARGE = "demo:120", "demo:1200"
 
 
 @pytest.fixture
@@ -20,6 +22,20 @@ def extract(cli, tmp_path):
         return cli("extract", "--local", *words, *argv)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    """A cache with `LARGE` drawn in it, which takes seconds, and nothing extracted; copy it."""
+    folder = tmp_path_factory.mktemp("drawn")
+    load_specimens(LARGE, cache_dir=folder, n_processes=1)
+    return folder
+
+
+@pytest.fixture
+def large(drawn, tmp_path) -> list[object]:
+    """Options for an extraction that takes a while, into `tmp_path / "cache"`."""
+    return ["--data", LARGE, "--space", "smoke", "--workers", 1, "--cache", shutil.copytree(drawn, tmp_path / "cache")]
 
 
 def wait_for_a_shard(cache: Path, process: Popen) -> None:
@@ -49,13 +65,12 @@ def test_a_deeper_space_adds_its_depths_to_the_same_store(extract):
 
 
 @pytest.mark.slow
-def test_extraction_goes_on_where_it_was_killed(extract, processes, tmp_path):
-    words = ["--data", "demo:1200", "--space", "smoke", "--workers", 1, "--cache", tmp_path / "cache"]
-    killed = processes.start("extract", "--local", *words)
+def test_extraction_goes_on_where_it_was_killed(cli, processes, large, tmp_path):
+    killed = processes.start("extract", "--local", *large)
     wait_for_a_shard(tmp_path / "cache", killed)
     killed.kill()
     killed.wait()
-    again = extract(*words, "--json")
+    again = cli("extract", "--local", *large, "--json")
 
     assert again.status == 0
     assert 0 < again.result["n_extracted"] < 1200
@@ -81,9 +96,10 @@ def test_builds_of_torch_and_torchvision_that_do_not_fit_are_one_clear_line(proc
 
 @pytest.mark.slow
 @pytest.mark.parametrize("executor", [["--local"], []], ids=["local", "ray"])
-def test_ctrl_c_during_extraction_ends_it_in_one_line_and_the_next_one_goes_on(processes, tmp_path, executor):
-    words = ["--data", "demo:1200", "--space", "smoke", "--workers", 1, "--cache", tmp_path / "cache"]
-    process = processes.start("extract", *executor, *words)
+def test_ctrl_c_during_extraction_ends_it_in_one_line_and_the_next_one_goes_on(
+    processes, cli, large, tmp_path, executor
+):
+    process = processes.start("extract", *executor, *large)
     wait_for_a_shard(tmp_path / "cache", process)
     processes.press_ctrl_c(process)
     ended = processes.wait(process, seconds=60)
@@ -91,5 +107,4 @@ def test_ctrl_c_during_extraction_ends_it_in_one_line_and_the_next_one_goes_on(p
     assert ended.status == 130, ended.stderr
     assert ended.stderr.splitlines()[-1] == "interrupted"
     assert "Traceback" not in ended.stderr
-    again = processes.run("extract", *executor, *words, "--json")
-    assert json.loads(again.stdout)["n_extracted"] < 1200
+    assert cli("extract", "--local", *large, "--json").result["n_extracted"] < 1200

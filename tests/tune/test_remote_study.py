@@ -51,15 +51,15 @@ def wait_for_reports(study: RemoteFolder, n_reports: int, *, runs: subprocess.Po
 
 
 def test_a_study_on_object_storage_is_killed_gone_on_with_elsewhere_confirmed_retrained_and_scored(
-    processes, remote, storage_server, demo_cache, tracking_uri, tmp_path, secrets_of_storage
+    processes, cli, remote, storage_server, demo_cache, tracking_uri, tmp_path, secrets_of_storage, monkeypatch
 ):
     assert storage_server.endpoint
     words = [word for pair in OPTIONS.items() for word in pair]
-    here = {"SENTINEL_TUNE_CACHE": str(demo_cache)}
-    driver = processes.start("search", *words, "--study", remote, "--tracking-uri", tracking_uri, **here)
+    monkeypatch.setenv("SENTINEL_TUNE_CACHE", str(demo_cache))
+    driver = processes.start("search", *words, "--study", remote, "--tracking-uri", tracking_uri)
     wait_for_reports(remote, 3, runs=driver)
 
-    second = processes.run("search", "--resume", remote, "--local", **here)
+    second = cli("search", "--resume", remote, "--local")
     assert second.status == 2
     assert f"`one process at a time may write a study`, but {remote} is being written by process {driver.pid}" in (
         second.stderr.replace("\n", " ")
@@ -71,8 +71,8 @@ def test_a_study_on_object_storage_is_killed_gone_on_with_elsewhere_confirmed_re
     assert owner_of(remote) is None  # it was a process of this machine
 
     # Another machine has neither the cache nor the working folder of the first.
-    elsewhere = {"SENTINEL_TUNE_CACHE": str(tmp_path / "cache of another machine")}
-    ended = processes.run("search", "--resume", remote, "--json", **elsewhere)
+    elsewhere = tmp_path / "cache of another machine"
+    ended = processes.run("search", "--resume", remote, "--json", SENTINEL_TUNE_CACHE=str(elsewhere))
     assert ended.status == 0, ended.stderr
     assert ended.result["study"] == str(remote)
     events = read_events(remote)
@@ -84,24 +84,28 @@ def test_a_study_on_object_storage_is_killed_gone_on_with_elsewhere_confirmed_re
         assert len((remote / "checkpoints" / trial).sizes()) <= 2
     assert {"study.yaml", "optuna.log"} <= remote.sizes().keys()
 
-    local = processes.run("search", *words, "--study", tmp_path / "local", "--local", "--json", **here)
+    local = cli("search", *words, "--study", tmp_path / "local", "--local", "--tracking-uri", tracking_uri)
     assert local.status == 0, local.stderr
     assert learned(remote) == learned(tmp_path / "local")
 
-    status = processes.run("status", remote, "--json", **elsewhere)
+    monkeypatch.setenv("SENTINEL_TUNE_CACHE", str(elsewhere))
+    status = cli("status", remote, "--json")
     assert status.result["state"] == "ended"
     assert status.result["best"]["interval"] is not None
     model = tmp_path / "out" / "model"
     tracked = ("--workers", 1, "--tracking-uri", tracking_uri)
-    assert processes.run("retrain", remote, "--out", model.parent, *tracked, **elsewhere).status == 0
-    evaluated = processes.run("evaluate", model, "--data", "demo:120", *tracked, **elsewhere)
+    retrained = cli("retrain", remote, "--out", model.parent, *tracked)
+    assert retrained.status == 0, retrained.stderr
+    evaluated = cli("evaluate", model, "--data", "demo:120", *tracked)
     assert evaluated.status == 0, evaluated.stderr
 
     written = {name: remote.read(name) for name in remote.sizes()}
     database = Path(tracking_uri.removeprefix("sqlite:///"))
     files = [file for file in [database, *tmp_path.rglob("*")] if file.is_file()]
     written |= {str(file): file.read_bytes() for file in files}
-    assert len(files) > 10  # what the processes printed is among them
+    shown = {"second": second, "ended": ended, "local": local, "status": status, "evaluated": evaluated}
+    written |= {name: repr(outcome).encode() for name, outcome in shown.items()}
+    assert len(files) > 10
     assert [(name, s) for s in secrets_of_storage for name, text in written.items() if s.encode() in text] == []
 
 

@@ -307,9 +307,9 @@ def test_what_could_be_trained_but_not_registered_is_registered_by_the_same_comm
 
 
 @pytest.mark.slow
-def test_a_killed_retraining_ends_in_the_same_weights(processes, confirmed_study, demo_cache, tmp_path):
+def test_a_killed_retraining_ends_in_the_same_weights(processes, cli, confirmed_study, demo_cache, tmp_path):
     words = ["--workers", 1, "--cache", demo_cache, "--no-register", "--seeds", 3]
-    whole = processes.run("retrain", confirmed_study, "--out", tmp_path / "whole", *words)
+    whole = cli("retrain", confirmed_study, "--out", tmp_path / "whole", *words)
     killed = processes.start("retrain", confirmed_study, "--out", tmp_path / "killed", *words)
     first = tmp_path / "killed" / "checkpoints" / "member-1"
     while not list(first.glob("epoch-*")):
@@ -317,7 +317,7 @@ def test_a_killed_retraining_ends_in_the_same_weights(processes, confirmed_study
         time.sleep(0.01)
     killed.kill()
     killed.wait()
-    again = processes.run("retrain", confirmed_study, "--out", tmp_path / "killed", *words)
+    again = cli("retrain", confirmed_study, "--out", tmp_path / "killed", *words)
 
     assert (whole.status, again.status) == (0, 0), again.stderr
     assert same_weights(tmp_path / "killed", tmp_path / "whole")
