@@ -22,6 +22,7 @@ from trainable.data.decoding import decode
 from trainable.errors import UserError
 
 _CHUNK_ROWS = 16  # a task of some milliseconds: small against a batch, large against sending it
+_CHUNK_BYTES = 2**18  # of decoded images, at least: small ones cost more to receive than to decode
 _BATCHES_AHEAD = 3
 
 
@@ -43,10 +44,11 @@ def decoded_batches(
     Raises: UserError naming the row of an image that cannot be decoded.
     """
     decode_rows = partial(_decode_rows, image_size=image_size, options=options)
+    n_rows = max(_CHUNK_ROWS, _CHUNK_BYTES // (3 * image_size**2))
     with _pool(images, n_processes) as pool:
         pending: deque[list[Future[NDArray[np.uint8]]]] = deque()
         for batch in batches:
-            chunks = (batch[start : start + _CHUNK_ROWS] for start in range(0, len(batch), _CHUNK_ROWS))
+            chunks = (batch[start : start + n_rows] for start in range(0, len(batch), n_rows))
             pending.append([pool.submit(decode_rows, list(chunk)) for chunk in chunks])
             if len(pending) > _BATCHES_AHEAD:
                 yield _joined(pending.popleft())
