@@ -22,8 +22,8 @@ class TrialTask:
 
     config: nested values of a `TrialConfig`. data_folder: where `TrialData` was saved. checkpoint_folder: this trial's
     own; both are paths or URIs. reported_epochs: epochs whose results the study already has. device: "cpu" or "cuda".
-    n_threads: CPU threads of this trial. keep_predictions: write those for the held-out specimens beside the
-    checkpoints, every epoch's.
+    precision: "auto", "float32" or "bfloat16". n_threads: CPU threads of this trial. keep_predictions: write those for
+    the held-out specimens beside the checkpoints, every epoch's.
     adapters_may_follow: a later trial of the same search may train adapters, whatever this one does.
     """
 
@@ -34,6 +34,7 @@ class TrialTask:
     checkpoint_folder: str
     reported_epochs: int = 0
     device: str = "cpu"
+    precision: str = "auto"
     n_threads: int = 1
     keep_predictions: bool = False
     adapters_may_follow: bool = False
@@ -136,8 +137,9 @@ class Trial:
                 self.data = TrialData.load(place_of(self.task.data_folder), copy_features=True)
             except UserError as error:
                 raise DataNotRead(str(error)) from error
+        task = self.task
         trainer = TailTrainer(
-            TrialConfig.from_dict(self.task.config), self.data, seed=self.task.seed, device=self.task.device
+            TrialConfig.from_dict(task.config), self.data, seed=task.seed, device=task.device, precision=task.precision
         )
         state, skipped = load_latest(place_of(self.task.checkpoint_folder))
         self._notes = tuple(f"{self.task.trial_id}: passed over a damaged checkpoint: {reason}" for reason in skipped)

@@ -15,7 +15,7 @@ from tune.cluster.placement import Placement
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
 from tune.confirming.plan import n_runs_reserved, reserved
-from tune.execution.session import compute_session, request_for
+from tune.execution.session import compute_session, request_for, with_precision
 from tune.journal.journal import has_study
 from tune.measuring.corners import corners
 from tune.measuring.fresh_process import FreshProcess, OnRay, beside_this_one
@@ -91,6 +91,8 @@ def _measured_plan(
     options, began = request.options, time.monotonic()
     with compute_session(options, console.say) as device:
         session_seconds = time.monotonic() - began
+        options = with_precision(options, device, trains_here=options.local)
+        request = request.with_options(options)
         placement = make_placement(options, device)
         call = fresh or (beside_this_one if options.local else OnRay(console.say))
         asked = request_for(options, data.specimens, n_blocks=request.space.reachable_blocks(), device=device)
@@ -129,7 +131,8 @@ def _measure(
         from tune.cluster.node_checks import check_nodes
         from tune.extraction.needs import needs_of
 
-        check_nodes(needs_of(asked).with_study(request.folder))
+        needs = needs_of(asked).with_study(request.folder, device=asked.device, precision=options.precision)
+        check_nodes(needs)
     n_gpus = 1.0 if asked.device == "cuda" else 0.0
     cpus = asked.n_threads if placement is None else _cpus_of_one_node(asked.n_threads, n_gpus)
     try:
@@ -147,7 +150,7 @@ def _measure(
         threads = asked.n_threads if placement is None else max(1, int(placement.cpus_per_trial))
         steps: Steps = call(
             measure, found.probe_store, [end.to_dict() for end in (ends.smallest, ends.largest)], asked.device, threads,
-            cpus=options.cpus_per_trial, gpus=0.0 if placement is None else placement.gpus_per_trial,
+            options.precision, cpus=options.cpus_per_trial, gpus=0.0 if placement is None else placement.gpus_per_trial,
         )  # fmt: skip
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -10,11 +10,13 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import SearchOptions
+from tune.execution.session import local_device, with_precision
 from tune.journal.events import Event
 from tune.journal.journal import read_events
 from tune.models.model_source import open_model
@@ -42,10 +44,11 @@ def run(given: "Given") -> int:
     options: RetrainOptions = given.options()
     console = Console(json=options.json)
     events = read_events(options.study)
+    options = with_precision(_in_precision_of(events, options), local_device(options), trains_here=False)
     recipe = recipe_of(options, events)
     folder = (options.out or Path("retrained", f"{options.study.resolve().name}-{recipe.name}")).absolute()
     registry = _registry(options, events)
-    identity = _identity(recipe, events[0])
+    identity = _identity(recipe, events[0], precision=options.precision)
     _tell_recipe(recipe, console)
     check_folder(folder, identity)
     if (folder / MODEL_NAME).is_dir():
@@ -61,7 +64,13 @@ def run(given: "Given") -> int:
     return EXIT_DONE
 
 
-def _identity(recipe: Recipe, study: Event) -> dict[str, Any]:
+def _in_precision_of(events: Sequence[Event], options: RetrainOptions) -> RetrainOptions:
+    """Epochs and sigma were measured in the study's, which is kept unless another is asked for."""
+    asked = kept_options(events).get("precision", "auto") if options.precision == "auto" else options.precision
+    return replace(options, precision=asked)
+
+
+def _identity(recipe: Recipe, study: Event, *, precision: str) -> dict[str, Any]:
     """What makes two retrainings the same, as plain values."""
     header = study["header"]
     return {
@@ -71,6 +80,7 @@ def _identity(recipe: Recipe, study: Event) -> dict[str, Any]:
         "config": recipe.config.to_dict(),
         "epochs": recipe.epochs,
         "seeds": list(recipe.seeds),
+        "precision": precision,
         "sigmas": recipe.sigmas,
     }
 

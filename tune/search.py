@@ -15,7 +15,7 @@ from tune.confirming.plan import reserved
 from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.execution.conductor import Conductor
 from tune.execution.interrupts import Interrupts
-from tune.execution.session import compute_session, request_for
+from tune.execution.session import compute_session, request_for, with_precision
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import Features, make_features
 from tune.journal.journal import StudyWriteError
@@ -62,6 +62,8 @@ def run_study(given: "Given", *, search_more: bool) -> int:
     if (problem := tracking_problem(tracking_uri)) is not None:
         console.say(f"warning: {problem}; the search goes on without, and `sentinel-tune sync` sends them later")
     with compute_session(options, console.say) as device:
+        options = with_precision(options, device, trains_here=options.local)
+        request = request.with_options(options)
         placement = make_placement(options, device)
         console.say(summary(request, data, placement))
         features = _features(request, data, device, console)
@@ -69,7 +71,7 @@ def run_study(given: "Given", *, search_more: bool) -> int:
             placement, _ = fitted(placement, options, request.space, features.path, device=device, say=console.say)
         with (
             Interrupts(console.say) as interrupts,
-            open_study(request, data, features.backbone_fingerprint, tracking_uri, console.say) as study,
+            open_study(request, data, features.backbone_fingerprint, tracking_uri, console.say, device=device) as study,
         ):
             place = Workplace(
                 request=request, study=study, data=data, features=features, device=device, placement=placement,
@@ -142,7 +144,8 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
         from tune.cluster.node_checks import check_nodes
         from tune.extraction.needs import needs_of
 
-        check_nodes(needs_of(wanted).with_study(request.folder))
+        precision = request.options.precision
+        check_nodes(needs_of(wanted).with_study(request.folder, device=device, precision=precision))
     features = make_features(wanted, on_ray=not request.options.local, tell=console.extraction)
     console.features(features)
     return features

@@ -18,7 +18,7 @@ from trainable.scoring.scoring import HeldOutScorer
 from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
 from tune.command_line.options import TrainOptions
-from tune.execution.session import local_device, request_for
+from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
 from tune.models.exporting import Measured, export_trainers, held_out_sigmas
 from tune.report.console import Console
@@ -42,7 +42,9 @@ def run(given: "Given") -> int:
     options: TrainOptions = given.options()
     console = Console(json=options.json)
     config = load_variant(options.variant, epochs=options.epochs)
-    data, device = load_study_data(options, options, console), local_device(options)
+    device = local_device(options)
+    options = with_precision(options, device, trains_here=True)
+    data = load_study_data(options, options, console)
     request = request_for(options, data.specimens, n_blocks=(config.tail.n_blocks,), device=device)
     features = make_features(request, on_ray=False, tell=console.extraction)
     console.features(features)
@@ -57,7 +59,8 @@ def run(given: "Given") -> int:
         console.say(failure["traceback_tail"])
         return 1
     model = _export_best(options, trial.trainer, data, folder / MODEL)
-    result = _result(options, config, steps, data, model=model, seconds=time.monotonic() - started)
+    precision, seconds = str(trial.trainer.precision), time.monotonic() - started
+    result = _result(options, config, steps, data, model=model, precision=precision, seconds=seconds)
     _write(folder / RESULT, result)
     console.train_result(result, folder / RESULT)
     return 0
@@ -74,6 +77,7 @@ def _train(
             data_folder=str(folder / "data"),
             checkpoint_folder=str(folder / "checkpoints"),
             device=device,
+            precision=options.precision,
             n_threads=options.workers,
         )
     )
@@ -109,7 +113,14 @@ def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData,
 
 
 def _result(
-    options: TrainOptions, config: TrialConfig, steps: list[StepResult], data: StudyData, *, model: Path, seconds: float
+    options: TrainOptions,
+    config: TrialConfig,
+    steps: list[StepResult],
+    data: StudyData,
+    *,
+    model: Path,
+    precision: str,
+    seconds: float,
 ) -> dict[str, Any]:
     best = min(steps, key=lambda step: step.metrics[SCORE])
     return {
@@ -118,6 +129,7 @@ def _result(
         "holdout": options.holdout,
         "fold": options.fold,
         "seed": options.seed,
+        "precision": precision,
         "n_leaked_events": int(data.split.n_leaked_events),
         "best": {"epoch": best.epoch, "score": best.metrics[SCORE], "metrics": best.metrics},
         "last": {"epoch": steps[-1].epoch, "score": steps[-1].metrics[SCORE], "metrics": steps[-1].metrics},

@@ -6,6 +6,7 @@ import pytest
 
 from trainable.errors import UserError
 from trainable.storage.place import file_names, place_of
+from trainable.training.precision import lack_of_bfloat16, lack_of_gpus
 from tune.cluster import node_probe
 from tune.cluster.folder_marks import has_mark, marked
 from tune.cluster.node import Node
@@ -76,6 +77,17 @@ def test_other_versions_and_missing_packages_are_named_with_both_values(needs, n
 
     assert f"{name} {node_probe.versions()[name]}" in line
     assert "missing" in line
+
+
+def test_a_node_whose_gpus_do_not_multiply_bfloat16_is_named_where_that_is_asked_for(needs):
+    on_cpu, on_gpus = (replace(needs, bfloat16_on=device) for device in ("cpu", "cuda"))
+    answer = node_probe.probe("f00d", MARKER, [], [], "cpu")
+    (line,) = sentences(on_gpus, answer | {"without_bfloat16": lack_of_gpus([("Tesla T4", (7, 5))])})
+
+    assert "capability 8.0 or higher, but node 10.0.0.3 (ffffffff) has Tesla T4 of 7.5; use --precision float32" in line
+    assert answer["without_bfloat16"] == lack_of_bfloat16("cpu")
+    assert len(sentences(on_cpu, answer)) == bool(answer["without_bfloat16"])
+    assert answer_of(needs)["without_bfloat16"] == ""
 
 
 def test_several_nodes_with_the_same_problem_are_one_line(needs, tmp_path):

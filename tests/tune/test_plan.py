@@ -10,6 +10,7 @@ import pytest
 from search_spaces.space import list_spaces
 from tests.conftest import DEMO
 from trainable.errors import UserError
+from trainable.training.precision import lack_of_bfloat16
 from tune.cli import parse_command
 from tune.journal.journal import read_events
 from tune.plan import plan_study
@@ -19,6 +20,8 @@ from tune.report.console import Console
 
 SECTIONS = ["extraction", "trial", "search", "confirmation", "records", "wall_seconds", "device_seconds", "time_budget",
             "notes"]  # fmt: skip
+
+LACK = lack_of_bfloat16("cpu")
 
 
 def here(function, *args, cpus, gpus):
@@ -58,6 +61,7 @@ def test_what_is_stored_already_need_not_be_extracted_and_nothing_is_left_behind
     assert 6 <= found.search.epochs.expected <= 24
     assert found.confirmation.runs == 8
     assert found.trial.fit_memory >= 1
+    assert found.trial.precision == "float32"
     search, confirmation = found.search, found.confirmation
     for part in (search.epochs, search.wall_seconds, confirmation.wall_seconds, found.wall_seconds):
         assert 0 < part.low <= part.expected <= part.high
@@ -74,6 +78,15 @@ def check_text(text: str, *, longest: str) -> None:
     ]  # fmt: skip
     assert all(line[13] == " " != line[14] for line in lines)
     assert max(len(line) for line in lines) <= 130 + len(longest)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(LACK), reason=f"this CPU {LACK}")
+def test_steps_are_measured_in_the_precision_asked_for(plan):
+    found = plan("--precision", "bfloat16")
+
+    assert found.trial.precision == "bfloat16 products"
+    assert "the smallest and the largest trial, bfloat16 products\n" in plan_text(found)
 
 
 def test_missing_images_are_counted_and_timed_and_nothing_is_left_behind(plan, tmp_path):

@@ -100,6 +100,30 @@ def test_what_makes_results_incomparable_is_refused_all_at_once(study):
     assert ask("--resume", study, "--epochs", EPOCHS, "--seed", 0).options.epochs == EPOCHS  # said again, not changed
 
 
+def test_a_study_keeps_what_auto_came_to_when_it_began(study):
+    assert read_events(study)[2]["precision"] == "float32"  # of its session, on this device
+    (problem,) = problems_of("--resume", study, "--precision", "bfloat16")
+    assert "`--precision` must stay float32 in the study" in problem
+    again = ask("--resume", study, "--precision", "auto")
+    assert (again.options.precision, again.given) == ("float32", {})
+
+    rewrite(study, begun_on_cuda)
+    assert ask("--resume", study).options.precision == "bfloat16"
+    assert ask("--resume", study, "--precision", "auto").options.precision == "bfloat16"
+    rewrite(study, without_precision)
+    assert ask("--resume", study).options.precision == "auto"  # of a journal that does not say
+
+
+def begun_on_cuda(events: list[dict]) -> list[dict]:
+    options = events[0]["header"]["options"] | {"precision": "bfloat16"}
+    return [with_header(events[0], options=options), *events[1:]]
+
+
+def without_precision(events: list[dict]) -> list[dict]:
+    options = {name: value for name, value in events[0]["header"]["options"].items() if name != "precision"}
+    return [with_header(events[0], options=options), *events[1:]]
+
+
 def test_a_config_file_changes_nothing_unasked(study, tmp_path):
     config = tmp_path / "search.yaml"
     config.write_text("data: demo:120\nepochs: 3\ntrials: 40\nworkers: 2\nlocal: true\n")

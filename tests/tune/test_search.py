@@ -11,8 +11,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
+from trainable.training.precision import lack_of_bfloat16
 from tune.decisions.replay import differences
 from tune.journal.journal import read_events
+from tune.tracking.values import study_tags
+
+LACK = lack_of_bfloat16("cpu")
 
 KEYS = [
     "study", "n_trials", "n_completed", "n_pruned", "n_failed", "best", "variants", "floors", "tracking_uri",
@@ -109,6 +113,19 @@ def test_the_same_seed_gives_the_same_configurations_and_scores_and_another_seed
     assert a == b
     assert configs_of(tmp_path / "a") == configs_of(tmp_path / "b")
     assert a != c
+
+
+@pytest.mark.skipif(bool(LACK), reason=f"this CPU {LACK}")
+def test_a_search_in_bfloat16_says_so_and_resumed_ends_as_one_that_was_not_interrupted(demo_search, tmp_path):
+    demo_search("--precision", "bfloat16", "--trials", 2, "--study", tmp_path / "whole")
+    demo_search("--precision", "bfloat16", "--trials", 1, "--study", tmp_path / "half")
+    demo_search("--resume", tmp_path / "half", "--trials", 2, "--study", tmp_path / "half")
+
+    first, _, session = read_events(tmp_path / "half")[:3]
+    assert first["header"]["options"]["precision"] == "bfloat16"
+    assert (session["device"], session["precision"]) == ("cpu", "bfloat16 products")
+    assert study_tags("half", first["header"])["hpo.precision"] == "bfloat16"
+    assert scores_of(tmp_path / "half") == scores_of(tmp_path / "whole")
 
 
 def test_a_second_search_extracts_nothing_and_says_so(demo_search, demo_cache):

@@ -16,10 +16,14 @@ from trainable.export.standalone import ExportedModel
 from trainable.frozen.backbone import load_backbone
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.checkpoint import load_latest
+from trainable.training.precision import lack_of_bfloat16
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 
 DEMO = "demo:120"
+
+
+LACK = lack_of_bfloat16("cpu")
 
 
 @pytest.fixture
@@ -48,9 +52,31 @@ def test_a_variant_is_trained_to_its_end_and_its_results_are_kept(train, tmp_pat
     assert result["last"]["epoch"] == 2
     assert result["best"]["score"] <= result["last"]["score"]
     assert list(result["floors"]) == ["constant", "domain_mean", "species_mean"]
+    assert result["precision"] == "float32"
     assert "nothing to extract" in ended.stderr
     assert "epoch 2/2" in ended.stderr
     assert result["model"] == str(tmp_path / "out" / "model")
+
+
+@pytest.mark.skipif(bool(LACK), reason=f"this CPU {LACK}")
+def test_a_training_in_bfloat16_says_so_and_goes_on_in_nothing_else(train, tmp_path):
+    result = train("--precision", "bfloat16", "--epochs", 1, "--json").result
+    model = ExportedModel.load(result["model"])
+    other = train("--epochs", 1)
+
+    assert result["precision"] == model.config["facts"]["precision"] == "bfloat16 products"
+    card = (tmp_path / "out" / "model" / "README.md").read_text()
+    assert "* precision: trained in bfloat16 products; this folder computes in float32\n" in card
+    assert other.status == 2
+    assert "the checkpoint's `precision` must be 'float32', but is 'bfloat16'" in other.stderr
+
+
+@pytest.mark.skipif(not LACK, reason="this CPU multiplies bfloat16")
+def test_bfloat16_is_refused_on_a_cpu_without_it_before_anything_is_read(train, tmp_path):
+    ended = train("--precision", "bfloat16", "--data", tmp_path / "none")
+
+    assert ended.status == 2
+    assert ended.stderr.startswith("error: `--precision bfloat16` must have CPUs that multiply it, but this machine")
 
 
 def test_the_best_epoch_is_exported_with_the_sigmas_and_scores_of_its_held_out_events(train, tmp_path):

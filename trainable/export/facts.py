@@ -17,7 +17,8 @@ class ModelFacts:
     on. holdout: "all" when nothing was held out, and fold is None then. scores: metrics under a trial's names, of
     scores_of: "confirmation" (this configuration on other folds) or "held-out events" (this very model), or empty.
     intervals: of `score/...`, each holding `interval_level` of the resampled scores. floors: name -> the same metrics
-    of a forecast without images. verdict: of the confirmation, in words. versions: of the libraries.
+    of a forecast without images. verdict: of the confirmation, in words. precision: trained in,
+    in words; empty where it was not recorded. versions: of the libraries.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelFacts:
     floors: dict[str, dict[str, float]]
     verdict: str
     study_id: str | None = None
+    precision: str = ""
     versions: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:

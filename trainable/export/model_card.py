@@ -51,6 +51,8 @@ def _training(facts: ModelFacts, known_domains: Sequence[int]) -> Iterator[str]:
         yield f"{held_out}; sites {_listed(facts.held_out_sites)}; domains {_listed(facts.held_out_domains)}"
     if facts.study_id:
         yield f"* study: `{facts.study_id}`"
+    if facts.precision:
+        yield f"* precision: trained in {facts.precision}; this folder computes in float32"
     yield f"* versions: {_listed(f'{name} {version}' for name, version in facts.versions.items())}"
     yield f"* data fingerprint `{facts.data_fingerprint}`, backbone fingerprint `{facts.backbone_fingerprint}`"
 

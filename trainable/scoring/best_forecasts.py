@@ -30,6 +30,7 @@ def best_forecasts(
 ) -> BestForecasts:
     """Load the newest whole checkpoint, predict the held-out specimens with its best weights, calibrate.
 
+    Predicted in float32 whatever the trial was trained in, so that a machine without its processor can.
     Raises: UserError when data, features or checkpoint are not reachable, or when predicting would take longer than
     `max_seconds`.
     """
@@ -40,8 +41,9 @@ def best_forecasts(
     if not values["best_epoch"]:
         raise UserError(f"the checkpoint in {checkpoint_folder} must hold a scored epoch, but has none")
     data = TrialData.load(data_folder)
-    trainer = TailTrainer(TrialConfig.from_dict(values["config"]), data, seed=values["seed"], device=device)
-    trainer.load_state_dict(state)
+    config = TrialConfig.from_dict(values["config"])
+    trainer = TailTrainer(config, data, seed=values["seed"], device=device, precision="float32")
+    trainer.load_state_dict(state | {"values": values | {"precision": "float32"}})
     trainer.load_best()
     predictions = _predict(trainer, np.concatenate([data.split.id_, data.split.ood]), max_seconds=max_seconds)
     scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)

@@ -96,21 +96,23 @@ class Tail(nn.Module):
         """tokens [B, T, width], domains int64 [B] -> [B, 3] in SPEI units.
 
         partner_domains int64 [B], shares [B]: domain codes are mixed, `share` of the own, the rest the partner's.
+        Under autocast the blocks alone compute in half precision: what follows is a row an image.
         """
         features = self.embed(tokens)
-        if self.domain_code is not None:
-            code = self.domain_code(domains)
-            if partner_domains is not None and shares is not None:
-                code = torch.lerp(self.domain_code(partner_domains), code, shares[:, None])
-            features = features + code
-        output: Tensor = self.head(features)
+        with _without_autocast(tokens.device):
+            if self.domain_code is not None:
+                code = self.domain_code(domains)
+                if partner_domains is not None and shares is not None:
+                    code = torch.lerp(self.domain_code(partner_domains), code, shares[:, None])
+                features = features + code
+            output: Tensor = self.head(features)
         return output
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tap features [B, T, width] -> unit-norm image features [B, embed_dim], float32."""
-        with _half_matmuls(tokens.device):
-            pooled = self._pool(self._run_blocks(tokens))
-        return F.normalize(pooled.float() @ self.proj, dim=-1)
+        pooled = self._pool(self._run_blocks(tokens))
+        with _without_autocast(tokens.device):
+            return F.normalize(pooled.float() @ self.proj, dim=-1)
 
     def _run_blocks(self, x: Tensor) -> Tensor:
         """Only the class token's row leaves the last block when nothing reads the others."""
@@ -195,6 +197,6 @@ def _own_weights(module: nn.Module) -> None:
                 part._parameters[name] = nn.Parameter(value.detach().clone())
 
 
-def _half_matmuls(device: torch.device) -> AbstractContextManager[object]:
-    """bfloat16 matrix products on CUDA; residual stream, norms and weights stay float32, and no loss is scaled."""
-    return torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    kind = device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

@@ -24,6 +24,7 @@ from trainable.training.augment import Batch, EpochAugmentation
 from trainable.training.feed import FeatureFeed
 from trainable.training.losses import specimen_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, set_lr
+from trainable.training.precision import Precision
 from trainable.training.randomness import make_generator, seeded_globally
 from trainable.training.resident_feed import ResidentFeed, fits_beside_trial
 from trainable.training.rows import Rows
@@ -54,10 +55,17 @@ class TailTrainer:
     train.
     """
 
-    def __init__(self, config: TrialConfig, data: TrialData, *, seed: int, device: str = "cpu") -> None:
-        """Raises: UserError when the feature store does not reach down to the trainable blocks."""
+    def __init__(
+        self, config: TrialConfig, data: TrialData, *, seed: int, device: str = "cpu", precision: str = "auto"
+    ) -> None:
+        """precision: as `Precision.on` takes it.
+
+        Raises: UserError when the feature store does not reach down to the trainable blocks, or the processor has not
+        the instructions for `precision`.
+        """
         self.config, self.data, self.seed = config, data, seed
         self.device = torch.device(device)
+        self.precision = Precision.on(self.device.type, precision)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.epoch = 0
@@ -152,8 +160,9 @@ class TailTrainer:
         self.tail.eval()
         n_batches = math.ceil(len(indices) / self._prediction_rows)
         outputs = [torch.empty((0, len(TARGETS)), device=self.device)]
-        for rows, tokens in self._feed.batches(np.array_split(indices, n_batches) if n_batches else []):
-            outputs.append(self.tail(tokens, self._rows.batch(rows, tokens).domains))
+        with self.precision.step(), self.precision.forward():
+            for rows, tokens in self._feed.batches(np.array_split(indices, n_batches) if n_batches else []):
+                outputs.append(self.tail(tokens, self._rows.batch(rows, tokens).domains))
         result: NDArray[np.float32] = torch.cat(outputs).cpu().numpy()
         return result
 
@@ -194,10 +203,11 @@ class TailTrainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state_dict` was called.
 
-        Raises: UserError when the state is that of another configuration, seed, data or backbone.
+        Raises: UserError when the state is that of another configuration, seed, precision, data or backbone.
         """
         values, tensors = state["values"], state["tensors"]
-        if problems := list(_differences(self._identity(), values)):
+        known = {"precision": self.precision.products, **values}  # one that does not say was made in the device's own
+        if problems := list(_differences(self._identity(), known)):
             raise UserError(problems)
         part = {
             kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
@@ -217,6 +227,7 @@ class TailTrainer:
         return {
             "config": config.to_dict(),
             "seed": self.seed,
+            "precision": self.precision.products,
             "store_key": self.data.store.key,
             "split": [self.data.split.policy, self.data.split.fold],
             "known_domains": list(self.known_domains),
@@ -262,12 +273,14 @@ class TailTrainer:
         """One step of the optimizer; returns the batch's mean loss, on the device."""
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
-        for part in batch.split(self.config.optim.accumulation_steps):
-            mu = self.tail(part.tokens, part.domains, part.partner_domains, part.shares)
-            losses = specimen_losses(mu, part.targets, self.tail.head.log_sigma)
-            loss = (part.weights * losses).sum() / len(batch)
-            loss.backward()
-            total += loss.detach()
+        with self.precision.step():
+            for part in batch.split(self.config.optim.accumulation_steps):
+                with self.precision.forward():
+                    mu = self.tail(part.tokens, part.domains, part.partner_domains, part.shares)
+                losses = specimen_losses(mu, part.targets, self.tail.head.log_sigma)
+                loss = (part.weights * losses).sum() / len(batch)
+                loss.backward()
+                total += loss.detach()
         if self.config.optim.max_grad_norm:
             clip_parts(self._optimizer, self.config.optim.max_grad_norm)
         self._optimizer.step()

@@ -33,15 +33,19 @@ class WrittenFolder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
-    """What work reads and writes. files: some of those to be read."""
+    """What work reads and writes. files: some of those to be read. bfloat16_on: the device, "cpu" or "cuda", whose
+    matrix products will be bfloat16; empty for neither.
+    """
 
     folders: tuple["WrittenFolder", ...]
     files: tuple[Path, ...]
+    bfloat16_on: str = ""
 
-    def with_study(self, folder: Place) -> "Needs":
-        """And of a search: the folder of its study."""
+    def with_study(self, folder: Place, *, device: str, precision: str) -> "Needs":
+        """And of a search: the folder of its study, and the device and precision of its trials."""
         study = WrittenFolder("the study's folder", folder.absolute(), "--study PATH, or --study s3://BUCKET/NAME")
-        return Needs(folders=(*self.folders, study), files=self.files)
+        on = device if precision == "bfloat16" else ""
+        return Needs(folders=(*self.folders, study), files=self.files, bfloat16_on=on)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +70,16 @@ REMEDIES = {
 
 
 def check_nodes(needs: Needs) -> None:
-    """Look at every node but this process's own; costs nothing where there is no other.
+    """Look at every node, at this process's own only for what its processor can; costs nothing where there is no other.
 
     Raises: UserError naming the nodes that cannot do the work, what they lack, and the remedy.
     """
-    own = own_node_id()
-    others = [node for node in living_nodes() if node.node_id != own and (node.n_cpus or node.n_gpus)]
+    own, nodes = own_node_id(), [node for node in living_nodes() if node.n_cpus or node.n_gpus]
     by_finding: dict[Finding, list[Node]] = {}
-    for node, findings in _look(needs, others).items():
+    lack = node_probe.without_bfloat16(needs.bfloat16_on)
+    looked_at = {node: _without_bfloat16(needs, lack) for node in nodes if node.node_id == own}
+    looked_at |= _look(needs, [node for node in nodes if node.node_id != own])
+    for node, findings in looked_at.items():
         for finding in findings:
             by_finding.setdefault(finding, []).append(node)
     if by_finding:
@@ -108,7 +114,15 @@ def findings_of(answer: Mapping[str, Any], needs: Needs, *, own: Mapping[str, st
             found.append(Finding(rule, f"cannot write {path} ({why})", "give its user the right to"))
     for file, why in answer["unread"].items():
         found.append(Finding("data must be readable on every node", f"cannot read {file} ({why})", SHARE))
-    return found
+    return found + _without_bfloat16(needs, answer["without_bfloat16"])
+
+
+def _without_bfloat16(needs: Needs, lack: str) -> list[Finding]:
+    if not lack:
+        return []
+    from trainable.training.precision import NEED, REMEDY
+
+    return [Finding(NEED[needs.bfloat16_on], lack, REMEDY)]
 
 
 def _look(needs: Needs, nodes: Sequence[Node]) -> dict[Node, list[Finding]]:
@@ -119,7 +133,7 @@ def _look(needs: Needs, nodes: Sequence[Node]) -> dict[Node, list[Finding]]:
     with ExitStack() as marks:
         for path in paths:
             marks.enter_context(marked(path, marker))
-        answers = _ask(nodes, marker, [str(path) for path in paths], files)
+        answers = _ask(nodes, marker, [str(path) for path in paths], files, needs.bfloat16_on)
         for node, answer in answers.items():
             if isinstance(answer, dict):
                 _add_unseen(answer, [path for path in paths if not has_mark(path, f"{marker}-{node.node_id}")])
@@ -145,7 +159,7 @@ def _silent(reason: str) -> Finding:
 
 
 def _ask(
-    nodes: Sequence[Node], marker: str, folders: list[str], files: list[tuple[str, int]]
+    nodes: Sequence[Node], marker: str, folders: list[str], files: list[tuple[str, int]], bfloat16_on: str
 ) -> dict[Node, dict[str, Any] | str]:
     """Each node's answer, or why there is none; nodes that have died meanwhile are left out."""
     import ray
@@ -157,7 +171,7 @@ def _ask(
         asked = {
             node: probe.options(
                 num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
-            ).remote(node.node_id, marker, folders, files)
+            ).remote(node.node_id, marker, folders, files, bfloat16_on)
             for node in nodes
         }
     finally:

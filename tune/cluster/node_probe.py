@@ -25,8 +25,11 @@ def versions() -> dict[str, str]:
     return found | {"sentinel-tune": _source_hash()}
 
 
-def probe(node: str, marker: str, folders: list[str], files: list[tuple[str, int]]) -> dict[str, Any]:
-    """Look at what work needs: {"versions", "unseen", "unwritable", "unread"}, the latter three {path: what is wrong}.
+def probe(
+    node: str, marker: str, folders: list[str], files: list[tuple[str, int]], bfloat16_on: str = ""
+) -> dict[str, Any]:
+    """Look at what work needs: {"versions", "unseen", "unwritable", "unread", "without_bfloat16"}. Three of
+    them are {path: what is wrong}; the last is what `bfloat16_on`, a device, lacks.
 
     folders: paths and URIs, to be written, each holding a file named and saying `marker`, written elsewhere. files: to
     be read, with their sizes in bytes. Leaves a file `MARKER-NODE` in each folder that it can see.
@@ -52,7 +55,25 @@ def probe(node: str, marker: str, folders: list[str], files: list[tuple[str, int
                 unread[file] = f"it has {size} bytes instead of {n_bytes}"
         except OSError as error:
             unread[file] = _reason(error)
-    return {"versions": versions(), "unseen": unseen, "unwritable": unwritable, "unread": unread}
+    return {
+        "versions": versions(),
+        "unseen": unseen,
+        "unwritable": unwritable,
+        "unread": unread,
+        "without_bfloat16": without_bfloat16(bfloat16_on),
+    }
+
+
+def without_bfloat16(device: str) -> str:
+    """What a "cpu" or "cuda" lacks here to multiply bfloat16; empty if nothing, or for no device."""
+    if not device:
+        return ""
+    try:
+        from trainable.training.precision import lack_of_bfloat16
+
+        return lack_of_bfloat16(device)
+    except (ImportError, OSError) as error:
+        return f"cannot say: {_reason(error)}"
 
 
 def _read(folder: str, name: str) -> bytes:

@@ -92,7 +92,9 @@ def _with_measured_share(
 
     largest = corners(space, FeatureStore.open(store).architecture, epochs=options.epochs).largest
     counts = [n for n in COUNTS if n == 1 or _has_cpus_for(n, placement, Cluster().nodes())]
-    measured, gpu_bytes = measure_shares(store, largest.to_dict(), cpus_per_trial=options.cpus_per_trial, counts=counts)
+    measured, gpu_bytes = measure_shares(
+        store, largest.to_dict(), cpus_per_trial=options.cpus_per_trial, precision=options.precision, counts=counts
+    )
     share = choose_share(measured, gpu_bytes=gpu_bytes)
     return replace(placement, gpus_per_trial=share.gpus_per_trial), share.reason
 
@@ -119,7 +121,7 @@ def _measured_costs(
     ends = corners(space, architecture, epochs=options.epochs)
     steps = OnRay(say)(
         measure, store, _plain(ends.smallest, ends.largest), device, max(1, int(placement.cpus_per_trial)),
-        cpus=placement.cpus_per_trial, gpus=placement.gpus_per_trial,
+        options.precision, cpus=placement.cpus_per_trial, gpus=placement.gpus_per_trial,
     )  # fmt: skip
     return Costs(architecture, steps.measured[0], steps.measured[-1])
 

@@ -4,16 +4,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tune.command_line.options import MachineOptions, OutputOptions, StudyOptions, TrackingOptions, option
+from tune.command_line.options import (
+    MachineOptions,
+    OutputOptions,
+    PrecisionOptions,
+    StudyOptions,
+    TrackingOptions,
+    option,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainOptions(StudyOptions, MachineOptions):
+class RetrainOptions(StudyOptions, MachineOptions, PrecisionOptions):
     """Options of `retrain`."""
 
     trial: str | None = option(None, "a trial of the study, such as t0007 [the one that confirmation decided for]")
     config: Path | None = option(None, "a configuration's YAML file instead of a trial")
     epochs: int | None = option(None, "epochs to train [those that confirmation found best, else all]")
+    precision: Literal["auto", "float32", "bfloat16"] = option("auto", "matrix products; auto is what the study had")
     seeds: int = option(1, "members of an ensemble, each trained with a seed of its own")
     out: Path | None = option(None, "folder of checkpoints and of the model [retrained/STUDY-TRIAL]")
     name: str = option("sentinel-beetles", "name in the MLflow model registry")

@@ -101,7 +101,16 @@ class SplitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions):
+class PrecisionOptions:
+    """In which number format training multiplies its matrices."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "auto", "matrix products of training; auto is bfloat16 on CUDA, float32 on a CPU"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions, PrecisionOptions):
     """Options of `search`."""
 
     space: str = option("full", "a search space by name (see `sentinel-tune spaces`) or a YAML file")
@@ -148,7 +157,7 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(DataOptions, SplitOptions):
+class TrainOptions(DataOptions, SplitOptions, PrecisionOptions):
     """Options of `train`."""
 
     variant: str = option("default", "a variant by name (see `sentinel-tune variants`) or a YAML file")

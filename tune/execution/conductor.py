@@ -23,7 +23,7 @@ FIRST_FAILURES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResources:
-    """What every trial of a search is given: device, threads, seed, and where its data and checkpoints lie.
+    """What every trial of a search is given: device, precision, threads, seed, where its data and checkpoints lie.
 
     reaches_adapters: whether any of them may train adapters.
     """
@@ -33,6 +33,7 @@ class TrialResources:
     seed: int
     device: str
     n_threads: int
+    precision: str = "auto"
     reaches_adapters: bool = False
 
 
@@ -224,6 +225,7 @@ class Conductor:
             checkpoint_folder=str(place.study_folder / "checkpoints" / ask.trial_id),
             reported_epochs=ask.reported_epochs,
             device=place.device,
+            precision=place.precision,
             n_threads=place.n_threads,
             keep_predictions=ask.fold is not None,
             adapters_may_follow=place.reaches_adapters,

@@ -1,16 +1,19 @@
-"""Where a command computes: Ray around it or not, and on which device."""
+"""Where a command computes: Ray around it or not, on which device, in which number format."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from trainable.errors import UserError
 from tune.cluster.placement import Placement
-from tune.command_line.options import DataOptions, ExtractOptions, MachineOptions, SearchOptions
+from tune.command_line.options import DataOptions, ExtractOptions, MachineOptions, PrecisionOptions, SearchOptions
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
     from tune.extraction.extraction import ExtractionRequest
+
+P = TypeVar("P", bound=PrecisionOptions)
 
 FEW_IMAGES = 5_000
 """Up to so many images, starting decoding processes costs more than it saves (demo: 1.4 s without, 1.6 s with)."""
@@ -66,6 +69,19 @@ def _device(wanted: str, *, n_gpus: float, where: str) -> str:
     if wanted == "cuda" and not n_gpus:
         raise UserError(f"`--device cuda` needs a GPU, but {where} has none; use `--device cpu` or `--device auto`")
     return "cuda" if wanted != "cpu" and n_gpus else "cpu"
+
+
+def with_precision(options: P, device: str, *, trains_here: bool) -> P:
+    """The options with what `--precision` comes to on the device.
+
+    trains_here: this machine's processor is looked at; those of a cluster's nodes are by `check_nodes`.
+    Raises: UserError where it has not the instructions.
+    """
+    from trainable.training.precision import Precision, products_of
+
+    asked = options.precision
+    products = Precision.on(device, asked).products if trains_here else products_of(asked, device)
+    return replace(options, precision=products)
 
 
 def request_for(

@@ -46,6 +46,7 @@ class Workplace:
             study_folder=self.study.folder,
             seed=options.seed,
             device=self.device,
+            precision=options.precision,
             n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
             reaches_adapters=self.request.space.reaches_adapters(),
         )

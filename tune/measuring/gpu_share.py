@@ -74,6 +74,7 @@ def measure_shares(
     *,
     cpus_per_trial: float,
     device: str = "cuda",
+    precision: str = "auto",
     counts: Sequence[int] = COUNTS,
 ) -> tuple[list[SideBySide], int]:
     """Measure on one GPU of the cluster that was joined, and its memory in bytes."""
@@ -88,7 +89,7 @@ def measure_shares(
         on_group = PlacementGroupSchedulingStrategy(placement_group=group)
         worker = ray.remote(num_cpus=cpus_per_trial, num_gpus=1.0 / most, scheduling_strategy=on_group)(_Stepper)
         workers = [worker.remote() for _ in range(most)]
-        task = (str(store), dict(config), device, max(1, int(cpus_per_trial)))
+        task = (str(store), dict(config), device, max(1, int(cpus_per_trial)), precision)
         found: list[SideBySide] = []
         gpu_bytes = 0
         for n in counts:
@@ -110,7 +111,7 @@ class _Stepper:
     def __init__(self) -> None:
         self._trainer: Any = None
 
-    def begin(self, store: str, config: dict[str, Any], device: str, n_threads: int) -> int:
+    def begin(self, store: str, config: dict[str, Any], device: str, n_threads: int, precision: str) -> int:
         """Build the trainer and take its first step; the device's memory in bytes, 0 when it ran out."""
         import torch
 
@@ -125,7 +126,8 @@ class _Stepper:
             torch.set_num_threads(n_threads)
         found = TrialConfig.from_dict(config).with_epochs(1_000_000)
         try:
-            trainer = TailTrainer(found, few_rows(Path(store), found.optim.batch_size), seed=0, device=device)
+            data = few_rows(Path(store), found.optim.batch_size)
+            trainer = TailTrainer(found, data, seed=0, device=device, precision=precision)
             trainer.train_epoch()
         except (torch.OutOfMemoryError, MemoryError):
             return 0

@@ -15,6 +15,7 @@ from tune.measuring.costs import Measured
 from tune.measuring.memory import peak_bytes
 
 if TYPE_CHECKING:
+    from trainable.training.precision import Precision
     from trainable.training.trial_data import TrialData
 
 STEP_SECONDS, MOST_STEPS = 3.0, 9
@@ -25,14 +26,20 @@ HELD_OUT_ROWS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Steps:
-    """The measured configurations; what a worker spends once, on libraries above all; metrics that an epoch reports."""
+    """The measured configurations; what a worker spends once, on libraries above all; metrics that an epoch reports.
+
+    precision: that they were measured in, in words.
+    """
 
     measured: tuple[Measured, ...]
     start_seconds: float
     n_metrics: int
+    precision: str
 
 
-def measure(store: Path, configs: Sequence[dict[str, Any]], device: str, n_threads: int) -> Steps:
+def measure(
+    store: Path, configs: Sequence[dict[str, Any]], device: str, n_threads: int, precision: str = "auto"
+) -> Steps:
     """Train a few steps of each configuration in turn, the least demanding first, on features of `store`.
 
     Call it in a fresh process: memory is the most that the process ever held.
@@ -41,19 +48,20 @@ def measure(store: Path, configs: Sequence[dict[str, Any]], device: str, n_threa
     import torch
 
     import trainable.training.trainer  # noqa: F401 - its time is the worker's, not the first configuration's
+    from trainable.training.precision import Precision
 
     if device == "cpu":
         torch.set_num_threads(n_threads)
     start_seconds = time.monotonic() - started
-    measured, n_metrics = [], 0
+    measured, n_metrics, used = [], 0, Precision.on(device, precision)
     for config in configs:
-        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, device=device)
+        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used)
         start_seconds += max(0.0, first_seconds - found.build_seconds)
         measured.append(found)
-    return Steps(measured=tuple(measured), start_seconds=start_seconds, n_metrics=n_metrics)
+    return Steps(measured=tuple(measured), start_seconds=start_seconds, n_metrics=n_metrics, precision=str(used))
 
 
-def _measure(config: TrialConfig, store: Path, *, device: str) -> tuple[Measured, float, int]:
+def _measure(config: TrialConfig, store: Path, precision: "Precision") -> tuple[Measured, float, int]:
     """Also the seconds that building it took at first, and how many metrics an epoch has."""
     from trainable.training.trainer import TailTrainer
 
@@ -61,7 +69,8 @@ def _measure(config: TrialConfig, store: Path, *, device: str) -> tuple[Measured
 
     def build() -> tuple[TailTrainer, float]:
         started = time.monotonic()
-        return TailTrainer(longer, data, seed=0, device=device), time.monotonic() - started
+        trainer = TailTrainer(longer, data, seed=0, device=precision.device, precision=precision.products)
+        return trainer, time.monotonic() - started
 
     trainer, first_seconds = build()
     del trainer
@@ -80,7 +89,7 @@ def _measure(config: TrialConfig, store: Path, *, device: str) -> tuple[Measured
         predict_seconds=max(0.0, epoch_seconds - step_seconds) / data.split.n_held_out,
         build_seconds=build_seconds,
         save_seconds=save_seconds,
-        peak_bytes=peak_bytes(device),
+        peak_bytes=peak_bytes(precision.device),
         n_trainable=trainer.n_trainable,
         checkpoint_bytes=checkpoint_bytes,
     )

@@ -109,6 +109,7 @@ def model_facts(
         floors={floor: dict(metrics) for floor, metrics in measured.floors.items()},
         verdict=measured.verdict,
         study_id=study_id,
+        precision=str(first.precision),
         versions=library_versions(),
     )
 

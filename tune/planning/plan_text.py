@@ -63,7 +63,11 @@ def _trial(plan: StudyPlan) -> Iterator[tuple[str, str]]:
         f"{trial.fit_memory} of the largest",
     )
     quick, slow = trial.epoch_seconds
-    yield "an epoch", f"{_seconds(quick)} to {_seconds(slow)}, from the steps of the smallest and the largest trial"
+    half = "" if trial.precision == "float32" else f", {trial.precision}"
+    yield (
+        "an epoch",
+        f"{_seconds(quick)} to {_seconds(slow)}, from the steps of the smallest and the largest trial{half}",
+    )
     yield "smallest", _shape(trial.smallest, trial.n_trainable[0])
     yield "largest", _shape(trial.largest, trial.n_trainable[1])
     cpus = "1 CPU" if search.cpus_per_trial == 1 else f"{search.cpus_per_trial:g} CPUs"

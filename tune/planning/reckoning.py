@@ -146,6 +146,7 @@ def _needs(survey: Survey, steps: Steps, seconds: Seconds, setting: Setting) -> 
     largest = max(least.peak_bytes, most.peak_bytes)
     return TrialNeeds(
         device=setting.device,
+        precision=steps.precision,
         device_name=survey.device_name,
         device_bytes=survey.device_bytes,
         memory_bytes=(least.peak_bytes, largest),

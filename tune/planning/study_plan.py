@@ -35,10 +35,11 @@ class Extraction:
 class TrialNeeds:
     """Measured at the least and the most demanding configuration. *_bytes: (least, most); epoch_seconds: likewise.
 
-    fit_memory: of the largest, how many the device's memory holds.
+    fit_memory: of the largest, how many the device's memory holds. precision: that trials train in, in words.
     """
 
     device: str
+    precision: str
     device_name: str
     device_bytes: int
     memory_bytes: tuple[int, int]

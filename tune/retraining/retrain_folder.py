@@ -47,6 +47,7 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} must be readable, but is not: {error}; give another --out") from error
+    found = {"precision": identity["precision"], **found}  # one that does not say was made in the device's own
     differing = [
         f"{name} is {_short(there)} there and {_short(now)} now"
         for name, there, now in _differences(found, json.loads(json.dumps(identity)))

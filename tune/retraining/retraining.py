@@ -58,7 +58,7 @@ def make_model(
     claim_folder(folder, identity)
     data = StudyData(specimens=specimens, split=whole(specimens.frame), floors=floors)
     write_trial_data(data, material.features, folder / "data")
-    trainers = train_members(recipe, folder, device=material.device, n_threads=options.workers, console=console)
+    trainers = train_members(recipe, folder, material.device, options, console)
     if trainers is None:
         return False
     console.say("exporting")
@@ -89,6 +89,8 @@ def _measured(recipe: Recipe, floors: dict[str, dict[str, float]]) -> Measured:
 
 
 def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], console: Console) -> Material:
+    from trainable.training.precision import Precision
+
     kept, header = kept_options(events), events[0]["header"]
     data_options = DataOptions(
         data=kept["data"],
@@ -107,6 +109,7 @@ def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], 
             f"{header['data_fingerprint']} and is {specimens.fingerprint} (of {kept['data']}); search and confirm anew"
         )
     device = local_device(data_options)
+    Precision.on(device, options.precision)  # raises where this processor cannot, before features are extracted
     request = request_for(data_options, specimens, n_blocks=(recipe.config.tail.n_blocks,), device=device)
     request = replace(request, backbone_fingerprint=header["backbone_fingerprint"])
     features = make_features(request, on_ray=False, tell=console.extraction)
@@ -115,7 +118,7 @@ def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], 
 
 
 def train_members(
-    recipe: Recipe, folder: Path, *, device: str, n_threads: int, console: Console
+    recipe: Recipe, folder: Path, device: str, options: RetrainOptions, console: Console
 ) -> "list[TailTrainer] | None":
     """Train one member after the other, or go on with them; None when one failed, which is told.
 
@@ -134,7 +137,8 @@ def train_members(
             data_folder=str(folder / "data"),
             checkpoint_folder=str(checkpoint_folder(folder, member)),
             device=device,
-            n_threads=n_threads,
+            precision=options.precision,
+            n_threads=options.workers,
         )
         trial = Trial(task, data)
         for _ in range(recipe.epochs):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 KEPT_FOR_LIFE = (
     "skip_bad_images", "epochs", "grace_epochs", "reduction_factor", "holdout", "fold", "seed", "no_variants",
-    "warm_start",
+    "warm_start", "precision",
 )  # fmt: skip
 """Options that must stay what they were."""
 
@@ -93,6 +93,11 @@ class SearchRequest:
         verdicts = [e["seq"] for e in self.past if e["event"] == "confirm" and e["of"]["event"] == "verdict"]
         return bool(verdicts) and verdicts[-1] > last_tell and Confirmation.replay(self.past).is_complete
 
+    def with_options(self, options: SearchOptions) -> "SearchRequest":
+        """The same, once it is known what `--precision` comes to: it is that which the study keeps."""
+        given = {name: options.precision if name == "precision" else value for name, value in self.given.items()}
+        return replace(self, options=options, given=given)
+
     def check_same(self, name: str, *, of: str, now: Any) -> None:
         """Raises: UserError if a resumed study's header has something else than `now` under `name`.
 
@@ -126,6 +131,8 @@ def search_request(given: "Given") -> SearchRequest:
 
 
 def _resumed(given: "Given") -> SearchRequest:
+    if given.values.get("precision") == "auto":  # what the study has, which need not be what it is on this device
+        given = replace(given, values={name: value for name, value in given.values.items() if name != "precision"})
     folder = given.values["resume"].absolute()  # workers have another working folder
     past = tuple(read_events(folder))
     if (owner := certain_owner_of(folder, tell=Console(json=given.values.get("json", False)).say)) is not None:
@@ -148,7 +155,7 @@ def _kept(past: tuple[Event, ...]) -> dict[str, Any]:
     """Option -> its value in the study so far; what was never given is not among them and takes today's default."""
     header = past[0]["header"]
     lasting = [*KEPT_FOR_LIFE, *KEPT_BY_CONTENT, "tracking_uri", *header["given"]]
-    found = {name: header["options"][name] for name in lasting} | {"trials": header["n_trials"]}
+    found = {name: header["options"].get(name) for name in lasting} | {"trials": header["n_trials"]}
     for event in past:
         if event["event"] == "session":
             found |= event.get("given", {}) | {"trials": event["n_trials"]}

@@ -120,9 +120,12 @@ def open_study(
     backbone_fingerprint: str,
     tracking_uri: str,
     notify: Callable[[str], None],
+    *,
+    device: str,
 ) -> Iterator[Study]:
     """The study that is to be begun or gone on with, locked until the end of the block.
 
+    device: "cpu" or "cuda", on which trials run in this session.
     Raises: UserError when the folder holds a study already, when another process works on it, or when what is to be
     gone on with was made from another dataset or backbone.
     """
@@ -145,7 +148,7 @@ def open_study(
                 optuna_projection(journal.folder, request.space, journal.events(), notify=notify)
             )
         journal.subscribe(projection.handle)
-        decisions.begin_session(**_session(request, past))
+        decisions.begin_session(**_session(request, past, device))
         yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
 
 
@@ -189,12 +192,16 @@ def _write_summary(folder: Place, header: Mapping[str, Any]) -> None:
     write_file(folder, SUMMARY_NAME, yaml.safe_dump(dict(header), sort_keys=False).encode())
 
 
-def _session(request: SearchRequest, past: tuple[Event, ...]) -> dict[str, Any]:
+def _session(request: SearchRequest, past: tuple[Event, ...], device: str) -> dict[str, Any]:
     """Fields of the event that begins a process's work; what it queues is run before the sampler's next proposal."""
+    from trainable.training.precision import Precision, products_of
+
     options = request.options
     return {
         "n_trials": options.trials,
         "executor": "local" if options.local else "ray",
+        "device": device,
+        "precision": str(Precision(products_of(options.precision, device), device)),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "versions": library_versions(),

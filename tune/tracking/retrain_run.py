@@ -90,6 +90,7 @@ def fill_run(client: Any, run_id: str, entry: Entry) -> None:
         "retrain.epochs": str(facts["epochs"]),
         "retrain.seeds": "+".join(map(str, facts["seeds"])),
         "retrain.n_specimens": str(facts["n_specimens"]),
+        "retrain.precision": facts.get("precision") or "none",
     }
     listed = [Param(*param) for param in params.items()]
     for start in range(0, len(listed), PARAMS_A_BATCH):

@@ -77,6 +77,7 @@ class RunBook:
     def _study_session(self, parent: WishedRun, event: Mapping[str, Any]) -> set[str]:
         parent.settle("RUNNING", "running", end_ms=None)
         parent.tag("hpo.executor", event.get("executor"))
+        parent.tag("hpo.precision", event.get("precision"))
         return {PARENT}
 
     def _study_floors(self, parent: WishedRun, event: Mapping[str, Any]) -> set[str]:

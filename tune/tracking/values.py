@@ -53,6 +53,7 @@ _TAG_SOURCES = {
     "hpo.space": ("space.name", "space", "options.space"),
     "hpo.holdout": ("holdout", "options.holdout"),
     "hpo.fold": ("fold", "options.fold"),
+    "hpo.precision": ("options.precision",),
 }
 """Tag -> where the study's header may hold its value, first found wins."""
 
