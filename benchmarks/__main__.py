@@ -49,6 +49,7 @@ SCRIPTS: dict[int, Script] = {
     12: Script("growth", needs=("ray", "optuna", "mlflow"), devices=("cpu",)),
     13: Script("cluster_overhead", needs=("ray", "optuna"), devices=("cpu",)),
     14: Script("folding"),
+    15: Script("precision"),
 }
 """By the number of the figure."""
 

@@ -2,7 +2,7 @@
 
 q, k and v come from one matrix product, the last block computes keys and values for all tokens and all else for the
 class token alone, adapters run beside the frozen weights, DoRA's norm is taken from W + sBA without gradient, and the
-optimizer is one fused AdamW. On CUDA matrix products are in bfloat16.
+optimizer is one fused AdamW. On CUDA matrix products are in bfloat16, those outside of the blocks in TF32.
 """
 
 import copy
@@ -122,7 +122,8 @@ def hand_written_step(trainer: TailTrainer, batch: Batch) -> Callable[[], None]:
 
     def run() -> None:
         optimizer.zero_grad(set_to_none=True)
-        F.mse_loss(model(batch.tokens, batch.domains), batch.targets).backward()
+        with trainer.precision.step():
+            F.mse_loss(model(batch.tokens, batch.domains), batch.targets).backward()
         optimizer.step()
 
     return run

@@ -15,7 +15,13 @@ BATCH_SIZE = 64
 
 
 def make_trainer(
-    data: TrialData, *, kind: str, n_blocks: int, device: str, batch_size: int = BATCH_SIZE
+    data: TrialData,
+    *,
+    kind: str,
+    n_blocks: int,
+    device: str,
+    batch_size: int = BATCH_SIZE,
+    precision: str = "auto",
 ) -> TailTrainer:
     """A trial of one kind, without augmentation, at a rate so small that it cannot diverge on random labels."""
     adapter: dict[str, Any] = {"kind": kind} if kind == "full" else {"kind": kind, "rank": 16, "alpha": 16.0}
@@ -26,7 +32,7 @@ def make_trainer(
         "optim": {"lr": 1e-6, "batch_size": batch_size, "schedule": "constant"},
         "augment": {"domain_dropout": 0.0},
     }
-    trainer = TailTrainer(TrialConfig.from_dict(values), data, seed=0, device=device)
+    trainer = TailTrainer(TrialConfig.from_dict(values), data, seed=0, device=device, precision=precision)
     trainer.tail.train()
     return trainer
 
