@@ -54,6 +54,7 @@ def test_the_winner_is_retrained_on_all_data_for_the_epochs_that_confirmation_fo
     assert facts["scores"]["score/all"] == winner.metrics["score/all"]
     assert tuple(facts["intervals"]["score/all"]) == winner.intervals["score/all"]
     assert facts["verdict"] == confirmed.verdict
+    assert facts["precision"] == json.loads((retrained / "retrain.json").read_text())["precision"] == "float32"
     assert len(model.known_domains) == 10  # none is held out
     assert set(facts["floors"]) == {"constant", "domain_mean", "species_mean"}
     assert all("score/ood" in floor for floor in facts["floors"].values())
@@ -87,6 +88,14 @@ def test_the_result_is_one_json_object_and_the_same_command_again_registers_noth
     assert len(open_client(tracking_uri).search_model_versions(f"name = '{NAME}'")) == 1
 
 
+def test_another_precision_is_another_retraining(retrain, retrained, confirmed_study):
+    ended = retrain(confirmed_study, "--out", retrained, "--precision", "bfloat16")
+
+    assert ended.status == 2
+    assert "`--out" in ended.stderr
+    assert "precision is float32 there and bfloat16 now" in ended.stderr
+
+
 def test_the_run_is_a_child_of_the_studys_with_params_metrics_and_the_confirmation(
     retrained, confirmed_study, tracking_uri
 ):
@@ -99,6 +108,7 @@ def test_the_run_is_a_child_of_the_studys_with_params_metrics_and_the_confirmati
     assert study_run.data.tags["hpo.study"] == run.data.tags["retrain.study"] == confirmed_study.name
     assert "hpo.study" not in run.data.tags  # or the next sync would take it for the study's own
     assert run.data.params["tail.n_blocks"]
+    assert (run.data.params["retrain.precision"], study_run.data.tags["hpo.precision"]) == ("float32", "float32")
     assert {"train/loss", "score/all", "crps_ood/SPEI_2y"} <= run.data.metrics.keys()
     assert "confirmation.json" in [file.path for file in client.list_artifacts(version.run_id)]
     assert version.tags["retrain.study"] == confirmed_study.name

@@ -115,6 +115,7 @@ def test_the_same_seed_gives_the_same_configurations_and_scores_and_another_seed
     assert a != c
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(LACK), reason=f"this CPU {LACK}")
 def test_a_search_in_bfloat16_says_so_and_resumed_ends_as_one_that_was_not_interrupted(demo_search, tmp_path):
     demo_search("--precision", "bfloat16", "--trials", 2, "--study", tmp_path / "whole")
