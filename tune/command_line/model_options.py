@@ -15,7 +15,7 @@ from tune.command_line.options import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainOptions(StudyOptions, MachineOptions, PrecisionOptions):
+class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions):
     """Options of `retrain`."""
 
     trial: str | None = option(None, "a trial of the study, such as t0007 [the one that confirmation decided for]")

@@ -110,7 +110,7 @@ class PrecisionOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions, PrecisionOptions):
+class SearchOptions(DataOptions, PrecisionOptions, SplitOptions, ClusterOptions, TrackingOptions):
     """Options of `search`."""
 
     space: str = option("full", "a search space by name (see `sentinel-tune spaces`) or a YAML file")
@@ -157,7 +157,7 @@ class SearchOptions(DataOptions, SplitOptions, ClusterOptions, TrackingOptions, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(DataOptions, SplitOptions, PrecisionOptions):
+class TrainOptions(DataOptions, PrecisionOptions, SplitOptions):
     """Options of `train`."""
 
     variant: str = option("default", "a variant by name (see `sentinel-tune variants`) or a YAML file")
