@@ -29,11 +29,16 @@ def loaded_by(statement: str) -> set[str]:
         ("trainable.scoring.scoring", {"torch", "ray", "optuna", "mlflow"}),
         ("trainable.data.specimens", {"torch", "ray", "optuna", "mlflow", "tune"}),
         ("trainable.data.decoding", {"torch", "pandas", "pyarrow", "scipy"}),
-        (
+        pytest.param(
             "trainable.training.trainer, trainable.frozen.image_feed",
             {"ray", "optuna", "mlflow", "tune", "open_clip", "peft", "transformers", "torchvision", "timm"},
+            marks=pytest.mark.slow,  # they load torch
         ),
-        ("trainable.frozen.extract", {"ray", "optuna", "mlflow", "tune", "search_spaces", "peft", "transformers"}),
+        pytest.param(
+            "trainable.frozen.extract",
+            {"ray", "optuna", "mlflow", "tune", "search_spaces", "peft", "transformers"},
+            marks=pytest.mark.slow,
+        ),
         ("tune.decisions.decisions", {"ray", "mlflow", "torch"}),
         ("tune.cli", {"ray", "mlflow", "torch", "optuna", "pandas"}),
         ("tune.tracking.tracker, tune.tracking.syncing", {"ray", "mlflow", "torch", "optuna"}),

@@ -130,6 +130,7 @@ def test_domains_differ_in_species(demo: Specimens) -> None:
     assert np.mean(alike) < 0.3
 
 
+@pytest.mark.slow
 def test_looks_tell_of_drought_at_unseen_sites_and_less_so_in_unseen_domains(demo: Specimens) -> None:
     pixels = np.stack([decode(image, 64) for image in demo.images.read(range(1500))]) / 255
     features = colour_statistics(pixels)
