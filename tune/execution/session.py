@@ -10,7 +10,7 @@ from tune.command_line.options import DataOptions, ExtractOptions, MachineOption
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
-    from tune.extraction.extraction import ExtractionRequest
+    from tune.extraction.request import ExtractionRequest
 
 FEW_IMAGES = 5_000
 """Up to so many images, starting decoding processes costs more than it saves (demo: 1.4 s without, 1.6 s with)."""
@@ -72,7 +72,7 @@ def request_for(
     options: DataOptions, specimens: "Specimens", *, n_blocks: tuple[int, ...], device: str
 ) -> "ExtractionRequest":
     """The extraction that these options and specimens ask for."""
-    from tune.extraction.extraction import ExtractionRequest
+    from tune.extraction.request import ExtractionRequest
 
     return ExtractionRequest(
         backbone=options.backbone,
