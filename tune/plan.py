@@ -34,7 +34,7 @@ from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
     from tune.command_line.parsing import Given
-    from tune.extraction.extraction import ExtractionRequest
+    from tune.extraction.request import ExtractionRequest
 
 T = TypeVar("T")
 

@@ -17,7 +17,8 @@ from tune.execution.conductor import Conductor
 from tune.execution.interrupts import Interrupts
 from tune.execution.session import compute_session, request_for, with_precision
 from tune.execution.workplace import Workplace
-from tune.extraction.extraction import Features, make_features
+from tune.extraction.extraction import make_features
+from tune.extraction.request import Features
 from tune.journal.journal import StudyWriteError
 from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary

@@ -11,7 +11,7 @@ from tune.command_line.options import DataOptions, ExtractOptions, MachineOption
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
-    from tune.extraction.extraction import ExtractionRequest
+    from tune.extraction.request import ExtractionRequest
 
 P = TypeVar("P", bound=PrecisionOptions)
 
@@ -88,7 +88,7 @@ def request_for(
     options: DataOptions, specimens: "Specimens", *, n_blocks: tuple[int, ...], device: str
 ) -> "ExtractionRequest":
     """The extraction that these options and specimens ask for."""
-    from tune.extraction.extraction import ExtractionRequest
+    from tune.extraction.request import ExtractionRequest
 
     return ExtractionRequest(
         backbone=options.backbone,

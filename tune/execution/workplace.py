@@ -12,7 +12,7 @@ from tune.decisions.ends import Ends
 from tune.decisions.trial_events import TrialEvents
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.interrupts import Interrupts
-from tune.extraction.extraction import Features
+from tune.extraction.request import Features
 from tune.report.console import Console
 from tune.study.search_request import SearchRequest
 from tune.study.study import Study, written_or_told

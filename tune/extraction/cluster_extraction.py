@@ -18,8 +18,9 @@ from tune.cluster.node_checks import find_unfit
 from tune.cluster.node_death import node_death, process_end
 from tune.cluster.ray_cluster import cpus_that_fit, living_nodes
 from tune.extraction.crew import WAITING_SECONDS, Crew, Lost, Worker, seats
-from tune.extraction.extraction import ExtractionRequest, Features, Progress, largest_that_fits, wanted_taps
+from tune.extraction.in_process import largest_that_fits
 from tune.extraction.needs import needs_of
+from tune.extraction.request import ExtractionRequest, Features, Progress, wanted_taps
 from tune.extraction.shard_queue import Chunk, ShardQueue
 from tune.extraction.worker import Survey, extraction_events
 

@@ -13,7 +13,7 @@ from trainable.errors import UserError
 from tune.cluster.node import Node
 from tune.cluster.node_death import node_death, process_end
 from tune.cluster.ray_cluster import living_nodes
-from tune.extraction.extraction import ExtractionRequest, check_backbone
+from tune.extraction.request import ExtractionRequest, check_backbone
 from tune.extraction.worker import ExtractionWorker, Survey
 
 MAX_CRASHES = 3

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from tune.cluster.node_checks import Needs, WrittenFolder
-from tune.extraction.extraction import ExtractionRequest
+from tune.extraction.request import ExtractionRequest
 
 
 def needs_of(request: ExtractionRequest) -> Needs:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tune.extraction.extraction import ExtractionRequest, Features, Progress, extract_here
+from tune.extraction.in_process import extract_here
+from tune.extraction.request import ExtractionRequest, Features, Progress
 
 if TYPE_CHECKING:
     from trainable.frozen.backbone import Backbone

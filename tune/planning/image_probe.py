@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainable.architecture import VisionArchitecture
-from tune.extraction.extraction import ExtractionRequest, wanted_taps
+from tune.extraction.request import ExtractionRequest, wanted_taps
 from tune.measuring.memory import device_memory
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from tune.results.standings import Standings
 from tune.tracking.uri import ui_command
 
 if TYPE_CHECKING:
-    from tune.extraction.extraction import Features, Progress
+    from tune.extraction.request import Features, Progress
     from tune.tracking.tracker import TrackingStatus
 
 

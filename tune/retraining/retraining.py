@@ -14,7 +14,8 @@ from trainable.trial import Trial, TrialTask
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import DataOptions
 from tune.execution.session import local_device, request_for
-from tune.extraction.extraction import Features, make_features
+from tune.extraction.extraction import make_features
+from tune.extraction.request import Features
 from tune.journal.events import Event
 from tune.models.exporting import Measured, export_trainers
 from tune.report.console import Console

@@ -15,7 +15,7 @@ from tune.command_line.model_options import EvaluateOptions
 from tune.command_line.options import DataOptions, SplitOptions
 
 if TYPE_CHECKING:
-    from tune.extraction.extraction import Features
+    from tune.extraction.request import Features
     from tune.report.console import Console
 
 

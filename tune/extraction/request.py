@@ -1,0 +1,78 @@
+"""What is to be extracted, what comes of it, and how far it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainable.errors import UserError
+
+if TYPE_CHECKING:
+    from trainable.data.specimens import ImageSource
+    from trainable.storage.remote_folder import RemoteFolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExtractionRequest:
+    """What to extract: plain values and paths, cheap to send.
+
+    n_blocks: every number of trainable blocks that a trial may ask for. n_processes: image decoding processes.
+    n_threads: CPU threads of the model. backbone_fingerprint: that the backbone must have; None for any.
+    remote: where finished stores are kept on object storage; each node has its own `cache_dir` then.
+    """
+
+    backbone: str
+    images: "ImageSource"
+    data_fingerprint: str
+    n_blocks: tuple[int, ...]
+    cache_dir: Path
+    device: str
+    n_processes: int
+    n_threads: int
+    backbone_fingerprint: str | None = None
+    remote: "RemoteFolder | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Features:
+    """A finished store: where, of which backbone, and how many images were run for it just now (0: it was there).
+
+    remote: where it lies on object storage, from which any node can copy it; None when nodes share its path.
+    """
+
+    path: Path
+    taps: tuple[int, ...]
+    backbone_fingerprint: str
+    n_backbone_blocks: int
+    n_extracted: int
+    seconds: float
+    remote: "RemoteFolder | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Images done of all that this extraction runs."""
+
+    n_done: int
+    n_total: int
+
+
+def check_backbone(request: ExtractionRequest, fingerprint: str) -> None:
+    """Raises: UserError unless the backbone is the one that the study began with."""
+    if request.backbone_fingerprint not in (None, fingerprint):
+        raise UserError(
+            f"`--backbone` must stay what it was when the study began, but the backbone fingerprint was "
+            f"{request.backbone_fingerprint} and is {fingerprint} (of {request.backbone}); begin a new study for it"
+        )
+
+
+def wanted_taps(request: ExtractionRequest, n_backbone_blocks: int) -> tuple[int, ...]:
+    """The depths that trials read, ascending.
+
+    Raises: UserError when more trainable blocks are asked for than the backbone has.
+    """
+    if (most := max(request.n_blocks)) > n_backbone_blocks:
+        raise UserError(
+            f"`tail.n_blocks <= {n_backbone_blocks}` must hold for backbone {request.backbone}, "
+            f"but the search space or a variant asks for {most}"
+        )
+    return tuple(sorted({n_backbone_blocks - n for n in request.n_blocks}))
