@@ -14,7 +14,7 @@ from benchmarks.inputs import DrawnImages
 from benchmarks.interleaved import cpu_seconds, measure_in_turns, wall_seconds
 from benchmarks.setting import Setting
 
-IMAGES = {"tiny": (3072, 128), "vit-ti": (96, 16), "vit-l": (4096, 512)}
+IMAGES = {"tiny": (12288, 128), "vit-ti": (96, 16), "vit-l": (4096, 512)}
 """Enough for some seconds, and for a quick run."""
 
 SIDE = {"tiny": 64, "vit-ti": 320, "vit-l": 500}
