@@ -203,7 +203,7 @@ def _kind(error: Exception) -> str:
 
     from trainable.storage.remote_folder import StorageError
     from trainable.training.checkpoint import CheckpointNotWritten
-    from trainable.training.trainer import TrialDiverged
+    from trainable.training.divergence import TrialDiverged
 
     if isinstance(error, TrialDiverged):
         return "diverged"

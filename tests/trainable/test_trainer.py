@@ -15,7 +15,8 @@ from trainable.data.splits import Split, whole
 from trainable.errors import UserError
 from trainable.tail.blocks import make_block
 from trainable.training.checkpoint import load_latest, save_checkpoint
-from trainable.training.trainer import TailTrainer, TrialDiverged
+from trainable.training.divergence import TrialDiverged
+from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 
 ARCHITECTURE = VisionArchitecture(

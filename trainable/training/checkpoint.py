@@ -129,3 +129,13 @@ def _checksum(tensors: Mapping[str, Tensor], values: str) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def identity_problems(wanted: Mapping[str, Any], found: Any, path: str = "") -> Iterator[str]:
+    """What a checkpoint is of that it should not be, one line a value."""
+    for key, value in wanted.items():
+        other = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(value, Mapping):
+            yield from identity_problems(value, other, f"{path}{key}.")
+        elif value != other:
+            yield f"the checkpoint's `{path}{key}` must be {value!r}, but is {other!r}; give it its own checkpoint"

@@ -6,7 +6,6 @@ when one of them was stopped, saved and loaded in between: on a CPU to the bit, 
 
 import math
 import time
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,8 @@ from trainable.frozen.features import FeatureStore
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.assembly import lr_factor_of, optimizer_of, strengths_of, tail_of
 from trainable.training.augment import Batch, EpochAugmentation
+from trainable.training.checkpoint import identity_problems
+from trainable.training.divergence import TrialDiverged, check_loss
 from trainable.training.feed import FeatureFeed
 from trainable.training.losses import specimen_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, set_lr
@@ -30,21 +31,7 @@ from trainable.training.resident_feed import ResidentFeed, fits_beside_trial
 from trainable.training.rows import Rows
 from trainable.training.trial_data import TrialData
 
-DIVERGED_FACTOR = 1000.0
-"""A trial has diverged when an epoch's loss exceeds this many times the loss of always predicting 0."""
-
 _PREDICTION_CELLS = 2**26  # tokens x hidden channels of the MLP at once while predicting: 256 MiB in float32
-
-
-class TrialDiverged(Exception):
-    """Training cannot go on: the loss or the predictions are not finite, or the loss has exploded."""
-
-    def __init__(self, epoch: int, reason: str) -> None:
-        self.epoch, self.reason = epoch, reason
-        super().__init__(f"diverged in epoch {epoch}: {reason}")
-
-    def __reduce__(self) -> tuple[type["TrialDiverged"], tuple[int, str]]:
-        return (type(self), (self.epoch, self.reason))
 
 
 class TailTrainer:
@@ -96,8 +83,7 @@ class TailTrainer:
             event_exponent=config.loss.event_exponent,
             device=self.device,
         )
-        loss_of_zero = self._rows.loss_of_zero(data.split.train, learns_sigma=config.loss.kind == "crps")
-        self._diverged_loss = DIVERGED_FACTOR * loss_of_zero
+        self._loss_of_zero = self._rows.loss_of_zero(data.split.train, learns_sigma=config.loss.kind == "crps")
         self._scorer = (
             HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split) if data.split.n_held_out else None
         )
@@ -120,7 +106,7 @@ class TailTrainer:
             raise ValueError(f"the configuration has {self.config.epochs} epochs, and all are done")
         started = time.perf_counter()
         loss = self._train_steps()
-        self._check_loss(loss)
+        check_loss(loss, loss_of_zero=self._loss_of_zero, epoch=self.epoch + 1)
         trained = time.perf_counter()
         metrics = self._score()
         self.epoch += 1
@@ -207,7 +193,7 @@ class TailTrainer:
         """
         values, tensors = state["values"], state["tensors"]
         known = {"precision": self.precision.products, **values}  # one that does not say was made in the device's own
-        if problems := list(_differences(self._identity(), known)):
+        if problems := list(identity_problems(self._identity(), known)):
             raise UserError(problems)
         part = {
             kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
@@ -289,25 +275,8 @@ class TailTrainer:
     def _lr_factor(self, step: int) -> float:
         return lr_factor_of(self.config, step=step, n_steps=self.config.epochs * self._n_steps)
 
-    def _check_loss(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise TrialDiverged(self.epoch + 1, f"the training loss is {loss}; a lower learning rate may help")
-        if loss > self._diverged_loss:
-            reason = f"the training loss is {loss:.4g}, over {DIVERGED_FACTOR:g} times that of always predicting 0"
-            raise TrialDiverged(self.epoch + 1, f"{reason}; a lower learning rate may help")
-
 
 def _make_feed(store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> FeatureFeed | ResidentFeed:
     """On CUDA from the device's own memory where there is room for the tap, else from the store's files."""
     is_resident = device.type == "cuda" and fits_beside_trial(store, tap, device)
     return (ResidentFeed if is_resident else FeatureFeed)(store, tap=tap, max_rows=max_rows, device=device)
-
-
-def _differences(wanted: Mapping[str, Any], found: Any, path: str = "") -> Iterator[str]:
-    """What a checkpoint is of that it should not be, one line a value."""
-    for key, value in wanted.items():
-        other = found.get(key) if isinstance(found, Mapping) else None
-        if isinstance(value, Mapping):
-            yield from _differences(value, other, f"{path}{key}.")
-        elif value != other:
-            yield f"the checkpoint's `{path}{key}` must be {value!r}, but is {other!r}; give it its own checkpoint"
