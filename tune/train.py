@@ -23,6 +23,7 @@ from tune.extraction.extraction import make_features
 from tune.models.exporting import Measured, export_trainers, held_out_sigmas
 from tune.report.console import Console
 from tune.results.standings import SCORE
+from tune.study.new_folder import claim_folder
 from tune.study.study_data import StudyData, load_study_data, write_trial_data
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def run(given: "Given") -> int:
     request = request_for(options, data.specimens, n_blocks=(config.tail.n_blocks,), device=device)
     features = make_features(request, on_ray=False, tell=console.extraction)
     console.features(features)
-    folder = (options.out or _default_folder(options.variant)).absolute()
+    folder = (options.out or claim_folder(_default_folder(options.variant), mark=None)).absolute()
     check_export_place(folder / MODEL)
     write_trial_data(data, features, folder / "data")
     trial, steps = _train(options, config, folder, device, console)

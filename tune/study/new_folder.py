@@ -1,4 +1,4 @@
-"""A folder for a study that was given none: the first of its name that is free, however many begin at once."""
+"""A folder for a study or training that was given none: the first of its name that is free, however many begin."""
 
 from itertools import count
 from pathlib import Path
@@ -7,9 +7,10 @@ from tune.journal.errors import not_writable
 from tune.journal.folder_lock import LOCK_NAME
 
 
-def claim_folder(wanted: Path) -> Path:
+def claim_folder(wanted: Path, *, mark: str | None = LOCK_NAME) -> Path:
     """Make the folder, or NAME-2, NAME-3 and so on where others took the name before; no two calls get the same one.
 
+    mark: an empty file in it, since a probe of the cluster removes the empty folders that it made; None for none.
     Raises: StudyWriteError when no folder can be made there.
     """
     for number in count(1):
@@ -17,7 +18,8 @@ def claim_folder(wanted: Path) -> Path:
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
-            (folder / LOCK_NAME).touch()  # a probe of the cluster removes the empty folders that it made
+            if mark is not None:
+                (folder / mark).touch()
         except FileNotFoundError:  # such a probe has just done so
             continue
         except FileExistsError as error:
