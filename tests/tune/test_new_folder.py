@@ -66,7 +66,7 @@ def test_two_unnamed_searches_of_one_second_are_two_studies(demo_cache, tmp_path
 @contextmanager
 def opened(request: SearchRequest) -> Iterator[Study]:
     data = load_study_data(request.options, request.options, Console(json=True))
-    with open_study(request, data, "backbone", "sqlite:///mlflow.db", lambda _: None) as study:
+    with open_study(request, data, "backbone", "sqlite:///mlflow.db", lambda _: None, device="cpu") as study:
         yield study
 
 
