@@ -76,7 +76,7 @@ def test_vit_l_14_is_extracted_once_trained_an_epoch_at_both_depths_and_scored(b
     assert extracted.result["taps"] == [22, 23]
 
     default = yaml.safe_load((Path(search_spaces.__file__).parent / "variants" / "default.yaml").read_text())
-    for n_blocks, kind in ((1, "full"), (2, "lora"), (2, "dora")):
+    for n_blocks, kind in ((1, "full"), (2, "dora")):
         default["config"]["tail"]["n_blocks"] = n_blocks
         default["config"]["adapter"]["kind"] = kind
         default["config"]["optim"]["batch_size"] = 8
