@@ -202,12 +202,8 @@ def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, 
 def test_the_main_job_beats_every_floor_and_the_default_in_four_gigabytes(processes, tmp_path):
     """`sentinel-tune search` as the first line has it, but shorter: draws, extracts, searches, confirms."""
     n_cores = os.cpu_count() or 1
-    process, n_bytes = (
-        processes.start(
-            "search", "--json", "--trials", "12", "--epochs", "12", SENTINEL_TUNE_CACHE=str(tmp_path / "cache")
-        ),
-        0,
-    )
+    shorter = ("--trials", "12", "--epochs", "12")
+    process, n_bytes = processes.start("search", "--json", *shorter, SENTINEL_TUNE_CACHE=str(tmp_path / "cache")), 0
     while process.poll() is None:
         n_bytes = max(n_bytes, sum(resident(each) for each in processes.living()))
         time.sleep(5)  # looking costs time, too
