@@ -14,7 +14,7 @@ from tune.journal.journal import read_events
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 DATA, HEAD, FIRST, SECOND, LATE = "demo:1600", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
-N_TRIALS, N_EPOCHS = 5, 10
+N_TRIALS, N_EPOCHS = 8, 10
 
 
 @pytest.fixture
