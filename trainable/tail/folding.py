@@ -38,7 +38,7 @@ class FoldingLinear(Linear):
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
         folded = torch.addmm(self.base_layer.weight, b, a, alpha=self.scaling[name])
         if name in self.lora_magnitude_vector:
-            norms = folded.detach().norm(dim=1)
+            norms = torch.linalg.vector_norm(folded.detach(), dim=1)
             folded = folded * (self.lora_magnitude_vector[name].weight / norms)[:, None]
         return folded
 
