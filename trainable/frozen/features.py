@@ -11,7 +11,7 @@ On disk, one folder a backbone and dataset:
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -186,10 +186,10 @@ class FeatureStore:
         return out
 
 
-def copy_rows(rows: Sequence[Tensor], places: Sequence[Tensor]) -> None:
+def copy_rows(rows: list[Tensor], places: tuple[Tensor, ...]) -> None:
     """Each row into its place, converted on the way; one call, since a call a row costs as much as a short row."""
     if rows:
-        torch._foreach_copy_(list(places), list(rows))
+        torch._foreach_copy_(places, rows)
 
 
 def _mapped(file: Path) -> Tensor:
