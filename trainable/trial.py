@@ -8,12 +8,19 @@ from typing import Any
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.freed_memory import give_back_freed_memory
 from trainable.storage.place import place_of
 
 TRACEBACK_LINES = 12
 
-NO_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED", "could not create a primitive")
-"""How libraries below torch (the last: oneDNN) say that memory ran out, in errors of no type of their own."""
+NO_MEMORY = (
+    "can't allocate memory",  # torch's allocator
+    "Cannot allocate memory",  # the C library: a file that cannot be mapped, a thread that cannot be started
+    "out of memory",
+    "STATUS_ALLOC_FAILED",  # cuBLAS and its kin
+    "could not create a primitive",  # oneDNN
+)
+"""How libraries say that memory ran out, in errors of no type of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +128,7 @@ class Trial:
     def _failed(self, failure: dict[str, str], *, epoch: int) -> StepResult:
         self._trainer = None
         gc.collect()  # what ran out of memory must not be held, by a cycle, while the next trial begins
+        give_back_freed_memory()  # nor by the allocator, for what does not ask it: files to be mapped, other processes
         return StepResult(trial_id=self.task.trial_id, epoch=epoch, failure=failure, notes=self._take_notes())
 
     def _start(self) -> None:

@@ -84,11 +84,22 @@ class RayCluster:
 
     def is_at_work(self, ip: str, title: str) -> bool:
         """Whether a node runs an actor or task, `title` as Ray names its process."""
+        return bool(self._at_work(ip, title))
+
+    def suspend(self, ip: str, title: str) -> bool:
+        """Stop those that a node runs where they are, alive but not going on; whether there was one."""
+        found = self._at_work(ip, title)
+        for process in found:
+            process.suspend()
+        return bool(found)
+
+    def _at_work(self, ip: str, title: str) -> list[psutil.Process]:
+        found = []
         for process in psutil.Process(self._nodes[ip].pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if " ".join(process.cmdline()).startswith(title):
-                    return True
-        return False
+                    found.append(process)
+        return found
 
     def close(self) -> None:
         """Kill what is left and remove the cluster's folder."""

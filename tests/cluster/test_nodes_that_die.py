@@ -1,7 +1,6 @@
 """Nodes that are lost in the middle of everything: no shard and no epoch is lost with them."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 DATA, HEAD, FIRST, SECOND, LATE = "demo:1600", "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"
 N_TRIALS, N_EPOCHS = 8, 10
+TRAINS = "ray::TailTrainable.train"
 
 
 @pytest.fixture
@@ -61,9 +61,6 @@ def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_t
 ):
     cache, folder = tmp_path / "cache", tmp_path / "study"
 
-    def trains_on(ip: str) -> Callable[[], bool]:
-        return lambda: ray_cluster.is_at_work(ip, "ray::TailTrainable.train")
-
     def extracts_on() -> list[str]:
         return [ip for ip in (FIRST, SECOND) if ray_cluster.is_at_work(ip, "ray::ExtractionWorker.extract")]
 
@@ -86,9 +83,10 @@ def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_t
     assert "extracted 1600 images" in shown
 
     # a node joins during the search, and another one dies
+    # (what trains there is held at where it is: however slowly the new node starts, the search lasts until it has)
+    ray_cluster.wait_until(lambda: ray_cluster.suspend(second, TRAINS), runs=driver)
     ray_cluster.start_worker(LATE)
-    ray_cluster.wait_until(trains_on(LATE), runs=driver)
-    ray_cluster.wait_until(trains_on(second), runs=driver)
+    ray_cluster.wait_until(lambda: ray_cluster.is_at_work(LATE, TRAINS), runs=driver)
     ray_cluster.kill(second)
     ray_cluster.wait_until(lambda: of_kind(folder, "retry"), runs=driver)
     n_told = len(of_kind(folder, "tell"))

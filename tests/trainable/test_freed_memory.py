@@ -25,6 +25,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+_GIVES_BACK = """
+import psutil, torch
+from trainable.freed_memory import give_back_freed_memory, keep_freed_memory
+
+assert keep_freed_memory()
+resident = lambda: psutil.Process().memory_info().rss
+before = resident()
+torch.ones(64 * 2**20)  # 256 MiB, and free again
+kept = resident() - before
+assert give_back_freed_memory()
+print(kept, resident() - before)
+"""
+
+
 def page_faults(how: str) -> int:
     found = subprocess.run([sys.executable, "-c", _STEPS, how], capture_output=True, text=True, check=True)
     return int(found.stdout)
@@ -34,3 +48,11 @@ def page_faults(how: str) -> int:
 def test_a_step_takes_its_memory_from_what_the_step_before_freed():
     assert page_faults("keeps") < 100
     assert page_faults("gives back") > 1000  # else this proves nothing
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
+def test_where_memory_is_short_all_of_it_goes_back():
+    found = subprocess.run([sys.executable, "-c", _GIVES_BACK], capture_output=True, text=True, check=True)
+    kept, left = map(int, found.stdout.split())
+    assert kept > 200 * 2**20
+    assert left < 20 * 2**20
