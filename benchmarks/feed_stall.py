@@ -5,7 +5,6 @@ hide. Full fine-tuning, B = 64.
 """
 
 from collections.abc import Callable
-from itertools import islice
 
 import numpy as np
 
@@ -55,7 +54,7 @@ def _fed_steps(trainer: TailTrainer, data: TrialData, *, n_steps: int) -> Callab
         size = trainer.config.optim.batch_size
         shuffled = rng.permutation(data.split.train)
         batches = np.split(shuffled, range(size, len(shuffled), size))
-        for indices, tokens in trainer._feed.batches(islice(batches, n_steps)):
-            trainer._step(trainer._rows.batch(indices, tokens))
+        for batch in trainer._rows.batches(batches[:n_steps], trainer._feed):
+            trainer._step(batch)
 
     return run

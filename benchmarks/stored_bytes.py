@@ -40,9 +40,9 @@ def _copies(name: str, store: FeatureStore, tap: int) -> Figure:
     before = _private_bytes()
     readers = [store, FeatureStore.open(store.path)]
     buffer = torch.empty(_BATCH, store.architecture.n_tokens, store.architecture.width, dtype=torch.float16)
-    for reader in readers:
-        for start in range(0, store.n - _BATCH + 1, _BATCH):
-            reader.gather(tap, np.arange(start, start + _BATCH), out=buffer)
+    for mapped in [reader.mapped(tap) for reader in readers]:
+        for positions in mapped.positions(np.arange(store.n)).split(_BATCH):
+            mapped.gather(positions, buffer[: len(positions)])
     private = max(_private_bytes() - before - buffer.nbytes, 0) / _tap_bytes(store)
     parts = (Value("trials", len(readers)), Value("private copies", private))
     target = Target("<=", 1.01)

@@ -1,9 +1,8 @@
 """Trainers on random features, and single steps of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from trainable.config import TrialConfig
 from trainable.training.augment import Batch
@@ -39,9 +38,9 @@ def make_trainer(
 
 def fixed_batch(trainer: TailTrainer, data: TrialData) -> Batch:
     """The first training specimens, on the device."""
-    rows: Any = data.split.train[: trainer.config.optim.batch_size]
-    tokens = data.store.gather(trainer.tap, np.asarray(rows)).float().to(trainer.device)
-    return trainer._rows.batch(rows, tokens)
+    first = data.split.train[: trainer.config.optim.batch_size]
+    batch = next(trainer._rows.batches([first], trainer._feed))
+    return replace(batch, tokens=batch.tokens.clone())  # the feed writes the next one over it
 
 
 def steps_on(trainer: TailTrainer, batch: Batch, *, n_steps: int) -> Callable[[], None]:

@@ -45,6 +45,19 @@ EVERYTHING_ON = {
 }
 
 
+class RowsInMemory:
+    """What a feed reads of a mapped tap."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self.rows, self.dtype = rows, rows.dtype
+
+    def positions(self, indices: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(indices)
+
+    def gather(self, positions: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        return torch.index_select(self.rows, 0, positions, out=out)
+
+
 class TapsInMemory:
     """A feature store by hand: every asked tap of random token maps, float16 or float32."""
 
@@ -61,9 +74,9 @@ class TapsInMemory:
     def best_tap(self, n_frozen: int) -> int:
         return max(tap for tap in self.taps if tap <= n_frozen)
 
-    def rows(self, tap: int) -> list[torch.Tensor]:
+    def mapped(self, tap: int) -> "RowsInMemory":
         assert tap in self.taps
-        return list(self._features[tap].unbind(0))
+        return RowsInMemory(self._features[tap])
 
     def channel_std(self, tap: int) -> torch.Tensor:
         return self._features[tap].float().std(dim=(0, 1))
@@ -287,7 +300,7 @@ def gathered_in_an_epoch(**options) -> list[np.ndarray]:
     trainer = TailTrainer(make_config(**options), make_data(), seed=0)
     asked: list[np.ndarray] = []
     batches = trainer._feed.batches
-    trainer._feed.batches = lambda wanted: batches(asked.append(rows) or rows for rows in wanted)
+    trainer._feed.batches = lambda wanted: asked.extend(wanted) or batches(wanted)
     trainer._train_steps()
     return asked
 

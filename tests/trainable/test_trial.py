@@ -266,7 +266,7 @@ class FullStore:
     def __getattr__(self, name: str):
         return getattr(self._store, name)
 
-    def rows(self, tap: int) -> list[torch.Tensor]:  # noqa: ARG002
+    def mapped(self, tap: int) -> None:  # noqa: ARG002
         raise self._error
 
 
@@ -278,6 +278,7 @@ class FullStore:
         RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         RuntimeError("CUDA error: out of memory"),
+        RuntimeError("unable to mmap 4832904 bytes from file <tail.safetensors>: Cannot allocate memory (12)"),
     ],
 )
 def test_lack_of_memory_is_told_from_a_bug(task, error):

@@ -10,7 +10,6 @@ On disk, one folder a backbone and dataset:
 
 import hashlib
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from trainable.architecture import VisionArchitecture
 from trainable.errors import UserError
+from trainable.frozen.mapped_tap import MappedTap
 from trainable.frozen.shards import sha256_of, shard_path
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class FeatureStore:
     key: str
     rows_per_shard: int
     _manifest: dict[str, Any] = field(repr=False, compare=False)
-    _rows: dict[int, list[Tensor]] = field(repr=False, compare=False, default_factory=dict)
+    _mapped: dict[int, MappedTap] = field(repr=False, compare=False, default_factory=dict)
 
     @classmethod
     def open(cls, path: Path, *, key: str | None = None) -> Self:
@@ -133,28 +133,24 @@ class FeatureStore:
         halves = all(shard["dtype"] == "float16" for shard in self._manifest["shards"][str(tap)])
         return torch.float16 if halves else torch.float32
 
-    def gather(self, tap: int, indices: NDArray[np.int64], out: Tensor | None = None) -> Tensor:
+    def gather(self, tap: int, indices: NDArray[np.int64]) -> Tensor:
         """Features of specimens, in the order asked: [b, n_tokens, width] of `dtype(tap)`.
 
-        out: a CPU tensor [b, n_tokens, width] to fill, of that type or float32.
-        Raises: IndexError for an index outside 0..n-1; ValueError for an unfit `out`.
+        Raises: IndexError for an index outside 0..n-1.
         """
-        rows = self.rows(tap)
-        wanted = np.asarray(indices, dtype=np.int64).tolist()
-        if wanted and (min(wanted) < 0 or max(wanted) >= self.n):
-            raise IndexError(f"0 <= index < {self.n} must hold, but got {min(wanted)} to {max(wanted)}")
-        target = self._target(tap, len(wanted), out)
-        copy_rows([rows[i] for i in wanted], target.unbind(0))
-        return target
+        wanted = np.asarray(indices, dtype=np.int64)
+        if wanted.size and (wanted.min() < 0 or wanted.max() >= self.n):
+            raise IndexError(f"0 <= index < {self.n} must hold, but got {wanted.min()} to {wanted.max()}")
+        mapped = self.mapped(tap)
+        return mapped.gather(mapped.positions(wanted))
 
-    def rows(self, tap: int) -> list[Tensor]:
-        """Each specimen's features [n_tokens, width], memory-mapped: only to be read."""
-        if tap not in self._rows:
+    def mapped(self, tap: int) -> MappedTap:
+        """All features of a tap, memory-mapped once a store."""
+        if tap not in self._mapped:
             self._check_tap(tap)
-            n_shards = len(self._manifest["shards"][str(tap)])
-            shards = [_mapped(shard_path(self.path, tap, shard)) for shard in range(n_shards)]
-            self._rows[tap] = [row for shard in shards for row in shard.unbind(0)]
-        return self._rows[tap]
+            files = [shard_path(self.path, tap, shard) for shard in range(len(self._manifest["shards"][str(tap)]))]
+            self._mapped[tap] = MappedTap(files, rows_per_shard=self.rows_per_shard)
+        return self._mapped[tap]
 
     def channel_std(self, tap: int) -> Tensor:
         """Standard deviation of each channel over all specimens and tokens of a tap: float32 [width]."""
@@ -176,28 +172,6 @@ class FeatureStore:
     def _check_tap(self, tap: int) -> None:
         if tap not in self.taps:
             raise UserError(f"tap {tap} must be stored in {self.path}, but it holds {', '.join(map(str, self.taps))}")
-
-    def _target(self, tap: int, n_rows: int, out: Tensor | None) -> Tensor:
-        shape, dtype = (n_rows, self.architecture.n_tokens, self.architecture.width), self.dtype(tap)
-        if out is None:
-            return torch.empty(shape, dtype=dtype)
-        if tuple(out.shape) != shape or out.dtype not in (dtype, torch.float32) or out.device.type != "cpu":
-            raise ValueError(f"`out` must be {dtype} or float32 {shape} on the CPU, but got {out.dtype} {out.shape}")
-        return out
-
-
-def copy_rows(rows: list[Tensor], places: tuple[Tensor, ...]) -> None:
-    """Each row into its place, converted on the way; one call, since a call a row costs as much as a short row."""
-    if rows:
-        torch._foreach_copy_(places, rows)
-
-
-def _mapped(file: Path) -> Tensor:
-    """A shard [rows, n_tokens, width], mapped for reading only."""
-    array = np.load(file, mmap_mode="r", allow_pickle=False)
-    with warnings.catch_warnings():  # torch has no read-only tensors; nothing writes to these
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
-        return torch.from_numpy(array)
 
 
 def is_in_tail(name: str, first_block: int) -> bool:

@@ -93,7 +93,7 @@ class Tail(nn.Module):
     def forward(
         self, tokens: Tensor, domains: Tensor, partner_domains: Tensor | None = None, shares: Tensor | None = None
     ) -> Tensor:
-        """tokens [B, T, width], domains int64 [B] -> [B, 3] in SPEI units.
+        """tokens [B, T, width] of any floating type, domains int64 [B] -> [B, 3] in SPEI units.
 
         partner_domains int64 [B], shares [B]: domain codes are mixed, `share` of the own, the rest the partner's.
         Under autocast the blocks alone compute in half precision: what follows is a row an image.
@@ -110,7 +110,7 @@ class Tail(nn.Module):
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Tap features [B, T, width] -> unit-norm image features [B, embed_dim], float32."""
-        pooled = self._pool(self._run_blocks(tokens))
+        pooled = self._pool(self._run_blocks(tokens.float()))
         with _without_autocast(tokens.device):
             return F.normalize(pooled.float() @ self.proj, dim=-1)
 

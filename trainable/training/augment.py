@@ -14,8 +14,8 @@ from trainable.training.randomness import make_generator, stream_seed
 class Batch:
     """Specimens of one step on the training device.
 
-    tokens [B, T, width] float32; domains int64 [B]; targets [B, 3]; weights [B]. After mixup: partner_domains
-    int64 [B], and shares [B], the part of the own specimen in the mixture.
+    tokens [B, T, width], as the store has them or float32; domains int64 [B]; targets [B, 3]; weights [B]. After
+    mixup: partner_domains int64 [B], and shares [B], the part of the own specimen in the mixture.
     """
 
     tokens: Tensor
@@ -89,7 +89,9 @@ class EpochAugmentation:
         return indices[kept]
 
     def apply(self, batch: Batch) -> Batch:
-        """Noise, then domain dropout, then mixup; noise is added in place."""
+        """Noise, then domain dropout, then mixup, in float32; noise is added in place to tokens of that type."""
+        if self.strengths.feature_noise or self.strengths.mixup_alpha:
+            batch = replace(batch, tokens=batch.tokens.float())
         if self.strengths.feature_noise:
             noise = torch.randn(
                 batch.tokens.shape, generator=self._noise, device=batch.tokens.device, dtype=batch.tokens.dtype

@@ -1,11 +1,11 @@
 """From the feature store to the training device: one gather a batch, into buffers that are reused.
 
-On a CPU rows go from the files' pages straight into the float32 batch. No thread runs ahead there: the trials of a node
-keep its cores busy, and a gather costs the same on any of them.
+Batches have the store's type, half precision: the tail makes float32 of what it computes with. On a CPU no thread runs
+ahead: the trials of a node keep its cores busy, and a gather costs the same on any of them.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -13,56 +13,53 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainable.frozen.features import FeatureStore, copy_rows
+from trainable.frozen.features import FeatureStore
 
 Indices = NDArray[np.int64]
 
 
 class FeatureFeed:
-    """Batches of a tap's features in float32 on one device; each is valid until the next one is taken."""
+    """Batches of a tap's features on one device, in the store's type; each is valid until the next one is taken."""
 
     def __init__(self, store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> None:
         """max_rows: the largest batch that will be asked for."""
         shape = (max_rows, store.architecture.n_tokens, store.architecture.width)
         is_cuda = device.type == "cuda"
-        self._rows = store.rows(tap)
-        self._single = torch.empty(shape, dtype=torch.float32, device=device)
-        self._pinned = [torch.empty(shape, dtype=store.dtype(tap), pin_memory=True) for _ in range(2 * is_cuda)]
+        self._tap = store.mapped(tap)
+        self._single = torch.empty(shape, dtype=self._tap.dtype, device=device)
+        self._pinned = [torch.empty(shape, dtype=self._tap.dtype, pin_memory=True) for _ in range(2 * is_cuda)]
         self._copied = [torch.cuda.Event() for _ in self._pinned]
-        self._places = [buffer.unbind(0) for buffer in self._pinned or [self._single]]
 
-    def batches(self, index_batches: Iterable[Indices]) -> Iterator[tuple[Indices, Tensor]]:
-        """For each non-empty array of specimens [b]: the array itself and their features [b, n_tokens, width]."""
-        if self._pinned:
-            yield from self._prefetched(index_batches)
+    def batches(self, index_batches: Sequence[Indices]) -> Iterator[Tensor]:
+        """For each non-empty array of specimens [b]: their features [b, n_tokens, width]."""
+        if not index_batches:
             return
-        for indices in index_batches:
-            self._gather(indices, 0)
-            yield indices, self._single[: len(indices)]
+        sizes = [len(indices) for indices in index_batches]
+        position_batches = self._tap.positions(np.concatenate(index_batches)).split(sizes)
+        if self._pinned:
+            yield from self._prefetched(position_batches)
+            return
+        for positions in position_batches:
+            yield self._tap.gather(positions, self._single[: len(positions)])
 
-    def _gather(self, indices: Indices, slot: int) -> None:
-        rows = [self._rows[i] for i in indices.tolist()]
-        copy_rows(rows, self._places[slot][: len(rows)])
-
-    def _prefetched(self, index_batches: Iterable[Indices]) -> Iterator[tuple[Indices, Tensor]]:
+    def _prefetched(self, position_batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """One batch ahead: a thread gathers the next into one pinned buffer while the device computes on the last."""
-        waiting: deque[tuple[Indices, int, Future[None]]] = deque()
+        waiting: deque[tuple[int, Future[Tensor]]] = deque()
 
-        def taken() -> tuple[Indices, Tensor]:
-            indices, slot, future = waiting.popleft()
-            future.result()
-            pinned = self._pinned[slot][: len(indices)]
-            tokens = self._single[: len(indices)].copy_(pinned, non_blocking=True)
+        def taken() -> Tensor:
+            slot, future = waiting.popleft()
+            pinned = future.result()
+            tokens = self._single[: len(pinned)].copy_(pinned, non_blocking=True)
             self._copied[slot].record()
-            return indices, tokens
+            return tokens
 
-        def gather(indices: Indices, slot: int) -> None:
+        def gather(positions: Tensor, slot: int) -> Tensor:
             self._copied[slot].synchronize()  # what lay in the slot has reached the device
-            self._gather(indices, slot)
+            return self._tap.gather(positions, self._pinned[slot][: len(positions)])
 
         with ThreadPoolExecutor(1) as pool:
-            for i, indices in enumerate(index_batches):
-                waiting.append((indices, i % 2, pool.submit(gather, indices, i % 2)))
+            for i, positions in enumerate(position_batches):
+                waiting.append((i % 2, pool.submit(gather, positions, i % 2)))
                 if len(waiting) == 2:
                     yield taken()
             while waiting:

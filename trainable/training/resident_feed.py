@@ -3,7 +3,7 @@
 Each process holds its own copy: trials that share a GPU in processes of their own take this much each.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -36,21 +36,20 @@ def fits_beside_trial(store: FeatureStore, tap: int, device: torch.device) -> bo
 
 
 class ResidentFeed:
-    """Batches of a tap's features in float32 on one device, as `FeatureFeed` gives them."""
+    """Batches of a tap's features on one device, as `FeatureFeed` gives them."""
 
     def __init__(self, store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> None:
         """max_rows: the largest batch that will be asked for."""
         self._tap = _resident_tap(store, tap, device)
-        shape = (max_rows, *self._tap.shape[1:])
-        self._stored = torch.empty(shape, dtype=self._tap.dtype, device=device)
-        self._single = torch.empty(shape, dtype=torch.float32, device=device)
+        self._single = torch.empty((max_rows, *self._tap.shape[1:]), dtype=self._tap.dtype, device=device)
 
-    def batches(self, index_batches: Iterable[Indices]) -> Iterator[tuple[Indices, Tensor]]:
-        """For each non-empty array of specimens [b]: the array itself and their features [b, n_tokens, width]."""
-        for indices in index_batches:
-            rows = torch.from_numpy(indices).to(self._tap.device, non_blocking=True)
-            stored = torch.index_select(self._tap, 0, rows, out=self._stored[: len(indices)])
-            yield indices, self._single[: len(indices)].copy_(stored)
+    def batches(self, index_batches: Sequence[Indices]) -> Iterator[Tensor]:
+        """For each non-empty array of specimens [b]: their features [b, n_tokens, width]."""
+        if not index_batches:
+            return
+        order = torch.from_numpy(np.concatenate(index_batches)).to(self._tap.device, non_blocking=True)
+        for rows in order.split([len(indices) for indices in index_batches]):
+            yield torch.index_select(self._tap, 0, rows, out=self._single[: len(rows)])
 
 
 def _key(store: FeatureStore, tap: int, device: torch.device) -> tuple[str, int, str]:

@@ -1,6 +1,6 @@
 """What belongs to each specimen beside its features, on the training device: labels, domain index, loss weight."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainable.training.augment import Batch
+from trainable.training.feed import FeatureFeed
 from trainable.training.losses import event_weights, specimen_losses
+from trainable.training.resident_feed import ResidentFeed
 from trainable.training.trial_data import TrialData
 
 
@@ -38,11 +40,14 @@ class Rows:
             weights=torch.from_numpy(weights).to(device),
         )
 
-    def batch(self, indices: NDArray[np.int64], tokens: Tensor) -> Batch:
-        """The specimens `indices` [b] with their features [b, n_tokens, width]."""
-        rows = torch.from_numpy(indices).to(self.labels.device)
-        columns = (self.domains, self.labels, self.weights)
-        return Batch(tokens, *(column.index_select(0, rows) for column in columns))
+    def batches(self, index_batches: Sequence[NDArray[np.int64]], feed: FeatureFeed | ResidentFeed) -> Iterator[Batch]:
+        """For each non-empty array of specimens: what belongs to them, each valid until the next one is taken."""
+        if not index_batches:
+            return
+        order = torch.from_numpy(np.concatenate(index_batches)).to(self.labels.device)
+        sizes = [len(indices) for indices in index_batches]
+        columns = (c.index_select(0, order).split(sizes) for c in (self.domains, self.labels, self.weights))
+        yield from map(Batch, feed.batches(index_batches), *columns)
 
     def loss_of_zero(self, train: NDArray[np.int64], *, learns_sigma: bool) -> float:
         """The training loss of always predicting 0 (with sigma 1): about that of an untrained regressor."""

@@ -145,11 +145,11 @@ class TailTrainer:
         """Specimens [b] -> [b, 3] in SPEI units, not clipped; unknown domains get the code of *unknown*."""
         self.tail.eval()
         n_batches = math.ceil(len(indices) / self._prediction_rows)
-        outputs = [torch.empty((0, len(TARGETS)), device=self.device)]
+        none = torch.empty((0, len(TARGETS)), device=self.device)
         with self.precision.step(), self.precision.forward():
-            for rows, tokens in self._feed.batches(np.array_split(indices, n_batches) if n_batches else []):
-                outputs.append(self.tail(tokens, self._rows.batch(rows, tokens).domains))
-        result: NDArray[np.float32] = torch.cat(outputs).cpu().numpy()
+            batches = self._rows.batches(np.array_split(indices, n_batches) if n_batches else [], self._feed)
+            outputs = [self.tail(batch.tokens, batch.domains) for batch in batches]
+        result: NDArray[np.float32] = torch.cat([none, *outputs]).cpu().numpy()
         return result
 
     def load_best(self) -> None:
@@ -248,8 +248,8 @@ class TailTrainer:
         )
         total, n_seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
         with seeded_globally(self.seed, "dropout", self.epoch, self.device):
-            for i, (indices, tokens) in enumerate(self._feed.batches(map(augmentation.keep, batches))):
-                batch = augmentation.apply(self._rows.batch(indices, tokens))
+            for i, stored in enumerate(self._rows.batches([augmentation.keep(batch) for batch in batches], self._feed)):
+                batch = augmentation.apply(stored)
                 set_lr(self._optimizer, self._lr_factor(self.epoch * self._n_steps + i))
                 total += self._step(batch) * len(batch)
                 n_seen += len(batch)
