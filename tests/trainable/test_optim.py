@@ -73,7 +73,14 @@ def test_weight_decay_acts_on_matrices_alone():
         "head.layers.0.weight",
         "domain_code.hidden.weight",
     }
-    assert {g["weight_decay"] for g in groups_of(named_parameters()) if g["name"].endswith("/no_decay")} == {0.0}
+    parameters = named_parameters()
+    found = {id(p): group["weight_decay"] for group in groups_of(parameters) for p in group["params"]}
+    assert {name: found[id(p)] for name, p in parameters} == {name: 0.1 * (name in decayed) for name, _ in parameters}
+
+
+def test_parts_of_equal_rates_share_a_group():
+    assert len(groups_of(named_parameters())) == 2
+    assert len(groups_of(named_parameters(), multipliers=Multipliers(head=0.5))) == 4
 
 
 def test_learning_rates_are_those_of_the_published_lora_system():
@@ -144,11 +151,10 @@ def test_schedules_stay_in_bounds_at_every_length():
 
 def test_clipping_bounds_each_part_by_itself():
     parameters = named_parameters()
-    optimizer = make_optimizer(groups_of(parameters), name="adamw")
     for n, p in parameters:
         p.grad = torch.full_like(p, 100.0 if part_of(n) == "head" else 1e-3)
 
-    clip_parts(optimizer, 1.0)
+    clip_parts(parameters, 1.0)
 
     norms = {}
     for n, p in parameters:

@@ -59,12 +59,13 @@ def make_groups(
     multipliers: Multipliers,
     n_blocks: int,
 ) -> Groups:
-    """Optimizer groups "PART/decay" and "PART/no_decay" that hold every trainable parameter exactly once.
+    """Optimizer groups that hold every trainable parameter exactly once: one for each rate and decay that differ.
 
-    Each group carries `base_lr`, the rate that the schedule's factor multiplies.
+    Parts of equal rates share a group, since every group costs a call a step. Each carries `base_lr`, the rate that the
+    schedule's factor multiplies.
     Raises: ParameterGroupError for a trainable parameter that belongs to no part or comes twice.
     """
-    members: dict[str, list[Tensor]] = {}
+    members: dict[tuple[float, float], list[Tensor]] = {}
     seen: dict[int, str] = {}
     wrong: list[str] = []
     for name, parameter in named_parameters:
@@ -76,17 +77,16 @@ def make_groups(
         elif id(parameter) in seen:
             wrong.append(f"`{name}` is also `{seen[id(parameter)]}`")
         else:
-            members.setdefault(f"{part}/{'decay' if decays(name, parameter) else 'no_decay'}", []).append(parameter)
+            rate = lr * multipliers.of(part, n_blocks=n_blocks)
+            decay = weight_decay if decays(name, parameter) else 0.0
+            members.setdefault((rate, decay), []).append(parameter)
         seen[id(parameter)] = name
     if wrong:
         raise ParameterGroupError("every trainable parameter must be in exactly one group, but " + "; ".join(wrong))
-    groups: Groups = []
-    for name, parameters in members.items():
-        part, kind = name.split("/")
-        rate = lr * multipliers.of(part, n_blocks=n_blocks)
-        decay = weight_decay if kind == "decay" else 0.0
-        groups.append({"params": parameters, "name": name, "lr": rate, "base_lr": rate, "weight_decay": decay})
-    return groups
+    return [
+        {"params": parameters, "lr": rate, "base_lr": rate, "weight_decay": decay}
+        for (rate, decay), parameters in members.items()
+    ]
 
 
 def make_optimizer(groups: Groups, *, name: Literal["adam", "adamw"]) -> torch.optim.Optimizer:
@@ -127,11 +127,11 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
         group["lr"] = group["base_lr"] * factor
 
 
-def clip_parts(optimizer: torch.optim.Optimizer, max_norm: float) -> None:
+def clip_parts(named_parameters: Iterable[tuple[str, Tensor]], max_norm: float) -> None:
     """Scale the gradients of each part (block i, ln_post, head, domain) down to a norm of at most `max_norm`."""
-    parts: dict[str, list[Tensor]] = {}
-    for group in optimizer.param_groups:
-        parts.setdefault(group["name"].split("/")[0], []).extend(group["params"])
+    parts: dict[str | None, list[Tensor]] = {}
+    for name, parameter in named_parameters:
+        parts.setdefault(part_of(name), []).append(parameter)
     for parameters in parts.values():
         nn.utils.clip_grad_norm_(parameters, max_norm)
 

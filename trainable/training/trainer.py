@@ -268,7 +268,7 @@ class TailTrainer:
                 loss.backward()
                 total += loss.detach()
         if self.config.optim.max_grad_norm:
-            clip_parts(self._optimizer, self.config.optim.max_grad_norm)
+            clip_parts(self._trained, self.config.optim.max_grad_norm)
         self._optimizer.step()
         return total
 
