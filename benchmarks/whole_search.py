@@ -35,7 +35,7 @@ TRIALS = ((2, 27), (1, 1), (4, 1), (1, 3), (2, 1), (1, 9), (4, 1))
 LONGEST = max(n_epochs for _, n_epochs in TRIALS)
 """Epochs to which schedules are laid out."""
 
-N_IMAGES = {"tiny": 256, "vit-ti": 64}
+N_IMAGES = {"tiny": 1024, "vit-ti": 64}
 _FLOP_ROWS = 8
 
 

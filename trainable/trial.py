@@ -29,9 +29,10 @@ class TrialTask:
 
     config: nested values of a `TrialConfig`. data_folder: where `TrialData` was saved. checkpoint_folder: this trial's
     own; both are paths or URIs. reported_epochs: epochs whose results the study already has. device: "cpu" or "cuda".
-    precision: "auto", "float32" or "bfloat16". n_threads: CPU threads of this trial. keep_predictions: write those for
-    the held-out specimens beside the checkpoints, every epoch's.
-    adapters_may_follow: a later trial of the same search may train adapters, whatever this one does.
+    gpu_share: the part of a CUDA device that is this trial's, others having the rest. precision: "auto", "float32" or
+    "bfloat16". n_threads: CPU threads of this trial. keep_predictions: write those for the held-out specimens beside
+    the checkpoints, every epoch's. adapters_may_follow: a later trial of the same search may train adapters, whatever
+    this one does.
     """
 
     trial_id: str
@@ -41,6 +42,7 @@ class TrialTask:
     checkpoint_folder: str
     reported_epochs: int = 0
     device: str = "cpu"
+    gpu_share: float = 1.0
     precision: str = "auto"
     n_threads: int = 1
     keep_predictions: bool = False
@@ -147,7 +149,12 @@ class Trial:
                 raise DataNotRead(str(error)) from error
         task = self.task
         trainer = TailTrainer(
-            TrialConfig.from_dict(task.config), self.data, seed=task.seed, device=task.device, precision=task.precision
+            TrialConfig.from_dict(task.config),
+            self.data,
+            seed=task.seed,
+            device=task.device,
+            precision=task.precision,
+            gpu_share=task.gpu_share,
         )
         state, skipped = load_latest(place_of(self.task.checkpoint_folder))
         self._notes = tuple(f"{self.task.trial_id}: passed over a damaged checkpoint: {reason}" for reason in skipped)

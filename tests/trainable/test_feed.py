@@ -66,15 +66,21 @@ def test_the_next_trial_finds_the_tap_where_it_was_and_another_tap_takes_its_pla
     assert [tap for _, tap, _ in resident_feed._kept] == [4]
 
 
-@pytest.mark.parametrize(("free_taps", "fits"), [(2.9, False), (3.1, True)])
-def test_a_tap_stays_on_the_device_when_it_takes_a_third_of_what_is_free(free_taps, fits, data, monkeypatch):
+@pytest.mark.parametrize(
+    ("free_taps", "gpu_share", "fits"),
+    [(2.9, 1.0, False), (3.1, 1.0, True), (3.1, 0.25, False), (11.0, 0.25, False), (15.0, 0.25, True)],
+)
+def test_a_tap_stays_on_the_device_when_it_takes_a_third_of_the_trials_room(
+    free_taps, gpu_share, fits, data, monkeypatch
+):
     """The device's own answers are set, for there may be none here."""
-    free = int(free_taps * resident_bytes(data.store, TAP))
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10 * free))
+    tap_bytes = resident_bytes(data.store, TAP)
+    free = int(free_taps * tap_bytes)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, max(free, int(11.9 * tap_bytes))))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 1024)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1024)
 
-    assert fits_beside_trial(data.store, TAP, torch.device("cuda")) == fits
+    assert fits_beside_trial(data.store, TAP, torch.device("cuda"), gpu_share=gpu_share) == fits
 
 
 @pytest.mark.gpu

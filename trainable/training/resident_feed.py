@@ -12,7 +12,7 @@ from torch import Tensor
 from trainable.frozen.features import FeatureStore
 from trainable.training.feed import Indices
 
-_SHARE_OF_FREE = 1 / 3  # what is left must do for the trial itself, and for trials that start beside it
+_SHARE_OF_ROOM = 1 / 3  # what is left must do for the trial itself
 _ROWS_A_COPY = 256
 
 _kept: dict[tuple[str, int, str], Tensor] = {}
@@ -25,14 +25,18 @@ def resident_bytes(store: FeatureStore, tap: int) -> int:
     return store.n * arch.n_tokens * arch.width * store.dtype(tap).itemsize
 
 
-def fits_beside_trial(store: FeatureStore, tap: int, device: torch.device) -> bool:
-    """Whether the tap is there already, or takes at most a third of what is free on a CUDA device."""
+def fits_beside_trial(store: FeatureStore, tap: int, device: torch.device, *, gpu_share: float = 1.0) -> bool:
+    """Whether the tap is there already, or takes at most a third of a trial's room on a CUDA device.
+
+    gpu_share: the part of the device that is the trial's. Its room is that part, whatever is free: trials that begin at
+    the same moment would all find the same memory free.
+    """
     if _key(store, tap, device) in _kept:
         return True
-    free, _ = torch.cuda.mem_get_info(device)
+    free, total = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     free += sum(tensor.nbytes for tensor in _kept.values())  # to be let go of first
-    return resident_bytes(store, tap) <= _SHARE_OF_FREE * free
+    return resident_bytes(store, tap) <= _SHARE_OF_ROOM * min(free, gpu_share * total)
 
 
 class ResidentFeed:

@@ -43,9 +43,16 @@ class TailTrainer:
     """
 
     def __init__(
-        self, config: TrialConfig, data: TrialData, *, seed: int, device: str = "cpu", precision: str = "auto"
+        self,
+        config: TrialConfig,
+        data: TrialData,
+        *,
+        seed: int,
+        device: str = "cpu",
+        precision: str = "auto",
+        gpu_share: float = 1.0,
     ) -> None:
-        """precision: as `Precision.on` takes it.
+        """precision: as `Precision.on` takes it. gpu_share: the part of a CUDA device's memory that is for this one.
 
         Raises: UserError when the feature store does not reach down to the trainable blocks, or the processor has not
         the instructions for `precision`.
@@ -90,7 +97,7 @@ class TailTrainer:
         cells = store.architecture.n_tokens * store.architecture.mlp_width
         self._prediction_rows = min(max(_PREDICTION_CELLS // cells, 16), 512)
         largest = max(min(config.optim.batch_size, len(data.split.train)), self._prediction_rows)
-        self._feed = _make_feed(store, tap=self.tap, max_rows=largest, device=self.device)
+        self._feed = _make_feed(store, tap=self.tap, max_rows=largest, device=self.device, gpu_share=gpu_share)
 
     @property
     def best_score(self) -> float:
@@ -276,7 +283,9 @@ class TailTrainer:
         return lr_factor_of(self.config, step=step, n_steps=self.config.epochs * self._n_steps)
 
 
-def _make_feed(store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> FeatureFeed | ResidentFeed:
+def _make_feed(
+    store: FeatureStore, *, tap: int, max_rows: int, device: torch.device, gpu_share: float
+) -> FeatureFeed | ResidentFeed:
     """On CUDA from the device's own memory where there is room for the tap, else from the store's files."""
-    is_resident = device.type == "cuda" and fits_beside_trial(store, tap, device)
+    is_resident = device.type == "cuda" and fits_beside_trial(store, tap, device, gpu_share=gpu_share)
     return (ResidentFeed if is_resident else FeatureFeed)(store, tap=tap, max_rows=max_rows, device=device)

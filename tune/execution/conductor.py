@@ -25,7 +25,7 @@ FIRST_FAILURES = 5
 class TrialResources:
     """What every trial of a search is given: device, precision, threads, seed, where its data and checkpoints lie.
 
-    reaches_adapters: whether any of them may train adapters.
+    reaches_adapters: whether any of them may train adapters. gpu_share: the part of a CUDA device that each one has.
     """
 
     data_folder: Place
@@ -34,6 +34,7 @@ class TrialResources:
     device: str
     n_threads: int
     precision: str = "auto"
+    gpu_share: float = 1.0
     reaches_adapters: bool = False
 
 
@@ -226,6 +227,7 @@ class Conductor:
             reported_epochs=ask.reported_epochs,
             device=place.device,
             precision=place.precision,
+            gpu_share=place.gpu_share,
             n_threads=place.n_threads,
             keep_predictions=ask.fold is not None,
             adapters_may_follow=place.reaches_adapters,

@@ -47,6 +47,7 @@ class Workplace:
             seed=options.seed,
             device=self.device,
             precision=options.precision,
+            gpu_share=min(self.placement.gpus_per_trial or 1.0, 1.0) if self.placement else 1.0,
             n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
             reaches_adapters=self.request.space.reaches_adapters(),
         )
