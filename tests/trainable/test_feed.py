@@ -47,7 +47,7 @@ def test_a_batch_may_be_written_into_without_harm_to_the_next(data):
 def test_a_trial_learns_the_same_from_either_feed(data, monkeypatch):
     config = TrialConfig.from_dict({"epochs": 2, "tail": {"n_blocks": 1}, "augment": {"feature_noise": 0.1}})
     streamed = TailTrainer(config, data, seed=0)
-    monkeypatch.setattr("trainable.training.trainer.FeatureFeed", ResidentFeed)
+    monkeypatch.setattr("trainable.training.resident_feed.FeatureFeed", ResidentFeed)
     resident = TailTrainer(config, data, seed=0)
     assert isinstance(resident._feed, ResidentFeed)
 

@@ -10,13 +10,24 @@ import torch
 from torch import Tensor
 
 from trainable.frozen.features import FeatureStore
-from trainable.training.feed import Indices
+from trainable.training.feed import FeatureFeed, Indices
 
 _SHARE_OF_ROOM = 1 / 3  # what is left must do for the trial itself
 _ROWS_A_COPY = 256
 
 _kept: dict[tuple[str, int, str], Tensor] = {}
 """The last tap that was loaded, by store key, tap and device: the next trial of this process mostly reads it, too."""
+
+
+def make_feed(
+    store: FeatureStore, *, tap: int, max_rows: int, device: torch.device, gpu_share: float = 1.0
+) -> "FeatureFeed | ResidentFeed":
+    """On CUDA from the device's own memory where there is room for the tap, else from the store's files.
+
+    max_rows: the largest batch that will be asked for. gpu_share: as `fits_beside_trial` takes it.
+    """
+    is_resident = device.type == "cuda" and fits_beside_trial(store, tap, device, gpu_share=gpu_share)
+    return (ResidentFeed if is_resident else FeatureFeed)(store, tap=tap, max_rows=max_rows, device=device)
 
 
 def resident_bytes(store: FeatureStore, tap: int) -> int:

@@ -16,18 +16,16 @@ from torch import Tensor
 from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
 from trainable.freed_memory import keep_freed_memory
-from trainable.frozen.features import FeatureStore
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.assembly import lr_factor_of, optimizer_of, strengths_of, tail_of
 from trainable.training.augment import Batch, EpochAugmentation
 from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
-from trainable.training.feed import FeatureFeed
 from trainable.training.losses import specimen_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainable.training.precision import Precision
 from trainable.training.randomness import make_generator, seeded_globally
-from trainable.training.resident_feed import ResidentFeed, fits_beside_trial
+from trainable.training.resident_feed import make_feed
 from trainable.training.rows import Rows
 from trainable.training.trial_data import TrialData
 
@@ -97,7 +95,7 @@ class TailTrainer:
         cells = store.architecture.n_tokens * store.architecture.mlp_width
         self._prediction_rows = min(max(_PREDICTION_CELLS // cells, 16), 512)
         largest = max(min(config.optim.batch_size, len(data.split.train)), self._prediction_rows)
-        self._feed = _make_feed(store, tap=self.tap, max_rows=largest, device=self.device, gpu_share=gpu_share)
+        self._feed = make_feed(store, tap=self.tap, max_rows=largest, device=self.device, gpu_share=gpu_share)
 
     @property
     def best_score(self) -> float:
@@ -281,11 +279,3 @@ class TailTrainer:
 
     def _lr_factor(self, step: int) -> float:
         return lr_factor_of(self.config, step=step, n_steps=self.config.epochs * self._n_steps)
-
-
-def _make_feed(
-    store: FeatureStore, *, tap: int, max_rows: int, device: torch.device, gpu_share: float
-) -> FeatureFeed | ResidentFeed:
-    """On CUDA from the device's own memory where there is room for the tap, else from the store's files."""
-    is_resident = device.type == "cuda" and fits_beside_trial(store, tap, device, gpu_share=gpu_share)
-    return (ResidentFeed if is_resident else FeatureFeed)(store, tap=tap, max_rows=max_rows, device=device)
