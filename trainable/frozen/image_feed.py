@@ -1,8 +1,10 @@
 """Decoded images ahead of the model: a pool of processes reads, decodes and resizes while the model computes.
 
+Workers write into memory that they share with the model's process, so that only messages of some bytes are sent.
 Imports no torch: worker processes import this module, and must start fast and stay small.
 """
 
+import math
 import multiprocessing
 import os
 import signal
@@ -12,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,9 +22,9 @@ from numpy.typing import NDArray
 
 from trainable.data.decoding import decode
 from trainable.errors import UserError
+from trainable.frozen.shared_buffer import SharedBuffer
 
-_CHUNK_ROWS = 16  # a task of some milliseconds: small against a batch, large against sending it
-_CHUNK_BYTES = 2**18  # of decoded images, at least: small ones cost more to receive than to decode
+_CHUNK_ROWS = 16  # of a task, at least: some milliseconds, large against sending it
 _BATCHES_AHEAD = 3
 
 
@@ -40,39 +42,61 @@ def decoded_batches(
 ) -> Iterator[NDArray[np.uint8]]:
     """uint8 [len(batch), image_size, image_size, 3] for each batch of rows, in order, decoded ahead of use.
 
+    A batch is good until the next is asked for: a later one takes its memory. In it a channel's pixels lie together.
     n_processes: 0 decodes in a thread of this process. options: what `decoding.decode` takes beside the size.
-    Raises: UserError naming the row of an image that cannot be decoded.
+    Raises: UserError naming the row of an image that cannot be decoded, or when the images ahead have no room.
     """
-    decode_rows = partial(_decode_rows, image_size=image_size, options=options)
-    n_rows = max(_CHUNK_ROWS, _CHUNK_BYTES // (3 * image_size**2))
-    with _pool(images, n_processes) as pool:
-        pending: deque[list[Future[NDArray[np.uint8]]]] = deque()
-        for batch in batches:
-            chunks = (batch[start : start + n_rows] for start in range(0, len(batch), n_rows))
-            pending.append([pool.submit(decode_rows, list(chunk)) for chunk in chunks])
-            if len(pending) > _BATCHES_AHEAD:
-                yield _joined(pending.popleft())
-        while pending:
-            yield _joined(pending.popleft())
+    # while the caller uses one slot, the batches ahead of it fill the others
+    shape = (_BATCHES_AHEAD + 1, max(map(len, batches), default=0), 3, image_size, image_size)
+    if math.prod(shape) == 0:
+        return
+    with SharedBuffer(math.prod(shape)) as buffer, _pool(n_processes, _Work(images, buffer, shape, options)) as pool:
+        slots = buffer.view(*shape).transpose(0, 1, 3, 4, 2)
+        pending: deque[list[Future[None]]] = deque()
+        for number in range(len(batches) + _BATCHES_AHEAD):
+            if number < len(batches):
+                pending.append(_submit(pool, batches[number], number % len(slots), n_processes))
+            if (ready := number - _BATCHES_AHEAD) >= 0:
+                _wait(pending.popleft())
+                yield slots[ready % len(slots), : len(batches[ready])]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """All that a worker needs to know; the shape is [slots, rows, 3, image_size, image_size]."""
+
+    images: Images
+    buffer: SharedBuffer
+    shape: tuple[int, ...]
+    options: dict[str, Any]
 
 
 @contextmanager
-def _pool(images: Images, n_processes: int) -> Iterator[Executor]:
+def _pool(n_processes: int, work: _Work) -> Iterator[Executor]:
     if n_processes == 0:
-        pool: Executor = ThreadPoolExecutor(1, initializer=_keep, initargs=(images,))
+        pool: Executor = ThreadPoolExecutor(1, initializer=_keep, initargs=(work,))
     else:
         # spawn: a fork of a process with threads and CUDA inside may hang
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(n_processes, mp_context=context, initializer=_start_worker, initargs=(images,))
+        pool = ProcessPoolExecutor(n_processes, mp_context=context, initializer=_start_worker, initargs=(work,))
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _joined(chunks: list[Future[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+def _submit(pool: Executor, batch: Sequence[int], slot: int, n_processes: int) -> list[Future[None]]:
+    """As few tasks as keep all processes busy: two each in the batches ahead."""
+    n_chunks = min(-(-2 * n_processes // _BATCHES_AHEAD), len(batch) // _CHUNK_ROWS)
+    n_rows = -(-len(batch) // max(n_chunks, 1))
+    starts = range(0, len(batch), n_rows)
+    return [pool.submit(_decode_rows, batch[start : start + n_rows], slot, start) for start in starts]
+
+
+def _wait(chunks: list[Future[None]]) -> None:
     try:
-        return np.concatenate([chunk.result() for chunk in chunks])
+        for chunk in chunks:
+            chunk.result()
     except BrokenProcessPool as error:
         raise UserError(
             "image decoding processes must stay alive, but one was killed, most likely for lack of memory; "
@@ -80,17 +104,18 @@ def _joined(chunks: list[Future[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
         ) from error
 
 
-_worker = threading.local()  # by thread, so that two feeds in one process keep their own images
+_worker = threading.local()  # by thread, so that two feeds in one process keep their own work
 
 
-def _keep(images: Images) -> None:
-    _worker.images = images
+def _keep(work: _Work) -> None:
+    _worker.work = work
+    _worker.slots = work.buffer.view(*work.shape)
 
 
-def _start_worker(images: Images) -> None:
+def _start_worker(work: _Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _keep(images)
+    _keep(work)
 
 
 def _leave_with_parent() -> None:
@@ -101,14 +126,15 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _decode_rows(rows: list[int], *, image_size: int, options: dict[str, Any]) -> NDArray[np.uint8]:
-    found = np.empty((len(rows), image_size, image_size, 3), dtype=np.uint8)
-    for place, (row, encoded) in enumerate(zip(rows, _worker.images.read(rows), strict=True)):
+def _decode_rows(rows: Sequence[int], slot: int, start: int) -> None:
+    """Into rows `start`, `start + 1`, ... of a slot."""
+    work: _Work = _worker.work
+    places = _worker.slots[slot, start : start + len(rows)]
+    for place, row, encoded in zip(places, rows, work.images.read(list(rows)), strict=True):
         try:
-            found[place] = decode(encoded, image_size, **options)
+            place[:] = decode(encoded, work.shape[-1], **work.options).transpose(2, 0, 1)
         except Exception as error:  # decoders raise whatever a broken file makes them raise
             raise UserError(
                 f"the image of specimen {row} must be readable, but decoding failed: {error}; "
                 "mend it, or drop unreadable images with --skip-bad-images"
             ) from error
-    return found

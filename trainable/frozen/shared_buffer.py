@@ -1,0 +1,76 @@
+"""Memory that this process and its spawned workers write and read in place; nameless, so that no kill leaves it behind.
+
+Imports no torch, as worker processes must not.
+"""
+
+import mmap
+import os
+import tempfile
+from multiprocessing import reduction
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainable.errors import UserError
+
+_PIECE = 2**20  # bytes
+
+
+class SharedBuffer:
+    """`n_bytes` of memory; a worker process gets it as an argument of its start, and in no other way.
+
+    It is freed when nobody has a view of it any longer. On Linux it takes memory alone, however small /dev/shm is.
+    Raises: UserError when there is no room.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        self._fd = _open_nameless()
+        try:
+            _fill(self._fd, n_bytes)
+            self._pages = mmap.mmap(self._fd, n_bytes)
+        except OSError as error:
+            os.close(self._fd)
+            raise UserError(
+                f"{n_bytes / 2**20:.1f} MiB must be free for decoded images, but: {error.strerror}; "
+                "free some, or run again with a smaller batch size"
+            ) from error
+
+    def close(self) -> None:
+        """No further process will get it; views stay."""
+        os.close(self._fd)
+
+    def view(self, *shape: int) -> NDArray[np.uint8]:
+        """All of it as uint8 of this shape."""
+        return np.frombuffer(self._pages, dtype=np.uint8).reshape(shape)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _attach, (reduction.DupFd(self._fd), len(self._pages))
+
+
+def _open_nameless() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("decoded-images")
+    with tempfile.TemporaryFile() as file:  # macOS
+        return os.dup(file.fileno())
+
+
+def _fill(fd: int, n_bytes: int) -> None:
+    """Give every page its place now: one that finds none later kills whoever touches it (SIGBUS)."""
+    for start in range(0, n_bytes, _PIECE):
+        piece = memoryview(bytes(min(_PIECE, n_bytes - start)))
+        while piece:
+            piece = piece[os.write(fd, piece) :]
+
+
+def _attach(fd: Any, n_bytes: int) -> "SharedBuffer":
+    buffer = SharedBuffer.__new__(SharedBuffer)
+    buffer._fd = fd.detach()
+    buffer._pages = mmap.mmap(buffer._fd, n_bytes)
+    return buffer
