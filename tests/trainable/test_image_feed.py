@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,13 +137,15 @@ def test_a_killed_parent_takes_its_decoding_processes_along(tmp_path: Path) -> N
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
-def test_shared_memory_has_no_name_that_could_stay() -> None:
-    with SharedBuffer(100) as buffer:
-        view = buffer.view(10, 10)
-        assert os.fstat(buffer._fd).st_nlink == 0
-        assert not view.any()
-        view[:] = 7
-    assert view.sum() == 700
+@pytest.mark.parametrize("has_memfd", [True, False], ids=["memory", "temporary file, as on macOS"])
+def test_shared_memory_has_no_name_that_could_stay(has_memfd: bool, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    if not has_memfd:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    batches = decoded_batches(ColourImages(), BATCHES, SIDE, n_processes=int(not has_memfd))
+    np.testing.assert_array_equal(next(batches), expected(BATCHES[0]))
+    assert list(tmp_path.iterdir()) == []
+    batches.close()
 
 
 def test_too_little_room_is_told_before_it_is_used() -> None:

@@ -25,12 +25,10 @@ class SharedBuffer:
     """
 
     def __init__(self, n_bytes: int) -> None:
-        self._fd = _open_nameless()
         try:
-            _fill(self._fd, n_bytes)
+            self._fd = _open_filled(n_bytes)
             self._pages = mmap.mmap(self._fd, n_bytes)
         except OSError as error:
-            os.close(self._fd)
             raise UserError(
                 f"{n_bytes / 2**20:.1f} MiB must be free for decoded images, but: {error.strerror}; "
                 "free some, or run again with a smaller batch size"
@@ -54,19 +52,25 @@ class SharedBuffer:
         return _attach, (reduction.DupFd(self._fd), len(self._pages))
 
 
+def _open_filled(n_bytes: int) -> int:
+    """A file without a name, every page in its place: one that finds none later kills whoever touches it (SIGBUS)."""
+    fd = _open_nameless()
+    try:
+        for start in range(0, n_bytes, _PIECE):
+            piece = memoryview(bytes(min(_PIECE, n_bytes - start)))
+            while piece:
+                piece = piece[os.write(fd, piece) :]
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _open_nameless() -> int:
     if hasattr(os, "memfd_create"):
         return os.memfd_create("decoded-images")
     with tempfile.TemporaryFile() as file:  # macOS
         return os.dup(file.fileno())
-
-
-def _fill(fd: int, n_bytes: int) -> None:
-    """Give every page its place now: one that finds none later kills whoever touches it (SIGBUS)."""
-    for start in range(0, n_bytes, _PIECE):
-        piece = memoryview(bytes(min(_PIECE, n_bytes - start)))
-        while piece:
-            piece = piece[os.write(fd, piece) :]
 
 
 def _attach(fd: Any, n_bytes: int) -> "SharedBuffer":
