@@ -85,8 +85,9 @@ def test_builds_of_torch_and_torchvision_that_do_not_fit_are_one_clear_line(proc
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(MISMATCH)
     root = Path(__file__).parents[2]
-    path = f"{tmp_path}:{root}"
-    ended = processes.run("extract", *executor, "--data", DEMO, "--space", "smoke", "--workers", 1, PYTHONPATH=path)
+    path, cache = f"{tmp_path}:{root}", tmp_path / "cache"  # with nothing in it, so that the backbone is loaded
+    argv = ["--data", DEMO, "--space", "smoke", "--workers", 1, "--cache", cache]
+    ended = processes.run("extract", *executor, *argv, PYTHONPATH=path)
 
     assert ended.status == 2
     assert "builds of the same release" in ended.stderr

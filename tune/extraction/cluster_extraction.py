@@ -19,6 +19,7 @@ from tune.cluster.node_death import node_death, process_end
 from tune.cluster.ray_cluster import cpus_that_fit, living_nodes
 from tune.extraction.crew import WAITING_SECONDS, Crew, Lost, Worker, seats
 from tune.extraction.in_process import largest_that_fits
+from tune.extraction.known_features import remember
 from tune.extraction.needs import needs_of
 from tune.extraction.request import ExtractionRequest, Features, Progress, wanted_taps
 from tune.extraction.shard_queue import Chunk, ShardQueue
@@ -105,7 +106,7 @@ class _SharedExtraction:
             survey = self._survey(crew)
             taps = wanted_taps(self.request, survey.n_backbone_blocks)
             store, n_extracted = largest_that_fits(lambda some: self._store(crew, survey.store, some), taps, self.tell)
-        return Features(
+        features = Features(
             path=store.path,
             taps=store.taps,
             backbone_fingerprint=survey.backbone_fingerprint,
@@ -113,6 +114,8 @@ class _SharedExtraction:
             n_extracted=n_extracted,
             seconds=time.monotonic() - started,
         )
+        remember(features, survey.source)
+        return features
 
     def _survey(self, crew: Crew) -> Survey:
         started, is_told = time.monotonic(), False

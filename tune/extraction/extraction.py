@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from tune.extraction.in_process import extract_here
+from tune.extraction.known_features import known_features
 from tune.extraction.request import ExtractionRequest, Features, Progress
 
 
@@ -13,6 +14,8 @@ def make_features(request: ExtractionRequest, *, on_ray: bool, tell: Callable[[P
     """
     if request.remote is not None:
         request.remote.check_usable(what="--features")
+    elif (features := known_features(request)) is not None:
+        return features
     if not on_ray:
         return extract_here(request, tell)
     from tune.extraction.cluster_extraction import features_on_ray

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from tune.extraction.known_features import remember, source_of
 from tune.extraction.request import ExtractionRequest, Features, Progress, check_backbone, wanted_taps
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
     started, counted = time.monotonic(), _Counted(tell)
     if request.device == "cpu":
         torch.set_num_threads(request.n_threads)
+    source = source_of(request)
     backbone = load_backbone(request.backbone, device=request.device)
     check_backbone(request, backbone.fingerprint)
     taps = wanted_taps(request, backbone.architecture.n_blocks)
@@ -42,7 +44,7 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
     store = largest_that_fits(extract_at, taps, tell)
     if remote is not None:
         put_store(store, remote, tell=tell)
-    return Features(
+    features = Features(
         path=store.path,
         taps=store.taps,
         backbone_fingerprint=backbone.fingerprint,
@@ -51,6 +53,8 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
         seconds=time.monotonic() - started,
         remote=remote,
     )
+    remember(features, source)
+    return features
 
 
 def largest_that_fits(

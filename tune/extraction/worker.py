@@ -3,11 +3,12 @@
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tune.extraction.in_process import extract_here
+from tune.extraction.known_features import source_of
 from tune.extraction.request import ExtractionRequest, Features, Progress
 
 if TYPE_CHECKING:
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """What only who has loaded the backbone knows: its fingerprint and depth, and where its store lies."""
+    """What only who has loaded the backbone knows: its fingerprint and depth, and where its store lies.
+
+    source: by which the store is found the next time (`known_features`); nodes may differ in it.
+    """
 
     backbone_fingerprint: str
     n_backbone_blocks: int
     store: Path
+    source: str | None = field(compare=False)
 
 
 class ExtractionWorker:
@@ -35,12 +40,14 @@ class ExtractionWorker:
         """Load the backbone and tell of it."""
         from trainable.frozen.features import store_path
 
-        request, backbone = self._request, self._backbone()
+        request, source = self._request, source_of(self._request)
+        backbone = self._backbone()
         path = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
         yield Survey(
             backbone_fingerprint=backbone.fingerprint,
             n_backbone_blocks=backbone.architecture.n_blocks,
             store=path,
+            source=source,
         )
 
     def lay_out(self, store: Path, taps: tuple[int, ...]) -> "Iterator[ExtractionPlan]":
