@@ -162,6 +162,10 @@ SMALL = {
 }
 
 
+OWN_PROCESS = ("plan", "search", "spaces", "variants")
+"""Verbs that use Ray or measure in fresh processes, and two that load next to nothing; others run in this process."""
+
+
 def in_small(arguments: list[str], study: Path | None) -> list[str]:
     """A command of the text on the small demo, with few and short trials; STUDY is the one that there is."""
     words = [word.replace("studies/STUDY", str(study)).replace("STUDY", str(study)) for word in arguments]
@@ -176,7 +180,7 @@ def in_small(arguments: list[str], study: Path | None) -> list[str]:
 
 @pytest.mark.slow
 def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, demo_cache, tmp_path, monkeypatch):
-    """Each in its own process where it is the first of its verb or uses Ray; the bare `search` has its own test."""
+    """In the text's order, each on what those before it left; the bare `search` has its own test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SENTINEL_TUNE_CACHE", str(demo_cache))
     (tmp_path / "photographs").mkdir()
@@ -188,8 +192,8 @@ def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, 
         if words == ["search"] or any(word.startswith(ELSEWHERE) for word in words):
             continue
         arguments = in_small(words, next(iter(sorted((tmp_path / "studies").glob("*"))), None))
-        is_here = words[0] in verbs and "--help" not in words and (words[0] != "search" or "--local" in arguments)
-        ended = cli(*arguments) if is_here else processes.run(*arguments)
+        is_own = words[0] in OWN_PROCESS and (words[0] != "search" or "--local" not in arguments)
+        ended = processes.run(*arguments) if is_own else cli(*arguments)
         assert ended.status == 0, (arguments, ended.stderr)
         assert ended.stdout
         verbs.append(words[0])
