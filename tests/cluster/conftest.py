@@ -93,6 +93,11 @@ class RayCluster:
             process.suspend()
         return bool(found)
 
+    def resume(self, ip: str, title: str) -> None:
+        """Let go on what `suspend` stopped."""
+        for process in self._at_work(ip, title):
+            process.resume()
+
     def _at_work(self, ip: str, title: str) -> list[psutil.Process]:
         found = []
         for process in psutil.Process(self._nodes[ip].pid).children(recursive=True):
