@@ -72,7 +72,9 @@ def test_a_study_on_object_storage_is_killed_gone_on_with_elsewhere_confirmed_re
 
     # Another machine has neither the cache nor the working folder of the first.
     elsewhere = tmp_path / "cache of another machine"
-    ended = processes.run("search", "--resume", remote, "--json", SENTINEL_TUNE_CACHE=str(elsewhere))
+    monkeypatch.setenv("SENTINEL_TUNE_CACHE", str(elsewhere))
+    ended = cli("search", "--resume", remote, "--local", "--json")
+    monkeypatch.setenv("SENTINEL_TUNE_CACHE", str(demo_cache))
     assert ended.status == 0, ended.stderr
     assert ended.result["study"] == str(remote)
     events = read_events(remote)
