@@ -12,6 +12,7 @@ from tune.journal.journal import read_events
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 HEAD, SHARING, APART = "127.0.0.2", "127.0.0.3", "127.0.0.4"
+TRAINS = "ray::TailTrainable.train"
 
 
 def of_kind(folder: Path, kind: str) -> list[dict]:
@@ -38,7 +39,7 @@ def test_a_node_without_the_shared_folders_is_refused_at_the_start_and_left_out_
     ray_cluster.start_worker(APART, inside=hidden)
     options = {
         "--address": ray_cluster.address, "--data": "demo:120", "--space": "smoke", "--trials": 20,
-        "--epochs": 200, "--grace-epochs": 200,  # trials that take longer than an actor needs to start
+        "--epochs": 20,
         "--cache": shared / "cache", "--study": study, "--tracking-uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
     }  # fmt: skip
     argv = ["search", "--no-confirm", *(word for pair in options.items() for word in pair)]
@@ -56,9 +57,11 @@ def test_a_node_without_the_shared_folders_is_refused_at_the_start_and_left_out_
 
     ray_cluster.kill(APART)
     driver = processes.start(*argv, **ray_cluster.environment)
-    ray_cluster.wait_until(lambda: of_kind(study, "report"), runs=driver)
+    # what trains is held at where it is: the search lasts until the other node is heard of
+    ray_cluster.wait_until(lambda: ray_cluster.suspend(SHARING, TRAINS), runs=driver)
     ray_cluster.start_worker(APART, inside=hidden)
     ray_cluster.wait_until(lambda: of_kind(study, "retry"), runs=driver)
+    ray_cluster.resume(SHARING, TRAINS)
     given_back = of_kind(study, "retry")[0]["trial"]
     ray_cluster.wait_until(lambda: given_back in [event["trial"] for event in of_kind(study, "report")], runs=driver)
     processes.press_ctrl_c(driver)
