@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 import search_spaces
 
-N_IMAGES = 16
+N_IMAGES = 11
 SITES = (("ABBY", 16), ("WREF", 16), ("BART", 1), ("HARV", 1), ("KONZ", 6))
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -36,12 +36,12 @@ def backbone(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory) -> Path:
-    """A folder of images with metadata.csv: two events a site, of one or two specimens."""
+    """A folder of images with metadata.csv: two events a site, of one or two specimens each."""
     folder = tmp_path_factory.mktemp("photographs")
     rng = np.random.default_rng(0)
     rows = []
     for number in range(N_IMAGES):
-        event = min(number // 2, 9) if number < 12 else 6 + (number - 12)
+        event = max(number - 1, 0)
         site, domain = SITES[event // 2]
         pixels = rng.integers(0, 256, (9, 11, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((330, 270)).save(folder / f"{number}.jpg")
