@@ -15,9 +15,9 @@ about: trials that need little memory, and trials that need much
 base: default
 start_from:
 - {name: small, tail.n_blocks: 1, optim.batch_size: 16}
-- {name: large, tail.n_blocks: 6, optim.batch_size: 512}
+- {name: large, tail.n_blocks: 2, optim.batch_size: 512}
 parameters:
-  tail.n_blocks: {choices: [1, 6], role: scientific, why: deep ones need more}
+  tail.n_blocks: {choices: [1, 2], role: scientific, why: deep ones need more}
   optim.batch_size: {choices: [16, 512], role: nuisance, why: large ones need more}
   optim.lr: {float: [1.0e-4, 1.0e-3], log: true, role: nuisance, why: any}
 """
@@ -53,8 +53,8 @@ def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(
 
     small, unequal = ("--space", "smoke", "--cpus-per-trial", 0.5), tmp_path / "unequal.yaml"
     started = {
-        "halves": start("halves", *small, "--trials", 4, "--gpus-per-trial", 0.5),
-        "named": start("named", *small, "--trials", 3, "--trial-resources", "ours=1"),
+        "halves": start("halves", *small, "--trials", 3, "--gpus-per-trial", 0.5),
+        "named": start("named", *small, "--trials", 2, "--trial-resources", "ours=1"),
         "unequal": start(
             "unequal", "--space", unequal, "--trials", 3, "--cpus-per-trial", 0.5, "--max-concurrent", 2
         ),
