@@ -64,27 +64,47 @@ def photographs(tmp_path_factory) -> Path:
     return folder
 
 
-def test_vit_l_14_is_extracted_once_trained_an_epoch_at_both_depths_and_scored(backbone, photographs, cli, tmp_path):
+DEPTHS = """
+about: both depths
+base: default
+start_from:
+- {name: shallow, tail.n_blocks: 1, adapter.kind: full, optim.batch_size: 8}
+parameters:
+  tail.n_blocks: {choices: [1, 2], role: scientific, why: depth}
+  adapter.kind: {choices: [full, dora], role: scientific, why: what trains}
+  optim.batch_size: {choices: [8, 16], role: nuisance, why: few images}
+"""
+
+
+def test_vit_l_14_is_extracted_once_trained_an_epoch_at_both_depths_scored_and_exported(
+    backbone, photographs, cli, tracking_uri, tmp_path
+):
     space = tmp_path / "depths.yaml"
-    space.write_text(
-        "about: both depths\nbase: default\nstart_from: []\nparameters:\n"
-        "  tail.n_blocks: {choices: [1, 2], role: scientific, why: depth}\n"
-    )
-    data = ["--data", photographs, "--backbone", f"local-dir:{backbone}", "--cache", tmp_path / "cache"]
-    extracted = cli("extract", "--local", *data, "--space", space, "--json")
+    space.write_text(DEPTHS)
+    data = ["--data", photographs, "--backbone", f"local-dir:{backbone}", "--cache", tmp_path / "cache", "--json"]
+    extracted = cli("extract", "--local", *data, "--space", space)
     assert (extracted.status, extracted.result["n_extracted"]) == (0, N_IMAGES), extracted.stderr
     assert extracted.result["taps"] == [22, 23]
 
-    default = yaml.safe_load((Path(search_spaces.__file__).parent / "variants" / "default.yaml").read_text())
-    for n_blocks, kind in ((1, "full"), (2, "dora")):
-        default["config"]["tail"]["n_blocks"] = n_blocks
-        default["config"]["adapter"]["kind"] = kind
-        default["config"]["optim"]["batch_size"] = 8
-        variant = tmp_path / f"{kind}-{n_blocks}.yaml"
-        variant.write_text(yaml.safe_dump(default))
-        trained = cli("train", *data, "--variant", variant, "--epochs", 1, "--out", tmp_path / variant.stem, "--json")
-        assert trained.status == 0, trained.stderr
-        assert "nothing to extract" in trained.stderr
-        metrics = trained.result["last"]["metrics"]
-        for name in ("score/all", "score/id", "score/ood", "train/loss"):
-            assert 0 < metrics[name] < 5
+    study = ["--study", tmp_path / "study", "--tracking-uri", tracking_uri, "--no-confirm"]
+    searched = cli("search", "--local", *data, "--space", space, "--trials", 1, "--epochs", 1, *study)
+    assert searched.status == 0, searched.stderr
+    assert "nothing to extract" in searched.stderr
+    check_scores(searched.result["best"]["metrics"])
+
+    variant = yaml.safe_load((Path(search_spaces.__file__).parent / "variants" / "default.yaml").read_text())
+    variant["config"]["tail"]["n_blocks"] = 2
+    variant["config"]["adapter"]["kind"] = "dora"
+    variant["config"]["optim"]["batch_size"] = 8
+    (tmp_path / "dora.yaml").write_text(yaml.safe_dump(variant))
+    words = ["--variant", tmp_path / "dora.yaml", "--epochs", 1, "--out", tmp_path / "dora"]
+    trained = cli("train", *data, *words)
+    assert trained.status == 0, trained.stderr
+    assert "nothing to extract" in trained.stderr
+    check_scores(trained.result["last"]["metrics"])
+    assert (tmp_path / "dora" / "model" / "model.safetensors").is_file()  # checked at export to forecast as trained
+
+
+def check_scores(metrics):
+    for name in ("score/all", "score/id", "score/ood", "train/loss"):
+        assert 0 < metrics[name] < 5
