@@ -183,7 +183,7 @@ def test_killed_amid_its_runs_a_confirmation_on_ray_goes_on_to_the_same_verdict(
     search.kill()
     search.wait()
     assert not inner(events_of(folder), "verdict")
-    ended = processes.run("search", "--resume", folder, "--json")
+    ended = processes.run("search", "--resume", folder, "--workers", 1, "--json")
 
     assert ended.status == 0, ended.stderr
     assert ended.result["confirmation"]["verdict"] == whole.result["confirmation"]["verdict"]
