@@ -25,6 +25,9 @@ from trainable.storage.remote_folder import RemoteFolder
 from tune.cli import main
 
 DEMO = "demo:120"
+PLAIN = Path(__file__).with_name("plain.yaml")
+"""A search space without adapters; its features are those of `smoke`."""
+
 MARK = "SENTINEL_TUNE_TEST"
 """Environment variable by which a test knows the processes that it started, and theirs."""
 

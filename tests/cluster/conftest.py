@@ -116,7 +116,8 @@ class RayCluster:
     def _start(self, ip: str, words: list[str], n_cpus: int, inside: tuple[str, ...]) -> None:
         argv = [
             "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", "--node-ip-address", ip,
-            "--num-cpus", str(n_cpus), "--object-store-memory", str(80 * 2**20), *words,
+            "--num-cpus", str(n_cpus), "--object-store-memory", str(80 * 2**20),
+            "--include-log-monitor", "false", *words,  # nobody reads the logs from elsewhere
         ]  # fmt: skip
         self._nodes[ip] = process = self._processes.start_python(*argv, inside=inside, **self.environment)
         self.wait_until(lambda: "Ray runtime started" in self._processes.output_of(process), runs=process)

@@ -5,6 +5,7 @@ import json
 import pytest
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
+from tests.conftest import PLAIN
 from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -37,7 +38,7 @@ def growing(ray_cluster, tmp_path):
 def test_a_search_has_a_cluster_grow_from_no_node_to_as_many_as_it_may_use(growing, processes, tmp_path):
     folder = tmp_path / "study"
     search = processes.start(
-        "search", "--address", growing.address, "--data", "demo:120", "--space", "smoke", "--trials", 4, "--epochs", 3,
+        "search", "--address", growing.address, "--data", "demo:120", "--space", PLAIN, "--trials", 4, "--epochs", 3,
         "--max-concurrent", 2, "--wait-for-nodes", "3m", "--no-confirm", "--study", folder,
         "--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}", **growing.environment,
     )  # fmt: skip

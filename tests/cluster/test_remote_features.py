@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tests.conftest import PLAIN
 from tune.journal.journal import read_events
 
 pytestmark = [
@@ -18,17 +19,17 @@ pytestmark = [
 
 
 def test_nodes_with_disks_of_their_own_search_with_study_and_features_on_object_storage(
-    ray_cluster, processes, remote, storage_server, tmp_path
+    ray_cluster, processes, cli, remote, storage_server, tmp_path
 ):
     assert storage_server.endpoint
     data, cache = tmp_path / "data", tmp_path / "cache"
     cache.mkdir()
     own_disk = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', str(cache))
-    assert processes.run("demo-data", data, "--specimens", 120).status == 0
+    assert cli("demo-data", data, "--specimens", 120).status == 0
     ray_cluster.start_head()
     ray_cluster.start_worker("127.0.0.2", inside=own_disk)
     options = [
-        "--data", data, "--cache", cache, "--space", "smoke", "--epochs", 2, "--no-confirm", "--workers", 1,
+        "--data", data, "--cache", cache, "--space", PLAIN, "--epochs", 2, "--no-confirm", "--workers", 1,
         "--features", remote / "features", "--address", ray_cluster.address,
     ]  # fmt: skip
     first = processes.run(

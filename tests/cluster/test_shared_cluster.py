@@ -5,6 +5,7 @@ import json
 import pytest
 
 from search_spaces.space import SearchSpace
+from tests.conftest import PLAIN
 from tune.decisions.replay import differences
 from tune.journal.journal import read_events
 
@@ -12,7 +13,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 UNEQUAL = """
 about: trials that need little memory, and trials that need much
-base: default
+base: ft_did
 start_from:
 - {name: small, tail.n_blocks: 1, optim.batch_size: 16}
 - {name: large, tail.n_blocks: 2, optim.batch_size: 512}
@@ -51,7 +52,7 @@ def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(
             "--device", "cpu", "--workers", 64, "--json", *argv, **ray_cluster.environment,
         )  # fmt: skip
 
-    small, unequal = ("--space", "smoke", "--cpus-per-trial", 0.5), tmp_path / "unequal.yaml"
+    small, unequal = ("--space", PLAIN, "--cpus-per-trial", 0.5), tmp_path / "unequal.yaml"
     started = {
         "halves": start("halves", *small, "--trials", 3, "--gpus-per-trial", 0.5),
         "named": start("named", *small, "--trials", 2, "--trial-resources", "ours=1"),
@@ -70,7 +71,7 @@ def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(
     assert most_at_once(events["unequal"]) <= 2
     assert "nodes differ in memory" in ended["unequal"].stderr
     assert "nodes differ in memory" not in ended["halves"].stderr + ended["named"].stderr
-    for name, space in (("halves", "smoke"), ("named", "smoke"), ("unequal", unequal)):
-        assert differences(SearchSpace.load(space), events[name]) == []
+    for name, space in (("halves", PLAIN), ("named", PLAIN), ("unequal", unequal)):
+        assert differences(SearchSpace.load(str(space)), events[name]) == []
         assert not [event for event in events[name] if event["event"] in ("error", "retry")]
         assert json.loads(ended[name].stdout)["n_trials"] == len([e for e in events[name] if e["event"] == "tell"])

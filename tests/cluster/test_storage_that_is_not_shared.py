@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PLAIN
 from trainable.errors import UserError
 from tune.journal.journal import read_events
 
@@ -38,7 +39,7 @@ def test_a_node_without_the_shared_folders_is_refused_at_the_start_and_left_out_
     ray_cluster.start_worker(SHARING)
     ray_cluster.start_worker(APART, inside=hidden)
     options = {
-        "--address": ray_cluster.address, "--data": "demo:120", "--space": "smoke", "--trials": 20,
+        "--address": ray_cluster.address, "--data": "demo:120", "--space": PLAIN, "--trials": 20,
         "--epochs": 20,
         "--cache": shared / "cache", "--study": study, "--tracking-uri": f"sqlite:///{tmp_path / 'mlflow.db'}",
     }  # fmt: skip

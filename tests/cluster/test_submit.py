@@ -15,6 +15,7 @@ import pytest
 
 from tests.cluster.job_head import JobHead, job_head
 from tests.cluster.source_tree import copy_source
+from tests.conftest import PLAIN
 from tune.journal.journal import read_events
 
 pytestmark = pytest.mark.cluster
@@ -44,7 +45,7 @@ def head(place: Path, demo_cache: Path) -> Iterator[JobHead]:
 def sent(place: Path) -> Path:
     """The folder to send: a copy of the project that tells who imported it, with a space that nobody else has."""
     folder = copy_source(place / "sent")
-    shutil.copy(folder / "search_spaces" / "smoke.yaml", folder / "search_spaces" / "only_here.yaml")
+    shutil.copy(PLAIN, folder / "search_spaces" / "only_here.yaml")
     (folder / ".env").write_text(f"AWS_SECRET_ACCESS_KEY={SECRET}\n")
     (folder / "studies").mkdir()
     (folder / "studies" / "large.bin").write_bytes(bytes(1000))
@@ -95,7 +96,7 @@ def test_ray_s_own_command_runs_the_folder_that_was_sent_streams_and_tells_how_i
 
 def test_a_job_is_followed_left_stopped_and_gone_on_with_without_losing_an_epoch(head, sent, place):
     study = place / "study"
-    named = (*SUBMIT, "--address", head.address, "--job-id", "long-one", "--", *search(study, epochs=12))
+    named = (*SUBMIT, "--address", head.address, "--job-id", "long-one", "--", *search(study, epochs=100))
 
     following = head.start_process(*named, cwd=sent)
     wait_for_reports(study, 2)
