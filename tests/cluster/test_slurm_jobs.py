@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from search_spaces.space import SearchSpace
+from tests.conftest import PLAIN
 from trainable.errors import UserError
 from tune.decisions.replay import differences
 from tune.journal.journal import read_events
@@ -182,7 +183,7 @@ def reported(study: Path) -> list[tuple[str, int]]:
 
 def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_every_epoch_once(slurm, submit, tmp_path):
     study = tmp_path / "studies" / "two nodes"
-    search = ["--space", "smoke", "--data", "demo:120", "--trials", "3", "--epochs", "5", "--no-confirm"]
+    search = ["--space", str(PLAIN), "--data", "demo:120", "--trials", "3", "--epochs", "5", "--no-confirm"]
     node = ["--nodes", "2", "--cpus-per-node", "1", "--time", "1h", "--warn-before", "150s"]
     job = submit(*node, "--", "search", *search, "--study", str(study))
     until(lambda: len(reported(study)) >= 2, what=lambda: output(tmp_path, job))
@@ -219,13 +220,13 @@ def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_eve
     for trial, epoch in told.items():
         assert [e for t, e in reported(study) if t == trial] == list(range(1, epoch + 1))
     assert [event["state"] for event in events if event["event"] == "end"] == ["interrupted", "completed"]
-    assert differences(SearchSpace.load("smoke"), events) == []
+    assert differences(SearchSpace.load(str(PLAIN)), events) == []
     everywhere = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in everywhere if secret.encode() in path.read_bytes()]
 
 
 def test_a_job_on_one_node_needs_no_cluster_and_hands_on_every_exit_status(slurm, submit, tmp_path):
-    tiny = ["--space", "smoke", "--data", "demo:120", "--trials", "2", "--epochs", "1", "--no-confirm"]
+    tiny = ["--space", str(PLAIN), "--data", "demo:120", "--trials", "2", "--epochs", "1", "--no-confirm"]
     good = submit("--cpus-per-node", "1", "--", "search", *tiny)
     bad = submit("--cpus-per-node", "1", "--", "evaluate", "no-such-model")
     for job in (good, bad):
