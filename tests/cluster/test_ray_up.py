@@ -10,6 +10,7 @@ import yaml
 
 from tests.cluster.hosts import Host, Hosts, why_not
 from tests.cluster.source_tree import copy_source
+from tests.conftest import PLAIN
 from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.skipif(why_not() is not None, reason=str(why_not()))]
@@ -51,7 +52,7 @@ def test_the_shipped_cluster_comes_up_runs_a_script_on_its_workers_and_goes_down
     wait_for_nodes(head, 2)
     study = tmp_path / "study"
     options = {
-        "--data": "demo:120", "--space": "smoke", "--trials": 3, "--epochs": 2, "--cache": demo_cache,
+        "--data": "demo:120", "--space": PLAIN, "--trials": 3, "--epochs": 2, "--cache": demo_cache,
         "--tracking-uri": f"sqlite:///{tmp_path / 'mlflow.db'}", "--study": study,
     }  # fmt: skip
     words = ["--no-confirm", *(str(word) for pair in options.items() for word in pair)]
