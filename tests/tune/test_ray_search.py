@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
+from tests.conftest import PLAIN
 from trainable.errors import UserError
 from tune.decisions.replay import differences
 from tune.journal.journal import read_events
@@ -33,7 +34,7 @@ def start(processes, demo_cache, tracking_uri, tmp_path):
 
     def run(*argv, **environment):
         options = {
-            "--data": DEMO, "--cache": demo_cache, "--space": "smoke", "--trials": 8, "--epochs": 6, "--workers": 2,
+            "--data": DEMO, "--cache": demo_cache, "--space": PLAIN, "--trials": 8, "--epochs": 6, "--workers": 2,
             "--tracking-uri": tracking_uri, "--study": tmp_path / "study",
         }  # fmt: skip
         words = [word for name, value in options.items() if name not in argv for word in (name, value)]
@@ -62,7 +63,7 @@ def reports(folder: Path) -> list[tuple[str, int]]:
     return [(event["trial"], event["epoch"]) for event in events_of(folder) if event["event"] == "report"]
 
 
-def check_journal(folder: Path, *, n_trials: int) -> None:
+def check_journal(folder: Path, *, n_trials: int, space: object = PLAIN) -> None:
     """Every trial has one end, no epoch was reported twice, and the decisions follow."""
     events = read_events(folder)
     told = [event["trial"] for event in events if event["event"] == "tell"]
@@ -72,7 +73,7 @@ def check_journal(folder: Path, *, n_trials: int) -> None:
     for trial in told:
         epochs = [epoch for name, epoch in found if name == trial]
         assert epochs == list(range(1, len(epochs) + 1))
-    assert differences(SearchSpace.load("smoke"), events) == []
+    assert differences(SearchSpace.load(str(space)), events) == []
 
 
 def mlflow_children(uri: str, study: Path) -> tuple:
@@ -88,7 +89,7 @@ def mlflow_children(uri: str, study: Path) -> tuple:
 
 def test_a_search_uses_all_workers_reuses_them_and_is_recorded_everywhere(start, processes, tracking_uri, tmp_path):
     folder = tmp_path / "ray search"
-    process, workers = start("--json", "--study", folder), set()
+    process, workers = start("--json", "--study", folder, "--space", "smoke"), set()
     while process.poll() is None:
         workers |= {worker.pid for worker in processes.living(WORKERS)}
         time.sleep(0.1)
@@ -100,7 +101,7 @@ def test_a_search_uses_all_workers_reuses_them_and_is_recorded_everywhere(start,
     assert result["n_trials"] == result["n_completed"] + result["n_pruned"] == 8
     assert list(result["variants"]) == ["default", "ft_did"]
     assert not (folder / "ray").exists()
-    check_journal(folder, n_trials=8)
+    check_journal(folder, n_trials=8, space="smoke")
     ends = {event["trial"]: event for event in read_events(folder) if event["event"] == "tell"}
     assert "pruned" in {end["state"] for end in ends.values()}
 
@@ -129,20 +130,21 @@ def test_a_killed_worker_costs_its_trial_nothing_and_a_killed_driver_leaves_no_w
     start, processes, cli, tracking_uri, tmp_path
 ):
     folder = tmp_path / "killed"
-    process = start("--trials", 3, "--epochs", 12, "--workers", 1, "--study", folder)
-    wait_until(lambda: reports(folder), runs=process)
+    process = start("--trials", 3, "--epochs", 30, "--workers", 1, "--study", folder)
+    wait_until(lambda: processes.living(WORKERS), runs=process)  # looked for in time, it is there before it trains
     (worker,) = processes.living(WORKERS)
+    wait_until(lambda: reports(folder), runs=process)
     worker.kill()
     wait_until(lambda: [event for event in events_of(folder) if event["event"] == "retry"], runs=process)
     n_reports = len(reports(folder))
-    wait_until(lambda: len(reports(folder)) > n_reports, runs=process)
+    assert len(processes.living(RAY)) >= 2
     (retry,) = [event for event in read_events(folder) if event["event"] == "retry"]
     assert "worker died" in retry["reason"]
-    assert f"{retry['trial']} is tried again" in processes.errors_of(process)
 
-    assert len(processes.living(RAY)) >= 3
+    wait_until(lambda: len(reports(folder)) > n_reports, runs=process)
     process.kill()
     process.wait()
+    assert f"{retry['trial']} is tried again" in processes.errors_of(process)
     wait_until(lambda: not processes.living(RAY), seconds=60)  # two small agents of Ray's stay for a minute more
 
     assert cli("search", "--resume", folder, "--local", "--workers", 1).status == 0
@@ -166,7 +168,7 @@ def test_ctrl_c_finishes_the_epoch_a_second_one_stops_at_once_and_the_local_twin
     start, processes, cli, tracking_uri, tmp_path
 ):
     folder = tmp_path / "interrupted"
-    process = start("--data", "demo:400", "--trials", 4, "--epochs", 12, "--study", folder)
+    process = start("--trials", 4, "--epochs", 40, "--study", folder)
     wait_until(lambda: len(reports(folder)) >= 3, runs=process)
     processes.press_ctrl_c(process)
     ended = processes.wait(process, seconds=60)
@@ -210,7 +212,7 @@ def test_what_a_worker_cannot_load_is_refused_with_its_own_words(start, processe
     space = tmp_path / "deep.yaml"
     text = (Path(__file__).parents[2] / "search_spaces" / "smoke.yaml").read_text()
     space.write_text(text.replace("int: [1, 2]", "int: [1, 9]"))
-    ended = processes.wait(start("--space", space), seconds=120)
+    ended = processes.wait(start("--space", space, "--cache", tmp_path / "cache", "--data", "demo:76"), seconds=120)
 
     assert ended.status == 2
     assert "tail.n_blocks <= 6" in ended.stderr
@@ -221,7 +223,7 @@ def test_what_a_worker_cannot_load_is_refused_with_its_own_words(start, processe
 def test_two_searches_at_once_one_on_ray_and_one_without_share_one_extraction(processes, tracking_uri, tmp_path):
     cache = tmp_path / "cache"
     argv = [
-        "search", "--data", "demo:300", "--cache", cache, "--space", "smoke", "--trials", 2, "--epochs", 1,
+        "search", "--data", "demo:300", "--cache", cache, "--space", PLAIN, "--trials", 2, "--epochs", 1,
         "--workers", 1, "--no-confirm", "--tracking-uri", tracking_uri, "--json",
     ]  # fmt: skip
     both = [
