@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
+from tests.conftest import PLAIN
 from trainable.errors import UserError
 from tune.decisions.replay import differences
 from tune.journal.journal import read_events
@@ -53,7 +54,7 @@ def check_epochs(folder: Path) -> None:
     for trial in told:
         epochs = [event["epoch"] for event in of_kind(folder, "report") if event["trial"] == trial]
         assert epochs == list(range(1, len(epochs) + 1))
-    assert differences(SearchSpace.load("smoke"), read_events(folder)) == []
+    assert differences(SearchSpace.load(str(PLAIN)), read_events(folder)) == []
 
 
 def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_the_study(
@@ -64,7 +65,7 @@ def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_t
     ray_cluster.start_head(HEAD)
     for ip in (FIRST, SECOND):
         ray_cluster.start_worker(ip)
-    options = {"--data": DATA, "--space": "smoke", "--trials": N_TRIALS, "--epochs": N_EPOCHS, "--study": folder}
+    options = {"--data": DATA, "--space": PLAIN, "--trials": N_TRIALS, "--epochs": N_EPOCHS, "--study": folder}
     driver = search(*(word for pair in options.items() for word in pair))
 
     # a node dies during the extraction
@@ -123,5 +124,5 @@ def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_t
 
     (drawn,) = cache.glob("demo-*")
     shutil.copytree(drawn, tmp_path / "alone" / drawn.name)
-    assert cli("extract", "--local", "--data", DATA, "--space", "smoke", "--cache", tmp_path / "alone").status == 0
+    assert cli("extract", "--local", "--data", DATA, "--space", PLAIN, "--cache", tmp_path / "alone").status == 0
     assert features(tmp_path / "alone") == features(cache)
