@@ -1,5 +1,6 @@
 """A study on object storage from end to end: searched, killed, gone on with elsewhere, confirmed, retrained, scored."""
 
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from tune.journal.journal import owner_of, read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
+WORKERS = re.compile(r"ray::\w*Trainable")
 OPTIONS = {
     "--data": "demo:120", "--space": "smoke", "--trials": 4, "--epochs": 4, "--seed": 11, "--workers": 1,
     "--confirm-top": 1, "--confirm-folds": 2,
@@ -58,6 +60,8 @@ def test_a_study_on_object_storage_is_killed_gone_on_with_elsewhere_confirmed_re
     monkeypatch.setenv("SENTINEL_TUNE_CACHE", str(demo_cache))
     driver = processes.start("search", *words, "--study", remote, "--tracking-uri", tracking_uri)
     wait_for_reports(remote, 3, runs=driver)
+    for worker in processes.living(WORKERS):
+        worker.suspend()  # so that the search has not ended when it is killed
 
     second = cli("search", "--resume", remote, "--local")
     assert second.status == 2
