@@ -283,7 +283,9 @@ def test_an_outage_in_the_middle_of_a_search_is_made_good_by_sync(as_ada, proces
     search = processes.start("search", *options)
     journal = study / "journal.jsonl"
     until(lambda: journal.exists() and '"tell"' in journal.read_text())
+    search.send_signal(signal.SIGSTOP)  # so that it has not ended when the server is gone
     as_ada.end()
+    search.send_signal(signal.SIGCONT)
     outcome = processes.wait(search)
     as_ada.start()
     first, again = (cli("sync", study, "--json").result for _ in range(2))
