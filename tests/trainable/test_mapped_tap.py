@@ -26,9 +26,9 @@ def write_shards(folder: Path, sizes: list[int], shape: tuple[int, int], dtypes:
 @pytest.mark.parametrize(
     ("shape", "sizes"),
     [
-        ((17, 128), [16, 16, 5]),  # 4,352 bytes a row: 16 rows are 17 pages
-        ((1, PAGE // 2), [3, 3, 3]),  # a row is a page
-        ((3, 5), [200, 200, 1]),  # 30 bytes: no rows but 2,048 fill whole pages
+        ((17, 128), [16, 16, 5]),  # rows that cross pages
+        ((1, PAGE // 2), [3, 3, 3]),  # rows of a page
+        ((3, 5), [200, 200, 1]),  # rows of a few bytes
         ((2, 2048), [1, 1, 1, 1]),
         ((7, 3), [9]),
     ],
@@ -36,7 +36,7 @@ def write_shards(folder: Path, sizes: list[int], shape: tuple[int, int], dtypes:
 @pytest.mark.parametrize("dtype", ["e", "f"])
 def test_every_row_is_the_files(tmp_path, shape, sizes, dtype):
     files, rows = write_shards(tmp_path, sizes, shape, dtype)
-    tap = MappedTap(files, rows_per_shard=sizes[0])
+    tap = MappedTap(files)
 
     order = np.random.default_rng(1).permutation(np.repeat(np.arange(len(rows)), 2))
     found = tap.gather(tap.positions(order))
@@ -47,7 +47,7 @@ def test_every_row_is_the_files(tmp_path, shape, sizes, dtype):
 
 def test_shards_of_two_types_are_gathered_in_the_wider(tmp_path):
     files, rows = write_shards(tmp_path, [4, 4, 4, 4, 2], (3, 8), "efeef")
-    tap = MappedTap(files, rows_per_shard=4)
+    tap = MappedTap(files)
     out = torch.empty(7, 3, 8)
     order = np.array([17, 0, 5, 12, 5, 9, 16])
 
@@ -59,7 +59,7 @@ def test_shards_of_two_types_are_gathered_in_the_wider(tmp_path):
 
 def test_a_buffer_is_filled_in_place(tmp_path):
     files, rows = write_shards(tmp_path, [4, 4], (3, 8))
-    tap = MappedTap(files, rows_per_shard=4)
+    tap = MappedTap(files)
     buffer = torch.empty(5, 3, 8, dtype=torch.float16)
 
     tap.gather(tap.positions(np.array([6, 1])), buffer[:2])
@@ -69,7 +69,7 @@ def test_a_buffer_is_filled_in_place(tmp_path):
 
 def test_the_mapping_goes_with_the_last_that_uses_it(tmp_path):
     files, _ = write_shards(tmp_path, [64] * 3, (17, 128))
-    tap = MappedTap(files, rows_per_shard=64)
+    tap = MappedTap(files)
     assert str(files[1]) in Path("/proc/self/maps").read_text()
 
     del tap
@@ -82,4 +82,4 @@ def test_a_file_that_cannot_be_mapped_is_named(tmp_path):
     files[1].unlink()
 
     with pytest.raises(FileNotFoundError, match=r"shard-1\.npy"):
-        MappedTap(files, rows_per_shard=4)
+        MappedTap(files)

@@ -149,7 +149,7 @@ class FeatureStore:
         if tap not in self._mapped:
             self._check_tap(tap)
             files = [shard_path(self.path, tap, shard) for shard in range(len(self._manifest["shards"][str(tap)]))]
-            self._mapped[tap] = MappedTap(files, rows_per_shard=self.rows_per_shard)
+            self._mapped[tap] = MappedTap(files)
         return self._mapped[tap]
 
     def channel_std(self, tap: int) -> Tensor:
