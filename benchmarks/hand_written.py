@@ -102,7 +102,8 @@ class HandWritten(nn.Module):
         self.register_buffer("proj", tail.proj.clone())
 
     def forward(self, x: Tensor, domains: Tensor) -> Tensor:
-        """tokens [B, T, width], domains [B] -> [B, 3]."""
+        """tokens [B, T, width] as they are stored, domains [B] -> [B, 3]."""
+        x = x.float()
         with torch.autocast(x.device.type, torch.bfloat16, enabled=x.is_cuda):
             for i, block in enumerate(self.blocks):
                 x = block(x, class_row_only=i == len(self.blocks) - 1)
