@@ -100,11 +100,9 @@ class _Pass:
             if not all(fits):
                 overflowed.append(shard)
 
-        side = self.backbone.transform.image_size
-        pixels_buffer = torch.empty((self.batch_size, 3, side, side), dtype=torch.float32, device=self.backbone.device)
         with closing(self._feed(shards)) as feed, ThreadPoolExecutor(_WRITER_THREADS) as writers:
             for shard in shards:
-                done = self._forward(shard, feed, pixels_buffer, on_batch)
+                done = self._forward(shard, feed, on_batch)
                 writes = [writers.submit(_write_tap, self.plan, done, tap) for tap in done.values]
                 in_writing.append((shard, writes))
                 if len(in_writing) > _SHARDS_IN_WRITING:
@@ -130,9 +128,7 @@ class _Pass:
         rows = self.plan.rows(shard)
         return [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
 
-    def _forward(
-        self, shard: int, feed: Iterator[NDArray[np.uint8]], pixels_buffer: Tensor, on_batch: Callable[[int], None]
-    ) -> _Extracted:
+    def _forward(self, shard: int, feed: Iterator[NDArray[np.uint8]], on_batch: Callable[[int], None]) -> _Extracted:
         device, taps = self.backbone.device, self.plan.missing_taps(shard)
         on_gpu = device.type == "cuda"
         shape = (len(self.plan.rows(shard)), self.plan.n_tokens, self.plan.width)
@@ -141,7 +137,7 @@ class _Pass:
         n_done = 0
         for batch in self._batches(shard):
             decoded = torch.from_numpy(next(feed)).to(device)
-            pixels = self.backbone.transform.normalize(decoded, out=pixels_buffer[: len(batch)])
+            pixels = self.backbone.transform.normalize(decoded)
             for tap, stream in self.backbone.forward_taps(pixels, taps, half=self.half).items():
                 stored = stream.to(self.dtype)
                 values[tap][n_done : n_done + len(batch)].copy_(stored, non_blocking=True)

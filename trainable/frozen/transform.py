@@ -31,14 +31,10 @@ class Transform:
         values = asdict(self)
         return values | {"mean": list(self.mean), "std": list(self.std)}
 
-    def normalize(self, images: Tensor, out: Tensor | None = None) -> Tensor:
-        """uint8 [B, S, S, 3] -> float32 [B, 3, S, S], to the bit what torchvision's `ToTensor` and `Normalize` give.
-
-        out: float32 [B, 3, S, S] to write to, so that a loop touches no new memory.
-        """
-        if out is None:
-            out = torch.empty((len(images), 3, *images.shape[1:3]), dtype=torch.float32, device=images.device)
-        pixels = out.copy_(images.permute(0, 3, 1, 2)).div_(255)
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 [B, S, S, 3] -> float32 [B, 3, S, S], to the bit what torchvision's `ToTensor` and `Normalize` give."""
+        channels_first = images.permute(0, 3, 1, 2)
+        pixels = channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
         mean, std = (
             torch.tensor(v, dtype=torch.float32, device=images.device).view(3, 1, 1) for v in (self.mean, self.std)
         )
