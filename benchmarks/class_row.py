@@ -28,9 +28,7 @@ def _figure(setting: Setting, name: str, n_blocks: int) -> Figure:
     backbone = random_backbone(name, setting.device)
     batch_size = setting.sized(BATCH_SIZE, 16)
     with random_trial_data(backbone, tap=backbone.architecture.n_blocks - n_blocks, n=2 * batch_size) as data:
-        n_steps = (
-            setting.sized(8, 1) if n_blocks == 1 else 1
-        )  # as in training, where a step finds the last one's memory
+        n_steps = setting.sized(8, 1) if n_blocks == 1 else 1  # in a row, as in training
         arms = {}
         for arm in ("all rows", "class row"):
             trainer = make_trainer(data, kind="full", n_blocks=n_blocks, device=setting.device, batch_size=batch_size)
