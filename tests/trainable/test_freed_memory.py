@@ -46,8 +46,9 @@ def page_faults(how: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
 def test_a_step_takes_its_memory_from_what_the_step_before_freed():
-    assert page_faults("keeps") < 100
-    assert page_faults("gives back") > 1000  # else this proves nothing
+    given_back = page_faults("gives back")
+    assert given_back > 1000  # else this proves nothing
+    assert page_faults("keeps") < given_back / 4  # none, but for a block that other allocations left no place for
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
