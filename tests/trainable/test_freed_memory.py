@@ -18,12 +18,13 @@ def step():
     return torch.ones(16 * 2**20).add(1)  # two blocks of 64 MiB
 for _ in range(10):  # until the heap has found room for both
     step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+faults = []
 for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults))  # a small block in between may still move a large one, once
 """
-
 
 _GIVES_BACK = """
 import psutil, torch
@@ -40,15 +41,15 @@ print(kept, resident() - before)
 
 
 def page_faults(how: str) -> int:
+    """Of one step."""
     found = subprocess.run([sys.executable, "-c", _STEPS, how], capture_output=True, text=True, check=True)
     return int(found.stdout)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
 def test_a_step_takes_its_memory_from_what_the_step_before_freed():
-    given_back = page_faults("gives back")
-    assert given_back > 1000  # else this proves nothing
-    assert page_faults("keeps") < given_back / 4  # none, but for a block that other allocations left no place for
+    assert page_faults("keeps") < 100
+    assert page_faults("gives back") > 1000  # else this proves nothing
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
