@@ -18,8 +18,6 @@ from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 
 _DEPTHS = {"cpu": (1, 2), "cuda": (1, 2, 4, 6)}
-_STEPS = {1: 32}  # where they are short, more of them, so that what else a processor does weighs less
-_STEPS_OF_OTHERS = 8
 
 
 def measure(setting: Setting) -> list[Figure]:
@@ -29,7 +27,8 @@ def measure(setting: Setting) -> list[Figure]:
 
 def _figure(setting: Setting, name: str, n_blocks: int) -> Figure:
     backbone = random_backbone(name, setting.device)
-    batch_size, n_steps = setting.sized(BATCH_SIZE, 16), setting.sized(_STEPS.get(n_blocks, _STEPS_OF_OTHERS), 2)
+    batch_size = setting.sized(BATCH_SIZE, 16)
+    n_steps = setting.sized(32 if n_blocks == 1 else 8, 2)  # short ones scatter more
     n = 4096 if setting.device == "cuda" else 2 * batch_size * n_steps
     with random_trial_data(backbone, tap=backbone.architecture.n_blocks - n_blocks, n=n) as data:
         trainer = make_trainer(data, kind="full", n_blocks=n_blocks, device=setting.device, batch_size=batch_size)
