@@ -1,14 +1,18 @@
 """A model in another form: the challenge's submission, a torch program, or a checked copy of the folder.
 
 sentinel-tune export MODEL [--submission DIR] [--out DIR] [--format torch-export --out FILE.pt2]
+
+A submission is written twice: as the folder DIR, and as DIR.zip beside it, which is what is uploaded.
 """
 
 import time
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
+from trainable.export.placing import archive_of
 from tune.command_line.model_options import ExportOptions
 from tune.models.model_source import local_model, open_model
 from tune.report.console import Console
@@ -33,15 +37,17 @@ def run(given: "Given") -> int:
     if problems := list(_overlaps(model, options)):
         raise UserError(problems)
     loaded = open_model(str(model), None, "cpu", console)  # whole, or refused before anything is written
-    submission = _write_submission(model, options.submission) if options.submission else None
+    submission, archive = _write_submission(model, options.submission) if options.submission else (None, None)
     out = _write_out(model, loaded, options, console) if options.out else None
     seconds = time.monotonic() - started
-    lines = [f"{what}: {path}" for what, path in (("submission", submission), (options.format, out)) if path]
+    written = (("submission", submission), ("to upload", archive), (options.format, out))
+    lines = [f"{what}: {path}" for what, path in written if path]
     console.finish(
         text="\n".join([*lines, f"exported and checked in {duration(seconds)}"]),
         json={
             "model": str(model),
             "submission": None if submission is None else str(submission),
+            "submission_zip": None if archive is None else str(archive),
             "format": options.format,
             "out": None if out is None else str(out),
             "seconds": round(seconds, 1),
@@ -62,18 +68,26 @@ def _problems(options: ExportOptions) -> Iterator[str]:
 
 def _overlaps(model: Path, options: ExportOptions) -> Iterator[str]:
     """A place is emptied before it is written to, so that none may be another's."""
-    places = {"MODEL": model, "--submission": options.submission, "--out": options.out}
-    given = [(name, path.resolve()) for name, path in places.items() if path is not None]
-    for i, (name, path) in enumerate(given):
-        for other_name, other in given[:i]:
-            if path == other or path in other.parents or other in path.parents:
-                yield f"`{name}` must be apart from {other_name}, but got {path} and {other}"
+    places = {"MODEL": [model]}
+    if options.submission is not None:
+        places["--submission"] = [options.submission, archive_of(options.submission)]
+    if options.out is not None:
+        places["--out"] = [options.out]
+    for (other_name, others), (name, given) in combinations(places.items(), 2):
+        pairs = [(path.resolve(), other.resolve()) for path in given for other in others]
+        for path, other in [pair for pair in pairs if _overlap(*pair)][:1]:
+            yield f"`{name}` must be apart from {other_name}, but got {path} and {other}"
 
 
-def _write_submission(model: Path, folder: Path) -> Path:
+def _overlap(path: Path, other: Path) -> bool:
+    return path == other or path in other.parents or other in path.parents
+
+
+def _write_submission(model: Path, folder: Path) -> tuple[Path, Path]:
+    """The folder and the zip beside it."""
     from trainable.export.submission import write_submission
 
-    return write_submission(model, folder)
+    return write_submission(model, folder), archive_of(folder)
 
 
 def _write_out(model: Path, loaded: "ExportedModel", options: ExportOptions, console: Console) -> Path:

@@ -2,32 +2,47 @@
 
 import ast
 import importlib.util
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from packaging.version import Version
 from PIL import Image
 
 from trainable.config import TARGETS
 from trainable.errors import UserError
 from trainable.export import standalone
 from trainable.export.standalone import ExportedModel, ModelFolderError
-from trainable.export.submission import write_submission
+from trainable.export.submission import PACKAGES, write_submission
 from trainable.export.torch_program import write_program
 from trainable.scoring.crps import crps_normal
 
-ALLOWED = {"torch", "torchvision", "open-clip-torch", "timm", "transformers", "scikit-learn", "scipy", "pandas"}
+ALLOWED = (
+    "pytorch", "tensorflow", "numpy", "scikit-learn", "keras", "torch", "open-clip-torch", "torchvision",
+    "transformers", "pandas", "Pillow", "scipy", "tqdm", "pyarrow", "duckdb", "matplotlib", "xgboost", "nflows",
+    "lightgbm", "seaborn", "iminuit", "timm", "torchaudio", "catboost", "plotly", "opencv-python-headless",
+    "albumentations",
+)  # fmt: skip
+"""The lines of `ingestion_program/whitelist.txt` of Imageomics/HDR-SMood-Challenge, as read on 2026-11-29."""
+
+BASELINES = ("torch==2.8.0", "torchvision==0.23.0", "open-clip-torch==3.1.0")
+"""What the organisers' own baselines pin (`baselines/` of the same repository)."""
+
 OURS = ("trainable", "tune", "search_spaces", "peft", "mlflow", "ray", "optuna")
 
 INGESTION = """
-import sys, json, time, socket
+import sys, json
 from pathlib import Path
 
 class Missing:
@@ -43,28 +58,47 @@ def no_network(event, arguments):
 
 sys.addaudithook(no_network)
 submission, images, result = map(Path, sys.argv[1:])
-sys.path.insert(0, str(submission))
+sys.path.append(str(submission))  # at the end, as theirs
 from PIL import Image
 from model import Model
 
-started = time.monotonic()
 model = Model()
 model.load()
-seconds = time.monotonic() - started
 forecasts = dict()
 for event in json.loads((images / "events.json").read_text()):
     datapoints = [
-        dict(relative_img=Image.open(images / name), scientificName="Carabus goryi", domainID=event["domain"])
+        dict(
+            relative_img=Image.open(images / name),
+            colorpicker_img=Image.open(images / "colorpicker.png"),
+            scalebar_img=Image.open(images / "scalebar.png"),
+            scientificName=event["scientific_name"],
+            domainID=event["domain"],
+        )
         for name in event["files"]
     ]
     forecast = model.predict(datapoints)
+    assert type(forecast) is dict and all(type(pair) is dict for pair in forecast.values())
     assert all(type(value) is float for pair in forecast.values() for value in pair.values())
     forecasts[event["name"]] = dict(
         (target, dict((key, round(value, 4)) for key, value in pair.items())) for target, pair in forecast.items()
     )
 loaded = sorted(set(name.partition(".")[0] for name in sys.modules) & set({OURS!r}))
-result.write_text(json.dumps(dict(forecasts=forecasts, loaded=loaded, load_seconds=seconds)))
+versions = dict((name, sys.modules[name].__version__) for name in ("torch", "torchvision", "open_clip"))
+result.write_text(json.dumps(dict(forecasts=forecasts, loaded=loaded, versions=versions)))
 """
+"""What their `ingestion.py` does with a submission, with our packages and the network taken away."""
+
+
+def refused_requirements(text: str) -> list[str]:
+    """What the organisers' ingestion would end at: it looks each line up verbatim, but for what follows `==`."""
+    refused = []
+    for line in io.StringIO(text).readlines():
+        name, *versions = line.rstrip("\n").split("==")
+        if name not in ALLOWED:
+            refused.append(name)
+        if len(versions) == 1:
+            Version(versions[0])  # they end at one that is none
+    return refused
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +119,9 @@ def events(tmp_path_factory) -> tuple[Path, list[dict[str, Any]]]:
         ("I;16", "tif"),
         ("1", "png"),
     ]
+    for scale in ("colorpicker", "scalebar"):
+        Image.new("RGB", (8, 5)).save(folder / f"{scale}.png")
+    names = ["Carabus goryi", None, float("nan")]  # as pandas reads a name that is missing
     events: list[dict[str, Any]] = []
     for number, (n_specimens, domain) in enumerate([(1, 1), (5, 4), (1, 77), (3, 9), (7, 10**6), (2, 4)]):
         files = []
@@ -95,7 +132,8 @@ def events(tmp_path_factory) -> tuple[Path, list[dict[str, Any]]]:
             name = f"{number}-{specimen}.{suffix}"
             (image.convert("L") if mode == "I;16" else image).convert(mode).save(folder / name)
             files.append(name)
-        events.append({"name": f"event {number}", "domain": domain, "files": files})
+        scientific_name = names[number % len(names)]
+        events.append({"name": f"event {number}", "domain": domain, "files": files, "scientific_name": scientific_name})
     (folder / "events.json").write_text(json.dumps(events))
     return folder, events
 
@@ -129,9 +167,52 @@ def test_a_submission_holds_the_program_as_it_is_the_weights_and_allowed_package
     assert {path.name for path in submission.iterdir()} == wanted
     assert (submission / "model.py").read_bytes() == Path(standalone.__file__).read_bytes()
     assert (submission / "model.safetensors").read_bytes() == (exported / "model.safetensors").read_bytes()
-    packages = {re.split(r"[<>=]", line)[0] for line in (submission / "requirements.txt").read_text().split()}
-    assert packages <= ALLOWED
     assert "facts" not in json.loads((submission / "config.json").read_text())
+
+
+def test_the_organisers_allow_what_a_submission_requires_as_their_baselines_do(submission):
+    text = (submission / "requirements.txt").read_text()
+
+    assert refused_requirements(text) == []
+    assert tuple(text.splitlines()) == BASELINES == PACKAGES
+    assert refused_requirements("torch>=2.6\n# comment\n\nopen_clip_torch==3.1.0\ntorch [a]==2.8.0\npillow\n") == [
+        "torch>=2.6", "# comment", "", "open_clip_torch", "torch [a]", "pillow",
+    ]  # fmt: skip
+
+
+def test_what_is_uploaded_is_a_zip_of_the_same_files_at_its_root_and_of_the_same_bytes_each_time(
+    submission, exported, tmp_path
+):
+    with zipfile.ZipFile(f"{submission}.zip") as packed:
+        assert packed.testzip() is None
+        assert {name: packed.read(name) for name in packed.namelist()} == {
+            path.name: path.read_bytes() for path in submission.iterdir() if path.is_file()
+        }
+
+    again = write_submission(exported, tmp_path / "again")
+
+    assert Path(f"{again}.zip").read_bytes() == Path(f"{submission}.zip").read_bytes()
+
+
+@pytest.mark.parametrize("taken", ["text", "other zip", "folder", "link"])
+def test_a_zip_of_another_kind_is_left_as_it_is_and_nothing_is_written(exported, tmp_path, taken):
+    archive, mine = tmp_path / "submission.zip", tmp_path / "mine"
+    mine.write_text("mine")
+    if taken == "text":
+        archive.write_text("mine")
+    elif taken == "other zip":
+        with zipfile.ZipFile(archive, "w") as packed:
+            packed.write(mine, "mine")
+    elif taken == "folder":
+        archive.mkdir()
+    else:
+        archive.symlink_to(mine)
+    before = sorted((path, path.lstat().st_mtime_ns) for path in tmp_path.rglob("*"))
+
+    with pytest.raises(UserError, match=r"submission\.zip is something else"):
+        write_submission(exported, tmp_path / "submission")
+
+    assert sorted((path, path.lstat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
 
 
 def test_the_program_imports_what_the_challenge_has_and_nothing_of_this_project():
@@ -215,39 +296,76 @@ def test_no_submission_is_written_of_a_folder_that_cannot_be_trusted(exported, t
     assert [path.name for path in tmp_path.iterdir()] == ["copy"]
 
 
+def score_elsewhere(python: Path | str, submission: Path, events: tuple[Path, list[dict[str, Any]]], scratch: Path):
+    """What the organisers' loop gets of the uploaded zip, with another Python and nothing of this project."""
+    program, result, unpacked = scratch / "ingestion.py", scratch / "result.json", scratch / "submitted"
+    program.write_text(INGESTION.replace("{OURS!r}", repr(OURS)))
+    with zipfile.ZipFile(f"{submission}.zip") as packed:
+        packed.extractall(unpacked)
+    done = subprocess.run(
+        [python, "-I", str(program), str(unpacked), str(events[0]), str(result)],
+        capture_output=True,
+        text=True,
+        cwd=scratch,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(result.read_text())
+
+
+def check_forecasts(
+    found: dict[str, Any], wanted: dict[str, dict[str, list[float]]], listed: list[dict[str, Any]]
+) -> None:
+    """Equal but for the rounding to four decimals, and scores with them."""
+    forecasts = {
+        name: {key: [forecast[target][key] for target in TARGETS] for key in ("mu", "sigma")}
+        for name, forecast in found.items()
+    }
+    for name, forecast in wanted.items():
+        for key in ("mu", "sigma"):
+            assert forecasts[name][key] == pytest.approx(forecast[key], abs=1e-4)
+    labels = np.random.default_rng(3).uniform(-2.09, 2.09, (len(listed), 3))
+    scores = [
+        mean_crps(labels, *([forecast[event["name"]][key] for event in listed] for key in ("mu", "sigma")))
+        for forecast in (forecasts, wanted)
+    ]
+    assert scores[0] == pytest.approx(scores[1], abs=2e-4)
+
+
 @pytest.mark.slow
 def test_in_a_process_without_this_project_and_without_network_it_scores_as_here(
     submission, exported, events, tmp_path
 ):
-    folder, listed = events
-    program, result = tmp_path / "ingestion.py", tmp_path / "result.json"
-    program.write_text(INGESTION.replace("{OURS!r}", repr(OURS)))
+    outcome = score_elsewhere(sys.executable, submission, events, tmp_path)
 
-    done = subprocess.run(
-        [sys.executable, "-I", str(program), str(submission), str(folder), str(result)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=300,
-    )
-
-    assert done.returncode == 0, done.stderr
-    outcome = json.loads(result.read_text())
     assert outcome["loaded"] == []
-    wanted = forecast_here(exported, events)
-    found = {
-        name: {key: [forecast[target][key] for target in TARGETS] for key in ("mu", "sigma")}
-        for name, forecast in outcome["forecasts"].items()
-    }
-    for name, forecast in wanted.items():
-        for key in ("mu", "sigma"):
-            assert found[name][key] == pytest.approx(forecast[key], abs=6e-5)
-    labels = np.random.default_rng(3).uniform(-2.09, 2.09, (len(listed), 3))
-    scores = [
-        mean_crps(labels, *([forecasts[event["name"]][key] for event in listed] for key in ("mu", "sigma")))
-        for forecasts in (found, wanted)
-    ]
-    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    check_forecasts(outcome["forecasts"], forecast_here(exported, events), events[1])
+
+
+@pytest.fixture
+def fresh_python() -> Iterator[Path]:
+    """A Python with a submission's packages alone, as pip finds them: 7 GB for as long as a test takes."""
+    with tempfile.TemporaryDirectory() as scratch:  # not `tmp_path`, which pytest keeps
+        environment = Path(scratch, "environment")
+        subprocess.run(["uv", "venv", "--quiet", "--python", sys.executable, environment], check=True)
+        python = environment / "bin" / "python"
+        install = ["uv", "pip", "install", "--quiet", "--no-cache", "--python", python, "--requirement"]
+        requirements = Path(scratch, "requirements.txt")
+        requirements.write_text("".join(f"{package}\n" for package in BASELINES))
+        subprocess.run([*install, requirements], check=True)
+        yield python
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="torch 2.8 was built for Python 3.9 to 3.13")
+def test_in_a_fresh_environment_with_the_organisers_versions_it_scores_as_here(
+    submission, exported, events, fresh_python, tmp_path
+):
+    outcome = score_elsewhere(fresh_python, submission, events, tmp_path)
+
+    versions = {name: version.partition("+")[0] for name, version in outcome["versions"].items()}
+    assert versions == {"torch": "2.8.0", "torchvision": "0.23.0", "open_clip": "3.1.0"}
+    check_forecasts(outcome["forecasts"], forecast_here(exported, events), events[1])
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,15 @@ def test_a_submission_and_a_copy_are_written_at_once(cli, model, tmp_path):
         str(model), str(tmp_path / "sub"), str(tmp_path / "copy"), "folder",
     )  # fmt: skip
     assert (tmp_path / "sub" / "model.py").is_file()
+    assert result["submission_zip"] == str(tmp_path / "sub.zip")
+    assert zipfile.is_zipfile(tmp_path / "sub.zip")
     assert ExportedModel.load(tmp_path / "copy").config == ExportedModel.load(model).config
 
 
 def test_what_was_written_is_shown(cli, model, tmp_path):
     shown = cli("export", model, "--submission", tmp_path / "sub").stdout
 
-    assert f"submission: {tmp_path / 'sub'}" in shown
+    assert f"submission: {tmp_path / 'sub'}\nto upload: {tmp_path / 'sub.zip'}\n" in shown
     assert "exported and checked" in shown
 
 
@@ -57,6 +60,8 @@ def test_a_torch_program_is_written(cli, model, tmp_path):
         (["--submission", "model"], "`--submission` must be apart from MODEL"),
         (["--submission", "model/sub"], "`--submission` must be apart from MODEL"),
         (["--submission", "x", "--out", "x"], "`--out` must be apart from --submission"),
+        (["--submission", "x", "--out", "x.zip"], "`--out` must be apart from --submission"),
+        (["--submission", "packed"], "packed.zip is something else"),
         (["--submission", "taken"], "holds notes.txt"),
         (["--out", "taken"], "holds notes.txt"),
     ],
@@ -65,6 +70,7 @@ def test_options_that_do_not_fit_are_refused_in_clear_lines(cli, model, tmp_path
     monkeypatch.chdir(tmp_path)
     Path("taken").mkdir()
     Path("taken", "notes.txt").write_text("mine")
+    Path("packed.zip").write_text("mine")
     before = sorted(tmp_path.rglob("*"))
     ended = cli("export", "model", *words)
 

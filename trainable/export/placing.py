@@ -54,6 +54,12 @@ def place_folder(folder: Path, write: Callable[[Path], None], *, own_names: str,
     return folder
 
 
+def archive_of(folder: Path) -> Path:
+    """The zip beside a submission's folder, which is what is uploaded."""
+    place = folder.absolute()
+    return place.with_name(f"{place.name}.zip")
+
+
 def _check_replaceable(folder: Path, own_names: str, what: str) -> None:
     if not folder.exists():
         return
