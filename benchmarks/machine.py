@@ -1,12 +1,13 @@
 """Which machine, software and commit a figure was measured with."""
 
-import os
 import platform
 import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from trainable.allowance import usable_cpus
 
 _ROOT = Path(__file__).parents[1]
 
@@ -32,7 +33,7 @@ class Machine:
 def this_machine(device: str) -> Machine:
     """The machine that this runs on."""
     return Machine(
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cpus(),
         processor=_processor(),
         gpu=_gpu() if device == "cuda" else "",
         python=platform.python_version(),

@@ -1,6 +1,5 @@
 """README.md says nothing that is not so: its commands are understood, what it names is there."""
 
-import os
 import re
 import shlex
 import time
@@ -14,6 +13,7 @@ import yaml
 from PIL import Image
 
 from search_spaces.space import SearchSpace
+from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from tune.cli import VERBS, parse_command
 from tune.command_line.parsing import Given
@@ -205,7 +205,7 @@ def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, 
 @pytest.mark.timeout(900)
 def test_the_main_job_beats_every_floor_and_the_default_in_four_gigabytes(processes, tmp_path):
     """`sentinel-tune search` as the first line has it, but shorter: draws, extracts, searches, confirms."""
-    n_cores = os.cpu_count() or 1
+    n_cores = usable_cpus()
     shorter = ("--trials", "6", "--epochs", "12", "--confirm-top", "1", "--confirm-folds", "1")
     process, n_bytes = processes.start("search", "--json", *shorter, SENTINEL_TUNE_CACHE=str(tmp_path / "cache")), 0
     while process.poll() is None:

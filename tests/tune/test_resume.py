@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from search_spaces.space import SearchSpace
+from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from tune.cli import _make_parser
 from tune.command_line.options import SearchOptions
@@ -73,7 +74,7 @@ def test_what_was_given_holds_and_what_was_not_takes_todays_default(study):
     assert options.local is False  # how one process works is for each to say
     rewrite(study, nothing_given)
     again = ask("--resume", study).options
-    assert again.workers == (os.cpu_count() or 1)
+    assert again.workers == usable_cpus()
     assert (again.data, again.epochs, again.trials) == ("demo:120", EPOCHS, N_TRIALS)
 
 

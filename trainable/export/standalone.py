@@ -174,7 +174,8 @@ class ExportedModel:
         self, images: Sequence[bytes | Image.Image], batch_size: int
     ) -> Iterator[list[NDArray[np.uint8]]]:
         """Batches in order; while one is predicted, threads decode the next."""
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
+        n_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        with ThreadPoolExecutor(min(8, n_cpus), thread_name_prefix="decode") as pool:
 
             def submit(start: int) -> list[Any]:
                 given = [images[row] for row in range(start, min(start + batch_size, len(images)))]

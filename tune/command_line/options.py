@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from trainable.frozen.model_folder import name_problem
 from trainable.storage.place import Place
@@ -42,7 +43,7 @@ class MachineOptions(OutputOptions):
         None, "folder for demo data and extracted features [SENTINEL_TUNE_CACHE or ~/.cache/sentinel-tune]"
     )
     device: Literal["auto", "cpu", "cuda"] = option("auto", "where to compute; auto takes CUDA where there is one")
-    workers: int = option(os.cpu_count() or 1, "CPUs to use when no cluster is joined")
+    workers: int = option(usable_cpus(), "CPUs to use when no cluster is joined")
 
     @property
     def cache_folder(self) -> Path:

@@ -1,9 +1,10 @@
 """What memory a device has, and the most that this process ever took of it."""
 
-import os
 import resource
 import sys
 from pathlib import Path
+
+from trainable.allowance import usable_memory
 
 CUDA_CONTEXT_BYTES = 600 * 2**20
 """What a process takes of a GPU beside its tensors (assumption; 400 to 600 MB on recent cards)."""
@@ -15,10 +16,7 @@ def device_memory(device: str) -> int:
         import torch
 
         return int(torch.cuda.get_device_properties(0).total_memory)
-    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return min(installed, int(text)) if text.isdecimal() else installed
+    return usable_memory()
 
 
 def peak_bytes(device: str) -> int:
