@@ -63,3 +63,36 @@ def test_a_space_from_a_file_is_searched_with_values_that_lie_exactly_in_it(spac
     assert [record.origin for record in records[:3]] == ["start:small", "compare:deep", "sampler"]
     assert len({str(record.config) for record in records}) == 30
     assert len(decisions.sampler_trials()) == 29
+
+
+def propose_after_failures(space: SearchSpace, *, kind: str, **sampler: str) -> list[dict]:
+    """Proposals of a search in which every LoRA trial fails at once."""
+    header = {
+        "seed": 3, "n_trials": 40, "max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3, "queue": [],
+        "sampler": {name: value for name, value in sampler_description().items() if name != "failed"} | sampler,
+    }  # fmt: skip
+    decisions, proposed = Decisions(space, header), []
+    while (ask := decisions.ask()) is not None:
+        proposed.append(ask.values)
+        if ask.config.adapter.kind == "lora":
+            decisions.fail(ask.trial_id, type="Failed", message="x", kind=kind)
+            continue
+        for epoch in range(1, 10):
+            if decisions.report(ask.trial_id, epoch, {"score/all": 1 + ask.config.optim.lr / epoch}).action == "stop":
+                break
+    return proposed
+
+
+def n_lora(proposed: list[dict]) -> int:
+    return sum(values["adapter.kind"] == "lora" for values in proposed)
+
+
+@pytest.mark.parametrize("kind", ["diverged", "memory"])
+def test_configurations_that_fail_are_proposed_less_often(space, kind):
+    taught, untaught = (propose_after_failures(space, kind=kind, **known) for known in ({"failed": "last"}, {}))
+    assert n_lora(taught) < n_lora(untaught)
+
+
+def test_a_failure_that_is_not_the_configurations_teaches_nothing(space):
+    taught, untaught = (propose_after_failures(space, kind="error", **known) for known in ({"failed": "last"}, {}))
+    assert taught == untaught

@@ -1,4 +1,4 @@
-"""Optuna's side of the decisions: TPE's proposals, the study they are drawn from, strict reading of given values.
+"""The sampler's side of the decisions: what it is told of trials, its proposals, strict reading of given values.
 
 Every proposal is a function of the study's events and of a seed derived from the study's seed and the trial's number,
 so a study rebuilt from its journal proposes what it would have proposed had it never stopped.
@@ -9,23 +9,23 @@ import hashlib
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage
-from optuna.study import StudyDirection
+from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from tune.decisions.observations import Observations
+from tune.decisions.tpe import ARGUMENTS, Tpe, draw_uniform
 from tune.decisions.trial_record import TrialRecord
 
 STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 """Our words for how a trial ended -> Optuna's."""
-
-_STUDY_NAME = "search"  # of the study in memory; it never leaves this process
 
 
 class Space(Protocol):
@@ -42,82 +42,119 @@ def sampler_description() -> dict[str, Any]:
     """The sampler with its arguments and Optuna's version, for the study's header; a resumed study keeps to its own.
 
     Univariate TPE with constant liar: in a 12-dimensional mixed space Optuna 5's multivariate default did worse than
-    random search under ASHA. Trials told as pruned count as observations, ranked by how far they came.
+    random search under ASHA. Trials told as pruned count as observations, ranked by how far they came; those that
+    failed for their configuration rank last, so that others keep away from it.
     """
-    arguments = {
-        "n_startup_trials": 10,
-        "n_ei_candidates": 24,
-        "multivariate": False,
-        "group": False,
-        "constant_liar": True,
-    }
-    return {"name": "TPESampler", "arguments": arguments, "optuna": optuna.__version__}
+    return {"name": "TPESampler", "arguments": dict(ARGUMENTS), "optuna": optuna.__version__, "failed": "last"}
+
+
+@dataclass(slots=True)
+class _Known:
+    """A trial as the sampler knows it; row: its place among the observations."""
+
+    row: int
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+    state: TrialState = TrialState.RUNNING
+    value: float | None = None
+    scores: dict[int, float] = field(default_factory=dict)
 
 
 class Proposer:
-    """An Optuna study in memory that mirrors the trials known to the sampler."""
+    """Proposes values from what was told of other trials."""
 
     def __init__(self, space: Space, *, seed: int, description: Mapping[str, Any]) -> None:
-        """Raises: UserError if `description` names another sampler than TPE."""
+        """description: as `sampler_description` gives it; without `failed`, failed trials stay unknown.
+
+        Raises: UserError if `description` names another sampler than TPE, or a form of it that is not built here.
+        """
         if description["name"] != "TPESampler":
             raise UserError(f"`sampler` must be TPESampler, but the study was begun with {description['name']!r}")
+        arguments = description["arguments"]
+        if unlike := [
+            name for name in ("multivariate", "group", "constant_liar") if arguments[name] != ARGUMENTS[name]
+        ]:
+            shown = ", ".join(f"{name}={arguments[name]}" for name in unlike)
+            raise UserError(
+                f"`sampler` must be univariate TPE with constant liar, but the study was begun with {shown}"
+            )
         self._space = space
         self._seed = seed
-        self._arguments = dict(description["arguments"])
-        self._storage = InMemoryStorage()
-        with without_notices():
-            self._study_id = self._storage.create_new_study([StudyDirection.MINIMIZE], _STUDY_NAME)
-        self._optuna_ids: dict[str, int] = {}
+        self._arguments = arguments
+        self._failed_rank_last = description.get("failed") == "last"
+        self._observations = Observations()
+        self._known: list[_Known] = []
+        self._running: dict[str, _Known] = {}
 
     def propose(self, number: int, *, attempt: int, uniform: bool = False) -> dict[str, Any]:
         """Values for trial `number`, drawn by TPE, or from the ranges alone if `uniform`; changes nothing."""
         seed = _derived_seed(self._seed, number, attempt)
-        with without_notices():
-            sampler: BaseSampler = RandomSampler(seed=seed) if uniform else TPESampler(**self._arguments, seed=seed)
-            study = optuna.load_study(study_name=_STUDY_NAME, storage=self._storage, sampler=sampler)
-        here = create_trial(state=TrialState.RUNNING)
+        draw: Callable[[str, BaseDistribution], Any]
+        if uniform:
+            draw = partial(draw_uniform, RandomSampler(seed=seed))
+        else:
+            draw = Tpe(self._observations, self._arguments, seed=seed).draw
 
-        def draw(name: str, distribution: BaseDistribution) -> Any:
-            if distribution.single():
-                return _any_value(distribution)
-            return sampler.sample_independent(study, here, name, distribution)
+        def choose(name: str, distribution: BaseDistribution) -> Any:
+            return _any_value(distribution) if distribution.single() else draw(name, distribution)
 
-        return self._space.suggest(_DuckTrial(draw))
+        return self._space.suggest(_DuckTrial(choose))
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """A trial runs with these values; until it is told, the constant liar keeps others away from it."""
-        trial = create_trial(
-            state=TrialState.RUNNING, params=dict(values), distributions=distributions_of(self._space, values)
-        )
-        self._optuna_ids[trial_id] = self._storage.create_new_trial(self._study_id, template_trial=trial)
+        self._running[trial_id] = self._add(values)
 
     def tell(self, record: TrialRecord) -> None:
         """A trial ended; a pruned one is told as such, with all its epochs and its best score."""
-        optuna_id = self._optuna_ids.pop(record.trial_id)
-        for epoch, score in record.scores.items():
-            if math.isfinite(score):
-                self._storage.set_trial_intermediate_value(optuna_id, epoch, score)
-        values = None if record.state == "failed" or record.best_score is None else [record.best_score]
-        self._storage.set_trial_state_values(optuna_id, STATES[record.state], values)
+        known = self._running.pop(record.trial_id)
+        known.scores = {epoch: score for epoch, score in record.scores.items() if math.isfinite(score)}
+        self._end(known, STATES[record.state], record.best_score, to_blame=_is_to_blame(record))
 
     def add_history(self, trial: Mapping[str, Any]) -> None:
         """A finished trial of an earlier study: `{"values", "state", "value", "intermediate": [[epoch, score], ...]}`.
 
         Raises: UserError if its values do not lie in the space.
         """
-        params = dict(trial["values"])
-        history = create_trial(
-            state=STATES[trial["state"]],
-            value=trial["value"],
-            params=params,
-            distributions=distributions_of(self._space, params),
-            intermediate_values={int(epoch): score for epoch, score in trial["intermediate"]},
-        )
-        self._storage.create_new_trial(self._study_id, template_trial=history)
+        known = self._add(trial["values"])
+        known.scores = {int(epoch): score for epoch, score in trial["intermediate"]}
+        self._end(known, STATES[trial["state"]], trial["value"], to_blame=False)
 
     def trials(self) -> list[FrozenTrial]:
-        """What the sampler knows, in order; not to be changed."""
-        return self._storage.get_all_trials(self._study_id, deepcopy=False)
+        """What the sampler knows, in order, as Optuna's trials."""
+        return [
+            create_trial(
+                state=known.state,
+                value=known.value,
+                params=known.params,
+                distributions=known.distributions,
+                intermediate_values=known.scores,
+            )
+            for known in self._known
+        ]
+
+    def _add(self, values: Mapping[str, Any]) -> _Known:
+        params, distributions = dict(values), distributions_of(self._space, values)
+        known = _Known(self._observations.begin(params, distributions), params, distributions)
+        self._known.append(known)
+        return known
+
+    def _end(self, known: _Known, state: TrialState, value: float | None, *, to_blame: bool) -> None:
+        known.state = state
+        if state == TrialState.FAIL or value is None:
+            self._observations.fail(known.row, ranks_last=self._failed_rank_last and to_blame)
+            return
+        known.value = value
+        if state == TrialState.COMPLETE:
+            self._observations.complete(known.row, value)
+        else:
+            self._observations.prune(known.row, known.scores)
+
+
+def _is_to_blame(record: TrialRecord) -> bool:
+    """Whether a trial failed for its configuration: it diverged, had a score that is not finite, or took too much
+    memory, also with its batch in parts; a bug, a disk or a dead worker says nothing of it.
+    """
+    return record.state == "failed" and (record.error is None or record.error["kind"] in ("diverged", "memory"))
 
 
 def distributions_of(space: Space, values: Mapping[str, Any]) -> dict[str, BaseDistribution]:

@@ -1,0 +1,83 @@
+"""The tree-structured Parzen estimator, one parameter at a time: Optuna's arithmetic on a matrix of trials.
+
+Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization", section 4; with Optuna's densities, weights and
+random numbers, so up to `MAX_KERNELS` trials a proposal equals that of
+`TPESampler(multivariate=False, constant_liar=True)`. Of more, those that lie close together share a kernel.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import RandomSampler
+from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
+from optuna.samplers._tpe.sampler import default_gamma, default_weights
+
+from tune.decisions.kernels import Floats, log_shares, merged, numeric_kernels
+from tune.decisions.observations import Observations
+
+MAX_KERNELS = 1000
+"""Trials up to which each has a kernel of its own in a density."""
+
+ARGUMENTS: dict[str, Any] = {
+    "n_startup_trials": 10,
+    "n_ei_candidates": 24,
+    "multivariate": False,
+    "group": False,
+    "constant_liar": True,
+}
+"""The arguments of Optuna's sampler that this is equal to; the numbers may differ in a study, the rest may not."""
+
+_PARAMETERS = _ParzenEstimatorParameters(
+    prior_weight=1.0, consider_magic_clip=True, consider_endpoints=False, weights=default_weights, multivariate=False
+)
+
+
+class Tpe:
+    """Draws one trial's parameters, in any order; a function of the observations and of the seed."""
+
+    def __init__(self, observations: Observations, arguments: Mapping[str, Any], *, seed: int) -> None:
+        """arguments: as `ARGUMENTS`."""
+        self._observations = observations
+        self._n_candidates: int = arguments["n_ei_candidates"]
+        self._rng = np.random.RandomState(seed)
+        self._bare = RandomSampler(seed=seed) if observations.n_ended < arguments["n_startup_trials"] else None
+        self._better, self._others = observations.split(default_gamma(observations.n_ended))
+
+    def draw(self, name: str, distribution: BaseDistribution) -> Any:
+        """A value of the parameter: of some candidates from the better trials' density, the least like the others."""
+        if self._bare is not None:
+            return draw_uniform(self._bare, name, distribution)
+        better = self._observations.column(name, self._better)
+        others = self._observations.column(name, self._others)
+        candidates = _density(name, distribution, better).sample(self._rng, self._n_candidates)[name]
+        gain = _log_pdf(name, distribution, better, candidates) - _log_pdf(name, distribution, others, candidates)
+        return distribution.to_external_repr(candidates[int(np.argmax(gain))].item())
+
+
+def draw_uniform(sampler: RandomSampler, name: str, distribution: BaseDistribution) -> Any:
+    """A value from the parameter's range alone."""
+    return sampler.sample_independent(_NO_STUDY, _NO_TRIAL, name, distribution)
+
+
+_NO_STUDY: Any = None
+_NO_TRIAL: Any = None
+"""Optuna's random sampler takes both and looks at neither."""
+
+
+def _density(name: str, distribution: BaseDistribution, values: Floats) -> _ParzenEstimator:
+    return _ParzenEstimator({name: values}, {name: distribution}, _PARAMETERS)
+
+
+def _log_pdf(name: str, distribution: BaseDistribution, values: Floats, at: Floats) -> Floats:
+    """The density of some trials' values, at others; up to a summand that depends on the parameter alone."""
+    if len(values) <= MAX_KERNELS:
+        density = _density(name, distribution, values)
+        if isinstance(distribution, CategoricalDistribution):
+            return density.log_pdf({name: at})  # to the bit: choices often tie
+        return numeric_kernels(density).log_pdf(at)
+    weights = default_weights(len(values))
+    if isinstance(distribution, CategoricalDistribution):
+        return log_shares(values, weights, len(distribution.choices), at)
+    return merged(values, weights, distribution).log_pdf(at)
