@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainable.errors import UserError
+from trainable.shown import shown
 from trainable.storage.remote_folder import StorageError
 from tune.command_line.cluster_options import SlurmOptions, SubmitOptions
 from tune.command_line.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
@@ -23,8 +23,10 @@ from tune.command_line.options import (
     TrainOptions,
 )
 from tune.command_line.parsing import Given, add_options, given_options, split_command, unknown_options
+from tune.command_line.streams import StdoutError, leave_stdout, settle_streams
 from tune.jobs.job_folder import check_results_last
 
+EXIT_NOT_SHOWN = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
@@ -88,12 +90,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns its exit status: 0 done, 2 the user's mistake, 130 interrupted."""
+    """Run one command line; returns its exit status: 0 done, 2 the user's mistake, 130 interrupted, 1 not shown."""
+    settle_streams()
     try:
         return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            print(f"error: {shown(problem)}", file=sys.stderr)
         return EXIT_USER_ERROR
     except StorageError as error:
         print(f"error: `object storage must answer`, but it did not: {error}; try again when it does", file=sys.stderr)
@@ -102,8 +105,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read stdout has had enough, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains while it ends
+        leave_stdout()
         return EXIT_BROKEN_PIPE
+    except StdoutError as error:
+        leave_stdout()
+        print(f"error: `stdout` must take the result, but did not: {error.strerror}", file=sys.stderr)
+        return EXIT_NOT_SHOWN
     except (ImportError, RuntimeError) as error:  # the second is what a missing operator raises on import
         if not (hint := _mismatched_builds(error)):
             raise
@@ -144,7 +151,11 @@ def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
 
 
 def _dispatch(argv: list[str]) -> int:
-    verb, given = parse_command(argv)
+    try:
+        verb, given = parse_command(argv)
+    except SystemExit:  # --help and --version
+        sys.stdout.flush()
+        raise
     if isinstance(given, Given):
         check_results_last(verb.name, given, Path.cwd())
     status = int(importlib.import_module(verb.module).run(given))

@@ -5,22 +5,20 @@ sentinel-tune predict MODEL IMAGES.. [--domain ID] [--csv FILE] [--json]
 IMAGES are files, or folders that are searched with all below them. Images that lie in one folder are one event.
 """
 
-import csv
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 from trainable.errors import UserError
-from trainable.whole_file import whole_file
 from tune.command_line.model_options import PredictOptions
+from tune.command_line.outputs import file_problem, unwritten
 from tune.execution.session import local_device
 from tune.models.model_source import open_model
 from tune.report.console import Console
+from tune.report.forecasts import Forecasts, forecast_table, write_csv
 from tune.report.image_progress import ImageProgress
 
 if TYPE_CHECKING:
@@ -29,25 +27,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Files with these are images when a folder is given; a file given by itself may have any."""
-
-SHOWN_SPECIMENS = 40
-"""More of them are left to --csv and --json."""
-
-
-@dataclass(frozen=True)
-class Forecasts:
-    """What was predicted: files, their events and values [n, 3], and event -> "mu" and "sigma", [3] each."""
-
-    files: tuple[Path, ...]
-    event_of_file: tuple[str, ...]
-    values: list[list[float]]
-    events: dict[str, dict[str, list[float]]]
-    targets: tuple[str, ...]
-
-    @property
-    def rows(self) -> list[tuple[Path, str, list[float]]]:
-        """File, event and values of each specimen."""
-        return list(zip(self.files, self.event_of_file, self.values, strict=True))
 
 
 class _FileBytes(Sequence[bytes]):
@@ -75,19 +54,48 @@ def run(given: "Given") -> int:
     started = time.monotonic()
     options: PredictOptions = given.options()
     console = Console(json=options.json)
-    files = find_images(options.images)
+    files = _checked_places(options)
     _check_readable(files, options)
-    if options.csv is not None and options.csv.is_dir():
-        raise UserError(f"`--csv` must be a file, but {options.csv} is a folder")
     model = open_model(options.model, options.tracking_uri, local_device(options), console, options.cache_folder)
     is_known = options.domain in model.known_domains
     if not is_known:
         console.say(_unknown_domain(options.domain, model.known_domains))
     forecasts, images_per_second = _predict(model, files, options)
-    if options.csv is not None:
-        write_csv(options.csv, forecasts, domain=options.domain)
-    _finish(forecasts, options, console, is_known=is_known, speed=images_per_second, since=started)
+    fault = _written(forecasts, options)
+    csv_file = options.csv if fault is None else None
+    _finish(forecasts, csv_file, options, console, is_known=is_known, speed=images_per_second, since=started)
+    if fault is not None:
+        raise fault
     return 0
+
+
+def _checked_places(options: PredictOptions) -> tuple[Path, ...]:
+    """The images; raises UserError for all that is wrong with them and with where the forecasts are to go."""
+    problems: list[str] = []
+    files: tuple[Path, ...] = ()
+    try:
+        files = find_images(options.images)
+    except UserError as error:
+        problems += error.problems
+    if options.csv is not None:
+        if (problem := file_problem(options.csv, "--csv")) is not None:
+            problems.append(problem)
+        elif options.csv.is_file() and any(options.csv.samefile(file) for file in files):
+            problems.append(f"`--csv` must be none of the images, but got {options.csv}; give another place")
+    if problems:
+        raise UserError(problems)
+    return files
+
+
+def _written(forecasts: Forecasts, options: PredictOptions) -> UserError | None:
+    """What kept the CSV file from being written, to be told after the forecasts themselves."""
+    if options.csv is None:
+        return None
+    try:
+        write_csv(options.csv, forecasts, domain=options.domain)
+    except OSError as error:
+        return unwritten(options.csv, "--csv", error)
+    return None
 
 
 def find_images(given: Sequence[str]) -> tuple[Path, ...]:
@@ -158,67 +166,26 @@ def events_of(files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(spelt.setdefault(os.path.abspath(file.parent), str(file.parent)) for file in files)
 
 
-def write_csv(path: Path, forecasts: Forecasts, *, domain: int | None) -> None:
-    """A row a specimen, then a row an event, whole or not at all; only events have a sigma."""
-    n_of_event = Counter(forecasts.event_of_file)
-    sigmas = [f"{target}_sigma" for target in forecasts.targets]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["level", "event", "image", "domain", "n_specimens", *forecasts.targets, *sigmas])
-        for image, event, values in forecasts.rows:
-            writer.writerow(["specimen", event, image, domain, 1, *values, *("" for _ in sigmas)])
-        for event, forecast in forecasts.events.items():
-            writer.writerow(["event", event, "", domain, n_of_event[event], *forecast["mu"], *forecast["sigma"]])
-
-
 def _finish(
-    forecasts: Forecasts, options: PredictOptions, console: Console, *, is_known: bool, speed: float, since: float
+    forecasts: Forecasts,
+    csv_file: Path | None,
+    options: PredictOptions,
+    console: Console,
+    *,
+    is_known: bool,
+    speed: float,
+    since: float,
 ) -> None:
-    targets, n_of_event = forecasts.targets, Counter(forecasts.event_of_file)
-    result: dict[str, Any] = {
+    result = {
         "model": options.model,
         "domain": options.domain,
         "domain_is_known": is_known,
-        "specimens": [
-            {"image": str(image), "event": event, **dict(zip(targets, values, strict=True))}
-            for image, event, values in forecasts.rows
-        ],
-        "events": [
-            {
-                "event": event,
-                "n_specimens": n_of_event[event],
-                **{
-                    target: {"mu": mu, "sigma": sigma}
-                    for target, mu, sigma in zip(targets, forecast["mu"], forecast["sigma"], strict=True)
-                },
-            }
-            for event, forecast in forecasts.events.items()
-        ],
-        "csv": None if options.csv is None else str(options.csv),
+        **forecasts.to_dict(),
+        "csv": None if csv_file is None else str(csv_file),
         "images_per_second": round(speed, 1),
         "seconds": round(time.monotonic() - since, 1),
     }
-    console.finish(text=_table(forecasts, options.csv), json=result)
-
-
-def _table(forecasts: Forecasts, csv_file: Path | None) -> str:
-    n_of_event = Counter(forecasts.event_of_file)
-    lines = [f"{'':<44}" + "".join(f"{target:>18}" for target in forecasts.targets)]
-    if len(forecasts.files) <= SHOWN_SPECIMENS:
-        for image, _, values in forecasts.rows:
-            lines.append(f"{_short(str(image)):<44}" + "".join(f"{value:>18.3f}" for value in values))
-    else:
-        lines.append(f"{len(forecasts.files)} specimens are left to --csv and --json")
-    for event, forecast in forecasts.events.items():
-        pairs = zip(forecast["mu"], forecast["sigma"], strict=True)
-        name = _short(f"event {event} ({n_of_event[event]})")
-        lines.append(f"{name:<44}" + "".join(f"{f'{mu:.3f} ± {sigma:.3f}':>18}" for mu, sigma in pairs))
-    return "\n".join([*lines, *([str(csv_file)] if csv_file else [])])
-
-
-def _short(name: str, width: int = 43) -> str:
-    return name if len(name) <= width else f"...{name[3 - width :]}"
+    console.finish(text=forecast_table(forecasts, csv_file), json=result)
 
 
 def _unknown_domain(domain: int | None, known: Sequence[int]) -> str:

@@ -1,7 +1,9 @@
 """`predict`: images in files and folders, forecasts of specimens and events out."""
 
 import csv
+import os
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +133,87 @@ def test_what_is_not_there_is_named_in_clear_lines(predict, pictures, tmp_path):
 
     ended = predict(pictures, "--csv", tmp_path)
     assert (ended.status, f"`--csv` must be a file, but {tmp_path} is a folder" in ended.stderr) == (2, True)
+
+
+@pytest.fixture
+def strange(tmp_path) -> Path:
+    """Images whose names hold a byte that is no UTF-8, control characters, and the beginning of a formula."""
+    folder = tmp_path / "strange"
+    folder.mkdir()
+    for name in (b"=1+1.png", b"K\xe4fer.png", b"two\nlines\x1b[31m.png"):
+        with open(os.fsencode(folder) + b"/" + name, "wb") as file:
+            Image.new("RGB", (48, 48), (90, 60, 30)).save(file, "PNG")
+    return folder
+
+
+def test_strange_names_are_shown_escaped_in_table_json_and_csv(predict, strange, tmp_path, monkeypatch):
+    monkeypatch.chdir(strange)
+    names = ["=1+1.png", r"K\xe4fer.png", r"two\nlines\x1b[31m.png"]
+
+    table = predict(".").stdout.splitlines()
+    assert [line.partition(".png")[0] + ".png" for line in table[1:4]] == names
+    result = predict(".", "--json", "--csv", tmp_path / "out.csv").result
+    assert [row["image"] for row in result["specimens"]] == [*names[:2], "two\nlines\x1b[31m.png"]
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text("utf-8").splitlines()))
+    assert [row["image"] for row in rows] == [f"'{names[0]}", *names[1:], ""]
+
+
+def test_an_event_of_a_folder_with_a_strange_name_is_shown_escaped(predict, pictures, tmp_path):
+    folder = Path(shutil.copytree(pictures / "hill", tmp_path / os.fsdecode(b"@H\xfcgel")))
+    ended = predict(folder, "--csv", tmp_path / "out.csv")
+
+    assert (ended.status, r"@H\xfcgel (1)" in ended.stdout) == (0, True)
+    assert [row["event"] for row in csv.DictReader((tmp_path / "out.csv").read_text("utf-8").splitlines())] == [
+        str(tmp_path / r"@H\xfcgel")
+    ] * 2
+
+
+def test_csv_goes_through_links_and_pipes(predict, pictures, tmp_path):
+    predict(pictures, "--csv", tmp_path / "plain.csv")
+    (tmp_path / "real.csv").write_text("of before")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    os.mkfifo(tmp_path / "pipe")
+    read: list[str] = []
+    reader = threading.Thread(target=lambda: read.append((tmp_path / "pipe").read_text()))
+    reader.start()
+    predict(pictures, "--csv", tmp_path / "link.csv")
+    predict(pictures, "--csv", tmp_path / "pipe")
+    reader.join()
+
+    wanted = (tmp_path / "plain.csv").read_text()
+    assert [(tmp_path / "real.csv").read_text(), *read] == [wanted, wanted]
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_forecasts_are_shown_though_their_file_turned_out_to_be_full(predict, pictures):
+    ended = predict(pictures, "--csv", "/dev/full", "--json")
+
+    assert (ended.status, ended.result["csv"], len(ended.result["specimens"])) == (2, None, 4)
+    assert "error: `--csv` must be writable, but /dev/full is not: no space left on device" in ended.stderr
+    assert Path("/dev/full").is_char_device()
+
+
+def test_where_forecasts_cannot_go_is_told_with_the_images_that_are_not_there_before_any_is_read(
+    predict, pictures, tmp_path
+):
+    (tmp_path / "file").touch()
+    for place, fault in (
+        (tmp_path / "file" / "o.csv", f"{tmp_path / 'file'} is a file"),
+        (tmp_path / ("n" * 300), "file name too long"),
+    ):
+        ended = predict(pictures, tmp_path / "none.jpg", "--csv", place)
+        errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+        assert (ended.status, len(errors)) == (2, 2)
+        assert f"`--csv` must be writable, but {place} is not: {fault}" in errors[1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_an_image_is_not_overwritten_with_its_forecast(predict, pictures, tmp_path):
+    image = Path(shutil.copy(pictures / "hill" / "d.jpg", tmp_path / "d.jpg"))
+    before = image.read_bytes()
+    (tmp_path / "link.csv").symlink_to("d.jpg")
+
+    ended = predict(image, "--csv", tmp_path / "link.csv")
+    assert (ended.status, "`--csv` must be none of the images" in ended.stderr) == (2, True)
+    assert image.read_bytes() == before

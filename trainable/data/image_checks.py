@@ -75,9 +75,9 @@ def _files_key(images: ImageFiles | TableImages) -> str:
     for path in images.files():
         try:
             found = os.stat(path)
-            key.update(f"{os.path.abspath(path)}\0{found.st_size}\0{found.st_mtime_ns}\n".encode())
+            key.update(os.fsencode(f"{os.path.abspath(path)}\0{found.st_size}\0{found.st_mtime_ns}\n"))
         except OSError:  # a missing file is found by reading it
-            key.update(f"{path}\0missing\n".encode())
+            key.update(os.fsencode(f"{path}\0missing\n"))
     return key.hexdigest()[:32]
 
 

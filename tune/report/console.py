@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.trial import StepResult
 from tune.report.confirmation_text import confirmation_text
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from tune.tracking.tracker import TrackingStatus
 
 
+LINES = "\n\t"
+"""Control characters of what has several lines."""
+
+
 class Console:
     """One command's output; with `json`, stdout carries exactly one JSON object."""
 
@@ -31,7 +36,7 @@ class Console:
 
     def say(self, line: str) -> None:
         """One line for the user."""
-        print(line, file=sys.stderr, flush=True)
+        print(shown(line, keep=LINES), file=sys.stderr, flush=True)
 
     def extraction(self, event: "Progress | str") -> None:
         """Progress of the extraction, or a line it has to say."""
@@ -129,7 +134,7 @@ class Console:
         if self._json:
             _print_json(json)
         else:
-            print(text, end="" if text.endswith("\n") else "\n")
+            print(shown(text, keep=LINES), end="" if text.endswith("\n") else "\n")
 
 
 def _print_json(value: Mapping[str, Any]) -> None:

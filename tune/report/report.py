@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainable.config import TARGETS
+from trainable.shown import well_formed
 from tune.results.standings import SCORE, Standings, TrialStanding, finite
 from tune.tracking.uri import redact
 
@@ -54,11 +55,13 @@ def result_json(
 
 
 def json_values(value: Any) -> Any:
-    """`value` with tuples as lists and NaN and infinities as None, so that strict JSON can hold it."""
+    """`value` as strict JSON can hold it: tuples as lists, NaN and infinities as None, text as `well_formed`."""
     if isinstance(value, Mapping):
-        return {str(key): json_values(child) for key, child in value.items()}
+        return {well_formed(str(key)): json_values(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
         return [json_values(child) for child in value]
+    if isinstance(value, str):
+        return well_formed(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

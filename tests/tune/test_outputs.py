@@ -1,0 +1,59 @@
+"""Outputs that cannot be written are found before there is anything to write."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tune.command_line.outputs import file_problem, folder_problem
+
+
+def test_a_place_that_can_be_written_is_no_problem_and_nothing_is_left_there(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("new/far")
+    for path in (tmp_path / "a", tmp_path / "new" / "b", tmp_path / "pipe", tmp_path / "link"):
+        assert file_problem(path, "--csv") is None
+    assert folder_problem(tmp_path / "new" / "c", "--out") is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_what_cannot_be_written_is_told_with_option_place_and_reason(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as bound:
+        monkeypatch.chdir(tmp_path)  # names of sockets are short
+        bound.bind("socket")
+        for name, fault in (
+            ("file/a", f"{tmp_path / 'file'} is a file"),
+            ("loop", "it is a link to itself"),
+            ("socket", "it is a socket"),
+            ("n" * 256, "file name too long"),
+            (f"new/{'n' * 256}", "file name too long"),
+            ("nul\0", "embedded null byte"),
+        ):
+            path = tmp_path / name
+            assert file_problem(path, "--csv") == (
+                f"`--csv` must be writable, but {path} is not: {fault}; free it, or give another place"
+            )
+    assert file_problem(tmp_path, "--csv") == f"`--csv` must be a file, but {tmp_path} is a folder"
+    assert "is a file" in str(folder_problem(tmp_path / "file", "--out"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
+def test_permissions_are_looked_at_as_the_system_will(tmp_path):
+    for name in ("closed", "file"):
+        (tmp_path / name).mkdir() if name == "closed" else (tmp_path / name).touch()
+        os.chown(tmp_path / name, 1000, 1000)
+        (tmp_path / name).chmod(0o755)
+    code = (
+        "import sys; from pathlib import Path; from tune.command_line.outputs import file_problem, folder_problem\n"
+        "for path in sys.argv[1:]: print(file_problem(Path(path), '--csv'), folder_problem(Path(path), '--out'))"
+    )
+    words = ["setpriv", "--inh-caps=-all", "--bounding-set=-all", sys.executable, "-c", code]
+    places = [str(tmp_path / name) for name in ("closed/a", "closed/new/b")]
+    said = subprocess.run([*words, *places], capture_output=True, text=True, check=True).stdout
+    assert said.count(f"there is no permission to write to {tmp_path / 'closed'}; ") == 4
+    said = subprocess.run([*words, str(tmp_path / "file")], capture_output=True, text=True, check=True).stdout
+    assert "is not: there is no permission to write to it; " in said

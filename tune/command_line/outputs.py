@@ -1,0 +1,83 @@
+"""Whether what a command is to write can be written, seen before the work whose result it is to hold."""
+
+import os
+import stat
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from trainable.errors import UserError
+from trainable.whole_file import is_written_to
+
+
+def file_problem(path: Path, option: str) -> str | None:
+    """What keeps `whole_file(path, in_place=True)` from writing; None when nothing is seen. Nothing is left behind."""
+    if path.is_dir():
+        return f"`{option}` must be a file, but {path} is a folder"
+    try:
+        fault = _fault_of_file(path)
+    except (OSError, ValueError) as error:  # the second is what a name with a NUL gets
+        fault = _reason(error)
+    return None if fault is None else _problem(path, option, fault)
+
+
+def folder_problem(folder: Path, option: str) -> str | None:
+    """What keeps a folder from being made and written to; None when nothing is seen. Nothing is left behind."""
+    try:
+        fault = _fault_of_folder(folder)
+    except (OSError, ValueError) as error:
+        fault = _reason(error)
+    return None if fault is None else _problem(folder, option, fault)
+
+
+def unwritten(path: Path, option: str, error: OSError) -> UserError:
+    """What the user is told of an output that could be written when it was looked at, and then could not."""
+    return UserError(_problem(path, option, _reason(error)))
+
+
+def _problem(path: Path, option: str, fault: str) -> str:
+    return f"`{option}` must be writable, but {path} is not: {fault}; free it, or give another place"
+
+
+def _reason(error: OSError | ValueError) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return reason[:1].lower() + reason[1:]
+
+
+def _fault_of_file(path: Path) -> str | None:
+    end = Path(os.path.realpath(path))
+    if end.is_symlink():
+        return "it is a link to itself"
+    if is_written_to(path, in_place=True):
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            return "it is a socket"
+        return None if os.access(path, os.W_OK) else "there is no permission to write to it"
+    if end.exists() and not os.access(end, os.W_OK):
+        return "there is no permission to write to it"
+    return _fault_of_folder(end.parent, name=end.name)
+
+
+def _fault_of_folder(folder: Path, *, name: str = "") -> str | None:
+    """name: of a file that is to lie in it."""
+    _look(folder / name)
+    folder = Path(os.path.abspath(folder))
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        return f"{there} is a file"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"there is no permission to write to {there}"
+    _try(there)
+    return None
+
+
+def _look(path: Path) -> None:
+    """Raises: OSError for a name that the system does not take, and what else keeps it from looking."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def _try(folder: Path) -> None:
+    """Make a file and remove it: the system may say no for reasons that its permissions do not tell."""
+    with NamedTemporaryFile(dir=folder, prefix="."):
+        pass

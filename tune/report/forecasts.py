@@ -1,0 +1,100 @@
+"""Forecasts of images and their events, as a table, a CSV file and plain values."""
+
+import csv
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainable.shown import shown, spreadsheet_cell
+from trainable.whole_file import whole_file
+
+SHOWN_SPECIMENS = 40
+"""More of them are left to --csv and --json."""
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What was predicted: files, their events and values [n, 3], and event -> "mu" and "sigma", [3] each."""
+
+    files: tuple[Path, ...]
+    event_of_file: tuple[str, ...]
+    values: list[list[float]]
+    events: dict[str, dict[str, list[float]]]
+    targets: tuple[str, ...]
+
+    @property
+    def rows(self) -> list[tuple[Path, str, list[float]]]:
+        """File, event and values of each specimen."""
+        return list(zip(self.files, self.event_of_file, self.values, strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """`specimens` and `events` of `predict --json`."""
+        n_of_event = Counter(self.event_of_file)
+        return {
+            "specimens": [
+                {"image": str(image), "event": event, **dict(zip(self.targets, values, strict=True))}
+                for image, event, values in self.rows
+            ],
+            "events": [
+                {
+                    "event": event,
+                    "n_specimens": n_of_event[event],
+                    **{
+                        target: {"mu": mu, "sigma": sigma}
+                        for target, mu, sigma in zip(self.targets, forecast["mu"], forecast["sigma"], strict=True)
+                    },
+                }
+                for event, forecast in self.events.items()
+            ],
+        }
+
+
+def write_csv(path: Path, forecasts: Forecasts, *, domain: int | None) -> None:
+    """A row a specimen, then a row an event, whole or not at all; only events have a sigma.
+
+    Names are shown as a spreadsheet can take them: without control characters, with a ' before what would be a formula.
+    """
+    n_of_event = Counter(forecasts.event_of_file)
+    sigmas = [f"{target}_sigma" for target in forecasts.targets]
+    Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, in_place=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["level", "event", "image", "domain", "n_specimens", *forecasts.targets, *sigmas])
+        for image, event, values in forecasts.rows:
+            writer.writerow(
+                [
+                    "specimen",
+                    spreadsheet_cell(event),
+                    spreadsheet_cell(image),
+                    domain,
+                    1,
+                    *values,
+                    *("" for _ in sigmas),
+                ]
+            )
+        for event, forecast in forecasts.events.items():
+            writer.writerow(
+                ["event", spreadsheet_cell(event), "", domain, n_of_event[event], *forecast["mu"], *forecast["sigma"]]
+            )
+
+
+def forecast_table(forecasts: Forecasts, csv_file: Path | None) -> str:
+    """A line a specimen unless there are many, then a line an event; last the CSV file, if there is one."""
+    n_of_event = Counter(forecasts.event_of_file)
+    lines = [f"{'':<44}" + "".join(f"{target:>18}" for target in forecasts.targets)]
+    if len(forecasts.files) <= SHOWN_SPECIMENS:
+        for image, _, values in forecasts.rows:
+            lines.append(f"{_short(shown(image)):<44}" + "".join(f"{value:>18.3f}" for value in values))
+    else:
+        lines.append(f"{len(forecasts.files)} specimens are left to --csv and --json")
+    for event, forecast in forecasts.events.items():
+        pairs = zip(forecast["mu"], forecast["sigma"], strict=True)
+        name = _short(f"event {shown(event)} ({n_of_event[event]})")
+        lines.append(f"{name:<44}" + "".join(f"{f'{mu:.3f} ± {sigma:.3f}':>18}" for mu, sigma in pairs))
+    return "\n".join([*lines, *([shown(csv_file)] if csv_file else [])])
+
+
+def _short(name: str, width: int = 43) -> str:
+    return name if len(name) <= width else f"...{name[3 - width :]}"
