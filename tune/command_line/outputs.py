@@ -11,7 +11,7 @@ from trainable.whole_file import is_written_to
 
 def file_problem(path: Path, option: str) -> str | None:
     """What keeps `whole_file(path, in_place=True)` from writing; None when nothing is seen. Nothing is left behind."""
-    if path.is_dir():
+    if os.path.isdir(path):  # False for a name that the system does not take
         return f"`{option}` must be a file, but {path} is a folder"
     try:
         fault = _fault_of_file(path)
@@ -58,11 +58,13 @@ def _fault_of_file(path: Path) -> str | None:
 
 def _fault_of_folder(folder: Path, *, name: str = "") -> str | None:
     """name: of a file that is to lie in it."""
-    _look(folder / name)
-    folder = Path(os.path.abspath(folder))
+    wanted = Path(os.path.abspath(folder / name))
+    folder = wanted.parent if name else wanted
     there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
     if not there.is_dir():
         return f"{there} is a file"
+    for part in wanted.relative_to(there).parts:
+        _look(there / part)
     if not os.access(there, os.W_OK | os.X_OK):
         return f"there is no permission to write to {there}"
     _try(there)
@@ -70,10 +72,10 @@ def _fault_of_folder(folder: Path, *, name: str = "") -> str | None:
 
 
 def _look(path: Path) -> None:
-    """Raises: OSError for a name that the system does not take, and what else keeps it from looking."""
+    """Raises: OSError or ValueError for a name that the system does not take."""
     try:
         os.lstat(path)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return
 
 
