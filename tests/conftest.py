@@ -41,7 +41,7 @@ QUIET = {
 MADE_ONCE = {
     "confirmed_study": (
         *("confirm", "confirmation", "evaluate", "export_verb", "model_source", "predict", "registry", "retrain"),
-        *("status", "submission_score"),
+        *("served_model", "status", "submission_score"),
     ),
     "storage_server": ("mirror", "remote_journal", "storage"),
 }

@@ -1,12 +1,18 @@
+import ast
 import io
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
+from trainable.data import decoding
 from trainable.data.decoding import decode, find_fault
+from trainable.export import standalone
+from tune.predict import SUFFIXES
 
 
 def picture(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:
@@ -83,6 +89,61 @@ def test_truncated_images_have_a_fault(file_format: str) -> None:
 def test_what_is_no_image_has_a_fault_that_says_so() -> None:
     assert "<html>" in str(find_fault(b"<html>not found</html>"))
     assert find_fault(b"") == "there are no bytes"
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n(x)\n%%EOF\n"
+
+
+def test_no_other_program_is_started_to_read_an_image(tmp_path, monkeypatch) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\nexit 1\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # where it looks once a process
+    transform = {"image_size": 8, "resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0}
+
+    assert str(find_fault(POSTSCRIPT)).startswith("no image format begins with b'%!PS-Adobe-3'")
+    for read in (lambda: decode(POSTSCRIPT, 8), lambda: standalone.decode(POSTSCRIPT, transform)):
+        with pytest.raises(UnidentifiedImageError):
+            read()
+    assert not ran.exists()
+
+    with pytest.raises(subprocess.CalledProcessError):  # as PIL does when it is not told what to read
+        Image.open(io.BytesIO(POSTSCRIPT)).load()
+    assert ran.exists()
+
+
+def test_the_formats_that_are_read_are_those_that_predict_looks_for_and_the_same_in_an_exported_model() -> None:
+    Image.init()
+    named = {Image.registered_extensions()[suffix] for suffix in SUFFIXES}
+
+    assert set(decoding.IMAGE_FORMATS) == named
+    assert decoding.IMAGE_FORMATS == standalone.IMAGE_FORMATS
+
+
+def test_images_are_opened_in_two_places_alone_which_name_the_formats() -> None:
+    """One for the search, one that travels with a model."""
+    root = Path(decoding.__file__).parents[2]
+    calls = {
+        (path.relative_to(root).as_posix(), tuple(ast.unparse(keyword) for keyword in node.keywords))
+        for package in ("trainable", "tune", "search_spaces")
+        for path in (root / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Image.open"
+    }
+
+    assert calls == {
+        (place, ("formats=IMAGE_FORMATS",))
+        for place in ("trainable/data/decoding.py", "trainable/export/standalone.py")
+    }
+
+
+def test_a_jpeg_of_several_pictures_is_read_too() -> None:
+    """As phones write them; PIL calls them MPO, but opens them as JPEG."""
+    data = encoded(picture("RGB", 60, 40), "MPO", save_all=True, append_images=[picture("RGB", 30, 20)])
+
+    assert find_fault(data) is None
+    np.testing.assert_array_equal(decode(data, 32), open_clip_pixels(data, 32))
 
 
 def test_decoding_workers_load_neither_torch_nor_pandas() -> None:

@@ -7,7 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""PIL's names of what is read, whatever a file is called. For PostScript, say, PIL would start Ghostscript.
+As in `trainable/export/standalone.py`, which travels alone."""
+
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def open_image(encoded: bytes) -> Image.Image:
+    """The image, its header read alone. Raises: whatever PIL raises for bytes that are no image of `IMAGE_FORMATS`."""
+    return Image.open(io.BytesIO(encoded), formats=IMAGE_FORMATS)
 
 
 def decode(
@@ -27,7 +36,7 @@ def decode(
     Source: open_clip 3.3.0 `transform.py:image_transform`, torchvision `Resize` and `CenterCrop`.
     Raises: whatever PIL raises for bytes that are no image.
     """
-    with Image.open(io.BytesIO(encoded)) as image:
+    with open_image(encoded) as image:
         resized = image.resize(_resized(image.size, image_size, resize_mode), _FILTERS[interpolation])
     if resize_mode == "longest":
         resized = _padded(resized, image_size, fill_color)
@@ -42,11 +51,11 @@ def find_fault(encoded: bytes) -> str | None:
     if not encoded:
         return "there are no bytes"
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with open_image(encoded) as image:
             image.draft("RGB", (1, 1))
             image.load()
     except UnidentifiedImageError:
-        return f"no image format begins with {encoded[:12]!r}"
+        return f"no image format begins with {encoded[:12]!r}; {', '.join(IMAGE_FORMATS)} are read"
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         return str(error) or type(error).__name__
     return None

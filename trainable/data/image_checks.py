@@ -15,7 +15,7 @@ from pathlib import Path
 from trainable.data.decoding import find_fault
 from trainable.data.image_sources import ImageFiles, TableImages
 
-_VERSION = 1  # raise it with any change to what is found or how it is stored
+_VERSION = 2  # raise it with any change to what is found or how it is stored
 
 
 @dataclass(frozen=True, slots=True)

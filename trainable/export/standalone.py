@@ -34,6 +34,9 @@ from torch.nn import functional as F
 KIND, FORMAT_VERSION = "sentinel-tune model", 1
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
+IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""PIL's names of what is read, whatever a file is called. For PostScript, say, PIL would start Ghostscript."""
+
 LOWEST_SIGMA = 1e-3
 """A forecast's sigma is never below: it survives rounding to 4 decimals."""
 
@@ -210,13 +213,18 @@ class Model:
         }
 
 
+def open_image(encoded: bytes) -> Image.Image:
+    """The image, its header read alone. Raises: whatever PIL raises for bytes that are no image of `IMAGE_FORMATS`."""
+    return Image.open(io.BytesIO(encoded), formats=IMAGE_FORMATS)
+
+
 def decode(image: bytes | Image.Image, transform: Mapping[str, Any]) -> NDArray[np.uint8]:
     """uint8 [S, S, 3], as open_clip's evaluation transform has it before `ToTensor`; EXIF orientation is not applied.
 
     Source: open_clip 3.3.0 `transform.py:image_transform`, torchvision `Resize` and `CenterCrop`.
     """
     if not isinstance(image, Image.Image):
-        with Image.open(io.BytesIO(image)) as opened:
+        with open_image(image) as opened:
             return decode(opened, transform)
     size, mode = transform["image_size"], transform["resize_mode"]
     image = _without_sliver_ends(image.convert("LA") if image.mode == "La" else image)  # PIL makes no RGB of "La"

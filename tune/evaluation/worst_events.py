@@ -1,6 +1,5 @@
 """The events that a model forecast worst, with pictures of their specimens."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from trainable.config import TARGETS
+from trainable.data.decoding import open_image
 from trainable.scoring.evaluation import ModelForecasts
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _shortened(name: str) -> str:
 
 def _thumbnail(encoded: bytes) -> Image.Image:
     """As large as fits a square, also where the picture is smaller."""
-    with Image.open(io.BytesIO(encoded)) as image:
+    with open_image(encoded) as image:
         image.draft("RGB", (_SIZE, _SIZE))
         opened = image.convert("LA") if image.mode == "La" else image  # PIL makes no RGB of "La"
         return ImageOps.contain(opened.convert("RGB"), (_SIZE, _SIZE))

@@ -13,13 +13,11 @@ Output, a row a specimen, in the input's order and with its index:
 """
 
 import base64
-import io
 from typing import Any
 
 import mlflow
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 
 class ServedModel(mlflow.pyfunc.PythonModel):
@@ -36,7 +34,7 @@ class ServedModel(mlflow.pyfunc.PythonModel):
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """See the module's docstring.
 
-        Raises: ValueError naming every row whose image or domain cannot be read.
+        Raises: ValueError naming every row whose image, domain or event cannot be read, in one line.
         """
         images, domains, events = _read(model_input)
         predictions = self.model.predict(images, domains)
@@ -54,39 +52,57 @@ class ServedModel(mlflow.pyfunc.PythonModel):
 def _read(frame: pd.DataFrame) -> tuple[list[bytes], list[int | None], list[int]]:
     """Images, domains (None: unknown), and the number of each row's event."""
     problems: list[str] = []
+    nothing = [None] * len(frame)
     images = [_image(value, row, problems) for row, value in enumerate(frame["image"])]
-    given = frame["domain"] if "domain" in frame else [None] * len(frame)
-    domains = [_domain(value, row, problems) for row, value in enumerate(given)]
+    domains = [_domain(value, row, problems) for row, value in enumerate(frame.get("domain", nothing))]
+    events = [_event(value, row, problems) for row, value in enumerate(frame.get("event", nothing))]
     if problems:
         raise ValueError("; ".join(problems))
-    if "event" not in frame:
-        return images, domains, list(range(len(frame)))
-    codes, _ = pd.factorize(frame["event"])
+    codes, _ = pd.factorize(pd.Series(events, dtype=object))
     own = iter(range(len(frame), 2 * len(frame)))  # a row without an event gets a number that no event has
     return images, domains, [int(code) if code >= 0 else next(own) for code in codes]
 
 
 def _image(value: Any, row: int, problems: list[str]) -> bytes:
+    from sentinel_export import open_image  # travels with the model
+
     content = b""
     try:
         content = base64.b64decode(value, validate=True)
-        with Image.open(io.BytesIO(content)):  # the header alone
-            return content
-    except (OSError, ValueError, TypeError):  # of base64, of PIL, of what is no text
-        problems.append(f"row {row}: `image` must be base64 text of an encoded image, but got {str(value)[:40]!r}")
+        with open_image(content) as image:
+            image.draft("RGB", (1, 1))  # all of a JPEG is read, at the coarsest scale
+            image.load()
+    except Exception:  # base64 and decoders raise whatever a broken or giant image, or what is no text, makes them
+        problems.append(f"row {row}: `image` must be base64 text of an encoded image, but got {_shown(value)}")
     return content
 
 
 def _domain(value: Any, row: int, problems: list[str]) -> int | None:
-    if value is None or pd.isna(value):
+    if _is_missing(value):
         return None
     try:
-        number = int(value)
-    except (TypeError, ValueError):
+        number = int(value) if pd.api.types.is_scalar(value) else None
+    except (TypeError, ValueError, OverflowError):  # OverflowError: of an infinite one
         number = None
     if number is None or number != value:
-        problems.append(f"row {row}: `domain` must be a whole number or missing, but got {value!r}")
+        problems.append(f"row {row}: `domain` must be a whole number or missing, but got {_shown(value)}")
     return number
+
+
+def _event(value: Any, row: int, problems: list[str]) -> Any:
+    if _is_missing(value):
+        return None
+    if not pd.api.types.is_scalar(value):
+        problems.append(f"row {row}: `event` must be text, a number or missing, but got {_shown(value)}")
+    return value
+
+
+def _is_missing(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))  # of a list pandas answers with an array
+
+
+def _shown(value: Any) -> str:
+    return ascii(value)[:60]
 
 
 mlflow.models.set_model(ServedModel())
