@@ -59,7 +59,7 @@ def run(given: "Given") -> int:
 
         if not make_model(options, recipe, events, folder, identity, console):
             return EXIT_FAILED
-    registered = None if registry is None else _register(registry, options, recipe, events, folder)
+    registered = None if registry is None else _register(registry, options, recipe, events, folder, console)
     _finish(recipe, folder, registered, console, seconds=time.monotonic() - started)
     return EXIT_DONE
 
@@ -114,7 +114,12 @@ def _tell_recipe(recipe: Recipe, console: Console) -> None:
 
 
 def _register(
-    registry: "Registry", options: RetrainOptions, recipe: Recipe, events: Sequence[Event], folder: Path
+    registry: "Registry",
+    options: RetrainOptions,
+    recipe: Recipe,
+    events: Sequence[Event],
+    folder: Path,
+    console: Console,
 ) -> "Registered":
     from trainable.export.standalone import read_config
     from tune.tracking.retrain_run import Entry
@@ -126,7 +131,7 @@ def _register(
         facts=read_config(folder / MODEL_NAME)["facts"],
         study_id=events[0]["study_id"],
         trial_id=recipe.trial_id,
-        histories=read_histories(folder, n_members=len(recipe.seeds)),
+        histories=read_histories(folder, n_members=len(recipe.seeds), say=console.say),
         table=confirmed.to_dict() if confirmed is not None else None,
         is_winner=recipe.is_winner,
     )

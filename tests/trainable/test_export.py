@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
+from trainable.checksums import from_json
 from trainable.data.decoding import decode as decode_in_training
 from trainable.errors import UserError
 from trainable.export.exporter import ExportMismatch, copy_export, export_model
@@ -320,7 +321,7 @@ def test_evidence_is_kept_beside_the_model(exports, tower, tmp_path):
 
     folder = exports.export(tmp_path / "m", tower, config, exports.tail(tower, config), evidence=evidence)
 
-    assert json.loads((folder / "confirmation.json").read_text()) == evidence
+    assert from_json((folder / "confirmation.json").read_bytes()) == evidence
     assert "confirmation.json" in read_config(folder)["sha256"]
 
 

@@ -21,10 +21,12 @@ from safetensors.torch import save_file
 
 from trainable.data.decoding import decode
 from trainable.errors import UserError
+from trainable.frozen import verification
 from trainable.frozen.backbone import Backbone, load_backbone
-from trainable.frozen.extract import extract, extract_shards, make_plan, seal, shards_missing
+from trainable.frozen.extract import ExtractionPlan, extract, extract_shards, make_plan, seal, shards_missing
 from trainable.frozen.features import FeatureStore, store_path
 from trainable.frozen.shards import shard_path
+from trainable.frozen.verification import DamagedFeatures
 
 N = 40
 TAPS = (2, 4, 5)
@@ -304,14 +306,15 @@ def flip_a_byte(file: Path) -> None:
 def test_a_damaged_shard_is_found_and_extracted_anew(own_store, store, tiny, images, tmp_path: Path) -> None:
     damaged = shard_path(own_store.path, 4, 3)
     flip_a_byte(damaged)
-    with pytest.raises(UserError, match=r"shard-00003\.npy must have the checksum") as caught:
-        FeatureStore.open(own_store.path).verify()
-    assert len(caught.value.problems) == 2
+    with pytest.raises(DamagedFeatures, match=r"shard-00003\.npy must have the sha256 .* delete this file") as caught:
+        FeatureStore.open(own_store.path)
+    assert len(caught.value.problems) == 1
+    with pytest.raises(DamagedFeatures):
+        run_extract(tiny, images, tmp_path)
     calls: list[tuple[int, int]] = []
     mended = run_extract(tiny, images, tmp_path, verify=True, progress=lambda *call: calls.append(call))
     assert calls[0] == (N - mended.rows_per_shard, N)
-    mended.verify()
-    assert contents(mended.path) == contents(store.path)
+    assert contents(FeatureStore.open(mended.path).path) == contents(store.path)
 
 
 @pytest.mark.parametrize("harm", ["truncate", "delete"])
@@ -331,8 +334,66 @@ def test_a_cut_or_missing_shard_is_refused_and_extracted_anew(
 
 def test_damaged_tail_weights_are_found(own_store) -> None:
     flip_a_byte(own_store.path / "tail-from-02.safetensors")
-    with pytest.raises(UserError, match=r"tail-from-02\.safetensors must have the checksum"):
-        own_store.verify()
+    with pytest.raises(DamagedFeatures, match=r"tail-from-02\.safetensors must have the sha256"):
+        FeatureStore.open(own_store.path)
+
+
+def test_a_flipped_bit_is_found_whatever_the_files_times_say(own_store) -> None:
+    file = shard_path(own_store.path, 2, 1)
+    before = file.stat()
+    flip_a_byte(file)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    with pytest.raises(DamagedFeatures, match=r"shard-00001\.npy must have the sha256"):
+        FeatureStore.open(own_store.path)
+
+
+def test_files_found_right_are_not_read_again_by_other_processes(own_store) -> None:
+    mark = own_store.path.with_name(f"{own_store.path.name}.verified.json")
+    right = json.loads(mark.read_bytes())
+    assert len(right) == len(list(own_store.path.glob("tap-*/*.npy"))) + 1  # and the tail's weights
+
+    def n_read() -> int:
+        verification._sha256.cache_clear()  # as in another process
+        FeatureStore.open(own_store.path)
+        return verification._sha256.cache_info().misses
+
+    assert n_read() == 0
+    shard_path(own_store.path, 4, 0).touch()
+    assert n_read() == 1
+    assert n_read() == 0
+    mark.write_bytes(b"damaged")
+    assert n_read() == len(right)
+    assert json.loads(mark.read_bytes()).keys() == right.keys()
+
+
+def test_where_the_mark_cannot_be_written_each_process_reads_for_itself(own_store) -> None:
+    mark = own_store.path.with_name(f"{own_store.path.name}.verified.json")
+    mark.unlink()
+    mark.mkdir()
+    verification._sha256.cache_clear()
+    for _ in range(2):
+        FeatureStore.open(own_store.path)
+    assert verification._sha256.cache_info().misses == len(list(own_store.path.glob("tap-*/*.npy"))) + 1
+
+
+def test_a_shard_whose_record_is_damaged_is_extracted_anew(own_store, store, tiny, images, tmp_path: Path) -> None:
+    (own_store.path / "manifest.json").unlink()
+    record = shard_path(own_store.path, 4, 2).with_suffix(".json")
+    record.write_bytes(record.read_bytes().replace(b'"count": ', b'"count": 1'))
+    assert shards_missing(lay_out_again(tiny, own_store.path)) == [2]
+    assert contents(run_extract(tiny, images, tmp_path).path) == contents(store.path)
+
+
+def test_a_damaged_plan_is_refused_with_what_helps(own_store, tiny) -> None:
+    plan = own_store.path / "plan.json"
+    plan.write_bytes(plan.read_bytes().replace(b'"rows_per_shard": ', b'"rows_per_shard": 1'))
+    with pytest.raises(UserError, match=r"plan\.json must be .* its sha256 must be .* delete the folder"):
+        lay_out_again(tiny, own_store.path)
+
+
+def lay_out_again(backbone: Backbone, path: Path) -> ExtractionPlan:
+    return make_plan(path, backbone=backbone, data_fingerprint="d" * 64, n=N, taps=TAPS, batch_size=3)
 
 
 def test_a_damaged_manifest_is_refused_and_written_anew(own_store, store, tiny, images, tmp_path: Path) -> None:
@@ -417,7 +478,7 @@ def test_a_shard_that_overflows_half_precision_is_kept_in_float32(tmp_path: Path
     images.encoded[:8] = [buffer.getvalue()] * 8
     store = run_extract(backbone, images, tmp_path, taps=[0, 1], batch_size=2)
     assert store.rows_per_shard == 2
-    store.verify()
+    FeatureStore.open(store.path)
     for tap in (0, 1):
         assert store.dtype(tap) == torch.float32
         assert store.gather(tap, np.array([0, 7])).dtype == torch.float32
@@ -449,7 +510,7 @@ def test_vit_l_14_is_extracted_from_a_local_folder(tmp_path: Path) -> None:
 
     backbone, images = load_backbone(f"local-dir:{tmp_path}"), EncodedImages(n, side=300)
     store = run_extract(backbone, images, tmp_path, taps=[22, 23], batch_size=None)
-    store.verify()
+    FeatureStore.open(store.path)
     assert store.architecture.n_tokens == 257
     assert store.gather(23, np.arange(n)).nbytes == n * 526_336
     n_bytes = sum(f.stat().st_size for f in store.path.glob("tap-*/*"))

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from trainable.checksums import without_checksum
 from trainable.config import TrialConfig
 from trainable.data.splits import Split, whole
 from trainable.errors import UserError
@@ -124,6 +125,24 @@ def test_a_damaged_file_is_one_clear_line(content, tmp_path):
 
     with pytest.raises(UserError, match="must be a readable data file, but reading it failed"):
         TrialData.load(tmp_path)
+
+
+def test_flipped_bits_are_one_clear_line_and_never_other_values(data, tmp_path):
+    file = data.save(tmp_path)
+    written = file.read_bytes()
+    for bit in np.random.default_rng(0).integers(0, 8 * (len(written) - 73), 40):
+        altered = bytearray(written)
+        altered[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(altered)
+        with pytest.raises(UserError, match=r"data\.npz must be a readable data file, .* its sha256 must be"):
+            TrialData.load(tmp_path)
+
+
+def test_a_file_that_was_written_without_a_checksum_is_read(data, tmp_path):
+    file = data.save(tmp_path)
+    file.write_bytes(without_checksum(file.read_bytes()))
+
+    assert np.array_equal(TrialData.load(tmp_path).labels, data.labels)
 
 
 def rewrite(file: Path, **changes) -> None:

@@ -90,7 +90,7 @@ def test_force_moves_it_and_says_so():
     assert needless.reason.startswith("it beats")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"folds": [1]}'])
-def test_damaged_evidence_is_one_clear_line(text):
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"folds": [1]}', b"\xff", b'{"checksum": "0"}'])
+def test_damaged_evidence_is_one_clear_line(content):
     with pytest.raises(UserError, match=r"confirmation\.json of models:/x/1 must hold its forecasts"):
-        read_evidence(text, of="models:/x/1")
+        read_evidence(content, of="models:/x/1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from trainable.checksums import without_checksum
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
 from tune.decisions.confirmation import Confirmation
@@ -61,6 +62,36 @@ def test_confirming_again_with_the_same_options_trains_nothing_and_says_the_same
     events = read_events(study)
     assert len(inner(events, "tell")) == 2 * len(before.candidates)
     assert confirmed_of(events) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_checksum", [True, False])
+def test_predictions_that_are_not_those_of_the_run_are_named_and_made_anew_by_the_command_that_is_told(
+    cli, in_process, study, has_checksum
+):
+    """Without a checksum, as they were written before there were any, their score is compared with the journal's."""
+    before, options = confirmed_of(read_events(study)), ("--confirm-top", 2, "--confirm-folds", 2)
+    wanted = {file: file.read_bytes() for file in study.glob("checkpoints/c*/predictions-*.npy")}
+    for file, content in wanted.items():
+        plain = without_checksum(content)
+        altered = bytearray(plain)
+        altered[-1] ^= 1  # the exponent of the last prediction
+        file.write_bytes(bytes(altered) + (content[len(plain) :] if has_checksum else b""))
+    damaged = cli("confirm", study, *in_process, *options)
+
+    assert damaged.status == 2
+    line = damaged.stderr.splitlines()[-1]
+    (named,) = [file for file in wanted if str(file) in line]
+    assert ("its sha256 must be" if has_checksum else "must score") in line
+    assert f"`sentinel-tune confirm {study}` trains that run anew" in line
+    for file in wanted:
+        file.unlink()
+    mended = cli("confirm", study, *in_process, *options)
+
+    assert mended.status == 0, mended.stderr
+    assert f"{named.parent.name} (" in mended.stderr
+    assert confirmed_of(read_events(study)) == before
+    assert {file: file.read_bytes() for file in wanted} == wanted  # to the bit
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.export.standalone import ExportedModel
 from tune.tracking.client import open_client
@@ -84,10 +85,10 @@ def another(entry: Entry, folder: Path, *, shrink: float = 1.0, **evidence) -> E
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"other": str(folder)}))
     file = folder / "confirmation.json"
-    values = json.loads(file.read_text())
+    values = from_json(file.read_bytes())
     for part in values["forecasts"].values():
         part["crps"] = (np.array(part["crps"]) * shrink).tolist()
-    file.write_text(json.dumps(values | evidence))
+    file.write_text(to_json(values | evidence))
     return replace(entry, folder=folder)
 
 

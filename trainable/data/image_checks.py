@@ -4,7 +4,6 @@ Threads, not processes: hashing, decoding and reading tables all let go of Pytho
 """
 
 import hashlib
-import json
 import os
 import uuid
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainable.checksums import from_json, to_json
 from trainable.data.decoding import find_fault
 from trainable.data.image_sources import ImageFiles, TableImages
 
@@ -83,7 +83,7 @@ def _files_key(images: ImageFiles | TableImages) -> str:
 
 def _recall(path: Path, n_images: int) -> ImageChecks | None:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = from_json(path.read_bytes())
         checks = ImageChecks(tuple(found["digests"]), {int(row): fault for row, fault in found["faults"].items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: read the images again
         return None
@@ -93,5 +93,5 @@ def _recall(path: Path, n_images: int) -> ImageChecks | None:
 def _store(path: Path, checks: ImageChecks) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    unfinished.write_text(json.dumps({"digests": checks.digests, "faults": checks.faults}), "utf-8")
+    unfinished.write_text(to_json({"digests": checks.digests, "faults": checks.faults}), "utf-8")
     unfinished.replace(path)

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainable.checksums import to_json
 from trainable.config import LABEL_RANGE, TARGETS
 from trainable.export.facts import ModelFacts
 from trainable.export.model_card import model_card
@@ -78,7 +79,7 @@ def export_model(
             _write_adapter(temporary / (f"adapter_{index}" if index else "adapter"), tail, backbone.name)
         (temporary / CARD).write_text(model_card(facts, known_domains=known_domains, sigmas=sigmas), encoding="utf-8")
         if evidence is not None:
-            (temporary / EVIDENCE).write_text(json.dumps(evidence, allow_nan=False) + "\n", encoding="utf-8")
+            (temporary / EVIDENCE).write_text(to_json(evidence) + "\n", encoding="utf-8")
         write_config(temporary, config, unchecked=(CARD,))
         _check_equal(ExportedModel.load(temporary), tower, trained)
 

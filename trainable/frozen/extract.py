@@ -4,13 +4,13 @@ The steps stand alone, so that several workers can share them: under the lock of
 `extract_shards` anywhere on `shards_missing`, `seal` once. `extract` does all of them here.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from trainable.checksums import to_json
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone
 from trainable.frozen.extraction_pass import Progress, extract_shards
@@ -22,9 +22,10 @@ from trainable.frozen.extraction_plan import (
     shards_missing,
     sweep,
 )
-from trainable.frozen.features import MANIFEST_NAME, FeatureStore, manifest_checksum, store_path
+from trainable.frozen.features import MANIFEST_NAME, FeatureStore, store_path
 from trainable.frozen.image_feed import Images
 from trainable.frozen.shards import ShardRecord, merge_moments, read_record, sha256_of, write_atomically
+from trainable.frozen.verification import DamagedFeatures
 
 __all__ = [
     "ExtractionPlan",
@@ -149,9 +150,8 @@ def seal(plan: ExtractionPlan, *, backbone: Backbone) -> FeatureStore:
         },
         "tail": _write_tail(plan, backbone),
     }
-    manifest["checksum"] = manifest_checksum(manifest)
-    write_atomically(plan.path / MANIFEST_NAME, json.dumps(manifest).encode())
-    return FeatureStore.open(plan.path)
+    write_atomically(plan.path / MANIFEST_NAME, to_json(manifest).encode())
+    return FeatureStore.open(plan.path, just_written=True)
 
 
 def _record(plan: ExtractionPlan, tap: int, shard: int) -> ShardRecord:
@@ -172,10 +172,15 @@ def _write_tail(plan: ExtractionPlan, backbone: Backbone) -> dict[str, Any]:
 
 
 def finished_store(path: Path, taps: Collection[int]) -> FeatureStore | None:
-    """The store, when it is sealed, whole by its files' sizes, and has these taps."""
+    """The store, when it is sealed, complete, and has these taps.
+
+    Raises: DamagedFeatures: what was made of it before must not be made of others without a word.
+    """
     try:
         store = FeatureStore.open(path)
-    except UserError:  # unfinished or damaged: to be extracted
+    except DamagedFeatures:
+        raise
+    except UserError:  # unfinished: to be extracted
         return None
     return store if set(taps) <= set(store.taps) else None
 

@@ -1,11 +1,11 @@
 """What a feature store will hold, how it is cut into shards, and which of them are still missing."""
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone, check_taps
 from trainable.frozen.features import read_manifest, store_identity
@@ -82,12 +82,12 @@ def make_plan(
     plan = replace(plan, rows_per_shard=_rows_per_shard(plan, backbone.device.type, batch_size))
     plan_file = path / _PLAN_NAME
     if plan_file.is_file():
-        found = json.loads(plan_file.read_bytes())
+        found = _read_plan(plan_file)
         _refuse_other(path, found, {"n": n, **plan.identity})
         return replace(plan, rows_per_shard=found["rows_per_shard"])
     path.mkdir(parents=True, exist_ok=True)
     values = {"n": n, "rows_per_shard": plan.rows_per_shard, "identity": plan.identity}
-    write_atomically(plan_file, json.dumps(values, indent=1).encode())
+    write_atomically(plan_file, to_json(values, indent=1).encode())
     return plan
 
 
@@ -118,6 +118,18 @@ def discard_damaged(plan: ExtractionPlan) -> list[Path]:
                 discard_shard(plan.path, tap, shard)
                 damaged.append(file)
     return damaged
+
+
+def _read_plan(file: Path) -> dict[str, Any]:
+    try:
+        found = from_json(file.read_bytes())
+        _ = found["n"], found["rows_per_shard"], dict(found["identity"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file} must be the plan of a feature store, but reading it failed: {error!r}; delete the folder "
+            f"{file.parent}, then run the same command again: it extracts the features anew"
+        ) from error
+    return found
 
 
 def _sealed_taps(path: Path) -> tuple[int, ...]:

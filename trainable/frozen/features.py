@@ -6,9 +6,10 @@ On disk, one folder a backbone and dataset:
     tap-22/             shard-00000.npy [rows, tokens, width] and its record shard-00000.json, and so on
     tail-from-22.safetensors   the blocks from the lowest tap up, ln_post, proj, in open_clip's names
     manifest.json       written last: taps, every file's size and sha256, the channels' standard deviations
+
+Beside it KEY.verified.json, what `verification.py` has found right.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainable.architecture import VisionArchitecture
+from trainable.checksums import KEY, checksum_of
 from trainable.errors import UserError
 from trainable.frozen.mapped_tap import MappedTap
-from trainable.frozen.shards import sha256_of, shard_path
+from trainable.frozen.shards import shard_path
+from trainable.frozen.verification import StoreFile, check_contents, check_sizes
 
 if TYPE_CHECKING:
     from trainable.frozen.backbone import Backbone
@@ -47,7 +50,7 @@ def store_identity(backbone: "Backbone", data_fingerprint: str) -> dict[str, Any
 
 def identity_key(identity: Mapping[str, Any]) -> str:
     """Hex sha256 of an identity."""
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return checksum_of(identity)
 
 
 def store_path(cache_dir: Path, *, backbone: "Backbone", specimens_fingerprint: str) -> Path:
@@ -74,11 +77,11 @@ class FeatureStore:
     _mapped: dict[int, MappedTap] = field(repr=False, compare=False, default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path, *, key: str | None = None) -> Self:
-        """Open a finished store; files are checked by size (`verify` reads them all).
+    def open(cls, path: Path, *, key: str | None = None, just_written: bool = False) -> Self:
+        """Open a finished store; files that are not known to be right are read and compared with their sha256.
 
-        key: the key it must have, if known.
-        Raises: UserError when the store is unfinished, damaged, of a newer format, or has another key.
+        key: the key it must have, if known. just_written: by this process, so that sizes are enough for now.
+        Raises: UserError when the store is unfinished, of a newer format, or has another key; DamagedFeatures.
         """
         manifest = read_manifest(path)
         found = identity_key(manifest["identity"])
@@ -86,9 +89,10 @@ class FeatureStore:
             raise UserError(
                 f"the feature store {path} must have key {key}, but has {found}; give the one searched with"
             )
-        problems = [p for name, size, _ in manifest_files(manifest) if (p := _size_problem(path / name, size))]
-        if problems:
-            raise UserError([*problems, _GO_ON])
+        files = manifest_files(manifest)
+        check_sizes(path, files, remedy=_GO_ON)
+        if not just_written:
+            check_contents(path, files)
         return cls(
             path=path,
             architecture=VisionArchitecture.from_dict(manifest["identity"]["architecture"]),
@@ -101,18 +105,6 @@ class FeatureStore:
 
     def __reduce__(self) -> tuple[Any, tuple[Path]]:
         return (type(self).open, (self.path,))
-
-    def verify(self) -> None:
-        """Read every file and compare its sha256.
-
-        Raises: UserError naming the damaged files; `extract(..., verify=True)` writes just those anew.
-        """
-        damaged = [name for name, _, sha in manifest_files(self._manifest) if sha256_of(self.path / name) != sha]
-        if damaged:
-            lines = [
-                f"{self.path / name} must have the checksum it was written with, but has another" for name in damaged
-            ]
-            raise UserError([*lines, "delete the named files, then " + _GO_ON])
 
     def best_tap(self, n_frozen: int) -> int:
         """The deepest stored tap at or below `n_frozen` blocks.
@@ -191,10 +183,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} must be a finished feature store, but has no {MANIFEST_NAME}; {_GO_ON}")
     try:
         manifest = json.loads(file.read_bytes())
-        checksum = manifest.pop("checksum")
+        checksum = manifest.pop(KEY)
     except (ValueError, KeyError, AttributeError):
         manifest, checksum = {}, None
-    if checksum != manifest_checksum(manifest):
+    if checksum != checksum_of(manifest):
         raise UserError(f"{file} must match its checksum, but does not; delete it, then {_GO_ON}")
     version = manifest["identity"]["format_version"]
     if version > FORMAT_VERSION:
@@ -203,12 +195,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def manifest_checksum(manifest: Mapping[str, Any]) -> str:
-    """Hex sha256 of a manifest without its checksum."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def manifest_files(manifest: Mapping[str, Any]) -> list[tuple[str, int, str]]:
+def manifest_files(manifest: Mapping[str, Any]) -> list[StoreFile]:
     """(name, bytes, sha256) of every data file."""
     tail = manifest["tail"]
     files = [(tail["name"], tail["n_bytes"], tail["sha256"])]
@@ -217,11 +204,3 @@ def manifest_files(manifest: Mapping[str, Any]) -> list[tuple[str, int, str]]:
             name = str(shard_path(Path(), int(tap), i))
             files.append((name, shard["n_bytes"], shard["sha256"]))
     return files
-
-
-def _size_problem(file: Path, n_bytes: int) -> str | None:
-    try:
-        found = file.stat().st_size
-    except FileNotFoundError:
-        return f"{file} must exist, but is missing"
-    return None if found == n_bytes else f"{file} must have {n_bytes} bytes, but has {found}"

@@ -6,7 +6,6 @@ FEATURES/KEY/files/SHA256      each file under its checksum: what is there is ri
 A copy holds the wanted taps alone, is checked byte for byte, and is made once a node, whoever asks for it first.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +13,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from trainable.checksums import to_json
 from trainable.errors import UserError
 from trainable.frozen.extract import StoreTooLarge, finished_store, only_one
 from trainable.frozen.features import (
     MANIFEST_NAME,
     FeatureStore,
-    manifest_checksum,
     manifest_files,
     read_manifest,
 )
@@ -94,7 +93,7 @@ def _copy(remote: RemoteFolder, path: Path, manifest: dict[str, Any], tell: Tell
     tell(f"copying the features from {remote}: {n_bytes / 2**30:.2f} GiB in {len(missing)} files")
     with ThreadPoolExecutor(TRANSFERS) as transfers:
         list(transfers.map(lambda file: _fetch(remote, path / file[0], sha256=file[2]), missing))
-    write_atomically(path / MANIFEST_NAME, json.dumps(manifest).encode())
+    write_atomically(path / MANIFEST_NAME, to_json(manifest).encode())
 
 
 def _put(file: Path, remote: RemoteFolder, *, sha256: str) -> None:
@@ -137,7 +136,7 @@ def _manifest(remote: RemoteFolder) -> dict[str, Any] | None:
 
 def _only(manifest: dict[str, Any], taps: list[int]) -> dict[str, Any]:
     """The manifest of a store that has these of its taps."""
-    chosen = {
+    return {
         **manifest,
         "taps": taps,
         **{
@@ -145,7 +144,6 @@ def _only(manifest: dict[str, Any], taps: list[int]) -> dict[str, Any]:
             for name in ("shards", "channel_std")
         },
     }
-    return chosen | {"checksum": manifest_checksum(chosen)}
 
 
 def _not_usable(remote: RemoteFolder, error: StorageError) -> UserError:

@@ -6,7 +6,6 @@ A shard counts only when its record exists, and the record is written last: what
 import base64
 import hashlib
 import io
-import json
 import os
 import secrets
 from collections.abc import Iterable
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from trainable.checksums import from_json, to_json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,19 +82,19 @@ def write_shard(folder: Path, tap: int, shard: int, values: NDArray[Any], moment
         "mean": base64.b64encode(moments.mean.tobytes()).decode(),
         "m2": base64.b64encode(moments.m2.tobytes()).decode(),
     }
-    write_atomically(record_path, json.dumps(record).encode())
+    write_atomically(record_path, to_json(record).encode())
 
 
 def read_record(folder: Path, tap: int, shard: int) -> ShardRecord | None:
-    """The record of a shard, or None when the shard was never finished or its file has another size."""
+    """The record of a shard; None when it is damaged or was never written, or the shard's file has another size."""
     path = shard_path(folder, tap, shard)
     try:
-        values = json.loads(path.with_suffix(".json").read_bytes())
+        values = from_json(path.with_suffix(".json").read_bytes())
         mean, m2 = (np.frombuffer(base64.b64decode(values[k]), dtype=np.float64) for k in ("mean", "m2"))
         moments = Moments(count=values["count"], mean=mean, m2=m2)
         record = ShardRecord(n_bytes=values["n_bytes"], sha256=values["sha256"], dtype=values["dtype"], moments=moments)
         return record if path.stat().st_size == record.n_bytes else None
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 

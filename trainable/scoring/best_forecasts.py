@@ -19,10 +19,14 @@ FIRST_ROWS = 64
 
 @dataclass(frozen=True)
 class BestForecasts:
-    """epoch: the trial's best one. forecasts: part ("id", "ood") -> its events."""
+    """epoch: the trial's best one. forecasts: part ("id", "ood") -> its events.
+
+    damaged: newer checkpoints that were passed over, each with the reason.
+    """
 
     epoch: int
     forecasts: dict[str, EventForecast]
+    damaged: tuple[str, ...]
 
 
 def best_forecasts(
@@ -34,9 +38,10 @@ def best_forecasts(
     Raises: UserError when data, features or checkpoint are not reachable, or when predicting would take longer than
     `max_seconds`.
     """
-    state, _ = load_latest(checkpoint_folder)
+    state, damaged = load_latest(checkpoint_folder)
     if state is None:
-        raise UserError(f"{checkpoint_folder} must hold a checkpoint, but holds none that is whole")
+        found = "; ".join(damaged) or "holds none"
+        raise UserError(f"{checkpoint_folder} must hold a whole checkpoint, but {found}")
     values = state["values"]
     if not values["best_epoch"]:
         raise UserError(f"the checkpoint in {checkpoint_folder} must hold a scored epoch, but has none")
@@ -47,7 +52,7 @@ def best_forecasts(
     trainer.load_best()
     predictions = _predict(trainer, np.concatenate([data.split.id_, data.split.ood]), max_seconds=max_seconds)
     scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
-    return BestForecasts(epoch=values["best_epoch"], forecasts=scorer.forecasts(predictions))
+    return BestForecasts(epoch=values["best_epoch"], forecasts=scorer.forecasts(predictions), damaged=tuple(damaged))
 
 
 def _predict(

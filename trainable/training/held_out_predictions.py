@@ -5,6 +5,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+from trainable.checksums import with_checksum, without_checksum
 from trainable.errors import UserError
 from trainable.storage.place import Place, read_file, write_file
 from trainable.training.checkpoint import CheckpointNotWritten
@@ -15,26 +16,31 @@ def save_predictions(folder: Place, epoch: int, predictions: NDArray[np.float32]
 
     Raises: CheckpointNotWritten.
     """
-    content, name = io.BytesIO(), _name(epoch)
+    content, name = io.BytesIO(), predictions_name(epoch)
     np.save(content, predictions, allow_pickle=False)
     try:
-        write_file(folder, name, content.getvalue())
+        write_file(folder, name, with_checksum(content.getvalue()))
     except OSError as error:
         raise CheckpointNotWritten(f"{folder / name}: {error}") from error
 
 
-def load_predictions(folder: Place, epoch: int) -> NDArray[np.float32]:
+def load_predictions(folder: Place, epoch: int, *, remedy: str) -> NDArray[np.float32]:
     """What `save_predictions` wrote.
 
+    remedy: what helps where they are missing or damaged, for the message.
     Raises: UserError when it is missing or damaged.
     """
-    name = _name(epoch)
+    name = predictions_name(epoch)
     try:
-        predictions: NDArray[np.float32] = np.load(io.BytesIO(read_file(folder, name)), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{folder / name} must hold an epoch's predictions, but reading it failed: {error}") from error
+        content = without_checksum(read_file(folder, name))
+        predictions: NDArray[np.float32] = np.load(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # numpy raises all kinds on a damaged header
+        raise UserError(
+            f"{folder / name} must hold an epoch's predictions, but reading it failed: {error}; {remedy}"
+        ) from error
     return predictions
 
 
-def _name(epoch: int) -> str:
+def predictions_name(epoch: int) -> str:
+    """The file of an epoch's predictions."""
     return f"predictions-{epoch:06d}.npy"

@@ -2,7 +2,6 @@
 
 import io
 import json
-import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from trainable.checksums import with_checksum, without_checksum
 from trainable.data.splits import Split
 from trainable.errors import UserError
 from trainable.frozen.features import FeatureStore
@@ -62,7 +62,7 @@ class TrialData:
         arrays |= {f"split_{name}": np.asarray(getattr(self.split, name), dtype=np.int64) for name in _ROWS}
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
-        write_file(folder, FILE_NAME, content.getvalue())
+        write_file(folder, FILE_NAME, with_checksum(content.getvalue()))
         return folder / FILE_NAME
 
     @classmethod
@@ -97,7 +97,8 @@ class TrialData:
 def _read(folder: Place) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     file = folder / FILE_NAME
     try:
-        with np.load(io.BytesIO(read_file(folder, FILE_NAME)), allow_pickle=False) as archive:
+        content = without_checksum(read_file(folder, FILE_NAME))
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = dict(archive)
         meta = json.loads(str(arrays.pop("meta")))
         version = meta["format_version"]
@@ -106,7 +107,7 @@ def _read(folder: Place) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         raise
     except FileNotFoundError:
         raise UserError(f"{file} must exist, but does not; {_REMEDY}, or give the study's own folder") from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # numpy and zipfile raise all kinds on damaged headers
         raise UserError(f"{file} must be a readable data file, but reading it failed: {error!r}; {_REMEDY}") from error
     if version > FORMAT_VERSION:
         raise UserError(f"{file} must have a format version <= {FORMAT_VERSION}, but has {version}; update the program")

@@ -3,6 +3,7 @@
 The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 """
 
+from tune.confirming.lost_predictions import runs_without_predictions, train_anew
 from tune.confirming.plan import counted, make_plan
 from tune.decisions.confirmation import Confirmation, Plan
 from tune.decisions.ends import Ends
@@ -34,6 +35,9 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     if not confirmation.is_complete:
         place.run(conductor, prepare=lambda: _write_folds(place, plan))
         conductor.pause_all(conductor.end_reason)
+    if conductor.state == "completed" and (lacking := runs_without_predictions(study.folder, confirmation)):
+        again = train_anew(place, lacking, Ends(deadline=deadline))
+        conductor = conductor if again.state == "completed" else again
     if conductor.error is None:
         _conclude(place, confirmation)
     return conductor

@@ -1,22 +1,28 @@
 """From a confirmation's runs to its verdict: out-of-fold forecasts, paired differences, words."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from trainable.errors import UserError
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
 from trainable.scoring.scoring import EventForecast, HeldOutScorer
 from trainable.storage.place import Place
-from trainable.training.held_out_predictions import load_predictions
+from trainable.training.held_out_predictions import load_predictions, predictions_name
 from trainable.training.trial_data import TrialData
 from tune.decisions.confirmation import Configuration, Confirmation, Plan, Run, complete_cells
 from tune.execution.conductor import fold_data_folder
 from tune.results.confirmed import DEFAULT, Candidate, Confirmed
 
 INTERVAL_SEED = 0
+
+SCORE_TOLERANCE = 1e-6
+"""In SPEI units: a score from the same predictions differs by rounding alone, also on another processor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +37,7 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
     """Compare the plan's configurations on the folds and seeds that all of them have come to the end of.
 
     search_fold: the one that the search scored its trials on, None if none was. header: the study's.
-    Raises: ValueError while there is no such fold.
+    Raises: ValueError while there is no such fold; UserError when predictions are missing or not those of the run.
     """
     plan = confirmation.plan
     assert plan is not None
@@ -86,11 +92,9 @@ def _measured(
     for fold, scorer in scorers.items():
         others = [curve for other, curve in curves.items() if other != fold]
         epoch = best_epoch(others) if others else plan.epochs
-        predictions = [
-            load_predictions(folder / "checkpoints" / own[fold, seed].record.trial_id, epoch) for seed in seeds
-        ]
-        gathered[fold] = [scorer.forecasts(p) for p in predictions]
+        predictions = [_predictions(folder, own[fold, seed], epoch, scorer) for seed in seeds]
         metrics = [scorer.score(p) for p in predictions]
+        gathered[fold] = [scorer.forecasts(p) for p in predictions]
         maes += [{name: value for name, value in m.items() if name.startswith("mae_")} for m in metrics]
         scores[fold] = float(np.mean([m["score/all"] for m in metrics]))
     forecasts = OutOfFold.gather(gathered)
@@ -106,6 +110,20 @@ def _measured(
         fold_scores=scores,
     )
     return candidate, forecasts
+
+
+def _predictions(study: Place, run: Run, epoch: int, scorer: HeldOutScorer) -> NDArray[np.float32]:
+    """Raises: UserError unless they are there and score what was reported while the run was trained."""
+    folder = study / "checkpoints" / run.record.trial_id
+    remedy = f"delete it, then `sentinel-tune confirm {shlex.quote(str(study))}` trains that run anew"
+    predictions = load_predictions(folder, epoch, remedy=remedy)
+    reported, found = run.record.scores[epoch], scorer.score(predictions)["score/all"]
+    if not abs(found - reported) <= SCORE_TOLERANCE:
+        raise UserError(
+            f"{folder / predictions_name(epoch)} must score {reported:.6f}, as the study's journal says, but scores "
+            f"{found:.6f}; {remedy}"
+        )
+    return predictions
 
 
 def best_epoch(curves: Sequence[Any]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.storage.place import Place, read_file, write_file
 
@@ -101,7 +102,7 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candida
     file = study_folder / FOLDER_NAME / f"{candidate.name}.json"
     rule, remedy = f"{file} must hold the forecasts of {candidate.name}", "run `sentinel-tune confirm STUDY` again"
     try:
-        values = json.loads(read_file(study_folder / FOLDER_NAME, f"{candidate.name}.json"))
+        values = from_json(read_file(study_folder / FOLDER_NAME, f"{candidate.name}.json"))
         of = {key: values[key] for key in _evidence_of(confirmed, candidate)}
         forecasts = OutOfFold.from_dict(values["forecasts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -118,7 +119,7 @@ def evidence(confirmed: Confirmed, candidate: Candidate, forecasts: "OutOfFold")
 
 def write_evidence(folder: Place, values: Mapping[str, Any]) -> None:
     """Write one candidate's `evidence` into a study, whole or not at all."""
-    write_file(folder / FOLDER_NAME, f"{values['name']}.json", json.dumps(values).encode())
+    write_file(folder / FOLDER_NAME, f"{values['name']}.json", to_json(values).encode())
 
 
 def _evidence_of(confirmed: Confirmed, candidate: Candidate) -> dict[str, Any]:

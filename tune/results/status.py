@@ -143,5 +143,6 @@ def _interval(folder: Place, standings: Standings) -> Interval:
     except (UserError, StorageError) as error:
         return Interval(scores={}, note=f"not known here: {str(error).splitlines()[0]}")
     if found.epoch != best.best_epoch:
-        return Interval(scores={}, note="the best trial has just moved on; ask again")
+        moved_on = "the best trial has just moved on; ask again"
+        return Interval(scores={}, note=f"not known here: {found.damaged[0]}" if found.damaged else moved_on)
     return Interval(level=LEVEL, scores=score_interval(found.forecasts, seed=0))

@@ -8,10 +8,11 @@ OUT/
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.whole_file import whole_file
 
@@ -28,7 +29,7 @@ def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / RECIPE_NAME) as temporary:
-            temporary.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(to_json(identity, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"`--out` must be writable, but {folder} is not: {error.strerror or error}") from error
 
@@ -44,7 +45,7 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
             raise UserError(f"`--out` must be a new folder, or one that `retrain` made, but {folder} is neither")
         return
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = from_json(file.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{file} must be readable, but is not: {error}; give another --out") from error
     found = {"precision": identity["precision"], **found}  # one that does not say was made in the device's own
@@ -58,12 +59,20 @@ def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
         )
 
 
-def read_histories(folder: Path, *, n_members: int) -> list[list[dict[str, float]]]:
-    """Each member's metrics by epoch, from its checkpoint; empty where that is gone."""
+def read_histories(folder: Path, *, n_members: int, say: Callable[[str], None]) -> list[list[dict[str, float]]]:
+    """Each member's metrics by epoch, from its checkpoint; empty where that is gone.
+
+    say: hears of damaged checkpoints.
+    """
     from trainable.training.checkpoint import load_latest
 
-    states = [load_latest(checkpoint_folder(folder, member))[0] for member in range(n_members)]
-    return [state["values"]["history"] if state is not None else [] for state in states]
+    histories = []
+    for member in range(n_members):
+        state, damaged = load_latest(checkpoint_folder(folder, member))
+        for reason in damaged:
+            say(f"warning: passed over a damaged checkpoint, so that curves end before it: {reason}")
+        histories.append(state["values"]["history"] if state is not None else [])
+    return histories
 
 
 def checkpoint_folder(folder: Path, member: int) -> Path:

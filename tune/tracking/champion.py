@@ -77,21 +77,21 @@ def _beats(
     return False, f"it does not beat {champion} beyond noise: better by {gain}"
 
 
-def read_evidence(text: str, *, of: str) -> dict[str, Any]:
+def read_evidence(content: bytes, *, of: str) -> dict[str, Any]:
     """A model's `confirmation.json`.
 
     Raises: UserError when it is not one.
     """
-    import json
+    from trainable.checksums import from_json
 
     try:
-        values = json.loads(text)
+        values = from_json(content)
         _ = [values[name] for name in (*SAME, "forecasts")]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"confirmation.json of {of} must hold its forecasts, but reading it failed: {error!r}"
         ) from error
-    return dict(values)
+    return values
 
 
 def _short(value: Any) -> str:

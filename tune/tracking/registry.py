@@ -115,7 +115,7 @@ class Registry:
             return None
         with tempfile.TemporaryDirectory() as scratch:
             file = download_artifacts(artifact_uri=f"{folder}/{EVIDENCE_NAME}", dst_path=scratch, tracking_uri=self.uri)
-            return read_evidence(Path(file).read_text(encoding="utf-8"), of=f"models:/{name}/{version}")
+            return read_evidence(Path(file).read_bytes(), of=f"models:/{name}/{version}")
 
     def _move_aliases(self, name: str, version: Any, decision: ChampionDecision) -> None:
         number = str(version.version)

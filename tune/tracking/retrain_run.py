@@ -44,7 +44,7 @@ class Entry:
     def evidence(self) -> dict[str, Any] | None:
         """The forecasts it was confirmed by, None if it was not."""
         file = self.folder / EVIDENCE_NAME
-        return read_evidence(file.read_text(encoding="utf-8"), of=str(self.folder)) if file.is_file() else None
+        return read_evidence(file.read_bytes(), of=str(self.folder)) if file.is_file() else None
 
     def tags(self) -> dict[str, str]:
         """Of run and version. Not `hpo.study`: every run that has it belongs to the journal's projection."""
