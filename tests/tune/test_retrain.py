@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from trainable.checksums import from_json, to_json
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import calibrated_sigmas
 from tune.journal.journal import read_events
@@ -257,8 +258,11 @@ def test_data_or_backbone_that_are_not_the_studys_any_more_are_refused_with_both
     study = tmp_path / "study"
     shutil.copytree(confirmed_study, study)
     fingerprint = read_events(study)[0]["header"][f"{name}_fingerprint"]
-    for file in (study / "journal.jsonl", *study.glob("confirmation/*.json")):
-        file.write_text(file.read_text().replace(fingerprint, "0" * len(fingerprint)))
+    journal = study / "journal.jsonl"
+    journal.write_text(journal.read_text().replace(fingerprint, "0" * len(fingerprint)))
+    for file in study.glob("confirmation/*.json"):
+        values = from_json(file.read_bytes())
+        file.write_text(to_json(values | {f"{name}_fingerprint": "0" * len(fingerprint)}))
     ended = retrain(study)
 
     assert ended.status == 2
@@ -273,7 +277,7 @@ def test_lost_forecasts_of_the_confirmation_are_told_before_training(retrain, co
     shutil.rmtree(study / "confirmation")
     ended = retrain(study)
 
-    assert (ended.status, "run `sentinel-tune confirm STUDY` again" in ended.stderr) == (2, True)
+    assert (ended.status, f"run `sentinel-tune confirm {study}` again" in ended.stderr) == (2, True)
 
 
 def test_a_registry_that_is_down_is_told_before_training(retrain, confirmed_study, tmp_path):

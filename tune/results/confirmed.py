@@ -4,6 +4,7 @@ STUDY/confirmation/NAME.json holds each configuration's out-of-fold forecasts, f
 """
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -100,13 +101,14 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candida
     from trainable.scoring.out_of_fold import OutOfFold
 
     file = study_folder / FOLDER_NAME / f"{candidate.name}.json"
-    rule, remedy = f"{file} must hold the forecasts of {candidate.name}", "run `sentinel-tune confirm STUDY` again"
+    rule = f"{file} must hold the forecasts of {candidate.name}"
+    remedy = f"run `sentinel-tune confirm {shlex.quote(str(study_folder))}` again"
     try:
         values = from_json(read_file(study_folder / FOLDER_NAME, f"{candidate.name}.json"))
         of = {key: values[key] for key in _evidence_of(confirmed, candidate)}
         forecasts = OutOfFold.from_dict(values["forecasts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{rule}, but reading it failed: {error!r}; {remedy}") from error
+        raise UserError(f"{rule}, but reading it failed: {error}; {remedy}") from error
     if of != json.loads(json.dumps(_evidence_of(confirmed, candidate))):
         raise UserError(f"{rule} of this confirmation, but it is of another one; {remedy}")
     return forecasts
