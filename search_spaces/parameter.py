@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from trainable.config import TrialConfig
+from trainable.shown import brief
 
 Plain = str | int | float | bool
 """What Optuna takes as a categorical value."""
@@ -159,7 +160,9 @@ def resolve(
             problems.append(f"`{parameter.name}` must be given, {parameter.range_text()}")
         elif not parameter.contains(values[parameter.name]):
             found = values[parameter.name]
-            problems.append(f"`{parameter.name}` must be in the space, {parameter.range_text()}, but got {found!r}")
+            problems.append(
+                f"`{parameter.name}` must be in the space, {parameter.range_text()}, but got {brief(found)}"
+            )
         else:
             config_values[parameter.key] = parameter.to_config(values[parameter.name], config_values)
     problems += [

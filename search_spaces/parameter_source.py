@@ -15,6 +15,7 @@ from search_spaces.parameter import Kind, Parameter, Plain, Role, encode, is_amo
 from search_spaces.yaml_source import Document, Position
 from trainable.config import TrialConfig, config_fields
 from trainable.errors import UserError
+from trainable.shown import brief
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -42,7 +43,9 @@ class ParameterReader:
         if not self._is_variable(key, position):
             return
         if not isinstance(spec, Mapping):
-            self._problem(position, f"`{key}` must be a mapping such as {{float: [0, 1], role: ...}}, but got {spec!r}")
+            self._problem(
+                position, f"`{key}` must be a mapping such as {{float: [0, 1], role: ...}}, but got {brief(spec)}"
+            )
             return
         self.problems += self.document.unknown_keys(position, spec, _KEYS)
         kind = self._kind(key, spec, position)
@@ -101,27 +104,33 @@ class ParameterReader:
         for known in ROLES:
             if role == known:
                 return known
-        self._problem((*position, "role"), f"`role` of `{key}` must be one of {', '.join(ROLES)}, but got {role!r}")
+        self._problem(
+            (*position, "role"), f"`role` of `{key}` must be one of {', '.join(ROLES)}, but got {brief(role)}"
+        )
         return None
 
     def _why(self, key: str, spec: Mapping[str, Any], position: Position) -> str:
         why = spec.get("why")
         if isinstance(why, str) and why.strip():
             return " ".join(why.split())
-        self._problem((*position, "why"), f"`why` of `{key}` must say why it varies in this range, but got {why!r}")
+        self._problem(
+            (*position, "why"), f"`why` of `{key}` must say why it varies in this range, but got {brief(why)}"
+        )
         return ""
 
     def _choices(self, key: str, spec: Mapping[str, Any], position: Position) -> dict[str, Any]:
         choices = spec["choices"]
         if not isinstance(choices, list) or not choices:
-            self._problem((*position, "choices"), f"`choices` of `{key}` must be a list of values, but got {choices!r}")
+            self._problem(
+                (*position, "choices"), f"`choices` of `{key}` must be a list of values, but got {brief(choices)}"
+            )
             return {}
         encoded: list[Plain] = []
         for i, choice in enumerate(choices):
             value = encode(self._configured(key, choice, (*position, "choices", i)))
             if is_among(value, tuple(encoded)):
                 self._problem(
-                    (*position, "choices", i), f"`choices` of `{key}` must differ, but {value!r} stands twice"
+                    (*position, "choices", i), f"`choices` of `{key}` must differ, but {brief(value)} stands twice"
                 )
             encoded.append(value)
         return {"choices": tuple(encoded), "is_list": get_origin(config_fields()[key]) is tuple}
@@ -130,7 +139,7 @@ class ParameterReader:
         place = (*position, kind)
         bounds = spec[kind]
         if not isinstance(bounds, list) or len(bounds) != 2:
-            self._problem(place, f"`{kind}` of `{key}` must be [low, high], but got {bounds!r}")
+            self._problem(place, f"`{kind}` of `{key}` must be [low, high], but got {brief(bounds)}")
             return {}
         are_numbers = [self._is_number(key, kind, bound, (*place, i)) for i, bound in enumerate(bounds)]
         if not all(are_numbers):
@@ -140,11 +149,13 @@ class ParameterReader:
         if low >= high:
             self._problem(place, f"`low < high` of `{key}` must hold, but got [{low:g}, {high:g}]")
         if not isinstance(log, bool):
-            self._problem((*position, "log"), f"`log` of `{key}` must be true or false, but got {log!r}")
+            self._problem((*position, "log"), f"`log` of `{key}` must be true or false, but got {brief(log)}")
         elif log and low <= 0:
             self._problem(place, f"`low > 0` of `{key}` must hold with `log`, but got [{low:g}, {high:g}]")
         if not isinstance(step, int) or isinstance(step, bool) or step < 1:
-            self._problem((*position, "step"), f"`step` of `{key}` must be a whole number from 1, but got {step!r}")
+            self._problem(
+                (*position, "step"), f"`step` of `{key}` must be a whole number from 1, but got {brief(step)}"
+            )
         elif step != 1 and log is True:
             self._problem((*position, "step"), f"`step` of `{key}` must not be given with `log`, but got {step}")
         elif kind == "int" and (high - low) % step:
@@ -160,20 +171,20 @@ class ParameterReader:
             return True
         wanted = "a whole number" if kind == "int" else "a finite number"
         hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(bound, str) and _reads_as_number(bound) else ""
-        self._problem(position, f"bounds of `{key}` must each be {wanted}, but got {bound!r}{hint}")
+        self._problem(position, f"bounds of `{key}` must each be {wanted}, but got {brief(bound)}{hint}")
         return False
 
     def _when(self, key: str, spec: Mapping[str, Any], position: Position) -> dict[str, tuple[Plain, ...]]:
         when = spec.get("when", {})
         place = (*position, "when")
         if not isinstance(when, Mapping) or ("when" in spec and not when):
-            self._problem(place, f"`when` of `{key}` must map earlier keys to lists of values, but got {when!r}")
+            self._problem(place, f"`when` of `{key}` must map earlier keys to lists of values, but got {brief(when)}")
             return {}
         conditions = {}
         for other, allowed in when.items():
             values = tuple(map(encode, allowed)) if isinstance(allowed, list) else ()
             if not values:
-                self._problem((*place, other), f"`when: {other}` of `{key}` must list values, but got {allowed!r}")
+                self._problem((*place, other), f"`when: {other}` of `{key}` must list values, but got {brief(allowed)}")
             elif (controller := self._earlier(key, other, "when", (*place, other))) is not None:
                 self._check_condition(key, controller, values, (*place, other))
             conditions[other] = values
@@ -187,7 +198,8 @@ class ParameterReader:
             if not controller.contains(value) and not is_among(value, (encode(controller.otherwise),)):
                 allowed = controller.range_text()
                 self._problem(
-                    position, f"`when: {controller.key}` of `{key}` must be in its range, {allowed}, but got {value!r}"
+                    position,
+                    f"`when: {controller.key}` of `{key}` must be in its range, {allowed}, but got {brief(value)}",
                 )
 
     def _earlier(self, key: str, other: str, word: str, position: Position) -> Parameter | None:
@@ -197,7 +209,8 @@ class ParameterReader:
             return None  # it is earlier but wrong itself, which is said at its own place
         above = ", ".join(self.read) or "none"
         self._problem(
-            position, f"`{word}` of `{key}` must name a parameter that stands above it ({above}), but got {other!r}"
+            position,
+            f"`{word}` of `{key}` must name a parameter that stands above it ({above}), but got {brief(other)}",
         )
         return None
 
@@ -214,7 +227,9 @@ class ParameterReader:
         other, place = spec["times"], (*position, "times")
         controller = self._earlier(key, str(other), "times", place)
         if controller is not None and (controller.kind == "categorical" or controller.low <= 0):
-            self._problem(place, f"`times` of `{key}` must name a parameter of positive numbers, but got {other!r}")
+            self._problem(
+                place, f"`times` of `{key}` must name a parameter of positive numbers, but got {brief(other)}"
+            )
         return str(other)
 
     def _configured(self, key: str, value: Any, position: Position) -> Any:

@@ -13,6 +13,7 @@ from search_spaces.variant import Variant, configuration_of, list_variants, load
 from search_spaces.yaml_source import HERE, Document, file_names, find_file, read_document
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.shown import brief
 
 __all__ = [
     "NamedConfig",
@@ -71,7 +72,9 @@ class SearchSpace:
         problems = document.unknown_keys((), values, _KEYS)
         about = values.get("about")
         if not isinstance(about, str) or not about.strip():
-            problems.append(document.problem(("about",), f"`about` must say what the space is for, but got {about!r}"))
+            problems.append(
+                document.problem(("about",), f"`about` must say what the space is for, but got {brief(about)}")
+            )
         base = _read_base(document, problems)
         parameters, broken = _read_parameters(document, base, problems)
         lists = {key: _read_configs(document, key, base, problems) for key in ("start_from", "compare_with")}
@@ -213,7 +216,9 @@ def _read_parameters(
     specs = document.values.get("parameters")
     if not isinstance(specs, Mapping) or not specs:
         problems.append(
-            document.problem(("parameters",), f"`parameters` must map configuration keys to ranges, but got {specs!r}")
+            document.problem(
+                ("parameters",), f"`parameters` must map configuration keys to ranges, but got {brief(specs)}"
+            )
         )
         return (), set()
     reader = ParameterReader(document=document, base=base.config, names=tuple(specs))
@@ -245,7 +250,7 @@ def _read_configs(document: Document, key: str, base: NamedConfig, problems: lis
     """Position in the list -> configuration; those that cannot be read are among the problems."""
     items = document.values.get(key, [])
     if not isinstance(items, list):
-        problems.append(document.problem((key,), f"`{key}` must be a list of variants, but got {items!r}"))
+        problems.append(document.problem((key,), f"`{key}` must be a list of variants, but got {brief(items)}"))
         return {}
     found: dict[int, NamedConfig] = {}
     for i, item in enumerate(items):

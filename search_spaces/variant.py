@@ -9,6 +9,7 @@ from typing import Any
 from search_spaces.yaml_source import HERE, Document, Position, file_names, find_file, read_document
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.shown import brief
 
 FOLDER = HERE / "variants"
 
@@ -68,10 +69,10 @@ def read_variant(name_or_path: str | Path) -> Variant:
             problems.append(document.problem((), f"`{key}` must be given"))
         elif not isinstance(values[key], kind):
             wanted = {str: "a text", int: "a whole number", dict: "a mapping of keys"}[kind]
-            problems.append(document.problem((key,), f"`{key}` must be {wanted}, but got {values[key]!r}"))
+            problems.append(document.problem((key,), f"`{key}` must be {wanted}, but got {brief(values[key])}"))
     mended = values.get("mended", [])
     if not isinstance(mended, list) or not all(isinstance(item, str) for item in mended):
-        problems.append(document.problem(("mended",), f"`mended` must be a list of texts, but got {mended!r}"))
+        problems.append(document.problem(("mended",), f"`mended` must be a list of texts, but got {brief(mended)}"))
     config = None
     if isinstance(values.get("config"), dict):
         if "epochs" in values["config"]:
@@ -106,7 +107,7 @@ def configuration_of(document: Document, position: Position, item: Any, base: Tr
         except UserError as error:
             raise UserError(locate(document, position, problem) for problem in error.problems) from error
     if not isinstance(item, str):
-        raise UserError(document.problem(position, f"must be a variant's name or a mapping, but got {item!r}"))
+        raise UserError(document.problem(position, f"must be a variant's name or a mapping, but got {brief(item)}"))
     built_in = item in file_names(FOLDER)
     files = [] if built_in else [path for path in (document.folder / item, HERE / item) if path.is_file()]
     try:

@@ -1,5 +1,6 @@
 """YAML files whose every value knows its line, so that a mistake can be shown where it stands."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,8 +9,16 @@ from typing import Any
 import yaml
 
 from trainable.errors import UserError
+from trainable.shown import brief
+from trainable.text_file import read_text_file
 
 HERE = Path(__file__).parent
+
+DEEPEST = 20
+"""Lists and mappings within each other; a space file has 5."""
+
+LARGEST = 2**63 - 1
+"""Whole number, as any other program can hold it."""
 
 Position = tuple[str | int, ...]
 
@@ -46,23 +55,23 @@ class Document:
 def read_document(path: Path) -> Document:
     """Parse a YAML file by the safe loader's rules, without duplicate keys, merges or aliases.
 
-    Raises: UserError with file and line.
+    Raises: UserError with file and line, also for what is no plain text file or is nested too deep.
     """
     label = _label(path)
+    text = read_text_file(path, label)
     try:
-        root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{label}: must be a readable text file: {error}") from error
-    except yaml.YAMLError as error:
+        root = yaml.compose(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter for escapes of no character
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise UserError(f"{label}{line}: must be valid YAML: {getattr(error, 'problem', None) or error}") from error
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise UserError(f"{label}{line}: must be valid YAML: {reason}") from None
     lines: dict[Position, int] = {}
     problems: list[str] = []
-    values = _plain(root, (), _Walk(label, lines, problems, set()))
+    values = _plain(root, (), _Walk(label, lines, problems))
     if not problems and not isinstance(values, dict):
         line = ":1" if values is not None else ""
-        problems.append(f"{label}{line}: must be a mapping of keys, but got {values!r}")
+        problems.append(f"{label}{line}: must be a mapping of keys, but got {brief(values)}")
     if problems:
         raise UserError(problems)
     return Document(label, values, lines, path.resolve().parent)
@@ -77,10 +86,16 @@ def find_file(name_or_path: str | Path, folder: Path, what: str) -> Path:
     names = file_names(folder)
     if text in names:
         return folder / f"{text}.yaml"
-    path = Path(text).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(text))
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, ValueError):
+        pass
+    except OSError:  # who reads it says why it cannot be
         return path
-    raise UserError(f"{what} must be one of {', '.join(names)}, or the path of a YAML file, but got {text!r}")
+    else:
+        return path
+    raise UserError(f"{what} must be one of {', '.join(names)}, or the path of a YAML file, but got {brief(text)}")
 
 
 def file_names(folder: Path) -> tuple[str, ...]:
@@ -89,8 +104,29 @@ def file_names(folder: Path) -> tuple[str, ...]:
 
 
 def _label(path: Path) -> str:
-    inside = path.resolve()
+    inside = Path(os.path.realpath(path))
     return str(inside.relative_to(HERE.parent)) if inside.is_relative_to(HERE) else str(path)
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes no node twice and none too deep, so that a small file cannot become a large value."""
+
+    _depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()
+        problem = None
+        if isinstance(event, yaml.AliasEvent):
+            problem = "YAML aliases (*name) must not be used; repeat the value"
+        elif self._depth >= DEEPEST:
+            problem = f"lists and mappings must be nested at most {DEEPEST} deep"
+        if problem is not None:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +134,12 @@ class _Walk:
     label: str
     lines: dict[Position, int]
     problems: list[str]
-    seen: set[int]
 
 
 def _plain(node: yaml.Node | None, position: Position, walk: _Walk) -> Any:
     if node is None:
         return None
     walk.lines.setdefault(position, node.start_mark.line + 1)
-    if id(node) in walk.seen:
-        walk.problems.append(
-            f"{walk.label}:{walk.lines[position]}: YAML aliases (*name) must not be used; repeat the value"
-        )
-        return None
-    walk.seen.add(id(node))
     if isinstance(node, yaml.MappingNode):
         return {key: _plain(child, (*position, key), walk) for key, child in _pairs(node, position, walk)}
     if isinstance(node, yaml.SequenceNode):
@@ -124,10 +153,11 @@ def _pairs(node: yaml.MappingNode, position: Position, walk: _Walk) -> Iterator[
         line = key_node.start_mark.line + 1
         key = _scalar(key_node, walk) if isinstance(key_node, yaml.ScalarNode) else None
         if not isinstance(key, str):
-            walk.problems.append(f"{walk.label}:{line}: a key must be text, but got {key_node.value!r}")
+            got = brief(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "a list or mapping"
+            walk.problems.append(f"{walk.label}:{line}: a key must be text, but got {got}")
         elif key in first:
             walk.problems.append(
-                f"{walk.label}:{line}: `{key}` must stand once, but stands on line {first[key]} already"
+                f"{walk.label}:{line}: `{brief(key)[1:-1]}` must stand once, but stands on line {first[key]} already"
             )
         else:
             first[key] = line
@@ -137,9 +167,12 @@ def _pairs(node: yaml.MappingNode, position: Position, walk: _Walk) -> Iterator[
 
 def _scalar(node: yaml.Node, walk: _Walk) -> Any:
     try:
-        return yaml.constructor.SafeConstructor().construct_object(node)
-    except (yaml.YAMLError, ValueError) as error:
+        value = yaml.constructor.SafeConstructor().construct_object(node)
+        if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
+            raise ValueError(f"whole numbers must have at most {LARGEST.bit_length()} bits")
+    except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError) as error:  # of odd tags
         line = node.start_mark.line + 1
         reason = getattr(error, "problem", None) or error
-        walk.problems.append(f"{walk.label}:{line}: {node.value!r} must be a plain value: {reason}")
+        walk.problems.append(f"{walk.label}:{line}: {brief(node.value)} must be a plain value: {reason}")
         return None
+    return value

@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from trainable.errors import UserError
+from trainable.shown import brief
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj")
 """The six linear maps of a transformer block that an adapter may wrap."""
@@ -193,7 +194,7 @@ def _leaf_types(cls: type, prefix: str) -> Iterator[tuple[str, Any]]:
 
 def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(values, Mapping):
-        problems.append(f"`{path.rstrip('.') or 'config'}` must be a mapping of keys, but got {values!r}")
+        problems.append(f"`{path.rstrip('.') or 'config'}` must be a mapping of keys, but got {brief(values)}")
         return None
     hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}
     valid = ", ".join(path + name for name in known)
@@ -216,11 +217,13 @@ def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
 def _checked(value: Any, hint: Any, limits: Mapping[str, Any], path: str, problems: list[str]) -> Any:
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            problems.append(f"`{path}` must be one of {', '.join(map(str, get_args(hint)))}, but got {value!r}")
+            problems.append(f"`{path}` must be one of {', '.join(map(str, get_args(hint)))}, but got {brief(value)}")
         return value
     if get_origin(hint) is tuple:
         if isinstance(value, str) or not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            problems.append(f"`{path}` must be a list of names, but got {value!r}; valid: {', '.join(PROJECTIONS)}")
+            problems.append(
+                f"`{path}` must be a list of names, but got {brief(value)}; valid: {', '.join(PROJECTIONS)}"
+            )
             return ()
         return tuple(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -228,11 +231,13 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], path: str, proble
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         found = type(value).__name__
         hint_text = " (YAML reads 1e-4 as text: write 1.0e-4)" if hint is float and found == "str" else ""
-        problems.append(f"`{path}` must be {_type_name(hint)}, but got {value!r} of type {found}{hint_text}")
+        problems.append(f"`{path}` must be {_type_name(hint)}, but got {brief(value)} of type {found}{hint_text}")
         return value
     if limits and not _inside(value, limits):
         left, right = "(" if limits["open_low"] else "[", ")" if limits["open_high"] else "]"
-        problems.append(f"`{path}` must be in {left}{limits['low']:g}, {limits['high']:g}{right}, but got {value!r}")
+        problems.append(
+            f"`{path}` must be in {left}{limits['low']:g}, {limits['high']:g}{right}, but got {brief(value)}"
+        )
     return value
 
 
@@ -250,7 +255,7 @@ def _contradictions(config: Any) -> Iterator[str]:
     targets, optim = config.adapter.targets, config.optim
     for name in targets:
         if name not in PROJECTIONS:
-            yield f"`adapter.targets` must name projections, but got {name!r}; valid: {', '.join(PROJECTIONS)}"
+            yield f"`adapter.targets` must name projections, but got {brief(name)}; valid: {', '.join(PROJECTIONS)}"
     if not targets or len(set(targets)) != len(targets):
         yield f"`adapter.targets` must name each projection at most once and at least one, but got {list(targets)}"
     if optim.warmup_fraction + optim.hold_fraction > 1.0:

@@ -27,6 +27,19 @@ def shown(text: object, *, keep: str = "") -> str:
     )
 
 
+def brief(value: object, *, longest: int = 80) -> str:
+    """`repr(value)`, cut in its middle where it is longer than a line should be for it."""
+    return cut(repr(value), longest=longest)
+
+
+def cut(text: str, *, longest: int) -> str:
+    """`text`, of which the beginning and the end are left where it is longer."""
+    if len(text) <= longest:
+        return text
+    end = longest // 3
+    return f"{text[: longest - end - 3]}...{text[-end:]}"
+
+
 def well_formed(text: str) -> str:
     r"""`text` as any encoding of Unicode can hold it: undecodable bytes of file names as in `\xe4`, the rest unchanged.
 

@@ -2,18 +2,21 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
 from trainable.errors import UserError
-from trainable.shown import shown
 from trainable.storage.remote_folder import StorageError
 from tune.command_line.cluster_options import SlurmOptions, SubmitOptions
+from tune.command_line.endings import EXIT_USER_ERROR, end_of, say_problems
 from tune.command_line.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
+from tune.command_line.option_values import parse_path
 from tune.command_line.options import (
     ConfirmOptions,
     ExtractOptions,
@@ -23,11 +26,11 @@ from tune.command_line.options import (
     TrainOptions,
 )
 from tune.command_line.parsing import Given, add_options, given_options, split_command, unknown_options
+from tune.command_line.places import named_places
 from tune.command_line.streams import StdoutError, leave_stdout, settle_streams
 from tune.jobs.job_folder import check_results_last
 
 EXIT_NOT_SHOWN = 1
-EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
@@ -90,16 +93,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line; returns its exit status: 0 done, 2 the user's mistake, 130 interrupted, 1 not shown."""
+    """Run one command line; returns its exit status: 0 done, 2 the user's mistake, 130 interrupted, 1 failed."""
     settle_streams()
+    places: dict[str, str] = {}
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        return _dispatch(list(sys.argv[1:] if argv is None else argv), places)
     except UserError as error:
-        for problem in error.problems:
-            print(f"error: {shown(problem)}", file=sys.stderr)
+        say_problems(error.problems)
         return EXIT_USER_ERROR
     except StorageError as error:
-        print(f"error: `object storage must answer`, but it did not: {error}; try again when it does", file=sys.stderr)
+        say_problems([f"`object storage must answer`, but it did not: {error}; try again when it does"])
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -109,13 +112,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_BROKEN_PIPE
     except StdoutError as error:
         leave_stdout()
-        print(f"error: `stdout` must take the result, but did not: {error.strerror}", file=sys.stderr)
+        say_problems([f"`stdout` must take the result, but did not: {error.strerror}"])
         return EXIT_NOT_SHOWN
-    except (ImportError, RuntimeError) as error:  # the second is what a missing operator raises on import
-        if not (hint := _mismatched_builds(error)):
-            raise
-        print(f"error: {hint}", file=sys.stderr)
-        return EXIT_USER_ERROR
+    except Exception as error:
+        if hint := _mismatched_builds(error):
+            say_problems([hint])
+            return EXIT_USER_ERROR
+        return end_of(error, places)
 
 
 def parse_command(argv: Sequence[str]) -> "tuple[Verb, Given | argparse.Namespace]":
@@ -150,12 +153,15 @@ def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
         given.options()
 
 
-def _dispatch(argv: list[str]) -> int:
+def _dispatch(argv: list[str], places: dict[str, str]) -> int:
+    """places: is given the files and folders that the options name, for whoever tells what went wrong."""
     try:
         verb, given = parse_command(argv)
     except SystemExit:  # --help and --version
         sys.stdout.flush()
         raise
+    _check_working_folder()
+    places |= named_places(given)
     if isinstance(given, Given):
         check_results_last(verb.name, given, Path.cwd())
     status = int(importlib.import_module(verb.module).run(given))
@@ -163,6 +169,16 @@ def _dispatch(argv: list[str]) -> int:
     return status
 
 
+def _check_working_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the working folder must be there, but is not: {error.strerror}; change to another one (`cd`)"
+        ) from None
+
+
+@cache
 def _make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="sentinel-tune",
@@ -179,7 +195,7 @@ def _make_parser() -> argparse.ArgumentParser:
             if verb.commands:
                 command.usage = f"%(prog)s [OPTIONS] -- {{{','.join(verb.commands)}}} ..."
         elif verb.name == "demo-data":
-            command.add_argument("path", type=Path, help="folder to write to; must not exist")
+            command.add_argument("path", type=partial(parse_path, "PATH"), help="folder to write to; must not exist")
             command.add_argument("--specimens", type=int, default=1500, help="how many to draw [%(default)s]")
             command.add_argument("--seed", type=int, default=0, help="seed of the drawing [%(default)s]")
         else:
@@ -187,7 +203,8 @@ def _make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _mismatched_builds(error: ImportError | RuntimeError) -> str | None:
+def _mismatched_builds(error: Exception) -> str | None:
+    """A missing operator is an ImportError or a RuntimeError."""
     if "torchvision::nms does not exist" not in str(error):
         return None
     return (

@@ -4,16 +4,18 @@ sentinel-tune demo-data PATH [--specimens N] [--seed N]
 """
 
 import argparse
+import os
 
 from trainable.errors import UserError
+from trainable.shown import brief
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw and write it; returns the exit status 0."""
-    if arguments.path.exists():
+    if os.path.lexists(arguments.path):
         raise UserError(f"PATH must not exist yet, but {arguments.path} does; choose another folder")
     if arguments.specimens < 1:
-        raise UserError(f"`--specimens >= 1` must hold, but got {arguments.specimens}")
+        raise UserError(f"`--specimens >= 1` must hold, but got {brief(arguments.specimens)}")
     from trainable.data.demo import draw_demo  # imports numpy and more
 
     draw_demo(arguments.path, n_specimens=arguments.specimens, seed=arguments.seed)

@@ -11,7 +11,7 @@ from search_spaces.space import SearchSpace, list_spaces
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all, a line each, or one as a table; returns the exit status 0."""
-    print(SearchSpace.load(arguments.name).table() if arguments.name else listing(list_spaces()))
+    print(SearchSpace.load(arguments.name).table() if arguments.name is not None else listing(list_spaces()))
     return 0
 
 

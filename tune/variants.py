@@ -11,5 +11,5 @@ from tune.spaces import listing
 
 def run(arguments: argparse.Namespace) -> int:
     """Print all, a line each, or one in full; returns the exit status 0."""
-    print(read_variant(arguments.name).text() if arguments.name else listing(list_variants()))
+    print(read_variant(arguments.name).text() if arguments.name is not None else listing(list_variants()))
     return 0

@@ -5,8 +5,9 @@ import sys
 import pytest
 
 from tune.cli import main
+from tune.command_line.option_values import parse_duration, parse_value
 from tune.command_line.options import SearchOptions
-from tune.command_line.parsing import Given, parse_duration, parse_value
+from tune.command_line.parsing import Given
 
 
 def fails(capsys, *argv):
@@ -73,9 +74,9 @@ def test_a_yaml_file_gives_options_and_the_command_line_wins(tmp_path):
     ("content", "message"),
     [
         ("trails: 3", "did you mean `trials`?"),
-        ("trials: yes", "a whole number"),
-        ("- trials", "option names and values"),
-        ("trials: [", "must be YAML"),
+        ("epochs: 2\ntrials: yes", "search.yaml:2: `--trials` must be a whole number"),
+        ("- trials", "a mapping of keys"),
+        ("trials: [", "search.yaml:1: must be valid YAML"),
     ],
 )
 def test_a_bad_yaml_file_is_one_clear_line(tmp_path, capsys, content, message):

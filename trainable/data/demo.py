@@ -20,11 +20,13 @@ from trainable.config import TARGETS
 from trainable.data.demo_pictures import Looks, draw_colorpicker, draw_scalebar, draw_specimen, make_looks
 from trainable.data.demo_world import DOMAINS, MIN_PER_SITE, N_SITES, World, make_world
 from trainable.errors import UserError
+from trainable.shown import brief
 
 DEMO_VERSION = 1
 """Raise it with any change to what is drawn: a drawing of another version is not reused."""
 
 N_SPECIMENS = 1500
+MOST_SPECIMENS = 1_000_000
 N_TRAIN_SHARDS = 2
 VALIDATION_SHARE = 0.1  # the hub's: 2,486 of 24,856
 ROWS_PER_GROUP = 100  # as `datasets` writes tables with images
@@ -56,6 +58,8 @@ def draw_demo(path: Path, *, n_specimens: int = N_SPECIMENS, seed: int = 0) -> N
             f"the demo needs at least {MIN_PER_SITE} specimens for each of its {N_SITES} sites, "
             f"`n_specimens >= {MIN_PER_SITE * N_SITES}`, but got {n_specimens}"
         )
+    if n_specimens > MOST_SPECIMENS:
+        raise UserError(f"the demo draws at most {MOST_SPECIMENS} specimens, but got {brief(n_specimens)}")
     if seed < 0:
         raise UserError(f"`seed >= 0` must hold, but got {seed}")
     if path.exists():

@@ -20,6 +20,7 @@ from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_i
 from trainable.data.specimen_schema import SpecimenTable
 from trainable.data.specimen_tables import read_table
 from trainable.errors import UserError
+from trainable.shown import brief
 
 __all__ = ["LABEL_RANGE", "ImageSource", "Specimens", "load_specimens"]
 
@@ -81,8 +82,8 @@ def _demo_folder(data: str, cache_dir: Path, seed: int) -> str | None:
         return None
     from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, draw_demo
 
-    if ":" in data and not count.isdecimal():
-        raise UserError(f"--data demo:N must name the number of specimens, such as demo:300, but got {data!r}")
+    if ":" in data and not (count.isdecimal() and len(count) < 10):
+        raise UserError(f"--data demo:N must name the number of specimens, such as demo:300, but got {brief(data)}")
     n_specimens = int(count) if count else N_SPECIMENS
     folder = cache_dir / f"demo-{DEMO_VERSION}-{n_specimens}-{seed}"
     if not folder.exists():

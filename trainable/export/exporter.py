@@ -9,6 +9,7 @@ README.md            the model card
 
 import copy
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -192,12 +193,19 @@ def _write_adapter(folder: Path, tail: Tail, backbone: str) -> None:
 
 
 def _save(path: Path, state: Mapping[str, Tensor]) -> None:
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.touch()
     mode = path.stat().st_mode  # what the user's umask gives; safetensors lets nobody else read
     # clones: safetensors takes no tensors that share memory
-    save_file({name: value.detach().clone().contiguous() for name, value in state.items()}, path, {"format": "pt"})
+    tensors = {name: value.detach().clone().contiguous() for name, value in state.items()}
+    try:
+        save_file(tensors, path, {"format": "pt"})
+    except SafetensorError as error:
+        if (found := re.search(r"\(os error (\d+)\)", str(error))) is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
     path.chmod(mode)
 
 

@@ -1,5 +1,6 @@
 """An exported model as one `torch.export` program: pixels and domain indices in, three values out."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainable.export.standalone import CONFIG, ExportedModel
+from trainable.whole_file import whole_file
 
 TOLERANCE = 1e-5
 """Largest difference between program and model, in SPEI units."""
@@ -37,7 +39,7 @@ def write_program(model: ExportedModel, file: Path) -> Path:
     """Write `file` (.pt2), whole or not at all, after checking that what is read back predicts as the model does.
 
     The batch may have any size from 1 on. `config.json` travels as an extra file. Returns the path, absolute.
-    Raises: ProgramMismatch.
+    Raises: ProgramMismatch; OSError.
     """
     file = Path(os.path.abspath(file))
     size = model.config["transform"]["image_size"]
@@ -47,20 +49,19 @@ def write_program(model: ExportedModel, file: Path) -> Path:
         _examples(model, _N_EXAMPLES, size),
         dynamic_shapes={"pixels": {0: batch}, "domains": {0: batch}},
     )
+    content = io.BytesIO()  # torch ends the whole process when a disk takes no more
+    torch.export.save(program, content, extra_files={CONFIG: json.dumps(model.config)})
+    _check_equal(content, model, size)
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.stem}.{os.getpid()}.pt2")
-    try:
-        torch.export.save(program, temporary, extra_files={CONFIG: json.dumps(model.config)})
-        _check_equal(temporary, model, size)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(file) as temporary:
+        temporary.write_bytes(content.getbuffer())
     return file
 
 
 @torch.no_grad()
-def _check_equal(file: Path, model: ExportedModel, size: int) -> None:
-    program, wanted = torch.export.load(file).module(), Program(model)
+def _check_equal(content: io.BytesIO, model: ExportedModel, size: int) -> None:
+    content.seek(0)
+    program, wanted = torch.export.load(content).module(), Program(model)
     for n in (1, _N_EXAMPLES, 2 * _N_EXAMPLES + 1):
         given = _examples(model, n, size)
         error = float((program(*given) - wanted(*given)).abs().max())

@@ -24,8 +24,12 @@ class SlurmOptions(OutputOptions):
     mem: str | None = option(None, "memory on each node, such as 64G [the partition's]")
     job_name: str | None = option(None, "the job's name [sentinel-VERB]")
     mail_user: str | None = option(None, "address that Slurm writes to when the job ends, fails or is requeued")
-    setup: str | None = option(
-        None, "shell commands that prepare a node, such as 'module load cuda' or 'source /path/venv/bin/activate'"
+    setup: str | None = field(
+        default=None,
+        metadata={
+            "help": "shell commands that prepare a node, such as 'module load cuda' or 'source /venv/bin/activate'",
+            "lines": True,
+        },
     )
     python: Path | None = option(None, "Python on the nodes that has this program [the one that runs now]")
     log_dir: Path = option(Path("slurm"), "folder of the job's output, shared by the nodes")

@@ -13,6 +13,9 @@ from tune.command_line.options import (
     option,
 )
 
+_NAMES_OF_FILES = {"positional": True, "file_names": True}
+"""Arguments, one a word, that may be what a system takes for a file's name, with line breaks and bytes of any kind."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions):
@@ -35,10 +38,15 @@ class EvaluateOptions(MachineOptions, TrackingOptions):
     """Options of `evaluate`."""
 
     models: tuple[str, ...] = field(
-        metadata={"help": "exported folders, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
+        metadata={"help": "exported folders, runs:/RUN/model or models:/NAME@ALIAS", **_NAMES_OF_FILES}
     )
-    data: str = option(
-        "demo", "labelled data: demo, demo:N, a folder (parquet shards, or images with metadata), or hf://OWNER/NAME"
+    data: str = field(
+        default="demo",
+        metadata={
+            "help": "labelled data: demo, demo:N, a folder (parquet shards, or images with metadata), or "
+            "hf://OWNER/NAME",
+            "file_names": True,
+        },
     )
     events: Literal["auto", "held-out", "validation", "all"] = option(
         "auto",
@@ -54,7 +62,7 @@ class ExportOptions(OutputOptions):
     """Options of `export`."""
 
     model: str = field(
-        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
+        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", **_NAMES_OF_FILES}
     )
     submission: Path | None = option(None, "write the challenge's folder here")
     format: Literal["folder", "torch-export"] = option("folder", "what to write to --out")
@@ -67,9 +75,11 @@ class PredictOptions(MachineOptions):
     """Options of `predict`."""
 
     model: str = field(
-        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", "positional": True}
+        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", **_NAMES_OF_FILES}
     )
-    images: tuple[str, ...] = field(metadata={"help": "image files, or folders of them", "positional": True})
+    images: tuple[str, ...] = field(metadata={"help": "image files, or folders of them", **_NAMES_OF_FILES})
     domain: int | None = option(None, "the domain of all images [unknown]")
-    csv: Path | None = option(None, "write a CSV file: a row a specimen, then a row an event")
+    csv: Path | None = field(
+        default=None, metadata={"help": "write a CSV file: a row a specimen, then a row an event", "file_names": True}
+    )
     tracking_uri: str | None = option(None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]")

@@ -4,6 +4,7 @@ Here are those of searching; `model_options.py` has those of the verbs that make
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +12,11 @@ from typing import Any, Literal
 from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from trainable.frozen.model_folder import name_problem
+from trainable.shown import brief
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line.trial_resources import parse_resources
+from tune.tracking.names import experiment_problem, model_name_problem
 
 
 def option(default: Any, text: str) -> Any:
@@ -48,8 +51,14 @@ class MachineOptions(OutputOptions):
     @property
     def cache_folder(self) -> Path:
         """Absolute folder for demo data and features."""
-        chosen = self.cache or os.environ.get("SENTINEL_TUNE_CACHE") or Path.home() / ".cache" / "sentinel-tune"
-        return Path(chosen).expanduser().absolute()
+        chosen = self.cache or os.environ.get("SENTINEL_TUNE_CACHE") or "~/.cache/sentinel-tune"
+        folder = os.path.expanduser(chosen)
+        if folder.startswith("~"):  # an unknown user, or one without HOME and entry in the system's list
+            raise UserError(
+                f"`--cache` must name a folder that can be found, but the home folder of {chosen} is not known; give "
+                "another, or set HOME"
+            )
+        return Path(folder).absolute()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +73,13 @@ class TrackingOptions:
 class DataOptions(MachineOptions):
     """What is learned from, and by which frozen backbone."""
 
-    data: str = option(
-        "demo", "demo, demo:N (N specimens), a folder (parquet shards, or images with metadata), or hf://OWNER/NAME"
+    data: str = field(
+        default="demo",
+        metadata={
+            "help": "demo, demo:N (N specimens), a folder (parquet shards, or images with metadata), or "
+            "hf://OWNER/NAME",
+            "file_names": True,
+        },
     )
     backbone: str = option("tiny", "tiny, hf-hub:imageomics/bioclip-2, or local-dir:PATH (an open_clip folder)")
     features: RemoteFolder | None = option(
@@ -211,15 +225,7 @@ class ConfirmOptions(StudyOptions, MachineOptions, ClusterOptions):
 
 def check_options(options: Any) -> None:
     """Raise UserError naming every option whose value cannot be, all at once."""
-    problems = [
-        f"`--{name.replace('_', '-')} >= {low}` must hold, but got {value}"
-        for name, low in _LOWEST.items()
-        if isinstance(value := getattr(options, name, None), int | float) and value < low
-    ]
-    for name in ("cpus_per_trial", "time_budget", "time", "wait_for_nodes"):
-        value = getattr(options, name, None)
-        if value is not None and not value > 0:
-            problems.append(f"`--{name.replace('_', '-')} > 0` must hold, but got {value:g}")
+    problems = [*_range_problems(options), *_name_problems(options)]
     if isinstance(options, DataOptions) and (problem := name_problem(options.backbone)) is not None:
         problems.append(problem)
     if isinstance(options, SearchOptions) and not 0 <= options.confirm_share < 1:
@@ -236,11 +242,42 @@ def check_options(options: Any) -> None:
         raise UserError(problems)
 
 
-_LOWEST = {
-    "trials": 1, "epochs": 1, "grace_epochs": 1, "reduction_factor": 2, "fold": 0, "workers": 1,
-    "gpus_per_trial": 0, "max_concurrent": 1, "seed": 0, "plateau": 0, "confirm_top": 1, "confirm_folds": 1,
-    "confirm_seeds": 1, "seeds": 1, "domain": 0, "nodes": 1, "cpus_per_node": 1, "max_requeues": 0,
+def _range_problems(options: Any) -> Iterator[str]:
+    for name, (low, high) in _RANGES.items():
+        value = getattr(options, name, None)
+        if not isinstance(value, int | float) or low <= value <= high:
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        rule = f"{flag} >= {low}" if value < low else f"{flag} <= {high}"
+        yield f"`{rule}` must hold, but got {brief(value)}"
+    for name in ("cpus_per_trial", "time_budget", "time", "wait_for_nodes"):
+        value = getattr(options, name, None)
+        if value is not None and not value > 0:
+            yield f"`--{name.replace('_', '-')} > 0` must hold, but got {value:g}"
+
+
+def _name_problems(options: Any) -> Iterator[str]:
+    for name in ("study", "out", "submission", "cache"):
+        value = getattr(options, name, None)
+        if isinstance(value, Path) and os.path.normpath(value) in ("/", "//"):
+            yield f"`--{name}` must name a folder of its own, but got {value}, which holds all others"
+        elif isinstance(value, Path) and value.name == "..":
+            yield f"`--{name}` must end in a folder's name, but got {value}"
+    for name, problem_of in (("experiment", experiment_problem), ("name", model_name_problem)):
+        text = getattr(options, name, None)
+        if text is not None and (problem := problem_of(text)) is not None:
+            yield problem
+
+
+_MANY = 1_000_000
+_RANGES = {
+    "trials": (1, _MANY), "epochs": (1, _MANY), "grace_epochs": (1, _MANY), "reduction_factor": (2, _MANY),
+    "fold": (0, _MANY), "workers": (1, 100_000), "cpus_per_trial": (0, 100_000), "gpus_per_trial": (0, 100_000),
+    "max_concurrent": (1, _MANY), "seed": (0, 2**63 - 1), "plateau": (0, _MANY), "confirm_top": (1, _MANY),
+    "confirm_folds": (1, _MANY), "confirm_seeds": (1, 1000), "seeds": (1, 1000), "domain": (0, 2**63 - 1),
+    "nodes": (1, 100_000), "cpus_per_node": (1, 100_000), "max_requeues": (0, _MANY),
 }  # fmt: skip
+"""Option -> its least and its largest value; what is larger is a slip of the finger."""
 
 
 def plain_options(options: Any) -> dict[str, Any]:

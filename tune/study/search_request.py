@@ -15,8 +15,8 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
+from tune.command_line.option_values import parse_value
 from tune.command_line.options import SearchOptions, plain_options, plain_value
-from tune.command_line.parsing import parse_value
 from tune.decisions.confirmation import Confirmation
 from tune.journal.events import Event
 from tune.journal.journal import certain_owner_of, read_events

@@ -4,7 +4,6 @@
 """
 
 import json
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,13 +16,11 @@ from tune.tracking.champion import ChampionDecision, decide_champion, read_evide
 from tune.tracking.client import answered_or_told, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
 from tune.tracking.logged_export import log_export
+from tune.tracking.names import model_name_problem
 from tune.tracking.retrain_run import EVIDENCE_NAME, EXPORT_TAG, Entry, create_run, fill_run, log_metrics
 from tune.tracking.values import tag_text
 
 CANDIDATE, CHAMPION = "candidate", "champion"
-
-
-_NAME = re.compile(r"[\w.-][\w. -]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +54,8 @@ class Registry:
 
     def check(self, name: str) -> None:
         """See that it answers and could take a model of this name: before hours of training, not after."""
-        if not _NAME.fullmatch(name):
-            raise UserError(f"`--name` must consist of letters, digits, spaces and any of . _ -, but got {name!r}")
+        if (problem := model_name_problem(name)) is not None:
+            raise UserError(problem)
         with self._told("start it or give another --tracking-uri (--no-register does without); nothing was done"):
             self._client.search_registered_models(max_results=1)
 

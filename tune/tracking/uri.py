@@ -7,9 +7,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from trainable.errors import UserError
+from trainable.shown import brief
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """SQLAlchemy dialects that MLflow's tracking store knows."""
+
+_DRIVERS = {"sqlite": "", "postgresql": "+psycopg", "mysql": "+pymysql", "mssql": "+pyodbc"}
 
 UI_PORT = 5000
 
@@ -42,14 +45,16 @@ def check_uri(uri: str, *, cwd: Path) -> str:
     Raises: UserError for anything else; credentials in `uri` do not appear in the message.
     """
     uri = uri.strip()
+    if not uri.isprintable():
+        raise UserError(f"the tracking URI must be one line without control characters, but got {brief(redact(uri))}")
     scheme = uri.partition(":")[0].lower() if ":" in uri else ""
     if scheme in ("http", "https"):
         return _checked_server(uri)
     dialect = scheme.partition("+")[0]
-    if dialect == "sqlite":
+    if scheme in ("sqlite", "sqlite+pysqlite"):
         return _checked_sqlite(uri, cwd)
     if dialect in DATABASES and "://" in uri:
-        return uri
+        return _checked_database(uri, dialect)
     if scheme in ("", "file"):
         raise UserError(
             f"the tracking URI must name a database or a server, but got {redact(uri)!r}: MLflow no longer writes to "
@@ -107,6 +112,30 @@ def _checked_server(uri: str) -> str:
     return uri.rstrip("/")
 
 
+def _checked_database(uri: str, dialect: str) -> str:
+    """Raises: UserError for what SQLAlchemy cannot read, and for a driver that is unknown or not installed."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    use = f"use {dialect}{_DRIVERS[dialect]}://USER:PASSWORD@HOST:PORT/DATABASE"
+    try:
+        driver = make_url(uri).get_dialect()
+        if driver.is_async:
+            raise NoSuchModuleError
+        driver.import_dbapi()
+    except NoSuchModuleError:
+        scheme = uri.partition(":")[0]
+        raise UserError(f"the tracking URI must name a driver that MLflow can use, but got {scheme}; {use}") from None
+    except (ArgumentError, ValueError):
+        raise UserError(f"the tracking URI must be as SQLAlchemy takes it, but got {redact(uri)!r}; {use}") from None
+    except ImportError as error:
+        raise UserError(
+            f"the driver of the tracking URI must be installed, but {error.name or uri.partition(':')[0]} is not; "
+            f"install it, or {use}"
+        ) from None
+    return uri
+
+
 def _checked_sqlite(uri: str, cwd: Path) -> str:
     name = uri.partition("://")[2].removeprefix("/")
     if "?" in name or "#" in name:
@@ -115,12 +144,12 @@ def _checked_sqlite(uri: str, cwd: Path) -> str:
         raise UserError(
             f"an SQLite tracking URI must name a file that stays, but got {uri!r}; use {default_tracking_uri(cwd)}"
         )
-    path = (cwd / name).resolve()
-    if path.is_dir():
+    path = Path(os.path.realpath(cwd / name))
+    if os.path.isdir(path):
         raise UserError(
             f"an SQLite tracking URI must name a file, but {path} is a folder; use {_sqlite_uri(path / 'mlflow.db')}"
         )
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise UserError(f"the folder of the tracking database must exist, but {path.parent} does not; make it first")
     return _sqlite_uri(path)
 
