@@ -109,7 +109,7 @@ def main() -> None:
 def measure_search(folder: Path, space: WideSpace, header: dict[str, Any], generator: random.Random) -> None:
     """A whole study with its journal and its Optuna journal."""
     journal = Journal.create(folder, header, study_id="benchmark")
-    journal.subscribe(OptunaJournal(folder / "optuna.log", space, read_events(folder), notify=print).handle)
+    journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.events, notify=print).handle)
     decisions = Decisions(space, header, on_event=journal.append)
     seconds: list[float] = []
     while (ask := decisions.ask()) is not None:

@@ -72,7 +72,7 @@ def _search(space: SearchSpace, folder: Path, setting: Setting) -> list[float]:
     with journal, ExitStack() as stack:
         for event in read_events(folder):
             tracker.handle(event)
-        projection = stack.enter_context(optuna_projection(folder, space, read_events(folder), notify=print))
+        projection = stack.enter_context(optuna_projection(folder, space, journal.events, notify=print))
         journal.subscribe(projection.handle)
         journal.subscribe(tracker.handle)
         journal.subscribe(lambda event: memory.append(rss_mb()) if event["event"] == "tell" else None)

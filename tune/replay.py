@@ -13,7 +13,7 @@ from search_spaces.space import SearchSpace
 from tune.command_line.options import StudyOptions
 from tune.decisions.replay import differences
 from tune.journal.events import Event
-from tune.journal.journal import read_events
+from tune.journal.journal import read_contents
 from tune.report.console import Console
 
 if TYPE_CHECKING:
@@ -38,24 +38,27 @@ class Entry:
 
 
 def run(given: "Given") -> int:
-    """Run the verb; returns the exit status: 0 all follows, 1 something would come out differently now."""
+    """Run the verb; returns the exit status: 0 all follows, 1 something would come out differently or cannot follow."""
     options: StudyOptions = given.options()
-    events = read_events(options.study)
+    contents = read_contents(options.study)
+    events = contents.events
     entries = log_entries(events)
     differing = differences(SearchSpace.from_dict(events[0]["header"]["space"]), events)
+    refused = [str(entry) for entry in contents.left_out]
     Console(json=options.json).finish(
-        text="\n".join([*map(str, entries), "", *_verdict(events, differing)]),
+        text="\n".join([*map(str, entries), "", *_verdict(events, differing, refused)]),
         json={
             "study": str(options.study),
-            "n_events": len(events),
+            "n_events": len(events) + len(refused),
             "entries": [
                 {"seq": e.seq, "time": e.time, "event": e.event, "trial": e.trial, "text": e.text} for e in entries
             ],
-            "follows": not differing,
+            "follows": not differing and not refused,
             "differences": differing,
+            "refused": refused,
         },
     )
-    return EXIT_DIFFERS if differing else EXIT_FOLLOWS
+    return EXIT_DIFFERS if differing or refused else EXIT_FOLLOWS
 
 
 def log_entries(events: Iterable[Mapping[str, Any]]) -> list[Entry]:
@@ -124,10 +127,16 @@ def _tell(event: Mapping[str, Any]) -> str:
     return f"{event['state']}: {best}"
 
 
-def _verdict(events: list[Event], differing: list[str]) -> list[str]:
+def _verdict(events: list[Event], differing: list[str], refused: list[str]) -> list[str]:
+    found = []
+    if refused:
+        head = "cannot follow on what came before; --resume, status and all else leave it out and keep the rest:"
+        found += [head, *(f"  {line}" for line in refused)]
     if differing:
         head = "would come out differently with this version of sentinel-tune and Optuna, or was changed by hand:"
-        return [head, *(f"  {line}" for line in differing)]
+        found += [head, *(f"  {line}" for line in differing)]
+    if found:
+        return found
     counts = Counter(event["event"] for event in events)
     return [f"{FOLLOWS} ({counts['ask']} proposals, {counts['decision']} decisions, {counts['tell']} ends)"]
 

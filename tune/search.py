@@ -158,8 +158,8 @@ def _follow(study: Study, tracking_uri: str, experiment: str, console: Console) 
     for event in study.events():
         tracker.handle(event)
         console.past(event)
-    study.journal.subscribe(tracker.handle)
-    study.journal.subscribe(console.handle)
+    study.journal.subscribe(tracker.handle, name="MLflow")
+    study.journal.subscribe(console.handle, name="the list of epochs")
     return tracker
 
 

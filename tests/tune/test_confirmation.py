@@ -64,8 +64,9 @@ def test_every_configuration_runs_on_every_fold_with_every_seed_and_pairs_follow
 def test_replaying_the_events_gives_the_same_state_and_asks_for_the_rest():
     events: list[dict] = []
 
-    def write(event, **fields):
+    def write(event, *, apply, **fields):
         events.append(as_read({"seq": len(events), "time": 1.0 + len(events), "event": event, **fields}))
+        apply(events[-1])
         return events[-1]
 
     confirmation = Confirmation(on_event=write)

@@ -1,6 +1,5 @@
 """A study's decisions can be read with their reasons and checked against the code."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -9,18 +8,19 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tune.decisions.decisions import Decisions
+from tune.journal.events import encode_event
 from tune.journal.journal import FILE_NAME, Journal, read_events
 from tune.replay import FOLLOWS, log_entries
 
 
 @pytest.fixture
 def changed_study(finished_study: Path, tmp_path: Path) -> Path:
-    """A copy in which one decision's cut was altered by hand."""
+    """A copy in which one decision's cut is another, as of a version that decides otherwise."""
     study = Path(shutil.copytree(finished_study, tmp_path / "changed"))
     path = study / FILE_NAME
-    events = [json.loads(line) for line in path.read_text().splitlines()]
+    events = read_events(study)
     next(event for event in events if event["event"] == "decision")["cut"] = 0.125
-    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    path.write_bytes(b"".join(map(encode_event, events)))
     return study
 
 
@@ -55,7 +55,7 @@ def test_the_json_object_has_each_entry_and_the_verdict(cli, finished_study):
     assert {"seq", "time", "event", "trial", "text"} == set(result["entries"][0])
 
 
-def test_a_journal_changed_by_hand_is_found_with_the_event_and_fails(cli, changed_study):
+def test_a_decision_that_does_not_follow_is_found_with_the_event_and_fails(cli, changed_study):
     outcome = cli("replay", changed_study)
     assert outcome.status == 1
     assert "decision of t0000: cut is 0.125, but would be 0." in outcome.stdout

@@ -61,10 +61,11 @@ class Recorder:
         first = as_read({"seq": 0, "time": 0.0, "event": "study", "study_id": "s", "header": header})
         self.events = events if events is not None else [first]
 
-    def __call__(self, event: str, **fields: Any) -> dict[str, Any]:
+    def __call__(self, event: str, *, apply: Callable[[dict[str, Any]], None], **fields: Any) -> dict[str, Any]:
         self.events.append(
             as_read({"seq": len(self.events), "time": float(len(self.events)), "event": event, **fields})
         )
+        apply(self.events[-1])
         return self.events[-1]
 
     def of(self, kind: str) -> list[dict[str, Any]]:
@@ -515,10 +516,10 @@ def killing(recorder: Recorder, *, at: int) -> Callable[..., dict[str, Any]]:
     """A writer whose process dies just after event number `at` is on the disk."""
 
     def write(event: str, **fields: Any) -> dict[str, Any]:
-        written = recorder(event, **fields)
-        if written["seq"] == at:
+        if len(recorder.events) == at:
+            recorder(event, **(fields | {"apply": lambda _: None}))
             raise Killed
-        return written
+        return recorder(event, **fields)
 
     return write
 

@@ -34,13 +34,13 @@ def start_script(code: str, *arguments: object) -> "subprocess.Popen[str]":
 def test_events_come_back_as_written_with_version_sequence_and_time(tmp_path):
     before = time.time()
     with begin(tmp_path) as journal:
-        journal.append("ask", trial="t0000", values={"optim.lr": 0.1})
-    study, ask = read_events(tmp_path)
+        journal.append("note", trial="t0000", values={"optim.lr": 0.1})
+    study, note = read_events(tmp_path)
     assert study["event"] == "study"
     assert study["study_id"] == "study-1"
     assert study["header"] == {"seed": 1}
-    assert (ask["v"], ask["seq"], ask["event"], ask["values"]) == (1, 1, "ask", {"optim.lr": 0.1})
-    assert before <= study["time"] <= ask["time"] <= time.time()
+    assert (note["v"], note["seq"], note["event"], note["values"]) == (1, 1, "note", {"optim.lr": 0.1})
+    assert before <= study["time"] <= note["time"] <= time.time()
 
 
 def test_floats_round_trip_bit_equal_with_nan_and_infinities(tmp_path):
@@ -227,9 +227,9 @@ def test_listeners_hear_each_event_once_it_is_on_the_disk(tmp_path):
 
     with begin(tmp_path) as journal:
         journal.subscribe(listen)
-        journal.append("ask", trial="t0000")
+        journal.append("note", trial="t0000")
         journal.append("end", reason="done")
-    assert heard == ["ask", "end"]
+    assert heard == ["note", "end"]
 
 
 def test_a_pickled_journal_holds_no_file_lock_or_listener(tmp_path):

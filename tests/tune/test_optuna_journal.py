@@ -47,7 +47,7 @@ HEADER = {
 def run(folder: Path) -> Decisions:
     """A study with completed, pruned, failed and interrupted trials, projected while it runs."""
     with Journal.create(folder, HEADER, study_id="study-7") as journal:
-        journal.subscribe(OptunaJournal(folder / FILE_NAME, LrSpace(), read_events(folder), notify=pytest.fail).handle)
+        journal.subscribe(OptunaJournal(folder / FILE_NAME, LrSpace(), journal.events, notify=pytest.fail).handle)
         decisions = Decisions(LrSpace(), HEADER, on_event=journal.append)
         while (ask := decisions.ask()) is not None:
             for epoch in range(1, 5):
@@ -113,7 +113,7 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
     (tmp_path / f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
     with Journal.open(tmp_path, notify=pytest.fail) as journal:
         events = read_events(tmp_path)
-        journal.subscribe(OptunaJournal(path, LrSpace(), events, notify=pytest.fail).handle)
+        journal.subscribe(OptunaJournal(path, LrSpace(), journal.events, notify=pytest.fail).handle)
         decisions = Decisions.replay(LrSpace(), events, on_event=journal.append)
         (ask,) = decisions.unfinished()
         while decisions.report(ask.trial_id, ask.reported_epochs + 1, {"score/all": 0.1}).action == "continue":
@@ -121,6 +121,34 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
     trials = load(path).trials
     assert [t.user_attrs["trial"] for t in trials] == ["t0000", "t0002", "t0003", "t0004", "t0005", "t0006", "t0007"]
     assert trials[-1].state == TrialState.COMPLETE
+
+
+@pytest.mark.parametrize("damage", ["appended", "emptied", "deleted", "replaced", "a folder"])
+def test_a_file_damaged_while_the_search_runs_is_written_anew_at_the_next_end_of_a_trial(folder, tmp_path, damage):
+    events, notices, path = read_events(folder), [], tmp_path / FILE_NAME
+    n_before = next(n for n, event in enumerate(events) if event["event"] == "tell") + 1
+    so_far = events[:n_before]
+    projection = OptunaJournal(path, LrSpace(), lambda: so_far, notify=notices.append)
+    if damage == "appended":
+        path.write_bytes(path.read_bytes() + b"garbage\n")
+    elif damage == "emptied":
+        path.write_bytes(b"")
+    elif damage == "replaced":
+        path.write_bytes(b'{"op_code": 0}\n' * 3)
+    else:
+        path.unlink()
+    if damage == "a folder":
+        path.mkdir()
+    for event in events[n_before:]:
+        so_far.append(event)
+        projection.handle(event)
+    assert len(notices) == 1
+    if damage == "a folder":
+        assert f"{path} could not be written" in notices[0]
+        assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
+    else:
+        assert f"{path} was damaged" in notices[0]
+        assert facts(load(path)) == facts(load(folder / FILE_NAME))
 
 
 class UnwritableSpace(LrSpace):
@@ -136,9 +164,11 @@ class UnwritableSpace(LrSpace):
 
 def test_a_file_that_cannot_be_written_stops_no_search_and_is_said_once(folder, tmp_path):
     events, notices, space = read_events(folder), [], UnwritableSpace()
-    projection = OptunaJournal(tmp_path / FILE_NAME, space, events[:1], notify=notices.append)
+    so_far = events[:1]
+    projection = OptunaJournal(tmp_path / FILE_NAME, space, lambda: so_far, notify=notices.append)
     space.full = True
     for event in events[1:]:
+        so_far.append(event)
         projection.handle(event)
     assert len(notices) == 1
     assert "the next --resume writes it anew" in notices[0]

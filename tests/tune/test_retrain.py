@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from trainable.checksums import from_json, to_json
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import calibrated_sigmas
-from tune.journal.journal import read_events
+from tune.journal.events import encode_event
+from tune.journal.journal import FILE_NAME, read_events
 from tune.results.confirmed import confirmed_of, out_of_fold_of
 from tune.tracking.client import open_client
 
@@ -32,6 +33,11 @@ def retrain(cli, demo_cache, tracking_uri, tmp_path):
         return cli("retrain", study, *words, *([] if "--name" in argv else ["--no-register"]), *argv)
 
     return run
+
+
+def replace_in_journal(study: Path, text: str, other: str) -> None:
+    events = [json.loads(json.dumps(event).replace(text, other)) for event in read_events(study)]
+    (study / FILE_NAME).write_bytes(b"".join(map(encode_event, events)))
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -258,8 +264,7 @@ def test_data_or_backbone_that_are_not_the_studys_any_more_are_refused_with_both
     study = tmp_path / "study"
     shutil.copytree(confirmed_study, study)
     fingerprint = read_events(study)[0]["header"][f"{name}_fingerprint"]
-    journal = study / "journal.jsonl"
-    journal.write_text(journal.read_text().replace(fingerprint, "0" * len(fingerprint)))
+    replace_in_journal(study, fingerprint, "0" * len(fingerprint))
     for file in study.glob("confirmation/*.json"):
         values = from_json(file.read_bytes())
         file.write_text(to_json(values | {f"{name}_fingerprint": "0" * len(fingerprint)}))
@@ -302,8 +307,7 @@ def test_what_could_be_trained_but_not_registered_is_registered_by_the_same_comm
     study = tmp_path / "study"
     shutil.copytree(confirmed_study, study)
     experiment = client.create_experiment("broken", artifact_location=(blocked / "files").as_uri())
-    journal = study / "journal.jsonl"
-    journal.write_text(journal.read_text().replace('"experiment":"sentinel-tune"', '"experiment":"broken"'))
+    replace_in_journal(study, '"experiment": "sentinel-tune"', '"experiment": "broken"')
     command = ["--seeds", 2, "--epochs", 2, "--name", "second-try"]
 
     failed = retrain(study, *command)

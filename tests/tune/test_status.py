@@ -22,6 +22,8 @@ from tune.results.status import read_status
 
 ROOT = Path(__file__).parents[2]
 HEADER = {"n_trials": 6, "max_epochs": 4, "grace_epochs": 1, "reduction_factor": 2, "seed": 0}
+ASK = {"number": 0, "origin": "sampler", "exempt": False, "values": {}, "config": {"epochs": 4}}
+GOES_ON = {"epoch": 1, "rung": None, "action": "continue", "value": 0.5, "reason": "goes on"}
 
 
 def metrics(score: float) -> dict[str, float]:
@@ -172,11 +174,11 @@ def test_failures_and_retries_are_told_with_their_reasons(cli, tmp_path):
 
 
 def test_many_failures_are_shortened_in_the_text_and_whole_in_json(cli, tmp_path):
-    told = [
-        (float(n), "tell", {"trial": f"t{n:04}", "state": "failed", "value": None, "epoch": 0, "reason": "x " * 99})
-        for n in range(20)
-    ]
-    study = write_journal(tmp_path / "study", (0.0, "study", {"study_id": "s", "header": HEADER}), *told)
+    failed = {"state": "failed", "value": None, "epoch": 0, "reason": "x " * 99}
+    trials = [f"t{number:04}" for number in range(20)]
+    asked = [(0.0, "ask", {"trial": trial, **ASK}) for trial in trials]
+    told = [(float(number), "tell", {"trial": trial, **failed}) for number, trial in enumerate(trials)]
+    study = write_journal(tmp_path / "study", (0.0, "study", {"study_id": "s", "header": HEADER}), *asked, *told)
     text = cli("status", study).stdout
     assert "12 earlier ones: see --json" in text
     shown = [line for line in text.splitlines() if " at epoch 0: " in line]
@@ -208,9 +210,9 @@ def test_time_used_adds_up_sessions_without_the_time_between_them(tmp_path):
         tmp_path / "study",
         (0.0, "study", {"study_id": "s", "header": HEADER}),
         (10.0, "session", session),
-        (15.0, "ask", {"trial": "t0000", "origin": "sampler", "values": {}, "config": {"epochs": 4}}),
+        (15.0, "ask", {"trial": "t0000", **ASK}),
         (30.0, "report", {**report, "epoch": 1}),  # killed here
-        (500.0, "decision", {"trial": "t0000", "rung": None, "action": "continue"}),  # made by the resume
+        (500.0, "decision", {"trial": "t0000", **GOES_ON}),  # made by the resume
         (500.0, "session", session),
         (540.0, "report", {**report, "epoch": 2}),  # speed counts from here: starting up happens once
         (570.0, "report", {**report, "epoch": 3}),

@@ -194,8 +194,10 @@ class Confirmation(TrialEvents):
 
     def _write(self, event: str, **fields: Any) -> None:
         inner = {"event": event, **fields}
-        unwritten = as_read({"time": time.time(), "event": "confirm", "of": inner})
-        self.apply(unwritten if self._emit is None else self._emit("confirm", of=inner))
+        if self._emit is None:
+            self.apply(as_read({"time": time.time(), "event": "confirm", "of": inner}))
+        else:
+            self._emit("confirm", apply=self.apply, of=inner)
 
 
 def complete_cells(runs: Sequence[Run], plan: Plan, *, without: Iterable[str] = ()) -> tuple[list[int], list[int]]:

@@ -7,7 +7,7 @@ alone, so a process killed between two of these events leaves them to the next o
 
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Self
 
@@ -173,7 +173,7 @@ class Decisions(TrialEvents):
         return self._records[trial_id]
 
     def _write(self, event: str, **fields: Any) -> None:
-        self.apply(self._emit(event, **fields))
+        self._emit(event, apply=self.apply, **fields)
 
     def _advance(self, record: TrialRecord) -> None:
         while (step := next_event(record, self._asha, self._max_epochs)) is not None:
@@ -181,6 +181,8 @@ class Decisions(TrialEvents):
             self._write(kind, trial=record.trial_id, **fields)
 
 
-def _unwritten(event: str, **fields: Any) -> Event:
+def _unwritten(event: str, *, apply: Callable[[Event], None], **fields: Any) -> Event:
     """An event that no journal keeps, with the values that one would have given back."""
-    return as_read({"time": time.time(), "event": event, **fields})
+    made = as_read({"time": time.time(), "event": event, **fields})
+    apply(made)
+    return made

@@ -1,27 +1,32 @@
 """One writer at a time for a study in a folder: a lock of the operating system, which ends with its process.
 
-STUDY/journal.lock         locked while a process writes
+STUDY/journal.jsonl        what is written is what is locked: no other file's absence can hide its writer
 STUDY/journal.owner.json   which process that is
+STUDY/journal.lock         what older versions lock instead; where there is one, it is locked, too
 """
 
+import errno
 import fcntl
 import json
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from trainable.errors import UserError
 from tune.journal.errors import not_writable
 
-LOCK_NAME = "journal.lock"
+FILE_NAME = "journal.jsonl"
+OLD_LOCK_NAME = "journal.lock"
 OWNER_NAME = "journal.owner.json"
 
 LOCK_SECONDS = 0.2
 """How long a writer tries to lock: `owner_of` holds the lock for a moment."""
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,32 +44,101 @@ class Owner:
         return f"process {self.pid} on {self.host} since {since}"
 
 
-def acquire(folder: Path) -> FileLock:
-    """Lock a study's folder and say who did.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockedJournal:
+    """A study's journal, open and locked. files: descriptors, the journal's own first."""
 
+    folder: Path
+    files: tuple[int, ...]
+    owner: Owner
+
+    @property
+    def file(self) -> int:
+        """The journal, open for reading and for writing at its end."""
+        return self.files[0]
+
+    def is_in_place(self) -> bool:
+        """Whether it is still this file that lies in the folder under the journal's name.
+
+        Raises: OSError.
+        """
+        return _is_at(self.file, self.folder / FILE_NAME)
+
+    def release(self) -> None:
+        """Give the study free."""
+        if read_owner(self.folder) == self.owner:  # else the folder is another's by now
+            with suppress(OSError):
+                (self.folder / OWNER_NAME).unlink(missing_ok=True)
+        for file in self.files:
+            os.close(file)
+
+
+def lock_journal(folder: Path, *, create: bool) -> LockedJournal:
+    """Open a study's journal, lock it, and say who did.
+
+    create: make the file where there is none.
     Raises: UserError when another process writes it; StudyWriteError.
     """
-    lock = FileLock(folder / LOCK_NAME, thread_local=False)
+    with ExitStack() as closing, _locking_told(folder):
+        journal = _open_locked(folder / FILE_NAME, os.O_CREAT if create else 0)
+        closing.callback(os.close, journal)
+        files = [journal]
+        with suppress(FileNotFoundError, PermissionError):
+            files.append(_open_locked(folder / OLD_LOCK_NAME))
+            closing.callback(os.close, files[-1])
+        owner = Owner(pid=os.getpid(), host=socket.gethostname(), since=time.time())
+        facts = {"host": owner.host, "pid": owner.pid, "time": owner.since}
+        (folder / OWNER_NAME).write_text(json.dumps(facts))
+        closing.pop_all()
+    return LockedJournal(folder=folder, files=tuple(files), owner=owner)
+
+
+@contextmanager
+def _locking_told(folder: Path) -> Iterator[None]:
     try:
-        lock.acquire(timeout=LOCK_SECONDS, poll_interval=0.02)
-    except Timeout:
+        yield
+    except BlockingIOError:
         raise UserError(
             f"`one process at a time may write a study`, but {folder} is being written by {read_owner(folder)}; "
             "wait for it to end, or stop it"
         ) from None
-    facts = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.time()}
-    try:
-        (folder / OWNER_NAME).write_text(json.dumps(facts))
     except OSError as error:
-        lock.release()
+        if error.errno in NO_LOCKS:
+            raise UserError(
+                f"`the study's folder must be on a file system with locks`, but {folder} is not: {error.strerror}; "
+                "choose a folder on a local disk, or object storage"
+            ) from error
         raise not_writable(folder, f"{error.strerror}") from error
-    return lock
 
 
-def release(folder: Path, lock: FileLock) -> None:
-    """Give the folder free."""
-    (folder / OWNER_NAME).unlink(missing_ok=True)
-    lock.release()
+def _open_locked(path: Path, flags: int = 0) -> int:
+    """The file opened and locked; the one that lies there once the lock is had.
+
+    Raises: BlockingIOError when another process holds the lock; OSError.
+    """
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o644)  # NFS locks only what is open for writing
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(file, path):
+                return file
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                os.close(file)
+                raise
+            time.sleep(0.02)
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def read_owner(folder: Path) -> Owner:
@@ -76,8 +150,13 @@ def read_owner(folder: Path) -> Owner:
         return Owner()  # it has locked the study and not yet said who it is
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock, asked with a shared one: that needs no right to write, and readers share it."""
+def is_locked(folder: Path) -> bool:
+    """Whether a process writes the study there."""
+    return any(_is_file_locked(folder / name) for name in (FILE_NAME, OLD_LOCK_NAME))
+
+
+def _is_file_locked(path: Path) -> bool:
+    """Asked with a shared lock: that needs no right to write, and readers share it."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -5,34 +5,29 @@ was never acknowledged, so readers pass over it and the next writer cuts it off.
 """
 
 import contextlib
-import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Self
-
-from filelock import FileLock
+from typing import BinaryIO, Self
 
 from trainable.errors import UserError
 from trainable.whole_file import sync
-from tune.journal.errors import not_writable
-from tune.journal.events import Event, decode_event
-from tune.journal.folder_lock import acquire, release
-
-FILE_NAME = "journal.jsonl"
+from tune.journal.errors import StudyWriteError, not_writable
+from tune.journal.events import OLD_START, Event, decode_event, is_whole
+from tune.journal.folder_lock import FILE_NAME, LockedJournal, lock_journal
 
 
 class LocalWriter:
-    """The file opened for writing, its folder locked."""
+    """The file opened for writing, and locked."""
 
-    def __init__(self, folder: Path, lock: FileLock, *, n_events: int, size: int) -> None:
+    def __init__(self, locked: LockedJournal, *, n_events: int, size: int) -> None:
         """Internal: use `create` or `open`. size: bytes of the whole lines in the file."""
-        self.folder = folder
+        self.folder = locked.folder
         self.n_events = n_events
         self._size = size
-        self._lock = lock
-        self._file = os.open(folder / FILE_NAME, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        os.ftruncate(self._file, size)
+        self._locked = locked
+        self._is_torn = False
+        os.ftruncate(locked.file, size)
 
     @classmethod
     def create(cls, folder: Path) -> Self:
@@ -40,19 +35,23 @@ class LocalWriter:
 
         Raises: UserError if the folder already holds a study or another process writes it; StudyWriteError.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = acquire(folder)
         try:
-            path = folder / FILE_NAME
-            if path.exists() and next(_lines(path), None) is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise not_writable(folder, f"{error.strerror}") from error
+        locked = lock_journal(folder, create=True)
+        try:
+            with _opened(locked.file) as file:
+                is_begun = next(_lines(file), None) is not None
+            if is_begun:
                 raise UserError(
-                    f"`the folder of a new study must be empty of studies`, but {path} exists; "
+                    f"`the folder of a new study must be empty of studies`, but {folder / FILE_NAME} exists; "
                     f"continue it with --resume {folder}, or choose another --study"
                 )
-            writer = cls(folder, lock, n_events=0, size=0)
+            writer = cls(locked, n_events=0, size=0)
             sync(folder)
         except BaseException:
-            release(folder, lock)
+            locked.release()
             raise
         return writer
 
@@ -61,21 +60,22 @@ class LocalWriter:
         """For a study that is there: lock it, check every line, cut a torn last line off.
 
         notify: takes one line for the user when something was cut off.
-        Raises: UserError if there is no study, it is damaged or newer, or another process writes it.
+        Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         path = _existing(folder)
-        lock = acquire(folder)
+        locked = lock_journal(folder, create=False)
         try:
             n_events, size = 0, 0
-            for line in _lines(path):
-                decode_event(line, where=f"{path}, line {n_events + 1}", seq=n_events)
-                n_events, size = n_events + 1, size + len(line)
-            torn = path.stat().st_size - size
+            with _opened(locked.file) as file:
+                for line in _lines(file):
+                    decode_event(line, where=_line_name(path, n_events), seq=n_events)
+                    n_events, size = n_events + 1, size + len(line)
+            torn = os.fstat(locked.file).st_size - size
             if n_events == 0:
                 raise _no_events(path)
-            writer = cls(folder, lock, n_events=n_events, size=size)
+            writer = cls(locked, n_events=n_events, size=size)
         except BaseException:
-            release(folder, lock)
+            locked.release()
             raise
         if torn:
             notify(f"{path}: cut off a torn last line of {torn} bytes after {n_events} whole events")
@@ -84,25 +84,52 @@ class LocalWriter:
     def put(self, line: bytes) -> None:
         """Put the next line, and wait until it is on the disk.
 
-        Raises: StudyWriteError if it cannot be written; the file then ends with the line before.
+        Raises: StudyWriteError if it cannot be written, or if the file is no longer as this writer left it: moved,
+        replaced, or written by another. It then ends as it did before.
         """
         try:
-            _write_whole(self._file, line)
+            self._cut_torn()
+            self._check_alone()
+            self._is_torn = True
+            _write_whole(self._locked.file, line)
+            self._is_torn = False
         except OSError as error:
-            with contextlib.suppress(OSError):  # what stays behind is a torn line, which every reader tolerates
-                os.ftruncate(self._file, self._size)
+            with contextlib.suppress(OSError):  # it stays a torn line, which every reader tolerates, until it can be
+                self._cut_torn()
             raise not_writable(self.folder, f"{error.strerror}", what=FILE_NAME) from error
         self.n_events += 1
         self._size += len(line)
 
+    def _cut_torn(self) -> None:
+        if self._is_torn:
+            os.ftruncate(self._locked.file, self._size)
+            self._is_torn = False
+
+    def _check_alone(self) -> None:
+        """See that nobody else touched the file: not every file system's locks hold, and not every program asks."""
+        path = self.folder / FILE_NAME
+        if not self._locked.is_in_place():
+            raise StudyWriteError(
+                f"`a study must stay where it is while a process writes it`, but {path} was moved, replaced or "
+                "removed; this process stops; go on with --resume and the folder that it is in now"
+            )
+        size = os.fstat(self._locked.file).st_size
+        if size != self._size:
+            raise StudyWriteError(
+                f"`one process at a time may write a study`, but {path} has {size} bytes where this one left it with "
+                f"{self._size}: another program wrote to it; this process stops; end that one, see what "
+                f"`sentinel-tune replay {self.folder}` says, then go on with --resume {self.folder}"
+            )
+
     def events(self) -> list[Event]:
-        """Everything so far."""
-        return read_local_events(self.folder)
+        """Everything that this writer found and put, wherever the file lies by now."""
+        with _opened(self._locked.file) as file:
+            content = file.read(self._size)
+        return _decoded(content.splitlines(keepends=True), self.folder / FILE_NAME)
 
     def close(self) -> None:
-        """Give the folder free."""
-        os.close(self._file)
-        release(self.folder, self._lock)
+        """Give the study free."""
+        self._locked.release()
 
 
 def read_local_events(folder: Path) -> list[Event]:
@@ -111,32 +138,47 @@ def read_local_events(folder: Path) -> list[Event]:
     Raises: UserError if there is no study, a line other than the last is damaged, or the log is of a newer version.
     """
     path = _existing(folder)
-    events = [
-        decode_event(line, where=f"{path}, line {number + 1}", seq=number) for number, line in enumerate(_lines(path))
-    ]
+    with path.open("rb") as file:
+        events = _decoded(_lines(file), path)
     if not events:
         raise _no_events(path)
     return events
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """The whole lines; a last one without newline, or with one but not JSON, is torn and left out."""
-    with path.open("rb") as file:
-        held: bytes | None = None
-        for line in file:
-            if held is not None:
-                yield held
-            held = line
-    if held is not None and held.endswith(b"\n") and _is_json(held):
+def _decoded(lines: Iterable[bytes], path: Path) -> list[Event]:
+    return [decode_event(line, where=_line_name(path, seq), seq=seq) for seq, line in enumerate(lines)]
+
+
+def _line_name(path: Path, seq: int) -> str:
+    return f"{path}, line {seq + 1}"
+
+
+def _opened(file: int) -> BinaryIO:
+    """A locked file, to be read from its beginning; it stays open."""
+    os.lseek(file, 0, os.SEEK_SET)  # what is written goes to its end all the same
+    return open(file, "rb", closefd=False)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines but for a torn last one."""
+    held: bytes | None = None
+    for line in file:
+        if held is not None:
+            yield held
+        held = line
+    if held is not None and not _is_torn(held):
         yield held
 
 
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
+def _is_torn(line: bytes) -> bool:
+    """Whether a last line was never acknowledged: it lacks its end, or the disk has not all of it.
+
+    One that is whole but for its newline was acknowledged, and damaged afterwards. Lines of older versions cannot say
+    so of themselves: theirs are torn when they are no JSON.
+    """
+    if line.endswith(b"\n"):
+        return line.startswith(OLD_START) and not is_whole(line)
+    return not is_whole(line[:-1]) or line.startswith(OLD_START)
 
 
 def _write_whole(file: int, line: bytes) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder, StorageError
-from tune.journal.events import Event, decode_event
+from tune.journal.events import Event, decode_event, is_unchanged, is_whole
 
 FOLDER_NAME = "journal"
 BLOCK_EVENTS = 64
@@ -33,6 +33,11 @@ class Segment:
     first: int
     last: int
     name: str
+
+    @property
+    def n_events(self) -> int:
+        """How many it must have."""
+        return self.last - self.first + 1
 
 
 def segment_name(session: int, first: int, last: int, *, block: int | None = None) -> str:
@@ -64,9 +69,7 @@ class RemoteLog:
 
         Raises: UserError naming `where` when one is damaged, out of sequence, or of a newer version.
         """
-        return [
-            decode_event(line, where=f"{where}, event {number}", seq=number) for number, line in enumerate(self.lines)
-        ]
+        return _decoded(self.lines, where)
 
 
 def read_log(study: RemoteFolder) -> RemoteLog:
@@ -92,19 +95,42 @@ def read_log(study: RemoteFolder) -> RemoteLog:
 
 
 def _lines(folder: RemoteFolder, segments: Sequence[Segment]) -> list[bytes]:
-    """Lines of the longest segments that follow on one another, from event 0 on, as far as they are whole."""
+    """Lines of the longest segments that follow on one another, from event 0 on, as far as they are whole.
+
+    Raises: UserError naming the event where a segment is damaged, and no other one has it.
+    """
     contents = _contents(folder, segments)
     lines: list[bytes] = []
     while True:
         candidates = sorted((s for s in segments if s.first == len(lines)), key=lambda s: -s.last)
+        damaged: list[tuple[Segment, list[bytes]]] = []
         for segment in candidates:
             content = contents[segment.name] if segment.name in contents else folder.read(segment.name)
-            found = content.splitlines(keepends=True)
-            if len(found) == segment.last - segment.first + 1 and found[-1].endswith(b"\n"):
-                lines += found
+            *found, rest = content.split(b"\n")
+            if not rest and len(found) == segment.n_events and all(map(is_unchanged, found)):
+                lines += [line + b"\n" for line in found]
                 break
+            if not _is_torn(found, rest, segment):
+                damaged.append((segment, [*found, rest] if rest else found))
         else:
+            for segment, found in damaged:
+                _decoded(found, folder / segment.name, first=segment.first)
             return lines
+
+
+def _decoded(lines: Iterable[bytes], where: object, *, first: int = 0) -> list[Event]:
+    return [
+        decode_event(line, where=f"{where}, event {number}", seq=number) for number, line in enumerate(lines, first)
+    ]
+
+
+def _is_torn(lines: Sequence[bytes], rest: bytes, segment: Segment) -> bool:
+    """Whether its writer died while it was put, on a storage that shows parts of objects; not acknowledged then.
+
+    rest: what follows the last newline; whole but for its newline it is damaged, not torn.
+    """
+    is_part = bool(rest) and len(lines) < segment.n_events
+    return is_part and all(map(is_unchanged, lines)) and not is_whole(rest[:-1])
 
 
 def _contents(folder: RemoteFolder, segments: Sequence[Segment]) -> dict[str, bytes]:

@@ -4,10 +4,10 @@ from itertools import count
 from pathlib import Path
 
 from tune.journal.errors import not_writable
-from tune.journal.folder_lock import LOCK_NAME
+from tune.journal.folder_lock import FILE_NAME
 
 
-def claim_folder(wanted: Path, *, mark: str | None = LOCK_NAME) -> Path:
+def claim_folder(wanted: Path, *, mark: str | None = FILE_NAME) -> Path:
     """Make the folder, or NAME-2, NAME-3 and so on where others took the name before; no two calls get the same one.
 
     mark: an empty file in it, since a probe of the cluster removes the empty folders that it made; None for none.

@@ -1,13 +1,13 @@
 """`STUDY/optuna.log`: the study as Optuna's own journal, for optuna-dashboard and `optuna.load_study`; a projection.
 
 It holds the trials that have ended and that the sampler knows (no comparisons), so it never shows one as running. It
-can be deleted at any time: `rebuild` writes it anew from the study's events, and every session begins with that. On
-object storage it is brought up to the journal at the end of a session.
+can be damaged or deleted at any time: every session begins by writing it anew from the study's events, as does the end
+of a trial that it does not take. On object storage it is brought up to the journal at the end of a session.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -30,34 +30,55 @@ FILE_NAME = "optuna.log"
 
 
 class OptunaJournal:
-    """Keeps the file in step with the study's events; subscribe `handle` to the journal."""
+    """Keeps the file in step with the study's events; subscribe `handle` to the journal.
 
-    def __init__(self, path: Path, space: Space, events: Iterable[Event], *, notify: Callable[[str], None]) -> None:
-        """Rebuild the file from `events`, the whole journal so far, and stand ready for the next.
+    The file is never the study's concern: what goes wrong with it is told, and stops nothing.
+    """
 
-        notify: takes one line for the user if the file cannot be written later on.
+    def __init__(
+        self, path: Path, space: Space, events: Callable[[], Sequence[Event]], *, notify: Callable[[str], None]
+    ) -> None:
+        """Write the file anew, and stand ready for the next event.
+
+        events: gives the whole journal so far. notify: takes a line for the user when the file was damaged, and one
+        when it cannot be written.
         """
         self._path = path
         self._space = space
+        self._events = events
         self._notify = notify
         self._running: dict[str, TrialRecord] = {}
-        self._study: optuna.Study | None = _write_anew(path, space, events, self._running)
+        self._study: optuna.Study | None = None
+        self._write_anew()
 
     def handle(self, event: Event) -> None:
-        """Take the journal's next event; a trial is written when it is told. A failure to write stops no search."""
+        """Take the journal's next event; a trial is written when it is told."""
         ended = _fold(event, self._running)
         if ended is None or self._study is None:
             return
         try:
             self._study.add_trial(_finished(ended, self._space))
-        except OSError as error:
-            self._study = None  # a second writing could hide a torn line inside the file
-            self._notify(f"{self._path} could not be written ({error}); the next --resume writes it anew")
+        except Exception as error:  # Optuna reads the file before it writes, and raises anything over what it finds
+            self._study = None
+            if self._write_anew():
+                self._notify(f"{self._path} was damaged ({_words(error)}) and is written anew")
+
+    def _write_anew(self) -> bool:
+        self._running.clear()
+        try:
+            self._study = _write_anew(self._path, self._space, self._events(), self._running)
+        except Exception as error:
+            self._notify(f"{self._path} could not be written ({_words(error)}); the next --resume writes it anew")
+        return self._study is not None
+
+
+def _words(error: Exception) -> str:
+    return f"{error}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 @contextmanager
 def optuna_projection(
-    folder: Place, space: Space, events: Iterable[Event], *, notify: Callable[[str], None]
+    folder: Place, space: Space, events: Callable[[], Sequence[Event]], *, notify: Callable[[str], None]
 ) -> Iterator[OptunaJournal]:
     """A study's `OptunaJournal`; of one on object storage it is a local file, put there at the end of the block."""
     if not isinstance(folder, RemoteFolder):
@@ -89,8 +110,12 @@ def _write_anew(path: Path, space: Space, events: Iterable[Event], running: dict
             direction="minimize",
         )
         study.set_metric_names([OBJECTIVE])
-    study.add_trials([_finished(record, space) for record in ended])
-    os.replace(temporary, path)
+    try:
+        study.add_trials([_finished(record, space) for record in ended])
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # of a writer that was killed; writers hold the study
     with without_notices():
         return optuna.load_study(study_name=first["study_id"], storage=JournalStorage(JournalFileBackend(str(path))))

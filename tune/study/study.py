@@ -144,10 +144,10 @@ def open_study(
         with written_or_told(journal.folder):
             past = _complete(journal, data)
             decisions = Decisions.replay(request.space, past, on_event=journal.append)
-            projection = closing.enter_context(
-                optuna_projection(journal.folder, request.space, journal.events(), notify=notify)
-            )
-        journal.subscribe(projection.handle)
+        projection = closing.enter_context(
+            optuna_projection(journal.folder, request.space, journal.events, notify=notify)
+        )
+        journal.subscribe(projection.handle, name="optuna.log")
         decisions.begin_session(**_session(request, past, device))
         yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
 
