@@ -78,12 +78,14 @@ def a_study() -> Log:
         log.add("checkpoint", trial="t0000", epoch=epoch, path=f"checkpoints/t0000/{epoch}")
         if epoch <= 2:
             log.report("t0001", epoch, 0.9)
-            log.add("decision", trial="t0001", epoch=epoch, action="continue", rung=epoch - 1, value=0.9, cut=0.8, n=2)
+            judged = {"action": "continue", "rung": epoch - 1, "value": 0.9, "cut": 0.8, "n": 2, "reason": "goes on"}
+            log.add("decision", trial="t0001", epoch=epoch, **judged)
     log.tell("t0000", "completed", 4, 0.6)
     log.tell("t0001", "pruned", 2, 0.9, "0.9 above the cut 0.8")
     log.ask("t0002")
     log.report("t0002", 1, math.nan)
-    log.add("error", trial="t0002", type="TrialDiverged", message="loss is NaN", traceback_tail="line 1", node="n1")
+    failure = {"type": "TrialDiverged", "message": "loss is NaN", "traceback_tail": "line 1", "node": "n1"}
+    log.add("error", trial="t0002", epoch=1, kind="diverged", **failure)
     log.tell("t0002", "failed", 1, None, "loss is NaN")
     for trial in ("t0003", "t0004"):
         log.ask(trial)
