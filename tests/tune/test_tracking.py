@@ -50,7 +50,7 @@ class Log:
         self.add("study", study_id=study_id, header=HEADER)
         self.add("session", session=0, executor="local")
 
-    def add(self, kind: str, **fields: Any) -> None:
+    def add(self, kind: str, /, **fields: Any) -> None:
         n = len(self.events)
         self.events.append({"v": 1, "seq": n, "time": START + n, "event": kind, **fields})
 
