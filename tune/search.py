@@ -19,7 +19,7 @@ from tune.execution.session import compute_session, request_for, with_precision
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
-from tune.journal.journal import StudyWriteError
+from tune.journal.errors import StudyMovedError, StudyWriteError
 from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
 from tune.report.console import Console
@@ -82,7 +82,11 @@ def run_study(given: "Given", *, search_more: bool) -> int:
             conductor = _work(place, times, search_more=search_more)
             _end(conductor, study, tracker)
             tracking = _close(tracker, interrupts)
-            console.search_result(study.events(), study.folder, tracking, tracking_uri, since=started)
+            moved = conductor.error if isinstance(conductor.error, StudyMovedError) else None
+            console.search_result(
+                study.events(), study.folder, tracking, tracking_uri,
+                since=started, now_in=moved.now if moved else study.folder,
+            )  # fmt: skip
     if conductor.error is not None:
         raise conductor.error
     return _exit_status(conductor.state, has_best=study.decisions.best() is not None)
@@ -132,7 +136,7 @@ def _show_again(request: SearchRequest, tracking_uri: str, console: Console, sta
     for event in request.past:
         tracker.handle(event)
     tracking = tracker.close(TRACKING_GRACE_SECONDS)
-    console.search_result(request.past, request.folder, tracking, tracking_uri, since=started)
+    console.search_result(request.past, request.folder, tracking, tracking_uri, since=started, now_in=request.folder)
     return _exit_status("completed", has_best=standings.best() is not None)
 
 

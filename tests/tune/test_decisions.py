@@ -572,3 +572,21 @@ def test_a_study_through_a_real_journal_replays_to_the_same_state(tmp_path):
     again = Decisions.replay(SmallSpace(), events)
     assert repr(again.trials()) == repr(decisions.trials())
     assert differences(SmallSpace(), events) == []
+
+
+def test_a_listener_that_fails_at_the_end_of_a_trial_leaves_no_trial_half_told(tmp_path):
+    header = make_header(n_trials=3)
+
+    def broken(event: dict[str, Any]) -> None:
+        if event["event"] == "tell":
+            raise KeyError(event["trial"])
+
+    with Journal.create(tmp_path, header, study_id="s") as journal:
+        journal.subscribe(broken)
+        decisions = Decisions(SmallSpace(), header, on_event=journal.append)
+        work(decisions)
+        assert decisions.unfinished() == []
+        with pytest.raises(ValueError, match="must be running"):
+            decisions.pause("t0000", reason="stopped by an error")
+    assert differences(SmallSpace(), read_events(tmp_path)) == []
+    assert repr(Decisions.replay(SmallSpace(), read_events(tmp_path)).trials()) == repr(decisions.trials())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from trainable.errors import UserError
+from tune.journal.errors import StudyMovedError
 from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, owner_of, read_events
 
 
@@ -93,8 +94,9 @@ def test_a_study_moved_removed_or_replaced_under_its_writer_stops_it_in_words_an
         study.rename(elsewhere)
     else:
         shutil.rmtree(study)
-    with pytest.raises(StudyWriteError, match=f"must stay where it is.*{what}"):
+    with pytest.raises(StudyMovedError, match=f"must stay where it is.* was {what}") as stopped:
         journal.append("note", number=2)
+    assert stopped.value.now == {"moved": elsewhere, "removed": None, "replaced": study}[what]
     assert [event.get("number") for event in journal.events()] == [None, 1]
     journal.close()
     if what == "removed":

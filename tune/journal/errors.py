@@ -1,5 +1,8 @@
 """What the user reads when a study takes no more."""
 
+import shlex
+from pathlib import Path
+
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
@@ -10,6 +13,30 @@ class StudyWriteError(UserError):
 
     What was acknowledged before is whole.
     """
+
+
+class StudyMovedError(StudyWriteError):
+    """The study's folder, or the journal in it, is no longer where its writer began.
+
+    now: the folder to go on with; None when it was removed, or cannot be found.
+    """
+
+    now: Path | None = None
+
+
+def not_in_place(journal: Path, now: Path | None) -> StudyMovedError:
+    """The error for a journal that was moved to another folder, replaced in its own, or removed."""
+    if now is None:
+        fate, remedy = "removed", "restore it from a copy to go on; MLflow holds what was sent"
+    else:
+        fate = "replaced" if now == journal.parent else f"moved to {now}"
+        remedy = f"go on with `sentinel-tune search --resume {shlex.quote(str(now))}`"
+    error = StudyMovedError(
+        f"`a study must stay where it is while a process writes it`, but {journal} was {fate}; this process stops; "
+        f"{remedy}"
+    )
+    error.now = now
+    return error
 
 
 def not_writable(folder: Place, reason: str, *, what: str = "") -> StudyWriteError:

@@ -64,6 +64,14 @@ class LockedJournal:
         """
         return _is_at(self.file, self.folder / FILE_NAME)
 
+    def folder_now(self) -> Path | None:
+        """The folder that the file lies in by now, as far as the system can tell; None when it was removed."""
+        try:
+            path = Path(os.readlink(f"/proc/self/fd/{self.file}"))
+        except OSError:
+            return None
+        return path.parent if _is_at(self.file, path) else None
+
     def release(self) -> None:
         """Give the study free."""
         if read_owner(self.folder) == self.owner:  # else the folder is another's by now

@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 
 from trainable.errors import UserError
 from trainable.whole_file import sync
-from tune.journal.errors import StudyWriteError, not_writable
+from tune.journal.errors import StudyWriteError, not_in_place, not_writable
 from tune.journal.events import OLD_START, Event, decode_event, is_whole
 from tune.journal.folder_lock import FILE_NAME, LockedJournal, lock_journal
 
@@ -109,10 +109,7 @@ class LocalWriter:
         """See that nobody else touched the file: not every file system's locks hold, and not every program asks."""
         path = self.folder / FILE_NAME
         if not self._locked.is_in_place():
-            raise StudyWriteError(
-                f"`a study must stay where it is while a process writes it`, but {path} was moved, replaced or "
-                "removed; this process stops; go on with --resume and the folder that it is in now"
-            )
+            raise not_in_place(path, self.folder if path.exists() else self._locked.folder_now())
         size = os.fstat(self._locked.file).st_size
         if size != self._size:
             raise StudyWriteError(

@@ -81,8 +81,12 @@ class Console:
         tracking_uri: str,
         *,
         since: float,
+        now_in: Place | None,
     ) -> None:
-        """The table or the JSON object that ends a search; since: `time.monotonic()` at its start."""
+        """The table or the JSON object that ends a search.
+
+        since: `time.monotonic()` at its start. now_in: the folder to go on with; None when the study was removed.
+        """
         if tracking.message:
             self.say(tracking.message)
         standings, study, seconds = Standings.of(events), str(folder), time.monotonic() - since
@@ -90,11 +94,10 @@ class Console:
         more = f" --trials {standings.n_wanted * 2}" if is_done else ""
         confirmed = confirmed_of(events)
         next_verb = "confirm" if confirmed is None else "retrain"
-        commands = [
-            ui_command(tracking_uri, tracking.experiment_id),
-            f"sentinel-tune {next_verb} {shlex.quote(study)}",
-            f"sentinel-tune search --resume {shlex.quote(study)}{more}",
-        ]
+        commands = [ui_command(tracking_uri, tracking.experiment_id)]
+        if now_in is not None:
+            place = shlex.quote(str(now_in))
+            commands += [f"sentinel-tune {next_verb} {place}", f"sentinel-tune search --resume {place}{more}"]
         result = result_json(
             events,
             study=study,
