@@ -1,6 +1,6 @@
 """Flipped bits in all that a search, its features and its models store: named, or without effect on anything used.
 
-Five hundred single bits, drawn from a fixed seed. Nearly all are read in this process, by what a command reads them
+Some six hundred single bits, drawn from a fixed seed. Nearly all are read in this process, by what a command reads them
 with; some by the command itself.
 """
 
@@ -233,6 +233,17 @@ def test_in_checkpoints_a_trial_goes_on_from_one_that_is_whole(study: Path) -> N
         assert found == unharmed(file.parent, without=file.name if skipped else ""), which
         assert all(str(file) in reason for reason in skipped), which
     assert n_told > 20
+
+
+def test_in_the_journal(study: Path) -> None:
+    assert check_flips([study / "journal.jsonl"], 80, lambda: read_events(study)) == 80
+
+
+def test_in_the_end_of_an_unfinished_journal(study: Path, tmp_path: Path) -> None:
+    """Of one that was killed, where the last line may also be one that was never written in full."""
+    lines = (study / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "journal.jsonl").write_bytes(b"".join(lines[:7]))
+    assert check_flips([tmp_path / "journal.jsonl"], 40, lambda: read_events(tmp_path)) == 40
 
 
 def test_in_what_people_alone_read_of_a_study(study: Path) -> None:
