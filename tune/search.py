@@ -5,7 +5,7 @@ sentinel-tune search [OPTIONS], python -m tune search [OPTIONS], or ray submit c
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tune.cluster.placing import fitted, make_placement
@@ -72,7 +72,7 @@ def run_study(given: "Given", *, search_more: bool) -> int:
             placement, _ = fitted(placement, options, request.space, features.path, device=device, say=console.say)
         with (
             Interrupts(console.say) as interrupts,
-            open_study(request, data, features.backbone_fingerprint, tracking_uri, console.say, device=device) as study,
+            open_study(request, data, features, tracking_uri, console.say, device=device) as study,
         ):
             place = Workplace(
                 request=request, study=study, data=data, features=features, device=device, placement=placement,
@@ -144,7 +144,7 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
     """The features that trials read, extracted now or before."""
     wanted = request_for(request.options, data.specimens, n_blocks=request.space.reachable_blocks(), device=device)
     if request.is_resume:
-        wanted = replace(wanted, backbone_fingerprint=request.header["backbone_fingerprint"])
+        wanted = wanted.of_study(request.header)
     if not request.options.local:
         from tune.cluster.node_checks import check_nodes
         from tune.extraction.needs import needs_of

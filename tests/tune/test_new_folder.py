@@ -12,6 +12,7 @@ from trainable.errors import UserError
 from tune.cluster.folder_marks import marked
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
+from tune.extraction.request import Features
 from tune.journal.journal import read_events
 from tune.report.console import Console
 from tune.study.new_folder import claim_folder
@@ -66,7 +67,10 @@ def test_two_unnamed_searches_of_one_second_are_two_studies(demo_cache, tmp_path
 @contextmanager
 def opened(request: SearchRequest) -> Iterator[Study]:
     data = load_study_data(request.options, request.options, Console(json=True))
-    with open_study(request, data, "backbone", "sqlite:///mlflow.db", lambda _: None, device="cpu") as study:
+    features = Features(
+        path=Path("features"), taps=(), backbone_fingerprint="backbone", n_backbone_blocks=6, n_extracted=0, seconds=0.0
+    )
+    with open_study(request, data, features, "sqlite:///mlflow.db", lambda _: None, device="cpu") as study:
         yield study
 
 

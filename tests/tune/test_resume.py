@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import save_file
 
 from search_spaces.space import SearchSpace
 from trainable.allowance import usable_cpus
 from trainable.errors import UserError
+from trainable.frozen.backbone import load_backbone
 from tune.cli import _make_parser
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import given_options
@@ -177,6 +179,26 @@ def test_a_changed_backbone_is_refused_before_the_extraction(study, cli):
     assert ended.status == 2
     assert "the backbone fingerprint was another and is " in ended.stderr
     assert "features" not in ended.stderr
+
+
+def test_a_backbone_that_makes_other_features_of_the_same_weights_is_refused_before_the_extraction(
+    study, cli, tmp_path
+):
+    """Such as one whose configuration was edited or damaged."""
+    tiny, folder = load_backbone("tiny"), tmp_path / "model"
+    folder.mkdir()
+    save_file({f"visual.{k}": v for k, v in tiny.visual.state_dict().items()}, folder / "open_clip_model.safetensors")
+    config = {"model_cfg": tiny.model_cfg, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    before = read_events(study)[0]["header"]
+    options = {**before["options"], "backbone": f"local-dir:{folder}"}
+    rewrite(study, lambda events: [with_header(events[0], options=options), *events[1:]])
+    ended = cli("search", "--resume", study, "--local", "--trials", 6)
+
+    assert ended.status == 2
+    assert f"its features were {before['features_key']} and would be " in ended.stderr
+    assert f"the configuration of local-dir:{folder} has changed" in ended.stderr
+    assert "extract" not in ended.stderr
 
 
 # Going on

@@ -202,7 +202,7 @@ class Crew:
         return last
 
     def _take(self, survey: Survey, worker: Worker) -> None:
-        check_backbone(self._request, survey.backbone_fingerprint)
+        check_backbone(self._request, survey.backbone_fingerprint, survey.store)
         if self.survey is not None and survey != self.survey:
             raise UserError(
                 f"the backbone must be the same on all nodes, but {self._request.backbone} has fingerprint "

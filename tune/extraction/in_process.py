@@ -26,9 +26,9 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
         torch.set_num_threads(request.n_threads)
     source = source_of(request)
     backbone = load_backbone(request.backbone, device=request.device)
-    check_backbone(request, backbone.fingerprint)
-    taps = wanted_taps(request, backbone.architecture.n_blocks)
     path = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
+    check_backbone(request, backbone.fingerprint, path)
+    taps = wanted_taps(request, backbone.architecture.n_blocks)
     remote = None if request.remote is None else request.remote / path.name
 
     def extract_at(taps: tuple[int, ...]) -> "FeatureStore":

@@ -65,7 +65,7 @@ def known_features(request: ExtractionRequest) -> Features | None:
         except UserError:
             continue  # unfinished or damaged: to be extracted
         n_backbone_blocks = identity["architecture"]["n_blocks"]
-        check_backbone(request, identity["backbone"])
+        check_backbone(request, identity["backbone"], marker.parent)
         store = finished_store(marker.parent, wanted_taps(request, n_backbone_blocks))
         if store is not None:
             return Features(

@@ -1,8 +1,9 @@
 """What is to be extracted, what comes of it, and how far it is."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from trainable.errors import UserError
 
@@ -16,8 +17,9 @@ class ExtractionRequest:
     """What to extract: plain values and paths, cheap to send.
 
     n_blocks: every number of trainable blocks that a trial may ask for. n_processes: image decoding processes.
-    n_threads: CPU threads of the model. backbone_fingerprint: that the backbone must have; None for any.
-    remote: where finished stores are kept on object storage; each node has its own `cache_dir` then.
+    n_threads: CPU threads of the model. backbone_fingerprint: that the backbone must have; features_key: the name of
+    the store that it must make; None for any. remote: where finished stores are kept on object storage; each node has
+    its own `cache_dir` then.
     """
 
     backbone: str
@@ -29,7 +31,16 @@ class ExtractionRequest:
     n_processes: int
     n_threads: int
     backbone_fingerprint: str | None = None
+    features_key: str | None = None
     remote: "RemoteFolder | None" = None
+
+    def of_study(self, header: Mapping[str, Any]) -> Self:
+        """The same for a study that has begun, which must go on with the features that it began with."""
+        return replace(
+            self,
+            backbone_fingerprint=header["backbone_fingerprint"],
+            features_key=header.get("features_key"),  # older studies do not say
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +67,18 @@ class Progress:
     n_total: int
 
 
-def check_backbone(request: ExtractionRequest, fingerprint: str) -> None:
-    """Raises: UserError unless the backbone is the one that the study began with."""
+def check_backbone(request: ExtractionRequest, fingerprint: str, store: Path) -> None:
+    """Raises: UserError unless the backbone, and what it makes of images, are those that the study began with."""
     if request.backbone_fingerprint not in (None, fingerprint):
         raise UserError(
             f"`--backbone` must stay what it was when the study began, but the backbone fingerprint was "
             f"{request.backbone_fingerprint} and is {fingerprint} (of {request.backbone}); begin a new study for it"
+        )
+    if request.features_key not in (None, store.name):
+        raise UserError(
+            f"`--backbone` must stay what it was when the study began, but its features were {request.features_key} "
+            f"and would be {store.name}: the configuration of {request.backbone} has changed; restore it, or begin a "
+            "new study"
         )
 
 

@@ -1,7 +1,7 @@
 """Training on all of a study's data, and exporting what came of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -112,8 +112,7 @@ def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], 
     device = local_device(data_options)
     Precision.on(device, options.precision)  # raises where this processor cannot, before features are extracted
     request = request_for(data_options, specimens, n_blocks=(recipe.config.tail.n_blocks,), device=device)
-    request = replace(request, backbone_fingerprint=header["backbone_fingerprint"])
-    features = make_features(request, on_ray=False, tell=console.extraction)
+    features = make_features(request.of_study(header), on_ray=False, tell=console.extraction)
     console.features(features)
     return Material(specimens=specimens, features=features, device=device)
 

@@ -28,6 +28,7 @@ from tune.decisions.plateau import noise_queue
 from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import sampler_description
 from tune.decisions.warm_start import warm_start
+from tune.extraction.request import Features
 from tune.journal.errors import not_writable
 from tune.journal.events import Event
 from tune.journal.journal import Journal
@@ -78,7 +79,7 @@ class Study:
 def make_header(
     request: SearchRequest,
     data: "StudyData",
-    backbone_fingerprint: str,
+    features: Features,
     tracking_uri: str,
     notify: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -95,7 +96,8 @@ def make_header(
         "given": sorted(request.given),
         "space": space.to_dict(),
         "data_fingerprint": data.specimens.fingerprint,
-        "backbone_fingerprint": backbone_fingerprint,
+        "backbone_fingerprint": features.backbone_fingerprint,
+        "features_key": features.path.name,
         "held_out_sites": list(split.held_out_sites),
         "held_out_domains": [int(domain) for domain in split.held_out_domains],
         "n_leaked_events": int(split.n_leaked_events),
@@ -117,7 +119,7 @@ def make_header(
 def open_study(
     request: SearchRequest,
     data: "StudyData",
-    backbone_fingerprint: str,
+    features: Features,
     tracking_uri: str,
     notify: Callable[[str], None],
     *,
@@ -131,10 +133,10 @@ def open_study(
     """
     if request.is_resume:
         check_data(request, data)
-        request.check_same("backbone_fingerprint", of="backbone", now=backbone_fingerprint)
+        request.check_same("backbone_fingerprint", of="backbone", now=features.backbone_fingerprint)
         journal = Journal.open(request.folder, notify=notify)
     else:
-        header = make_header(request, data, backbone_fingerprint, tracking_uri, notify)
+        header = make_header(request, data, features, tracking_uri, notify)
         Decisions(request.space, header)  # what cannot be decided on is refused before a folder is made
         folder = request.folder.absolute()
         if not request.is_named and isinstance(folder, Path):
