@@ -1,7 +1,10 @@
 """The vision tower: cut where open_clip has its seams, loaded without pickles, refused when it has no such seams."""
 
+import hashlib
 import json
+import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -339,7 +342,7 @@ class Hub(BaseHTTPRequestHandler):
         if not file.is_file():
             self.send_header("X-Error-Code", "EntryNotFound")
         self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("ETag", f'"{name}-{len(body)}"')
+        self.send_header("ETag", f'"{hashlib.sha256(body).hexdigest()}"')
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if with_body:
@@ -374,6 +377,32 @@ def test_hub_model_is_downloaded_once_and_then_found_offline(hub, monkeypatch) -
     assert backbone.fingerprint == fingerprint_state(reference.visual.state_dict())
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert load_backbone("hf-hub:org/model").fingerprint == backbone.fingerprint
+
+
+def flip_a_bit(file: Path) -> None:
+    """Long after it was written, as far as its time says."""
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    before = file.stat()
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def test_a_flipped_bit_of_downloaded_weights_is_told_with_both_digests(hub, tmp_path: Path, monkeypatch) -> None:
+    write_model(hub.folder)
+    fingerprint = load_backbone("hf-hub:org/model").fingerprint
+    weights = "open_clip_model.safetensors"
+    for name in ("open_clip_config.json", weights):
+        huggingface_hub.hf_hub_download("org/model", name, local_dir=tmp_path / "local")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    blob = max((tmp_path / "cache").glob("*/blobs/*"), key=lambda file: file.stat().st_size)
+    for spec, file in (("hf-hub:org/model", blob), (f"local-dir:{tmp_path / 'local'}", tmp_path / "local" / weights)):
+        assert load_backbone(spec).fingerprint == fingerprint
+        flip_a_bit(file)
+        with pytest.raises(UserError, match=rf"{weights} must have the sha256 .* but has \w{{64}}; delete {file}"):
+            load_backbone(spec)
+    os.utime(tmp_path / "local" / weights, (time.time() + 60,) * 2)  # the user's own now: changed after the download
+    assert load_backbone(f"local-dir:{tmp_path / 'local'}").fingerprint != fingerprint
 
 
 def test_hub_model_with_only_a_pickle_is_refused_without_downloading_it(hub) -> None:

@@ -91,6 +91,10 @@ def test_damaged_and_missing_files_are_refused_and_leave_no_store(store, remote,
         assert not (tmp_path / "copy" / "manifest.json").exists()
         (remote / "files").delete(name)
 
+    remote.write("manifest.json", remote.read("manifest.json").replace(b'"n": ', b'"n": 1'))
+    with pytest.raises(UserError, match=f"{remote}/manifest.json must match its checksum"):
+        mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet)
+
     shutil.copytree(store.path, tmp_path / "damaged")
     damaged = FeatureStore.open(tmp_path / "damaged")
     shard = next(damaged.path.glob("tap-*/*.npy"))

@@ -27,6 +27,7 @@ from trainable.errors import UserError
 from trainable.frozen.mapped_tap import MappedTap
 from trainable.frozen.shards import shard_path
 from trainable.frozen.verification import StoreFile, check_contents, check_sizes
+from trainable.storage.place import Place
 
 if TYPE_CHECKING:
     from trainable.frozen.backbone import Backbone
@@ -181,16 +182,24 @@ def read_manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST_NAME
     if not file.is_file():
         raise UserError(f"{path} must be a finished feature store, but has no {MANIFEST_NAME}; {_GO_ON}")
+    return parse_manifest(file.read_bytes(), file)
+
+
+def parse_manifest(content: bytes, file: Place) -> dict[str, Any]:
+    """A manifest that was read from `file`.
+
+    Raises: UserError when it is damaged, or of a newer format.
+    """
     try:
-        manifest = json.loads(file.read_bytes())
+        manifest = json.loads(content)
         checksum = manifest.pop(KEY)
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, AttributeError, TypeError):
         manifest, checksum = {}, None
     if checksum != checksum_of(manifest):
         raise UserError(f"{file} must match its checksum, but does not; delete it, then {_GO_ON}")
     version = manifest["identity"]["format_version"]
     if version > FORMAT_VERSION:
-        raise UserError(f"{path} must have a format version <= {FORMAT_VERSION}, but has {version}; update the program")
+        raise UserError(f"{file} must have a format version <= {FORMAT_VERSION}, but has {version}; update the program")
     assert isinstance(manifest, dict)
     return manifest
 

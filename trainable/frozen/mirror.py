@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from trainable.checksums import to_json
@@ -20,6 +19,7 @@ from trainable.frozen.features import (
     MANIFEST_NAME,
     FeatureStore,
     manifest_files,
+    parse_manifest,
     read_manifest,
 )
 from trainable.frozen.shards import sha256_of, write_atomically
@@ -129,9 +129,7 @@ def _manifest(remote: RemoteFolder) -> dict[str, Any] | None:
         content = remote.read(MANIFEST_NAME)
     except FileNotFoundError:
         return None
-    with TemporaryDirectory(prefix="sentinel-tune-") as scratch:
-        Path(scratch, MANIFEST_NAME).write_bytes(content)
-        return read_manifest(Path(scratch))
+    return parse_manifest(content, remote / MANIFEST_NAME)
 
 
 def _only(manifest: dict[str, Any], taps: list[int]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from trainable.architecture import VisionArchitecture
 from trainable.errors import UserError
+from trainable.frozen.downloaded import check_downloaded
 from trainable.frozen.model_folder import ModelFolder
 from trainable.frozen.tiny_weights import draw_tiny_state
 from trainable.frozen.transform import Transform, make_transform
@@ -66,6 +67,7 @@ def _read_visual_state(weights: Path) -> dict[str, Tensor]:
 
     prefix = "visual."
     try:
+        check_downloaded(weights)
         with safe_open(weights, framework="pt") as file:
             return {k.removeprefix(prefix): file.get_tensor(k).float() for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
