@@ -20,6 +20,7 @@ def evidence_of(error: float, **values):
         folds=np.zeros(N_EVENTS, dtype=np.int64),
         event_ids=np.arange(N_EVENTS),
         sites=np.array([f"S{i % 12}" for i in range(N_EVENTS)]),
+        domains=np.array([str(i % 6) for i in range(N_EVENTS)]),
         labels=labels,
         mu=mu[None],
         crps=crps_normal(labels, mu, np.full_like(mu, max(error, 0.01))),

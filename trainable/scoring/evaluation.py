@@ -149,18 +149,17 @@ def evaluate_forecasts(forecasts: ModelForecasts, *, seed: int = 0, level: float
     )
 
 
-def score_differences(
-    one: ModelForecasts, other: ModelForecasts, *, seed: int = 0, level: float = LEVEL
-) -> dict[str, Difference]:
-    """`score/all`, `score/id`, `score/ood` -> the one's minus the other's on the same events, drawing the same sites.
+def score_differences(one: ModelForecasts, other: ModelForecasts, *, level: float = LEVEL) -> dict[str, Difference]:
+    """`score/all`, `score/id`, `score/ood` -> the one's minus the other's on the same events, in pairs.
 
     Raises: ValueError unless both forecast the same events, in the same parts.
     """
-    a, b = (OutOfFold.gather({0: [_event_forecasts(f)]}) for f in (one, other))
-    differences = {"score/all": paired_difference(a, b, seed=seed, level=level)}
+    domain_of_site = dict(zip(one.sites.tolist(), one.domains.tolist(), strict=True))
+    a, b = (OutOfFold.gather({0: [_event_forecasts(f)]}, domain_of_site) for f in (one, other))
+    differences = {"score/all": paired_difference(a, b, level=level)}
     for name in a.parts:
         alone = (OutOfFold(parts={name: f.parts[name]}) for f in (a, b))
-        differences[f"score/{name}"] = paired_difference(*alone, seed=seed, level=level)
+        differences[f"score/{name}"] = paired_difference(*alone, level=level)
     return differences
 
 

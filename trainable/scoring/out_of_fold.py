@@ -11,28 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainable.config import TARGETS
+from trainable.scoring.clustered_error import PartValues, clustered_error
 from trainable.scoring.crps import SIGMA_RANGE, Floats, fit_sigma
-from trainable.scoring.intervals import LEVEL, resample_sites
+from trainable.scoring.intervals import LEVEL
 from trainable.scoring.scoring import EventForecast, r2, root_mean_square
-
-N_DRAWS = 2000
-"""Of folds and sites, for an interval."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PartForecasts:
     """Forecasts of one part's events; a row is an event in a fold.
 
-    folds, event_ids: int64 [E]. sites: str [E]. labels: [E, 3]. mu: [S, E, 3], one a seed. crps: [E, 3], the mean over
-    seeds, each with its own sigma fitted on other sites.
+    folds, event_ids: int64 [E]. sites, domains: str [E]. labels: [E, 3]. mu: [S, E, 3], one a seed. crps: [E, 3], the
+    mean over seeds, each with its own sigma fitted on other sites.
     """
 
     folds: NDArray[np.int64]
     event_ids: NDArray[np.int64]
     sites: NDArray[Any]
+    domains: NDArray[Any]
     labels: Floats
     mu: Floats
     crps: Floats
+
+    def of(self, rows: NDArray[np.bool_]) -> "PartForecasts":
+        """Those of some rows; rows: `[E]`."""
+        columns = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "mu"}
+        return PartForecasts(mu=self.mu[:, rows], **columns)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; floats exact."""
@@ -40,8 +44,9 @@ class PartForecasts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; where no domains were written down, each site counts as one."""
         return cls(
+            domains=np.asarray(values.get("domains", values["sites"]), dtype=np.str_),
             folds=np.asarray(values["folds"], dtype=np.int64),
             event_ids=np.asarray(values["event_ids"], dtype=np.int64),
             sites=np.asarray(values["sites"], dtype=np.str_),
@@ -58,10 +63,12 @@ class OutOfFold:
     parts: dict[str, PartForecasts]
 
     @classmethod
-    def gather(cls, runs: Mapping[int, Sequence[Mapping[str, EventForecast]]]) -> Self:
+    def gather(
+        cls, runs: Mapping[int, Sequence[Mapping[str, EventForecast]]], domain_of_site: Mapping[str, int]
+    ) -> Self:
         """runs: fold -> one mapping a seed, of part -> forecasts as `HeldOutScorer.forecasts` gives them."""
         names = dict.fromkeys(name for seeds in runs.values() for name in seeds[0])
-        return cls(parts={name: _gather_part(name, runs) for name in names})
+        return cls(parts={name: _gather_part(name, runs, domain_of_site) for name in names})
 
     def metrics(self) -> dict[str, float]:
         """`score/all`, `score/PART`, and per target `crps_PART/T` and `r2_PART/T` (the mean over seeds)."""
@@ -76,12 +83,10 @@ class OutOfFold:
                 values[f"r2_{name}/{target}"] = float(explained[i])
         return values
 
-    def intervals(self, *, seed: int, level: float = LEVEL) -> dict[str, tuple[float, float]]:
-        """Percentile intervals of `score/all` and of each part's score, over resampled folds and sites."""
-        draws = _draws(self, seed)
-        scores = {f"score/{name}": root_mean_square(means) for name, means in draws.items()}
-        scores = {"score/all": root_mean_square(np.concatenate(list(draws.values()), axis=1)), **scores}
-        return {name: _percentiles(values, level) for name, values in scores.items()}
+    def intervals(self, *, level: float = LEVEL) -> dict[str, tuple[float, float]]:
+        """Of `score/all` and of each part's score: what other domains and other trainings would have changed."""
+        found = {"score/all": _interval(list(self.parts.values()), level)}
+        return found | {f"score/{name}": _interval([part], level) for name, part in self.parts.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -100,7 +105,7 @@ class OutOfFold:
 class Difference:
     """How much higher one configuration scores than another on the same events: below 0, it is better.
 
-    low, high: over resampled folds and sites, `level` of the draws between them.
+    low, high: the interval that holds the truth, of other domains and other trainings, with probability `level`.
     """
 
     mean: float
@@ -110,21 +115,34 @@ class Difference:
 
     @property
     def is_win(self) -> bool:
-        """Better beyond what other trainings and other sites would have changed."""
+        """Better beyond what other trainings and other domains would have changed."""
         return self.high < 0
 
 
-def paired_difference(one: OutOfFold, other: OutOfFold, *, seed: int, level: float = LEVEL) -> Difference:
-    """`score/all` of the one minus that of the other, with an interval: both get the same draws.
+def paired_difference(one: OutOfFold, other: OutOfFold, *, level: float = LEVEL) -> Difference:
+    """`score/all` of the one minus that of the other, with the interval of the pairs; see `clustered_error`.
 
     Raises: ValueError unless both forecast the same events in the same folds.
     """
     if problem := different_events(one, other):
         raise ValueError(problem)
     mean = one.metrics()["score/all"] - other.metrics()["score/all"]
-    a, b = (root_mean_square(np.concatenate(list(_draws(x, seed).values()), axis=1)) for x in (one, other))
-    low, high = _percentiles(a - b, level)
-    return Difference(mean=mean, low=low, high=high, level=level)
+    pairs = [_values(part, other.parts[name].crps) for name, part in one.parts.items()]
+    half = clustered_error(pairs).half_width(level)
+    return Difference(mean=mean, low=mean - half, high=mean + half, level=level)
+
+
+def restricted(one: OutOfFold, to: OutOfFold) -> OutOfFold:
+    """The one's forecasts of the events that the other forecast, in the same folds; parts without any are left out."""
+    parts = {}
+    for name, part in one.parts.items():
+        if name in to.parts:
+            wanted = set(zip(to.parts[name].folds.tolist(), to.parts[name].event_ids.tolist(), strict=True))
+            pairs = zip(part.folds.tolist(), part.event_ids.tolist(), strict=True)
+            rows = np.array([pair in wanted for pair in pairs], dtype=np.bool_)
+            if rows.any():
+                parts[name] = part.of(rows)
+    return OutOfFold(parts=parts)
 
 
 def different_events(one: OutOfFold, other: OutOfFold) -> str | None:
@@ -138,6 +156,17 @@ def different_events(one: OutOfFold, other: OutOfFold) -> str | None:
         if not np.array_equal(part.labels, rival.labels):
             return f"the labels of their {name} events differ"
     return None
+
+
+def only_fresh(forecasts: Mapping[str, EventForecast], seen: NDArray[np.int64]) -> dict[str, EventForecast]:
+    """Of one fold's forecasts those of events that nothing was chosen by yet; all of them where none is fresh.
+
+    seen: event ids that the search scored its trials on. A part without a fresh event is left out.
+    """
+    fresh = {name: ~np.isin(part.event_ids, seen) for name, part in forecasts.items()}
+    if not any(rows.any() for rows in fresh.values()):
+        return dict(forecasts)
+    return {name: part.of(fresh[name]) for name, part in forecasts.items() if fresh[name].any()}
 
 
 def calibrated_sigmas(forecasts: OutOfFold, *, n_members: int = 1) -> dict[str, Floats]:
@@ -163,48 +192,28 @@ def _fitted(part: PartForecasts, n_members: int) -> Floats:
     return sigma
 
 
-def _gather_part(name: str, runs: Mapping[int, Sequence[Mapping[str, EventForecast]]]) -> PartForecasts:
+def _gather_part(
+    name: str, runs: Mapping[int, Sequence[Mapping[str, EventForecast]]], domain_of_site: Mapping[str, int]
+) -> PartForecasts:
     folds = {fold: [seed[name] for seed in seeds] for fold, seeds in runs.items() if name in seeds[0]}
     first = [seeds[0] for seeds in folds.values()]
+    sites = np.concatenate([f.sites for f in first]).astype(np.str_)
     return PartForecasts(
         folds=np.repeat(np.array(list(folds), dtype=np.int64), [len(f.labels) for f in first]),
         event_ids=np.concatenate([f.event_ids for f in first]).astype(np.int64),
-        sites=np.concatenate([f.sites for f in first]).astype(np.str_),
+        sites=sites,
+        domains=np.array([str(domain_of_site[str(site)]) for site in sites], dtype=np.str_),
         labels=np.concatenate([f.labels for f in first]),
         mu=np.concatenate([np.stack([f.mu for f in seeds]) for seeds in folds.values()], axis=1),
         crps=np.concatenate([np.mean([f.crps for f in seeds], axis=0) for seeds in folds.values()]),
     )
 
 
-def _draws(forecasts: OutOfFold, seed: int) -> dict[str, Floats]:
-    """Part -> mean CRPS [draws, 3] of resampled folds and, within them, sites; equal events and seed, equal draws.
-
-    What one training got right or wrong by chance is common to all events of its fold. Drawing sites alone takes that
-    for skill: of two equally good configurations with a training noise of a tenth to a third of their errors, one
-    "beat" the other at 90 % in 10 to 25 % of cases in place of 5; drawing folds first, in 3 to 10 % (simulated on the
-    demo's splits).
-    """
-    rng = np.random.default_rng(seed)
-    folds = np.unique(np.concatenate([part.folds for part in forecasts.parts.values()]))
-    n_times = rng.multinomial(len(folds), np.full(len(folds), 1 / len(folds)), size=N_DRAWS).astype(np.float64)
-    return {name: _part_draws(part, folds, n_times, rng) for name, part in forecasts.parts.items()}
+def _interval(parts: Sequence[PartForecasts], level: float) -> tuple[float, float]:
+    score = float(root_mean_square(np.concatenate([part.crps.mean(axis=0) for part in parts])))
+    half = clustered_error([_values(part, None) for part in parts]).half_width(level)
+    return max(0.0, score - half), score + half
 
 
-def _part_draws(part: PartForecasts, folds: NDArray[np.int64], n_times: Floats, rng: np.random.Generator) -> Floats:
-    """n_times: [draws, folds], how often each fold is in a draw; the same for both parts, whose runs are the same."""
-    sums, counts = np.zeros((N_DRAWS, len(TARGETS))), np.zeros((N_DRAWS, 1))
-    for times, fold in zip(n_times.T, folds, strict=True):
-        rows = part.folds == fold
-        if rows.any():
-            fold_sums, fold_counts = resample_sites(part.crps[rows], part.sites[rows], rng, n=N_DRAWS)
-            sums += times[:, None] * fold_sums
-            counts += times[:, None] * fold_counts[:, None]
-    # a draw of folds of which none has such events says nothing of them
-    means: Floats = np.where(counts > 0, sums / np.maximum(counts, 1), part.crps.mean(axis=0))
-    return means
-
-
-def _percentiles(values: Floats, level: float) -> tuple[float, float]:
-    tail = (1 - level) / 2
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
+def _values(part: PartForecasts, other: Floats | None) -> PartValues:
+    return PartValues(crps=part.crps, other=other, domains=part.domains, sites=part.sites, folds=part.folds)

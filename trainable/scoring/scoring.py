@@ -6,7 +6,7 @@ sigma is fitted on events of *other* sites. Scores are means over events; the ch
 (`score4cast`, family "normal").
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,11 @@ class EventForecast:
     pooled_sigma: Floats
     sites: NDArray[Any]
     event_ids: NDArray[Any]
+
+    def of(self, rows: NDArray[np.bool_]) -> "EventForecast":
+        """Those of some of the events; rows: `[events]`."""
+        columns = ("labels", "mu", "sigma", "crps", "sites", "event_ids")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 class HeldOutScorer:

@@ -21,8 +21,8 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     Raises: UserError when no trial has a score, or the data have no such folds.
     """
     study, options = place.study, place.request.options
-    plan = make_plan(place.request.space, study.decisions.trials(), place.data, options)
     confirmation = Confirmation.replay(study.events(), on_event=study.journal.append)
+    plan = make_plan(place.request.space, study.decisions.trials(), place.data, options, confirmation.plan)
     confirmation.begin(plan)
     names = ", ".join(configuration.name for configuration in plan.configurations)
     place.console.say(

@@ -5,14 +5,15 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from search_spaces.variant import load_variant
-from trainable.data.splits import make_split, n_folds
+from trainable.data.splits import n_folds
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
+from tune.confirming.fresh_folds import FreshFolds, fresh_folds
 from tune.decisions.confirmation import Configuration, Plan
 from tune.decisions.diversity import Candidate, best_diverse
 from tune.decisions.trial_record import TrialRecord
 from tune.results.confirmed import DEFAULT
-from tune.study.study_data import SPLIT_SEED, StudyData
+from tune.study.study_data import StudyData
 
 DEFAULT_FOLDS = 2
 """The fewest on which no fold has to choose its own epoch; more cost time and narrow the intervals."""
@@ -23,14 +24,23 @@ def reserved(data: StudyData, options: SearchOptions) -> str:
 
     Raises: UserError when the data have no such folds, before any trial is run.
     """
-    folds, seeds, top = _folds(data, options), options.confirm_seeds, options.confirm_top
+    chosen, seeds, top = _folds(data, options), options.confirm_seeds, options.confirm_top
     runs = n_runs_reserved(data, options)
     share = f"; {options.confirm_share:.0%} of the time budget is kept for it" if options.time_budget else ""
-    pairs = f"{counted(folds, 'fold')} x {counted(range(seeds), 'seed')}"
+    pairs = f"{counted(chosen.folds, 'fold')} x {counted(range(seeds), 'seed')}"
     return (
-        f"then the best {top} and the default are confirmed on {pairs}: at most {runs} runs of {options.epochs} epochs"
-        f"{share}"
+        f"then the best {top} and the default are confirmed on {pairs}: at most {runs} runs of {options.epochs} "
+        f"epochs, {_evidence(chosen)}{share}"
     )
+
+
+def _evidence(chosen: FreshFolds) -> str:
+    """What the verdict will rest on."""
+    fresh = f"judged by {counted(range(chosen.n_fresh), 'event')} that the search does not choose by"
+    if not chosen.n_seen:
+        return fresh
+    shared = f"{counted(range(chosen.n_seen), 'event')} that the search chooses by, too, since no other fold is left"
+    return f"{fresh}, and {shared}" if chosen.n_fresh else f"judged by {shared}"
 
 
 def n_runs_reserved(data: StudyData, options: SearchOptions) -> int:
@@ -38,12 +48,19 @@ def n_runs_reserved(data: StudyData, options: SearchOptions) -> int:
 
     Raises: UserError when the data have no such folds.
     """
-    return (options.confirm_top + 1) * len(_folds(data, options)) * options.confirm_seeds
+    return (options.confirm_top + 1) * len(_folds(data, options).folds) * options.confirm_seeds
 
 
-def make_plan(space: SearchSpace, trials: Sequence[TrialRecord], data: StudyData, options: SearchOptions) -> Plan:
+def make_plan(
+    space: SearchSpace,
+    trials: Sequence[TrialRecord],
+    data: StudyData,
+    options: SearchOptions,
+    earlier: Plan | None = None,
+) -> Plan:
     """The best diverse trials and the default, on folds that the search did not score by as far as there are such.
 
+    earlier: a plan that runs may have been done of; it keeps its folds if as many are wanted.
     Raises: UserError when no trial has a score, or more folds are asked for than the data have.
     """
     default = load_variant(DEFAULT, epochs=options.epochs).to_dict()
@@ -52,13 +69,14 @@ def make_plan(space: SearchSpace, trials: Sequence[TrialRecord], data: StudyData
         raise UserError("`a study must have a scored trial to be confirmed`, but this one has none; search on first")
     rivals = best_diverse([c for c in ranked if c.config != default], space, n=options.confirm_top)
     of_default = next((c.record.trial_id for c in ranked if c.config == default), None)
+    folds = _folds(data, options).folds
     slowest_first = sorted(rivals, key=lambda c: -c.record.best_metrics.get("time/epoch_seconds", 0.0))  # none waits
     return Plan(
         configurations=(
             *(Configuration(name=_name(c), trial_id=c.record.trial_id, config=c.config) for c in slowest_first),
             Configuration(name=DEFAULT, trial_id=of_default, config=default),
         ),
-        folds=_folds(data, options),
+        folds=earlier.folds if earlier is not None and len(earlier.folds) == len(folds) else folds,
         seeds=tuple(options.seed + 1 + i for i in range(options.confirm_seeds)),
         epochs=options.epochs,
     )
@@ -79,17 +97,11 @@ def _ranked(space: SearchSpace, trials: Sequence[TrialRecord], epochs: int) -> l
     return found
 
 
-def _folds(data: StudyData, options: SearchOptions) -> tuple[int, ...]:
-    """As many as asked for, those first that the search did not score by."""
+def _folds(data: StudyData, options: SearchOptions) -> FreshFolds:
     frame = data.specimens.frame
     count = n_folds(frame, holdout=options.holdout)
-    order = [(options.fold + 1 + i) % count for i in range(count)]  # the search's own comes last
     wanted = options.confirm_folds if options.confirm_folds is not None else max(1, min(DEFAULT_FOLDS, count - 1))
-    if wanted > count:
-        raise UserError(f"`--confirm-folds <= {count}` must hold for --holdout {options.holdout}, but got {wanted}")
-    for fold in order[:wanted]:
-        make_split(frame, holdout=options.holdout, fold=fold, seed=SPLIT_SEED)  # what cannot be held out is told now
-    return tuple(sorted(order[:wanted]))
+    return fresh_folds(frame, holdout=options.holdout, search_fold=options.fold, wanted=wanted)
 
 
 def _name(candidate: Candidate) -> str:

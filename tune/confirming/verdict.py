@@ -14,12 +14,9 @@ from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_differen
 from trainable.scoring.scoring import EventForecast, HeldOutScorer
 from trainable.storage.place import Place
 from trainable.training.held_out_predictions import load_predictions, predictions_name
-from trainable.training.trial_data import TrialData
+from tune.confirming.held_out import HeldOutFolds
 from tune.decisions.confirmation import Configuration, Confirmation, Plan, Run, complete_cells
-from tune.execution.conductor import fold_data_folder
 from tune.results.confirmed import DEFAULT, Candidate, Confirmed
-
-INTERVAL_SEED = 0
 
 SCORE_TOLERANCE = 1e-6
 """In SPEI units: a score from the same predictions differs by rounding alone, also on another processor."""
@@ -46,9 +43,9 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
     folds, seeds = complete_cells(runs, plan, without=failed)
     if not folds or len(failed) == len(plan.configurations):
         raise ValueError("no fold has a whole run of every configuration")
-    scorers = {fold: _scorer(folder, fold) for fold in folds}
+    held_out = HeldOutFolds.load(folder, folds)
     measured = [
-        _measured(folder, scorers, configuration, runs, plan=plan, seeds=seeds)
+        _measured(folder, held_out, configuration, runs, plan=plan, seeds=seeds)
         for configuration in plan.configurations
         if configuration.name not in failed
     ]
@@ -70,13 +67,16 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
         winner=winner,
         is_win=is_win,
         verdict=words,
+        fresh_only=True,
+        n_left_out=held_out.n_left_out,
+        n_seen=held_out.n_seen,
     )
     return Judged(confirmed=confirmed, forecasts={candidate.name: oof for candidate, oof in measured})
 
 
 def _measured(
     folder: Place,
-    scorers: Mapping[int, HeldOutScorer],
+    held_out: HeldOutFolds,
     configuration: Configuration,
     runs: Sequence[Run],
     *,
@@ -85,19 +85,21 @@ def _measured(
 ) -> tuple[Candidate, OutOfFold]:
     """One configuration, each fold at the epoch that the other folds found best, so that no fold chooses its own."""
     own = {(run.fold, run.seed): run for run in runs if run.name == configuration.name}
-    curves = {fold: np.mean([_curve(own[fold, seed], plan.epochs) for seed in seeds], axis=0) for fold in scorers}
+    curves = {
+        fold: np.mean([_curve(own[fold, seed], plan.epochs) for seed in seeds], axis=0) for fold in held_out.scorers
+    }
     gathered: dict[int, list[dict[str, EventForecast]]] = {}
     maes: list[dict[str, float]] = []
     scores: dict[int, float] = {}
-    for fold, scorer in scorers.items():
+    for fold, scorer in held_out.scorers.items():
         others = [curve for other, curve in curves.items() if other != fold]
         epoch = best_epoch(others) if others else plan.epochs
         predictions = [_predictions(folder, own[fold, seed], epoch, scorer) for seed in seeds]
         metrics = [scorer.score(p) for p in predictions]
-        gathered[fold] = [scorer.forecasts(p) for p in predictions]
+        gathered[fold] = [held_out.forecasts(fold, p) for p in predictions]
         maes += [{name: value for name, value in m.items() if name.startswith("mae_")} for m in metrics]
         scores[fold] = float(np.mean([m["score/all"] for m in metrics]))
-    forecasts = OutOfFold.gather(gathered)
+    forecasts = OutOfFold.gather(gathered, held_out.domain_of_site)
     maes_mean = {name: float(np.mean([m[name] for m in maes if name in m])) for m in maes for name in m}
     candidate = Candidate(
         name=configuration.name,
@@ -105,7 +107,7 @@ def _measured(
         config=configuration.config,
         epoch=best_epoch(list(curves.values())),
         metrics=forecasts.metrics() | maes_mean,
-        intervals=forecasts.intervals(seed=INTERVAL_SEED),
+        intervals=forecasts.intervals(),
         difference=None,
         fold_scores=scores,
     )
@@ -135,11 +137,6 @@ def _curve(run: Run, n_epochs: int) -> list[float]:
     return [run.record.scores[epoch] for epoch in range(1, n_epochs + 1)]
 
 
-def _scorer(folder: Place, fold: int) -> HeldOutScorer:
-    data = TrialData.load(fold_data_folder(folder / "data", fold))
-    return HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
-
-
 def _compared(candidates: Sequence[Candidate], forecasts: Mapping[str, OutOfFold], level: float) -> list[Candidate]:
     """Best first, each with its difference to the default where that one came to its end."""
     default = forecasts.get(DEFAULT)
@@ -148,7 +145,7 @@ def _compared(candidates: Sequence[Candidate], forecasts: Mapping[str, OutOfFold
         if default is None or candidate.name == DEFAULT
         else replace(
             candidate,
-            difference=paired_difference(forecasts[candidate.name], default, seed=INTERVAL_SEED, level=level),
+            difference=paired_difference(forecasts[candidate.name], default, level=level),
         )
         for candidate in candidates
     ]

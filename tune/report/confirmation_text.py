@@ -22,6 +22,12 @@ def confirmation_text(confirmed: Confirmed) -> str:
     if confirmed.scored_by_search:
         shown = ", ".join(map(str, confirmed.scored_by_search))
         lines.append(f"fold {shown} is the one that the search chose by: it favours its trials")
+    if confirmed.n_left_out:
+        lines.append(f"left out of all this: {_many(confirmed.n_left_out, 'held-out event')} that the search chose by")
+    if confirmed.n_seen:
+        lines.append(
+            f"among it: {_many(confirmed.n_seen, 'event')} that the search chose by, since no other is held out"
+        )
     lines += ["", *textwrap.wrap(f"Verdict: {confirmed.verdict}", COLUMNS)]
     return "\n".join(lines) + "\n"
 

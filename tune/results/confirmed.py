@@ -29,8 +29,8 @@ class Candidate:
     name: a variant's or the trial's id. trial_id: None when the study did not run it. config: nested values, of full
     length. epoch: the best one on the mean over all folds and seeds, to stop at when it is trained on all data.
     metrics: pooled over folds, the mean over seeds, each fold at the epoch that the *other* folds found best.
-    intervals: of the scores, over resampled sites. difference: of `score/all` to the default's, below 0 is better; None
-    for the default itself. fold_scores: fold -> mean `score/all`.
+    intervals: of the scores, for other domains and trainings. difference: of `score/all` to the default's, below 0 is
+    better; None for the default itself. fold_scores: fold -> mean `score/all` of all its held-out events.
     """
 
     name: str
@@ -51,7 +51,8 @@ class Confirmed:
     the search chose by, if any. epochs: full length. level: of the intervals of differences, widened for the number of
     candidates; `interval_level`: of all others. candidates: best first, the default among them. failed: names of
     configurations that failed in a run. winner: the candidate to go on with; "default" when no other beats it beyond
-    noise. is_win: whether one does. verdict: in words.
+    noise. is_win: whether one does. verdict: in words. fresh_only: whether held-out events that the search chose by
+    were left out, n_left_out of them; n_seen: those that were scored all the same, since their fold has no other.
     """
 
     holdout: str
@@ -68,6 +69,9 @@ class Confirmed:
     winner: str
     is_win: bool
     verdict: str
+    fresh_only: bool = False
+    n_left_out: int = 0
+    n_seen: int = 0
 
     def candidate(self, name_or_trial_id: str) -> Candidate | None:
         """The candidate of that name or trial; None if it was not confirmed."""
@@ -105,7 +109,10 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candida
     remedy = f"run `sentinel-tune confirm {shlex.quote(str(study_folder))}` again"
     try:
         values = from_json(read_file(study_folder / FOLDER_NAME, f"{candidate.name}.json"))
-        of = {key: values[key] for key in _evidence_of(confirmed, candidate)}
+        of = {
+            key: values.get(key, False) if key == "fresh_only" else values[key]
+            for key in _evidence_of(confirmed, candidate)
+        }
         forecasts = OutOfFold.from_dict(values["forecasts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{rule}, but reading it failed: {error}; {remedy}") from error
@@ -125,7 +132,7 @@ def write_evidence(folder: Place, values: Mapping[str, Any]) -> None:
 
 
 def _evidence_of(confirmed: Confirmed, candidate: Candidate) -> dict[str, Any]:
-    names = ("holdout", "folds", "seeds", "epochs", "data_fingerprint", "backbone_fingerprint")
+    names = ("holdout", "folds", "seeds", "epochs", "data_fingerprint", "backbone_fingerprint", "fresh_only")
     return {"name": candidate.name, "config": candidate.config} | {name: getattr(confirmed, name) for name in names}
 
 

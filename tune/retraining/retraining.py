@@ -167,16 +167,20 @@ def _floors(events: Sequence[Event], recipe: Recipe, specimens: "Specimens") -> 
     if recipe.evidence is None or confirmed is None:
         return next((event["floors"] for event in events if event["event"] == "floors"), {})
     from trainable.data.splits import Holdout, make_split
-    from trainable.scoring.out_of_fold import OutOfFold
+    from trainable.scoring.out_of_fold import OutOfFold, only_fresh
     from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
 
-    frame = specimens.frame
+    frame, holdout = specimens.frame, cast(Holdout, confirmed.holdout)
     labels, events_of_rows = frame[list(TARGETS)].to_numpy(np.float64), frame["event_id"].to_numpy()
     groups = frame["domain_id"].to_numpy(), frame["species"].to_numpy()
+    search = make_split(frame, holdout=holdout, fold=events[0]["header"]["options"]["fold"], seed=SPLIT_SEED)
+    held_out = np.concatenate([search.id_, search.ood])
+    seen = events_of_rows[held_out] if confirmed.fresh_only else events_of_rows[:0]
+    domain_of_site = dict(zip(frame["site_id"].astype(str), frame["domain_id"].astype(int), strict=True))
     gathered: dict[str, dict[int, list[dict[str, EventForecast]]]] = {}
     for fold in confirmed.folds:
-        split = make_split(frame, holdout=cast(Holdout, confirmed.holdout), fold=fold, seed=SPLIT_SEED)
+        split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
         scorer = HeldOutScorer(labels, events_of_rows, frame["site_id"].to_numpy(), split)
         for name, predictions in floor_predictions(labels, events_of_rows, *groups, split).items():
-            gathered.setdefault(name, {})[fold] = [scorer.forecasts(predictions)]
-    return {name: OutOfFold.gather(folds).metrics() for name, folds in gathered.items()}
+            gathered.setdefault(name, {})[fold] = [only_fresh(scorer.forecasts(predictions), seen)]
+    return {name: OutOfFold.gather(folds, domain_of_site).metrics() for name, folds in gathered.items()}

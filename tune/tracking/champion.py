@@ -9,8 +9,6 @@ from trainable.errors import UserError
 SAME = ("data_fingerprint", "holdout", "folds", "seeds", "epochs")
 """What two confirmations must have in common for their forecasts to be compared event by event."""
 
-COMPARISON_SEED = 0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChampionDecision:
@@ -51,7 +49,7 @@ def _first(evidence: Mapping[str, Any] | None, *, is_winner: bool) -> tuple[bool
 def _beats(
     evidence: Mapping[str, Any] | None, champion: str, champion_evidence: Mapping[str, Any] | None
 ) -> tuple[bool, str]:
-    from trainable.scoring.out_of_fold import OutOfFold, paired_difference
+    from trainable.scoring.out_of_fold import OutOfFold, paired_difference, restricted
 
     if evidence is None:
         return False, f"it was not confirmed, so it cannot be compared with {champion}"
@@ -64,11 +62,10 @@ def _beats(
         )
         return False, f"{champion} was not confirmed on the same data and folds ({found})"
     try:
-        difference = paired_difference(
-            OutOfFold.from_dict(evidence["forecasts"]),
-            OutOfFold.from_dict(champion_evidence["forecasts"]),
-            seed=COMPARISON_SEED,
-        )
+        new, present = (OutOfFold.from_dict(of["forecasts"]) for of in (evidence, champion_evidence))
+        if evidence.get("fresh_only") and not champion_evidence.get("fresh_only"):
+            present = restricted(present, new)  # it was confirmed on events that its search chose by, too
+        difference = paired_difference(new, present)
     except ValueError as error:
         return False, f"{champion} cannot be compared with it: {error}"
     gain = f"{-difference.mean:.3f} [{-difference.high:.3f}, {-difference.low:.3f}]"

@@ -1,0 +1,62 @@
+"""A confirmation is judged by events that the search did not choose by."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trainable.data.splits import make_split, n_folds
+from trainable.errors import UserError
+from tune.confirming.fresh_folds import fresh_folds, held_out_events
+from tune.study.study_data import SPLIT_SEED
+
+
+def frame(n_domains: int = 10, sites: int = 2, events: int = 4) -> pd.DataFrame:
+    rows = [
+        {"domain_id": d, "site_id": f"S{d}-{s}", "event_id": 100 * d + 10 * s + e, "split": "train"}
+        for d in range(n_domains)
+        for s in range(sites)
+        for e in range(events)
+    ]
+    return pd.DataFrame(rows)
+
+
+def events_of(data: pd.DataFrame, fold: int) -> set[int]:
+    return held_out_events(data, make_split(data, holdout="both", fold=fold, seed=SPLIT_SEED))
+
+
+@pytest.mark.parametrize("search_fold", range(5))
+def test_the_folds_hold_out_as_many_fresh_events_as_any_two_others(search_fold):
+    data = frame()
+    seen, count = events_of(data, search_fold), n_folds(data, holdout="both")
+    chosen = fresh_folds(data, holdout="both", search_fold=search_fold, wanted=2)
+    fresh = {fold: events_of(data, fold) - seen for fold in range(count)}
+
+    assert search_fold not in chosen.folds
+    assert chosen.n_fresh == len(fresh[chosen.folds[0]] | fresh[chosen.folds[1]])
+    assert len(fresh[chosen.folds[0]]) >= 1 <= len(fresh[chosen.folds[1]])
+    best = max(len(events) for events in fresh.values())
+    assert best in (len(fresh[fold]) for fold in chosen.folds)
+
+
+def test_what_the_search_chose_by_is_counted_and_scored_only_where_nothing_else_is_held_out():
+    data = frame()
+    seen = events_of(data, 0)
+    four = fresh_folds(data, holdout="both", search_fold=0, wanted=4)
+    five = fresh_folds(data, holdout="both", search_fold=0, wanted=5)
+    others = set().union(*(events_of(data, fold) for fold in four.folds))
+
+    assert (four.folds, four.n_seen) == ((1, 2, 3, 4), 0)
+    assert four.n_left_out == len(others & seen) > 0
+    assert (five.n_seen, five.n_left_out) == (len(seen), 0)  # the search's own fold holds out nothing else
+
+
+def test_more_folds_than_there_are_is_refused():
+    with pytest.raises(UserError, match="--confirm-folds <= 5"):
+        fresh_folds(frame(), holdout="both", search_fold=0, wanted=6)
+
+
+def test_held_out_events_are_those_of_both_parts():
+    data = frame()
+    split = make_split(data, holdout="both", fold=1, seed=SPLIT_SEED)
+    rows = np.concatenate([split.id_, split.ood])
+    assert held_out_events(data, split) == set(data["event_id"].iloc[rows])

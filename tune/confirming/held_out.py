@@ -1,0 +1,55 @@
+"""What a confirmation's runs are scored on: each fold's held-out events, without those that the search chose by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from trainable.scoring.out_of_fold import only_fresh
+from trainable.scoring.scoring import EventForecast, HeldOutScorer
+from trainable.storage.place import Place
+from trainable.training.trial_data import TrialData
+from tune.execution.conductor import fold_data_folder
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HeldOutFolds:
+    """scorers: fold -> of all its held-out events. seen: ids of the events that the search chose by. domain_of_site:
+    of all specimens. n_left_out: events that are left out for it. n_seen: those that are scored all the same, since
+    nothing else is held out of their fold.
+    """
+
+    scorers: dict[int, HeldOutScorer]
+    seen: NDArray[np.int64]
+    domain_of_site: dict[str, int]
+    n_left_out: int
+    n_seen: int
+
+    @classmethod
+    def load(cls, study_folder: Place, folds: Sequence[int]) -> Self:
+        """Read what the search and the confirmation wrote of their splits; the search has scored trials on its own."""
+        search = TrialData.load(study_folder / "data")
+        seen = _held_out_events(search)
+        of_fold = {fold: TrialData.load(fold_data_folder(study_folder / "data", fold)) for fold in folds}
+        events = {fold: _held_out_events(data) for fold, data in of_fold.items()}
+        has_fresh = {fold: bool(np.setdiff1d(held_out, seen).size) for fold, held_out in events.items()}
+        shared = {fold: set(np.intersect1d(held_out, seen).tolist()) for fold, held_out in events.items()}
+        scored = set().union(*(shared[fold] for fold in folds if not has_fresh[fold]))
+        return cls(
+            scorers={f: HeldOutScorer(d.labels, d.event_ids, d.site_ids, d.split) for f, d in of_fold.items()},
+            seen=seen,
+            domain_of_site=dict(zip(search.site_ids.tolist(), search.domain_ids.tolist(), strict=True)),
+            n_left_out=len(set().union(*shared.values()) - scored),
+            n_seen=len(scored),
+        )
+
+    def forecasts(self, fold: int, predictions: ArrayLike) -> dict[str, EventForecast]:
+        """Part -> forecasts of a fold's fresh events; of all, where it has no fresh one."""
+        return only_fresh(self.scorers[fold].forecasts(predictions), self.seen)
+
+
+def _held_out_events(data: TrialData) -> NDArray[np.int64]:
+    events: NDArray[np.int64] = np.unique(data.event_ids[np.concatenate([data.split.id_, data.split.ood])])
+    return events
