@@ -38,7 +38,8 @@ def picture(mode: str, width: int, height: int) -> Image.Image:
     if mode.startswith("I;16"):
         return Image.fromarray(rng.integers(0, 65536, (height, width), dtype=np.uint16)).convert(mode)
     if mode in ("I", "F"):
-        return coarse.convert("L").convert(mode)
+        values = np.asarray(coarse.convert("L"), dtype=np.int32) * 300 - 9000
+        return Image.fromarray(values if mode == "I" else values.astype(np.float32))
     if mode == "PA":
         return coarse.convert("P").convert("PA")
     if mode == "La":
@@ -172,12 +173,12 @@ def test_metrics_that_are_not_finite_are_left_out_of_the_facts(exports):
 
 
 @pytest.mark.parametrize("resize_mode", ["shortest", "longest", "squash"])
-@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1", "I;16", "CMYK"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1", "I;16", "I", "F", "CMYK"])
 def test_decoding_equals_that_of_the_training_to_the_bit(mode, resize_mode):
     for interpolation, fill in (("bicubic", 0), ("bilinear", 120)):
         transform = {"resize_mode": resize_mode, "interpolation": interpolation, "fill_color": fill}
-        for width, height in ((91, 67), (40, 77), (64, 64), (33, 200), (1, 1), (3, 5)):
-            image = encoded(picture(mode, width, height), "TIFF" if mode in ("CMYK", "I;16") else "PNG")
+        for width, height in ((91, 67), (40, 77), (64, 64), (33, 200), (1, 1), (3, 5), (2, 400)):
+            image = encoded(picture(mode, width, height), "TIFF" if mode in ("CMYK", "I;16", "I", "F") else "PNG")
             found = decode(image, {**transform, "image_size": 48})
 
             np.testing.assert_array_equal(found, decode_in_training(image, 48, **transform))

@@ -42,7 +42,8 @@ LOWEST_SIGMA = 1e-3
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # only the other tower is used
-_SLIVER = 1000  # sides' ratio beyond which an image is cut to its middle, or resizing would fill the memory
+_SLIVER = 100  # sides' ratio beyond which the middle alone is resized: the whole would take gigabytes
+_DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners
 
 
 class ModelFolderError(ValueError):
@@ -219,20 +220,53 @@ def open_image(encoded: bytes) -> Image.Image:
 
 
 def decode(image: bytes | Image.Image, transform: Mapping[str, Any]) -> NDArray[np.uint8]:
-    """uint8 [S, S, 3], as open_clip's evaluation transform has it before `ToTensor`; EXIF orientation is not applied.
+    """uint8 [S, S, 3], as in training: open_clip's evaluation transform before `ToTensor`.
+
+    A palette's colours are picked, not mixed, transparent pixels keep the colour beneath, and EXIF orientation is not
+    applied. Unlike there, values beyond 8 bits are scaled by their range, and of an image whose sides differ by more
+    than a factor of 100 the middle alone is resized, equal to it but for rounding.
 
     Source: open_clip 3.3.0 `transform.py:image_transform`, torchvision `Resize` and `CenterCrop`.
     """
     if not isinstance(image, Image.Image):
         with open_image(image) as opened:
             return decode(opened, transform)
-    size, mode = transform["image_size"], transform["resize_mode"]
-    image = _without_sliver_ends(image.convert("LA") if image.mode == "La" else image)  # PIL makes no RGB of "La"
-    resized = image.resize(_resized(image.size, size, mode), Image.Resampling[transform["interpolation"].upper()])
+    target, mode = transform["image_size"], transform["resize_mode"]
+    interpolation = Image.Resampling[transform["interpolation"].upper()]
+    image = _scaled_to_8_bits(image.convert("LA") if image.mode == "La" else image)  # PIL makes no RGB of "La"
+    size = _resized(image.size, target, mode)
+    if max(size) > _SLIVER * target:
+        resized = image.resize((target, target), interpolation, box=_middle(image.size, size, target))
+    else:
+        resized = image.resize(size, interpolation)
     if mode == "longest":
-        resized = _padded(resized, size, transform["fill_color"])
-    left, top = round((resized.width - size) / 2), round((resized.height - size) / 2)
-    return np.asarray(resized.crop((left, top, left + size, top + size)).convert("RGB"))
+        resized = _padded(resized, target, transform["fill_color"])
+    left, top = round((resized.width - target) / 2), round((resized.height - target) / 2)
+    return np.asarray(resized.crop((left, top, left + target, top + target)).convert("RGB"))
+
+
+def _scaled_to_8_bits(image: Image.Image) -> Image.Image:
+    """Of one channel of 16 or 32 bits, by the range of a usual depth that holds its values, else by their own."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;"):
+        return image
+    values = np.asarray(image if image.mode == "F" else image.convert("I"))
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("an image's values must be finite, but some are not")
+    usual = (1, 255) if image.mode == "F" else tuple(2**bits - 1 for bits in _DEPTHS)
+    low, high = next(((0, most) for most in usual if low >= 0 and high <= most), (low, high))
+    if (low, high) == (0, 255) and image.mode in ("I", "I;16", "F"):  # PIL makes nonsense of big-endian ones
+        return image
+    scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / ((high - low) or 1))
+    return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
+
+
+def _middle(size: tuple[int, int], resized: tuple[int, int], target: int) -> tuple[float, float, float, float]:
+    """The box in an image that is cut out of the middle once it is resized."""
+    (width, height), (x_scale, y_scale) = size, (size[0] / resized[0], size[1] / resized[1])
+    left, top = round((resized[0] - target) / 2), round((resized[1] - target) / 2)
+    right, bottom = min((left + target) * x_scale, width), min((top + target) * y_scale, height)
+    return left * x_scale, top * y_scale, right, bottom
 
 
 def _resized(size: tuple[int, int], target: int, mode: str) -> tuple[int, int]:
@@ -254,14 +288,6 @@ def _padded(image: Image.Image, target: int, fill_color: int) -> Image.Image:
     n_bands = len(image.getbands())
     fill = (fill_color,) * n_bands if n_bands > 1 else fill_color
     return ImageOps.expand(image, border=(x // 2, y // 2, (x + 1) // 2, (y + 1) // 2), fill=fill)
-
-
-def _without_sliver_ends(image: Image.Image) -> Image.Image:
-    width, height = (min(side, _SLIVER * min(image.size)) for side in image.size)
-    if (width, height) == image.size:
-        return image
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
 
 
 def _domain_id(domain: Any) -> int | None:
