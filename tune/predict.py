@@ -8,10 +8,12 @@ IMAGES are files, or folders that are searched with all below them. Images that 
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+from trainable.data.file_bytes import MISSING, file_bytes, why_absent
+from trainable.data.folder_walk import find_files
 from trainable.errors import UserError
 from tune.command_line.model_options import PredictOptions
 from tune.command_line.outputs import file_problem, unwritten
@@ -43,7 +45,12 @@ class _FileBytes(Sequence[bytes]):
     @overload
     def __getitem__(self, row: slice) -> Sequence[bytes]: ...
     def __getitem__(self, row: int | slice) -> bytes | Sequence[bytes]:
-        return _FileBytes(self._files[row]) if isinstance(row, slice) else self._files[row].read_bytes()
+        if isinstance(row, slice):
+            return _FileBytes(self._files[row])
+        path = str(self._files[row])
+        if not (encoded := file_bytes(path)):  # it was readable when it was checked
+            raise UserError(f"{path} must stay readable while it is predicted, but: {why_absent(path)}")
+        return encoded
 
 
 def run(given: "Given") -> int:
@@ -54,8 +61,8 @@ def run(given: "Given") -> int:
     started = time.monotonic()
     options: PredictOptions = given.options()
     console = Console(json=options.json)
-    files = _checked_places(options)
-    _check_readable(files, options)
+    files = _checked_places(options, console)
+    _check_readable(files, options, console)
     model = open_model(options.model, options.tracking_uri, local_device(options), console, options.cache_folder)
     is_known = options.domain in model.known_domains
     if not is_known:
@@ -69,12 +76,12 @@ def run(given: "Given") -> int:
     return 0
 
 
-def _checked_places(options: PredictOptions) -> tuple[Path, ...]:
+def _checked_places(options: PredictOptions, console: Console) -> tuple[Path, ...]:
     """The images; raises UserError for all that is wrong with them and with where the forecasts are to go."""
     problems: list[str] = []
     files: tuple[Path, ...] = ()
     try:
-        files = find_images(options.images)
+        files = find_images(options.images, console.say)
     except UserError as error:
         problems += error.problems
     if options.csv is not None:
@@ -98,8 +105,8 @@ def _written(forecasts: Forecasts, options: PredictOptions) -> UserError | None:
     return None
 
 
-def find_images(given: Sequence[str]) -> tuple[Path, ...]:
-    """Image files in the order given, those of a folder by name; each once.
+def find_images(given: Sequence[str], say: Callable[[str], None]) -> tuple[Path, ...]:
+    """Image files in the order given, those of a folder by name; each once. say: takes a line on what is left out.
 
     Raises: UserError naming all that is not there, and folders without images.
     """
@@ -107,15 +114,19 @@ def find_images(given: Sequence[str]) -> tuple[Path, ...]:
     files: dict[str, Path] = {}
     for name in given:
         path = Path(name).expanduser()
-        if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if _is_image(file))
+        found = [path]
+        if os.path.isdir(path):
+            found, left_out = find_files(path, lambda name: name.lower().endswith(SUFFIXES))
+            line = left_out.line(path, "images", with_others=True)
             if not found:
-                problems.append(f"IMAGES must hold images ({', '.join(SUFFIXES)}), but the folder {path} has none")
-        elif path.is_file():
-            found = [path]
-        else:
-            found = []
-            problems.append(f"IMAGES must be files or folders, but {path} is not there")
+                problem = f"IMAGES must hold images ({', '.join(SUFFIXES)}), but the folder {path} has none"
+                problems.append(f"{problem} ({line})" if line else problem)
+            elif line is not None:
+                say(line)
+        elif not os.path.isfile(path):
+            why = why_absent(str(path))
+            said = f" is not there{why.removeprefix(MISSING)}" if why.startswith(MISSING) else f": {why}"
+            problems.append(f"IMAGES must be files or folders, but {path}{said}")
         for file in found:
             files.setdefault(os.path.abspath(file), file)
     if problems:
@@ -123,12 +134,8 @@ def find_images(given: Sequence[str]) -> tuple[Path, ...]:
     return tuple(files.values())
 
 
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-
-
-def _check_readable(files: Sequence[Path], options: PredictOptions) -> None:
-    from trainable.data.image_checks import check_images
+def _check_readable(files: Sequence[Path], options: PredictOptions, console: Console) -> None:
+    from trainable.data.image_checks import check_images, scaled_line
     from trainable.data.image_sources import ImageFiles
 
     images = ImageFiles(tuple(map(str, files)))
@@ -142,6 +149,8 @@ def _check_readable(files: Sequence[Path], options: PredictOptions) -> None:
         raise UserError(
             [f"{files[row]} must be a readable image, but: {fault}" for row, fault in sorted(checks.faults.items())]
         )
+    if checks.scaled:
+        console.say(scaled_line(len(checks.scaled)))
 
 
 def _predict(model: "ExportedModel", files: Sequence[Path], options: PredictOptions) -> tuple[Forecasts, float]:

@@ -12,21 +12,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.checksums import from_json, to_json
-from trainable.data.decoding import find_fault
+from trainable.data.decoding import examine
 from trainable.data.image_sources import ImageFiles, TableImages
 
-_VERSION = 2  # raise it with any change to what is found or how it is stored
+_VERSION = 3  # raise it with any change to what is found or how it is stored
+
+_NO_BYTES = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class ImageChecks:
     """What reading all images found.
 
-    digests: hex sha256 of each row's bytes. faults: row -> why its image cannot be decoded.
+    digests: hex sha256 of each row's bytes. faults: row -> why its image cannot be decoded. scaled: rows whose images
+    have more than 8 bits a channel, and are scaled to them.
     """
 
     digests: tuple[str, ...]
     faults: dict[int, str]
+    scaled: frozenset[int] = frozenset()
+
+
+def scaled_line(n_images: int) -> str:
+    """What is to be said of images whose values are scaled."""
+    return f"{n_images} images have more than 8 bits a channel: they are scaled to 8 by the range of their values"
 
 
 def check_images(
@@ -38,13 +47,25 @@ def check_images(
 ) -> ImageChecks:
     """Hash and decode all images, or recall what was found in the same files, by path, size and time of change.
 
+    A file that gave no bytes is tried again: that it may be read now changes neither size nor time.
     progress: called with (images done, images in all).
     """
     recalled = cache_dir / f"{_files_key(images)}.json"
-    if (checks := _recall(recalled, len(images))) is None:
-        checks = _check(images, n_threads, progress)
-        _store(recalled, checks)
+    if (checks := _recall(recalled, len(images))) is not None:
+        return _tried_again(images, checks)
+    checks = _check(images, n_threads, progress)
+    _store(recalled, checks)
     return checks
+
+
+def _tried_again(images: ImageFiles | TableImages, checks: ImageChecks) -> ImageChecks:
+    digests, faults, scaled = list(checks.digests), dict(checks.faults), set(checks.scaled)
+    for row in [row for row, digest in enumerate(digests) if digest == _NO_BYTES]:
+        digests[row], fault, is_scaled = _look(images, row, images.read([row])[0])
+        faults.pop(row, None)
+        faults |= {} if fault is None else {row: fault}
+        scaled |= {row} if is_scaled else set()
+    return ImageChecks(tuple(digests), faults, frozenset(scaled))
 
 
 def _check(
@@ -52,22 +73,31 @@ def _check(
 ) -> ImageChecks:
     digests: list[str] = []
     faults: dict[int, str] = {}
+    scaled: set[int] = set()
 
-    def look(rows: range) -> list[tuple[str, str | None]]:
-        return [(hashlib.sha256(encoded).hexdigest(), find_fault(encoded)) for encoded in images.read(rows)]
+    def look(rows: range) -> list[tuple[str, str | None, bool]]:
+        return [_look(images, row, encoded) for row, encoded in zip(rows, images.read(rows), strict=True)]
 
     pool = ThreadPoolExecutor(max(1, n_threads), thread_name_prefix="image-check")
     try:
         for found in pool.map(look, images.stretches()):
-            for digest, fault in found:
+            for digest, fault, is_scaled in found:
                 if fault is not None:
                     faults[len(digests)] = fault
+                if is_scaled:
+                    scaled.add(len(digests))
                 digests.append(digest)
             if progress is not None:
                 progress(len(digests), len(images))
     finally:
         pool.shutdown(cancel_futures=True)
-    return ImageChecks(tuple(digests), faults)
+    return ImageChecks(tuple(digests), faults, frozenset(scaled))
+
+
+def _look(images: ImageFiles | TableImages, row: int, encoded: bytes) -> tuple[str, str | None, bool]:
+    """A row's digest, its fault, and whether its values are scaled."""
+    fault, is_scaled = examine(encoded) if encoded else (images.absence(row), False)
+    return hashlib.sha256(encoded).hexdigest(), fault, is_scaled
 
 
 def _files_key(images: ImageFiles | TableImages) -> str:
@@ -84,7 +114,8 @@ def _files_key(images: ImageFiles | TableImages) -> str:
 def _recall(path: Path, n_images: int) -> ImageChecks | None:
     try:
         found = from_json(path.read_bytes())
-        checks = ImageChecks(tuple(found["digests"]), {int(row): fault for row, fault in found["faults"].items()})
+        faults = {int(row): fault for row, fault in found["faults"].items()}
+        checks = ImageChecks(tuple(found["digests"]), faults, frozenset(map(int, found["scaled"])))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: read the images again
         return None
     return checks if len(checks.digests) == n_images else None
@@ -93,5 +124,6 @@ def _recall(path: Path, n_images: int) -> ImageChecks | None:
 def _store(path: Path, checks: ImageChecks) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    unfinished.write_text(to_json({"digests": checks.digests, "faults": checks.faults}), "utf-8")
+    record = {"digests": checks.digests, "faults": checks.faults, "scaled": sorted(checks.scaled)}
+    unfinished.write_text(to_json(record), "utf-8")
     unfinished.replace(path)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from trainable.data.file_bytes import file_bytes, why_absent
 
 _FILES_PER_READ = 64
 
@@ -28,6 +29,10 @@ class ImageSource(Protocol):
 
     def read(self, indices: Sequence[int]) -> list[bytes]:
         """Encoded bytes of some rows, in the order asked; b"" where there are none."""
+        ...
+
+    def absence(self, index: int) -> str:
+        """Why a row has no bytes, in words."""
         ...
 
     def files(self) -> list[str]:
@@ -46,7 +51,11 @@ class ImageFiles:
 
     def read(self, indices: Sequence[int]) -> list[bytes]:
         """Encoded bytes of some rows; b"" for a file that cannot be read."""
-        return [_file_bytes(self.paths[index]) for index in indices]
+        return [file_bytes(self.paths[index]) for index in indices]
+
+    def absence(self, index: int) -> str:
+        """Why a row has no bytes, in words."""
+        return why_absent(self.paths[index])
 
     def files(self) -> list[str]:
         """The paths of all that is read, one a row."""
@@ -112,6 +121,14 @@ class TableImages:
             found[index] = image.get("bytes") or self._followed(image.get("path"))
         return [found[int(index)] for index in indices]
 
+    def absence(self, index: int) -> str:
+        """Why a row has no bytes, in words."""
+        place = bisect_right(self._starts, index) - 1
+        path = (self._images(place)[index - self._starts[place]].as_py() or {}).get("path")
+        if path and self.follow_paths:
+            return f"{path}: {why_absent(path)}"
+        return "there are no bytes in this row" + (f", and its path {path!r} is not followed" if path else "")
+
     def files(self) -> list[str]:
         """The paths of all that is read."""
         return sorted({chunk.path for chunk in self.chunks})
@@ -125,7 +142,7 @@ class TableImages:
         return [range(a, b) for a, b in zip(self._starts, self._starts[1:], strict=False) if a < b]
 
     def _followed(self, path: str | None) -> bytes:
-        return _file_bytes(path) if path and self.follow_paths else b""
+        return file_bytes(path) if path and self.follow_paths else b""
 
     def _images(self, place: int) -> Any:
         if getattr(self._last, "place", None) != place:
@@ -148,13 +165,10 @@ class SomeImages:
         """Encoded bytes of some rows, in the order asked."""
         return self.source.read([int(row) for row in self.rows[np.asarray(indices, dtype=np.int64)]])
 
+    def absence(self, index: int) -> str:
+        """Why a row has no bytes, in words."""
+        return self.source.absence(int(self.rows[index]))
+
     def files(self) -> list[str]:
         """The paths of all that the other source reads."""
         return self.source.files()
-
-
-def _file_bytes(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError:
-        return b""

@@ -1,6 +1,8 @@
 """Whether specimens can be learnt from: typed values, labels on the scale, events of one place, readable images."""
 
+import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,13 @@ from numpy.typing import NDArray
 
 from trainable.config import LABEL_RANGE, TARGETS
 from trainable.data.specimen_schema import MAX_LINES
+from trainable.shown import brief, cut
 
 LABEL_TOLERANCE = 0.005
 """How far a label may lie outside of LABEL_RANGE: the published bounds have two decimals."""
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_MOST_DIGITS = 18  # of 2**63, less one
 
 _INTEGERS = {"event_id": "eventID", "domain_id": "domainID"}
 _STRINGS = {"site_id": "siteID", "date": "collectDate"}
@@ -40,6 +46,7 @@ class Problems:
 def typed_frame(rows: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """`Specimens.frame` of rows in the hub's columns; what cannot be typed is noted, and NaN, -1 or "" in the frame."""
     names = row_names(rows)
+    rows = _plain_cells(rows, names, problems)
     frame = pd.DataFrame({"split": rows["split"].astype(str)})
     for column, source in _INTEGERS.items():
         frame[column] = _integers(rows[source], source, names, problems)
@@ -93,7 +100,8 @@ def note_bad_images(
         )
         problems.add("images unreadable", found)
     if faults:
-        problems.add("remedy", "mend unreadable images, or leave them out with --skip-bad-images")
+        remedy = "mend unreadable images and the names of missing ones, or leave them out with --skip-bad-images"
+        problems.add("remedy", remedy)
 
 
 def _check_one(frame: pd.DataFrame, of: str, value: str, rule: str, names: list[str], problems: Problems) -> None:
@@ -105,21 +113,55 @@ def _check_one(frame: pd.DataFrame, of: str, value: str, rule: str, names: list[
         problems.add(rule.format("...", "several"), rule.format(key, found))
 
 
+def _plain_cells(rows: pd.DataFrame, names: list[str], problems: Problems) -> pd.DataFrame:
+    """The same with a missing value for each cell that holds several, which is noted."""
+    for column in [name for name in rows.columns if pd.api.types.is_object_dtype(rows[name])]:
+        has_several = rows[column].map(lambda cell: isinstance(cell, list | dict | tuple | np.ndarray))
+        for row in np.flatnonzero(has_several):
+            kind = "a table" if isinstance(rows[column].iloc[row], dict) else "a list"
+            problems.add(f"{column} no single value", f"{names[row]}: {column} must be one value, but is {kind}")
+        if has_several.any():
+            rows = rows.assign(**{column: rows[column].where(~has_several, None)})
+    return rows
+
+
 def _integers(values: pd.Series, source: str, names: list[str], problems: Problems) -> NDArray[np.int64]:
-    numbers = pd.to_numeric(values, errors="coerce")
-    is_whole = (numbers.notna() & (numbers % 1 == 0) & (numbers >= 0) & (numbers < 2**63)).to_numpy(bool)
-    for row in np.flatnonzero(~is_whole):
-        shown = _shown(values.iloc[row])
-        problems.add(
-            f"{source} is no number", f"{names[row]}: {source} must be an integer of 0 or more, but is {shown}"
-        )
-    return numbers.where(is_whole, -1).to_numpy(np.int64)
+    found = [_integer(value) for value in values]
+    for row, number in enumerate(found):
+        if number is None:
+            problems.add(
+                f"{source} is no number",
+                f"{names[row]}: {source} must be an integer of 0 or more, but is {_shown(values.iloc[row])}",
+            )
+    return np.array([-1 if number is None else number for number in found], dtype=np.int64)
+
+
+def _integer(value: Any) -> int | None:
+    """The integer from 0 to 2**63 - 1 that a cell holds; None for a float so large that it was rounded."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    if isinstance(value, int | np.integer):
+        number = int(value)
+    elif isinstance(value, float | np.floating):
+        number = int(value) if float(value).is_integer() else -1
+        if number >= 2**53:
+            return None
+    elif (text := str(value).strip()).isascii() and text.isdigit() and len(text) <= _MOST_DIGITS:
+        number = int(text)
+    else:
+        if not _NUMBER.fullmatch(text) or Decimal(text).adjusted() > _MOST_DIGITS or Decimal(text) % 1 != 0:
+            return None
+        number = int(Decimal(text))
+    return number if 0 <= number < 2**63 else None
 
 
 def _strings(values: pd.Series) -> pd.Series:
-    """Text without surrounding blanks, "" where missing; dates as 2019-07-31."""
+    """Text without surrounding blanks, "" where missing; dates as 2019-07-31, whole floats beside integers as these."""
     if pd.api.types.is_datetime64_any_dtype(values):
         values = values.dt.strftime("%Y-%m-%d")
+    if values.dtype == object and any(isinstance(value, int) for value in values):
+        whole = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
+        values = pd.Series(whole, index=values.index, dtype=object)
     return values.where(values.notna(), "").astype(str).str.strip()
 
 
@@ -139,4 +181,4 @@ def _labels(values: pd.Series, target: str, names: list[str], problems: Problems
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return "/".join(f"{v:g}" for v in value)
-    return repr(value) if isinstance(value, str) else str(value)
+    return brief(value) if isinstance(value, str) else cut(str(value), longest=80)

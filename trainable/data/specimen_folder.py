@@ -1,9 +1,7 @@
 """Specimens from a folder of image files with metadata.csv, .parquet or .jsonl, as `datasets` lays them out."""
 
-import json
 import os
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -13,6 +11,7 @@ from trainable.data.image_sources import ImageFiles
 from trainable.data.specimen_schema import (
     IMAGE_COLUMN,
     MAX_LINES,
+    OPTIONAL,
     READ_SPLITS,
     REQUIRED,
     SPLIT_NAMES,
@@ -21,8 +20,11 @@ from trainable.data.specimen_schema import (
     missing_columns,
     unknown_splits,
 )
+from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
 from trainable.errors import UserError
+from trainable.shown import brief
 
+_WANTED = ("file_name", IMAGE_COLUMN, "split", *REQUIRED, *OPTIONAL)
 METADATA = ("metadata.csv", "metadata.parquet", "metadata.jsonl")
 
 
@@ -63,24 +65,11 @@ def metadata_files(folder: Path) -> list[Path]:
 def _read_metadata(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
-            return pd.DataFrame(pq.read_table(path).to_pandas())
-        if path.suffix == ".jsonl":
-            return pd.DataFrame(_json_lines(path))
-        # text throughout: a site called NA is no missing value, and 0012 no number
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            with pq.ParquetFile(path) as file:
+                return arrow_frame(file.read(), _WANTED)
+        return read_json_lines(path) if path.suffix == ".jsonl" else read_csv(path, _WANTED)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} must be readable, but: {error}") from error
-
-
-def _json_lines(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for number, line in enumerate(path.read_text("utf-8").split("\n"), start=1):
-        if line.strip():
-            try:
-                rows.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"line {number} must be a JSON object: {error}") from error
-    return rows
 
 
 def _located(rows: pd.DataFrame, metadata: Path, folder: Path) -> pd.DataFrame:
@@ -92,17 +81,17 @@ def _located(rows: pd.DataFrame, metadata: Path, folder: Path) -> pd.DataFrame:
             f"{metadata}: column file_name or {IMAGE_COLUMN} must be there, but has {', '.join(rows.columns)}"
         )
         raise UserError(problems)
-    names = rows[image_column].astype(str)
     outside = [
-        f"{metadata}: row {row}: {image_column} must be a path inside {folder}, but is {name!r}"
-        for row, name in enumerate(names)
-        if not name or not Path(os.path.normpath(metadata.parent / name)).is_relative_to(os.path.normpath(folder))
+        f"{metadata}: row {row}: {image_column} must be a path inside {folder}, but is {brief(name)}"
+        for row, name in enumerate(rows[image_column])
+        if not _is_inside(name, metadata.parent, folder)
     ]
     problems += outside[:MAX_LINES]
     if len(outside) > MAX_LINES:
         problems.append(f"and {len(outside) - MAX_LINES} more: {image_column} outside of {folder}")
     if problems:
         raise UserError(problems)
+    names = rows[image_column]
     if "split" in rows.columns:
         split = rows["split"].astype(str).map(lambda s: SPLIT_NAMES.get(s.lower(), s))
     elif metadata.parent != folder:
@@ -110,3 +99,9 @@ def _located(rows: pd.DataFrame, metadata: Path, folder: Path) -> pd.DataFrame:
     else:  # as in `datasets`: the image's folder tells
         split = names.map(lambda name: SPLIT_NAMES.get(next(iter(PurePosixPath(name).parts), "").lower(), "train"))
     return rows.assign(split=split, _image=[str(metadata.parent / name) for name in names])
+
+
+def _is_inside(name: object, place: Path, folder: Path) -> bool:
+    if not isinstance(name, str) or not name:
+        return False
+    return Path(os.path.normpath(place / name)).is_relative_to(os.path.normpath(folder))

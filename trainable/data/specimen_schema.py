@@ -29,11 +29,13 @@ READ_SPLITS = ("train", "validation")
 class SpecimenTable:
     """Rows as delivered: `split` ("train" or "validation"), the hub's columns, and the images in the same order.
 
-    Train rows come first. A row's number is its place in its split, from 0, as the hub's viewer counts.
+    Train rows come first. A row's number is its place in its split, from 0, as the hub's viewer counts. left_out: what
+    of a folder was not read, in words.
     """
 
     rows: pd.DataFrame
     images: ImageFiles | TableImages
+    left_out: str | None = None
 
 
 def make_table(

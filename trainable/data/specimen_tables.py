@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainable.data.folder_walk import find_files
 from trainable.data.image_sources import Chunk, TableImages
 from trainable.data.specimen_folder import METADATA, metadata_files, read_image_folder, split_folders
 from trainable.data.specimen_schema import (
@@ -21,9 +23,11 @@ from trainable.data.specimen_schema import (
     missing_columns,
     unknown_splits,
 )
+from trainable.data.table_files import arrow_frame, check_once, stored_ranges
 from trainable.errors import UserError
 
 _HF = "hf://"
+_WANTED = (*REQUIRED, *OPTIONAL)
 
 
 def read_table(data: str, *, cache_dir: Path) -> SpecimenTable:
@@ -38,11 +42,13 @@ def read_table(data: str, *, cache_dir: Path) -> SpecimenTable:
         raise UserError(f"--data must be `demo`, `hf://OWNER/NAME` or a folder, but there is no folder {data}")
     if any(metadata_files(place) for place in (folder, *split_folders(folder))):
         return read_image_folder(folder)
-    if shards := sorted(p for p in folder.rglob("*.parquet") if not _is_hidden(p.relative_to(folder))):
-        return _read_shards(folder, shards)
+    shards, left_out = find_files(folder, lambda name: name.endswith(".parquet"))
+    line = left_out.line(folder, "parquet files", with_others=False)
+    if shards:
+        return replace(_read_shards(folder, shards), left_out=line)
     raise UserError(
         f"a data folder must hold parquet shards (such as data/train-00000-of-00002.parquet) or images with one of "
-        f"{', '.join(METADATA)}, but {folder} has neither"
+        f"{', '.join(METADATA)}, but {folder} has neither{f' ({line})' if line else ''}"
     )
 
 
@@ -114,8 +120,8 @@ def _read_tables(
             try:
                 problems += (found := _schema_problems(path, read_schema(path)))
                 if not found:
-                    rows, parts = read_rows(path, [*REQUIRED, *OPTIONAL])
-                    tables.append(rows.to_pandas().assign(split=split))
+                    rows, parts = read_rows(path, list(_WANTED))
+                    tables.append(arrow_frame(rows, _WANTED).assign(split=split))
                     chunks += parts
             except (pa.ArrowException, OSError) as error:
                 problems.append(
@@ -127,7 +133,11 @@ def _read_tables(
 
 
 def _schema_problems(path: str, schema: Any) -> list[str]:
-    problems = missing_columns(path, schema.names, [IMAGE_COLUMN, *REQUIRED])
+    problems = missing_columns(path, [*schema.names, *stored_ranges(schema)], [IMAGE_COLUMN, *REQUIRED])
+    try:
+        check_once(schema.names, [IMAGE_COLUMN, *_WANTED])
+    except ValueError as error:
+        return [*problems, f"{path}: {error}"]
     if IMAGE_COLUMN in schema.names:
         type_ = schema.field(IMAGE_COLUMN).type
         if not (pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0):
@@ -153,7 +163,3 @@ def _arrow_rows(path: str, columns: list[str]) -> tuple[Any, list[Chunk]]:
         table = pa.Table.from_batches(batches, schema=stream.schema)
         chunks = [Chunk(path, index, batch.num_rows) for index, batch in enumerate(batches)]
         return table.select([name for name in columns if name in table.column_names]), chunks
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)  # such as the .cache folder of `hf download`

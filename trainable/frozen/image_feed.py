@@ -33,7 +33,11 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
     def read(self, indices: Sequence[int]) -> list[bytes]:
-        """Encoded bytes (PNG, JPEG, ...) of some rows, in the order asked."""
+        """Encoded bytes (PNG, JPEG, ...) of some rows, in the order asked; b"" where there are none."""
+        ...
+
+    def absence(self, index: int) -> str:
+        """Why a row has no bytes, in words."""
         ...
 
 
@@ -134,7 +138,8 @@ def _decode_rows(rows: Sequence[int], slot: int, start: int) -> None:
         try:
             place[:] = decode(encoded, work.shape[-1], **work.options).transpose(2, 0, 1)
         except Exception as error:  # decoders raise whatever a broken file makes them raise
+            reason = work.images.absence(row) if not encoded else error
             raise UserError(
-                f"the image of specimen {row} must be readable, but decoding failed: {error}; "
+                f"the image of specimen {row} must be readable, but decoding failed: {reason}; "
                 "mend it, or drop unreadable images with --skip-bad-images"
             ) from error
