@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from trainable.config import TARGETS
+from trainable.data.copies import shared_line
 from trainable.data.image_sources import TableImages
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.errors import UserError
@@ -271,6 +272,28 @@ def test_a_missing_image_file_is_named(tmp_path: Path, load: Any) -> None:
     assert f"{folder}/crops/P3.png" in problems_of(load, folder)[0]
 
 
+def test_missing_files_are_named_with_those_that_may_be_meant_and_found_once_they_are_there(
+    tmp_path: Path, load: Any
+) -> None:
+    folder = write_image_folder(tmp_path / "i", make_rows(8), metadata="metadata.csv")
+    (folder / "crops" / "P3.png").rename(folder / "crops" / "p3.PNG")
+    line, remedy = problems_of(load, folder)
+    assert line.endswith(f"there is no such file; did you mean {folder}/crops/p3.PNG? (other case)")
+    assert "the names of missing ones" in remedy
+    (folder / "crops" / "p3.PNG").rename(folder / "crops" / "P3.png")
+    assert len(load(folder).frame) == 8
+
+
+def test_images_of_more_than_8_bits_are_counted_and_tell_in_the_fingerprint(tmp_path: Path, load: Any) -> None:
+    folder = write_image_folder(tmp_path / "i", make_rows(8), metadata="metadata.csv")
+    assert load(folder).notes == ()
+    file = io.BytesIO()
+    Image.fromarray(np.linspace(0, 65535, 48).reshape(6, 8).astype(np.uint16)).save(file, "PNG")
+    (folder / "crops" / "P3.png").write_bytes(file.getvalue())
+    (note,) = load(folder).notes
+    assert note.startswith("1 images have more than 8 bits a channel: they are scaled")
+
+
 def test_a_shard_cannot_point_to_files_of_the_reader(tmp_path: Path, load: Any) -> None:
     (tmp_path / "private.png").write_bytes(png(3))
     rows = make_rows(8)
@@ -316,6 +339,229 @@ def test_a_damaged_record_of_checks_is_made_anew(tmp_path: Path, load: Any) -> N
     for damage in (record.read_text()[:50], json.dumps({"digests": [], "faults": {}}), "[]"):
         record.write_text(damage)
         assert load(folder).fingerprint == first.fingerprint
+
+
+# Copies
+
+
+def with_copies(train: Rows, validation: Rows) -> None:
+    """Row 5 repeats row 2 of another event, row 6 row 7 of its own, and a validation row one of train."""
+    train[5]["file_path"] = train[2]["file_path"]
+    train[7]["file_path"] = train[6]["file_path"]
+    validation[1]["file_path"] = train[2]["file_path"]
+
+
+def test_repeated_photographs_are_counted_and_the_first_few_are_named(tmp_path: Path, load: Any) -> None:
+    train, validation = make_rows(8), make_rows(4, first=8)
+    with_copies(train, validation)
+    specimens = load(write_shards(tmp_path / "d", train, validation))
+    assert specimens.notes == (
+        "warning: 3 of 12 specimens repeat the photograph of another, byte for byte, 2 of them of another event or "
+        "with other labels: train row 5 is train row 2, train row 7 is train row 6, validation row 1 is train row 2; "
+        "--drop-duplicates keeps the first of each",
+    )
+    assert (len(specimens.frame), specimens.n_duplicates) == (12, 0)
+
+
+def test_dropping_duplicates_keeps_the_first_row_of_each_and_is_the_data_without_them(
+    tmp_path: Path, load: Any
+) -> None:
+    train, validation = make_rows(8), make_rows(4, first=8)
+    with_copies(train, validation)
+    specimens = load(write_shards(tmp_path / "d", train, validation), drop_duplicates=True)
+    left = [[row for row in side if row["public_id"] not in ("P5", "P7", "P9")] for side in (train, validation)]
+    without = load(write_shards(tmp_path / "e", *left))
+    assert list(specimens.frame["specimen_id"]) == [row["public_id"] for side in left for row in side]
+    assert (specimens.fingerprint, specimens.notes) == (without.fingerprint, ())
+    assert (specimens.n_duplicates, specimens.n_dropped) == (3, 0)
+    assert specimens.images.read(range(9)) == without.images.read(range(9))
+    assert specimens.names[-1] == "validation row 3"
+
+
+def test_a_row_that_is_there_twice_stays_once(tmp_path: Path, load: Any) -> None:
+    rows = make_rows(8)
+    write_shard(tmp_path / "d" / "train.parquet", [*rows, rows[3], rows[3]])
+    write_shard(tmp_path / "e" / "train.parquet", rows)
+    specimens = load(tmp_path / "d", drop_duplicates=True)
+    assert specimens.fingerprint == load(tmp_path / "e").fingerprint
+    assert any("P3' 3 times" in note for note in load(tmp_path / "d").notes)
+
+
+def test_a_split_of_nothing_but_copies_is_an_error(tmp_path: Path, load: Any) -> None:
+    folder = write_shards(tmp_path / "d", make_rows(8), make_rows(2))
+    (line,) = problems_of(load, folder, drop_duplicates=True)
+    assert "split validation must have images that are readable and not in train too, but has none" in line
+
+
+def test_a_public_id_that_all_rows_share_is_named(tmp_path: Path, load: Any) -> None:
+    rows = [{**row, "public_id": "same"} for row in make_rows(4)]
+    write_shard(tmp_path / "d" / "train.parquet", rows)
+    assert load(tmp_path / "d").notes == (
+        "warning: all 4 specimens have the public_id 'same': it tells none from another",
+    )
+
+
+def test_held_out_photographs_that_are_trained_on_are_told(tmp_path: Path, load: Any) -> None:
+    train, validation = make_rows(8), make_rows(4, first=8)
+    with_copies(train, validation)
+    of = load(write_shards(tmp_path / "d", train, validation))
+    sides = np.arange(8), np.arange(8, 12)
+    assert shared_line(of.digests, of.names, *sides) == (
+        "1 of 4 held-out specimens are, byte for byte, in train too: validation row 1 is train row 2; the scores tell "
+        "of memory, not of new sites: --drop-duplicates"
+    )
+    assert shared_line(of.digests, of.names, np.arange(4), np.arange(6, 8)) is None
+
+
+# Tables
+
+
+@pytest.mark.parametrize("index", [["file_path"], ["eventID"], ["siteID", "public_id"]], ids=str)
+def test_named_levels_of_a_parquet_index_are_columns(tmp_path: Path, load: Any, index: list[str]) -> None:
+    folder = write_image_folder(tmp_path / "i", make_rows(8), metadata="metadata.parquet")
+    whole = load(folder)
+    pd.read_parquet(folder / "metadata.parquet").set_index(index).to_parquet(folder / "metadata.parquet")
+    assert load(folder).fingerprint == whole.fingerprint
+
+
+def test_a_named_range_as_index_is_a_column_in_metadata_and_in_shards(tmp_path: Path, load: Any) -> None:
+    rows = [{**row, "eventID": 100 + n} for n, row in enumerate(make_rows(8))]
+    folder = write_image_folder(tmp_path / "i", rows, metadata="metadata.csv")
+    table = pd.read_csv(folder / "metadata.csv").drop(columns="eventID")
+    table.index = pd.RangeIndex(100, 108, name="eventID")
+    table.to_parquet(folder / "metadata.parquet")
+    wanted = load(folder_without(folder, "metadata.parquet", tmp_path)).fingerprint
+    (folder / "metadata.csv").unlink()
+    assert load(folder).fingerprint == wanted
+    (tmp_path / "shards").mkdir()
+    table.assign(file_path=[row["file_path"] for row in rows]).to_parquet(tmp_path / "shards" / "train.parquet")
+    assert load(tmp_path / "shards").fingerprint == wanted
+
+
+def folder_without(folder: Path, name: str, scratch: Path) -> Path:
+    return Path(shutil.copytree(folder, scratch / "copy", ignore=shutil.ignore_patterns(name)))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "shards"])
+def test_integers_stay_exact_beyond_2_to_53_and_beside_missing_ones(tmp_path: Path, load: Any, kind: str) -> None:
+    rows = [{**row, "eventID": 2**53 + n // 2, "public_id": 7 + n if n else None} for n, row in enumerate(make_rows(8))]
+    folder = tmp_path / "i"
+    if kind == "shards":
+        write_shard(folder / "train.parquet", rows)
+    else:
+        write_image_folder(folder, [{**row, "public_id": n} for n, row in enumerate(rows)], metadata="metadata.parquet")
+        table = pd.read_parquet(folder / "metadata.parquet")
+        ids = pd.array([row["public_id"] for row in rows], dtype="Int64")
+        table = table.assign(public_id=ids, eventID=table["eventID"].astype("Int64"))
+        if kind != "parquet":
+            (folder / "metadata.parquet").unlink()
+        if kind == "csv":
+            table.to_csv(folder / "metadata.csv", index=False)
+        elif kind == "jsonl":
+            records = [
+                {name: cell for name, cell in row.items() if cell is not pd.NA} for row in table.to_dict("records")
+            ]
+            (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, records)))
+        else:
+            table.to_parquet(folder / "metadata.parquet")
+    frame = load(folder).frame
+    assert list(frame["event_id"]) == [2**53 + n // 2 for n in range(8)]
+    assert list(frame["specimen_id"]) == ["train-0", *(str(7 + n) for n in range(1, 8))]
+
+
+def test_a_float_that_was_rounded_is_no_event(tmp_path: Path, load: Any) -> None:
+    rows = [{**row, "eventID": float(2**53 + 2)} for row in make_rows(2)]
+    write_shard(tmp_path / "d" / "train.parquet", rows)
+    assert "eventID must be an integer of 0 or more, but is 9007199254740994.0" in problems_of(load, tmp_path / "d")[0]
+
+
+def test_ids_with_leading_zeros_are_text_in_every_kind_of_table(tmp_path: Path, load: Any) -> None:
+    rows = [{**row, "public_id": f"00{n}", "siteID": "007"} for n, row in enumerate(make_rows(4))]
+    for metadata in ("metadata.csv", "metadata.jsonl", "metadata.parquet"):
+        frame = load(write_image_folder(tmp_path / metadata, rows, metadata=metadata)).frame
+        assert (frame["specimen_id"][1], frame["site_id"][1]) == ("001", "007")
+
+
+@pytest.mark.parametrize(("sign", "named"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+def test_the_separator_of_a_table_without_commas_is_named(tmp_path: Path, load: Any, sign: str, named: str) -> None:
+    folder = write_image_folder(tmp_path / "i", make_rows(4), metadata="metadata.csv")
+    table = pd.read_csv(folder / "metadata.csv")
+    table.to_csv(folder / "metadata.csv", index=False, sep=sign, decimal=",")
+    (line,) = problems_of(load, folder)
+    assert f"its columns must be separated by commas, but are by {named} ({sign!r})" in line
+
+
+@pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.jsonl"])
+def test_a_byte_order_mark_is_no_part_of_a_table(tmp_path: Path, load: Any, metadata: str) -> None:
+    folder = write_image_folder(tmp_path / "i", make_rows(4), metadata=metadata)
+    whole = load(folder)
+    (folder / metadata).write_bytes(b"\xef\xbb\xbf" + (folder / metadata).read_bytes())
+    assert load(folder).fingerprint == whole.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"), [("utf-16", "but is UTF-16"), ("latin-1", "but line 2 has the byte 0xe4; save it as UTF-8")]
+)
+def test_another_encoding_is_named(tmp_path: Path, load: Any, encoding: str, said: str) -> None:
+    rows = [{**row, "scientificName": "K\u00e4fer"} for row in make_rows(4)]
+    folder = write_image_folder(tmp_path / "i", rows, metadata="metadata.csv")
+    text = (folder / "metadata.csv").read_text("utf-8")
+    (folder / "metadata.csv").write_bytes(text.encode(encoding))
+    (line,) = problems_of(load, folder)
+    assert said in line
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet", "shards"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, load: Any, kind: str) -> None:
+    folder = write_image_folder(tmp_path / "i", make_rows(4), metadata=f"metadata.{kind}" if kind != "shards" else "x")
+    path = folder / ("train.parquet" if kind == "shards" else f"metadata.{kind}")
+    if kind == "csv":
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([f"{lines[0]},eventID", *(f"{line},7" for line in lines[1:])]))
+    elif kind == "jsonl":
+        path.write_text(path.read_text().replace('"eventID":', '"eventID":7,"eventID":'))
+    else:
+        if kind == "shards":
+            write_shard(path, make_rows(4))
+            (folder / "x").unlink()
+        table = pq.read_table(path)
+        pq.write_table(table.append_column("eventID", table.column("eventID")), path)
+    assert "eventID is there" in problems_of(load, folder)[0]
+
+
+@pytest.mark.parametrize("cells", [[["S1"], ["S1"]], [{"a": 1}, None]], ids=["lists", "tables"])
+@pytest.mark.parametrize("column", ["siteID", "eventID", "SPEI_1y"])
+def test_cells_that_hold_several_values_are_refused(tmp_path: Path, load: Any, cells: Any, column: str) -> None:
+    rows = [{**row, column: cell} for row, cell in zip(make_rows(2), cells, strict=True)]
+    folder = write_image_folder(tmp_path / "i", rows, metadata="metadata.jsonl")
+    assert any(f"train row 0: {column} must be one value, but is a " in line for line in problems_of(load, folder))
+
+
+def test_whole_floats_beside_integers_are_integers_in_text(tmp_path: Path, load: Any) -> None:
+    rows = [{**row, "siteID": 12 if n else 12.0, "public_id": n if n else "x"} for n, row in enumerate(make_rows(4))]
+    folder = write_image_folder(tmp_path / "i", make_rows(4), metadata="metadata.jsonl")
+    records = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
+    written = [json.dumps(record | {"siteID": row["siteID"]}) for record, row in zip(records, rows, strict=True)]
+    (folder / "metadata.jsonl").write_text("\n".join(written))
+    assert set(load(folder).frame["site_id"]) == {"12"}
+
+
+def test_categories_are_read_as_their_values(tmp_path: Path, load: Any) -> None:
+    folder = write_image_folder(tmp_path / "i", make_rows(4), metadata="metadata.parquet")
+    whole = load(folder)
+    table = pd.read_parquet(folder / "metadata.parquet").astype({"siteID": "category", "scientificName": "category"})
+    table.to_parquet(folder / "metadata.parquet")
+    assert load(folder).fingerprint == whole.fingerprint
+
+
+def test_shards_in_hidden_and_service_folders_are_left_out_and_counted(tmp_path: Path, load: Any) -> None:
+    folder = write_shards(tmp_path / "d", make_rows(8), make_rows(4, first=8))
+    whole = load(folder)
+    for place in (".cache", "__MACOSX", "@eaDir"):
+        shutil.copytree(folder / "data", folder / place)
+    found = load(folder)
+    assert (found.fingerprint, whole.notes) == (whole.fingerprint, ())
+    assert found.notes[0].startswith(f"left out of {folder}: 9 parquet files that are hidden or in hidden or service")
 
 
 # Fingerprint

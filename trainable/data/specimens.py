@@ -6,7 +6,7 @@ labels; a *domain* is an ecological region with one or more sites.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 
 from trainable.config import LABEL_RANGE
-from trainable.data.image_checks import ImageChecks, check_images
+from trainable.data.copies import copies_line, first_rows, shared_ids_line
+from trainable.data.image_checks import ImageChecks, check_images, scaled_line
 from trainable.data.image_sources import ImageSource, SomeImages
-from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_images, typed_frame
+from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_images, row_names, typed_frame
 from trainable.data.specimen_schema import SpecimenTable
 from trainable.data.specimen_tables import read_table
 from trainable.errors import UserError
@@ -32,7 +33,9 @@ class Specimens:
     frame: RangeIndex; split ("train" or "validation"), event_id and domain_id (int64), site_id, species, date,
     specimen_id (text), SPEI_30d, SPEI_1y, SPEI_2y (float64, within LABEL_RANGE). images: encoded, in the frame's
     order. fingerprint: hex sha256 of all rows and image bytes, in order: equal data have it equal, wherever they lie.
-    n_dropped: specimens left out for their images. source: what was asked for.
+    n_dropped: specimens left out for their images. source: what was asked for. n_duplicates: specimens left out since
+    an earlier one has the same photograph. digests: hex sha256 of each image's bytes. names: "train row 3" for each,
+    as the source counts. notes: what a user must hear of the data, a line each.
     """
 
     frame: pd.DataFrame
@@ -40,6 +43,10 @@ class Specimens:
     fingerprint: str
     n_dropped: int
     source: str
+    n_duplicates: int = 0
+    digests: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def load_specimens(
@@ -48,6 +55,7 @@ def load_specimens(
     cache_dir: Path,
     seed: int = 0,
     skip_bad_images: bool = False,
+    drop_duplicates: bool = False,
     n_processes: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Specimens:
@@ -56,8 +64,8 @@ def load_specimens(
     data: "demo", "demo:N" for N specimens, "hf://OWNER/NAME" (whatever `datasets.load_dataset` takes), or a folder of
     parquet shards as the hub delivers them, or of images with metadata.csv, .parquet or .jsonl. Splits named test are
     not read. cache_dir: for the demo, converted hub tables, and what checking images found. seed: of the demo.
-    skip_bad_images: leave out unreadable images. n_processes: cores to check images on. progress: called with (images
-    checked, images in all).
+    skip_bad_images: leave out unreadable images. drop_duplicates: of rows with the same image, byte for byte, keep the
+    first. n_processes: cores to check images on. progress: called with (images checked, images in all).
 
     Raises: UserError listing every problem with split, row and value: columns, empty splits, values, events, images.
     """
@@ -72,7 +80,7 @@ def load_specimens(
         note_bad_images(frame, checks.faults, table.images.where, problems)
     if lines := problems.lines():
         raise UserError(lines)
-    return _kept(table, frame, checks, source=data)
+    return _kept(table, frame, checks, source=data, drop_duplicates=drop_duplicates)
 
 
 def _demo_folder(data: str, cache_dir: Path, seed: int) -> str | None:
@@ -95,18 +103,46 @@ def _demo_folder(data: str, cache_dir: Path, seed: int) -> str | None:
     return str(folder)
 
 
-def _kept(table: SpecimenTable, frame: pd.DataFrame, checks: ImageChecks, *, source: str) -> Specimens:
-    keep = np.array([row for row in range(len(frame)) if row not in checks.faults], dtype=np.int64)
+def _kept(
+    table: SpecimenTable, frame: pd.DataFrame, checks: ImageChecks, *, source: str, drop_duplicates: bool
+) -> Specimens:
+    readable = [row for row in range(len(frame)) if row not in checks.faults]
+    keep = np.array(readable, dtype=np.int64)
+    if drop_duplicates:
+        keep = keep[first_rows([checks.digests[row] for row in keep]) == np.arange(len(keep))]
     kept = frame.iloc[keep].reset_index(drop=True)
     if emptied := sorted(set(frame["split"]) - set(kept["split"])):
-        raise UserError([f"{source}: split {split} must have readable images, but has none" for split in emptied])
+        what = "images that are readable and not in train too" if drop_duplicates else "readable images"
+        raise UserError([f"{source}: split {split} must have {what}, but has none" for split in emptied])
+    digests = tuple(checks.digests[row] for row in keep)
+    all_names = row_names(frame)
+    names = tuple(all_names[row] for row in keep)
+    scaled = [int(row) in checks.scaled for row in keep]
     return Specimens(
         frame=kept,
-        images=SomeImages(table.images, keep) if checks.faults else table.images,
-        fingerprint=_fingerprint(kept, [checks.digests[row] for row in keep]),
-        n_dropped=len(frame) - len(kept),
+        images=SomeImages(table.images, keep) if len(keep) < len(frame) else table.images,
+        # their pixels are others than before values were scaled, and features of then are not theirs
+        fingerprint=_fingerprint(kept, [f"{d} scaled" if s else d for d, s in zip(digests, scaled, strict=True)]),
+        n_dropped=len(frame) - len(readable),
         source=source,
+        n_duplicates=len(readable) - len(keep),
+        digests=digests,
+        names=names,
+        notes=_notes(table, kept, digests, names, n_scaled=sum(scaled)),
     )
+
+
+def _notes(
+    table: SpecimenTable, frame: pd.DataFrame, digests: Sequence[str], names: Sequence[str], *, n_scaled: int
+) -> tuple[str, ...]:
+    copies, ids = copies_line(frame, digests, names), shared_ids_line(frame["specimen_id"])
+    lines = (
+        table.left_out,
+        scaled_line(n_scaled) if n_scaled else None,
+        copies and f"warning: {copies}",
+        ids and f"warning: {ids}",
+    )
+    return tuple(line for line in lines if line)
 
 
 def _fingerprint(frame: pd.DataFrame, digests: list[str]) -> str:

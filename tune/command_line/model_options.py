@@ -53,6 +53,7 @@ class EvaluateOptions(MachineOptions, TrackingOptions):
         "events to score: the model's held-out ones, the dataset's validation split, all; auto: the first it has",
     )
     skip_bad_images: bool = option(False, "drop and count unreadable images instead of refusing the data")
+    drop_duplicates: bool = option(False, "of specimens with the same photograph, byte for byte, keep the first alone")
     out: Path | None = option(None, "folder of the report [MODEL/evaluation, or evaluations/NAME]")
     no_track: bool = option(False, "do not log the report to MLflow")
 

@@ -86,6 +86,7 @@ class DataOptions(MachineOptions):
         None, "s3:// or gs:// URI where features are kept, for nodes whose --cache is not shared [only in --cache]"
     )
     skip_bad_images: bool = option(False, "drop and count unreadable images instead of refusing the data")
+    drop_duplicates: bool = option(False, "of specimens with the same photograph, byte for byte, keep the first alone")
     seed: int = option(0, "seed of everything random")
 
 

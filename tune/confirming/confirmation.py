@@ -11,7 +11,7 @@ from tune.execution.conductor import Conductor, fold_data_folder
 from tune.execution.workplace import Workplace
 from tune.results.confirmed import Confirmed, evidence, write_evidence
 from tune.study.study import written_or_told
-from tune.study.study_data import write_trial_data
+from tune.study.study_data import warn_of_shared, write_trial_data
 
 
 def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
@@ -46,6 +46,8 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
 def _write_folds(place: Workplace, plan: Plan) -> None:
     for fold in plan.folds:
         held_out = place.data.of_fold(fold, holdout=place.request.options.holdout)
+        if fold != place.request.options.fold:  # of which it was said when the data were loaded
+            warn_of_shared(held_out.specimens, held_out.split, place.console)
         write_trial_data(held_out, place.features, fold_data_folder(place.study.folder / "data", fold))
 
 

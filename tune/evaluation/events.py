@@ -96,8 +96,13 @@ def choose_events(
     return ChosenEvents(which="all", rows=rows, about="all labelled specimens of the data")
 
 
-def leak_of(name: str, training: Training | None, chosen: ChosenEvents, frame: pd.DataFrame) -> Leak:
-    """Whether the model has seen what it is scored on, and the words to say so."""
+def leak_of(
+    name: str, training: Training | None, chosen: ChosenEvents, frame: pd.DataFrame, *, copies: str | None = None
+) -> Leak:
+    """Whether the model has seen what it is scored on, and the words to say so.
+
+    copies: what is to be said of photographs that were trained on as other specimens.
+    """
     if training is None:
         return Leak(n_specimens=None, n_events=None, warning=_foreign_warning(name, chosen, frame))
     events = frame["event_id"].to_numpy()
@@ -115,6 +120,8 @@ def leak_of(name: str, training: Training | None, chosen: ChosenEvents, frame: p
             f"{training.policy} split: {n_events} of {len(np.unique(events[chosen.rows]))} held-out events are in "
             f"{name}'s train side too: leaky, the scores are optimistic and do not transfer to new sites"
         )
+    if copies is not None and not n_specimens:
+        warning = copies if warning is None else f"{warning}; {copies}"
     return Leak(n_specimens=n_specimens, n_events=n_events, warning=warning)
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainable.data.copies import shared_line
 from trainable.data.splits import Split
 from trainable.errors import UserError
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, score_differences, with_common_parts
@@ -75,6 +76,9 @@ def make_report(
     training: Training | None,
 ) -> ModelReport:
     """Everything that is told of one model; forecasts: of the chosen specimens. training: None on other data."""
+    copies = None
+    if training is not None:
+        copies = shared_line(specimens.digests, specimens.names, training.rows, chosen.rows)
     return ModelReport(
         name=source.name,
         spec=source.spec,
@@ -82,7 +86,7 @@ def make_report(
         is_folder=source.is_folder,
         facts=source.facts,
         data=scored_data(specimens, chosen),
-        leak=leak_of(source.name, training, chosen, specimens.frame),
+        leak=leak_of(source.name, training, chosen, specimens.frame, copies=copies),
         forecasts=forecasts,
         evaluation=evaluate_forecasts(forecasts),
         floors=None if training is None else _floors(forecasts, specimens, chosen, training),

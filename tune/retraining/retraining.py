@@ -98,6 +98,7 @@ def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], 
         backbone=kept["backbone"],
         features=None if kept.get("features") is None else RemoteFolder.parse(kept["features"]),
         skip_bad_images=kept["skip_bad_images"],
+        drop_duplicates=kept.get("drop_duplicates", False),  # a study of before the option has none
         seed=kept["seed"],
         cache=options.cache,
         device=options.device,

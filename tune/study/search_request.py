@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from tune.command_line.parsing import Given
 
 KEPT_FOR_LIFE = (
-    "skip_bad_images", "epochs", "grace_epochs", "reduction_factor", "holdout", "fold", "seed", "no_variants",
-    "warm_start", "precision",
+    "skip_bad_images", "drop_duplicates", "epochs", "grace_epochs", "reduction_factor", "holdout", "fold", "seed",
+    "no_variants", "warm_start", "precision",
 )  # fmt: skip
 """Options that must stay what they were."""
 

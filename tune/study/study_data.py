@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from trainable.config import TARGETS
+from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import Holdout, Split, make_split
 from trainable.scoring.scoring import floors
@@ -53,14 +54,18 @@ def load_study_specimens(options: DataOptions | EvaluateOptions, console: "Conso
         options.data,
         cache_dir=options.cache_folder,
         skip_bad_images=options.skip_bad_images,
+        drop_duplicates=options.drop_duplicates,
         n_processes=options.workers,
     )
     frame = specimens.frame
     dropped = f", {specimens.n_dropped} unreadable images dropped" if specimens.n_dropped else ""
+    dropped += f", {specimens.n_duplicates} duplicates dropped" if specimens.n_duplicates else ""
     console.say(
         f"data {specimens.source}: {len(frame)} specimens, {frame['event_id'].nunique()} events, "
         f"{frame['site_id'].nunique()} sites, {frame['domain_id'].nunique()} domains{dropped}"
     )
+    for note in specimens.notes:
+        console.say(note)
     return specimens
 
 
@@ -78,7 +83,16 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
     )
     if split.warning:
         console.say(f"warning: {split.warning}")
+    warn_of_shared(specimens, split, console)
     return StudyData(specimens=specimens, split=split, floors=split_floors(frame, split))
+
+
+def warn_of_shared(specimens: Specimens, split: Split, console: "Console") -> None:
+    """Say which photographs are on both sides of a split."""
+    held_out = np.sort(np.concatenate([split.id_, split.ood]))
+    line = shared_line(specimens.digests, specimens.names, split.train, held_out)
+    if line is not None:
+        console.say(f"warning: fold {split.fold}: {line}")
 
 
 def split_floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float]]:
