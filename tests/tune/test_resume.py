@@ -103,6 +103,13 @@ def test_what_makes_results_incomparable_is_refused_all_at_once(study):
     assert ask("--resume", study, "--epochs", EPOCHS, "--seed", 0).options.epochs == EPOCHS  # said again, not changed
 
 
+def test_which_specimens_are_left_out_stays_what_it_was(study):
+    for option in ("--drop-duplicates", "--skip-bad-images"):
+        (problem,) = problems_of("--resume", study, option)
+        assert problem.startswith(f"`{option}` must stay False in the study")
+    assert not ask("--resume", study).options.drop_duplicates
+
+
 def test_a_study_keeps_what_auto_came_to_when_it_began(study):
     assert read_events(study)[2]["precision"] == "float32"  # of its session, on this device
     (problem,) = problems_of("--resume", study, "--precision", "bfloat16")
