@@ -17,7 +17,7 @@ from benchmarks.trivial_trainable import TrivialTrainable
 from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
 from tune.cluster.placement import Placement
-from tune.cluster.ray_cluster import start_ray, stop_ray
+from tune.cluster.ray_cluster import ray_session
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.execution.conductor import Conductor, TrialResources
@@ -45,22 +45,21 @@ def measure(setting: Setting) -> list[Figure]:
             "seed": 0, "n_trials": n_trials, "max_epochs": n_epochs, "grace_epochs": 1, "reduction_factor": 3,
             "queue": _queue(n_trials, n_epochs), "sampler": sampler_description(), "space": space.to_dict(),
         }  # fmt: skip
-        start_ray(address=None, n_workers=N_WORKERS)
-        try:
-            with Journal.create(folder, header, study_id=folder.name) as journal:
-                journal.subscribe(note)
-                decisions = Decisions(space, header, on_event=journal.append)
-                decisions.begin_session(n_trials=n_trials)
-                resources = TrialResources(
-                    data_folder=folder / "data", study_folder=folder, seed=0, device="cpu", n_threads=1
-                )
-                conductor = Conductor(decisions, resources, notify=print)
-                placement = Placement(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=N_WORKERS)
-                before = time.process_time()
-                run_on_ray(conductor, placement=placement, scratch=folder / "ray", trainable=TrivialTrainable)
-                cpu_seconds = time.process_time() - before
-        finally:
-            stop_ray()
+        with (
+            ray_session(address=None, n_workers=N_WORKERS),
+            Journal.create(folder, header, study_id=folder.name) as journal,
+        ):
+            journal.subscribe(note)
+            decisions = Decisions(space, header, on_event=journal.append)
+            decisions.begin_session(n_trials=n_trials)
+            resources = TrialResources(
+                data_folder=folder / "data", study_folder=folder, seed=0, device="cpu", n_threads=1
+            )
+            conductor = Conductor(decisions, resources, notify=print)
+            placement = Placement(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=N_WORKERS)
+            before = time.process_time()
+            run_on_ray(conductor, placement=placement, scratch=folder / "ray", trainable=TrivialTrainable)
+            cpu_seconds = time.process_time() - before
     if conductor.error is not None:
         raise conductor.error
     late = reports[len(reports) // 2 :]

@@ -13,7 +13,7 @@ from benchmarks.recorder import RecordingTrainable, Step, read_steps, rss_mb
 from benchmarks.setting import Setting
 from search_spaces.space import SearchSpace
 from tune.cluster.placement import Placement
-from tune.cluster.ray_cluster import start_ray, stop_ray
+from tune.cluster.ray_cluster import ray_session
 from tune.decisions.decisions import Decisions
 from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import sampler_description
@@ -55,11 +55,8 @@ def recorded_search(setting: Setting) -> RecordedSearch:
     ):
         folder = Path(name)
         data.save(folder / "data")
-        start_ray(address=None, n_workers=N_SLOTS)
-        try:
+        with ray_session(address=None, n_workers=N_SLOTS):
             memory = _search(space, folder, setting)
-        finally:
-            stop_ray()
         return RecordedSearch(processes=read_steps(folder / "checkpoints"), driver_rss_mb=memory)
 
 

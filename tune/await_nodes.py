@@ -22,17 +22,14 @@ def wait_for_nodes(address: str, n_nodes: int, *, seconds: float = SECONDS) -> s
     _wait_for_head(address, deadline)
     import ray
 
-    from tune.cluster.ray_cluster import start_ray, stop_ray
+    from tune.cluster.ray_cluster import ray_session
 
-    start_ray(address=address, n_workers=1)
-    try:
+    with ray_session(address=address, n_workers=1):
         while (n_alive := sum(node["Alive"] for node in ray.nodes())) < n_nodes:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{n_nodes} nodes must join within {seconds:g} s, but {n_alive} did")
             time.sleep(0.2)
         resources = ray.cluster_resources()
-    finally:
-        stop_ray()
     return f"Ray runs on {n_nodes} nodes: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
 
 

@@ -28,10 +28,10 @@ from tune.command_line.options import (
 from tune.command_line.parsing import Given, add_options, given_options, split_command, unknown_options
 from tune.command_line.places import named_places
 from tune.command_line.streams import StdoutError, leave_stdout, settle_streams
+from tune.execution.interrupts import EXIT_INTERRUPTED, stop_signals
 from tune.jobs.job_folder import check_results_last
 
 EXIT_NOT_SHOWN = 1
-EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
 
 
@@ -97,15 +97,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     settle_streams()
     places: dict[str, str] = {}
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv), places)
+        with stop_signals():
+            return _dispatch(list(sys.argv[1:] if argv is None else argv), places)
     except UserError as error:
         say_problems(error.problems)
         return EXIT_USER_ERROR
     except StorageError as error:
         say_problems([f"`object storage must answer`, but it did not: {error}; try again when it does"])
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"interrupted: {error}" if str(error) else "interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read stdout has had enough, as `head` does
         leave_stdout()

@@ -22,8 +22,8 @@ def run(given: "Given") -> int:
     console = Console(json=options.json)
     space = SearchSpace.load(options.space)
     specimens = load_study_specimens(options, console)
-    with compute_session(options, console.say) as device:
-        request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=device)
+    with compute_session(options, console.say) as session:
+        request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=session.device)
         if not options.local:
             from tune.cluster.node_checks import check_nodes
             from tune.extraction.needs import needs_of

@@ -89,7 +89,8 @@ def _measured_plan(
     request: SearchRequest, data: StudyData, console: Console, fresh: FreshProcess | None, *, tracking_uri: str
 ) -> StudyPlan:
     options, began = request.options, time.monotonic()
-    with compute_session(options, console.say) as device:
+    with compute_session(options, console.say) as session:
+        device = session.device
         session_seconds = time.monotonic() - began
         options = with_precision(options, device, trains_here=options.local)
         request = request.with_options(options)

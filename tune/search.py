@@ -3,6 +3,7 @@
 sentinel-tune search [OPTIONS], python -m tune search [OPTIONS], or ray submit cluster.yaml tune/search.py -- [OPTIONS].
 """
 
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from tune.confirming.confirmation import confirm
 from tune.confirming.plan import reserved
 from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.execution.conductor import Conductor
-from tune.execution.interrupts import Interrupts
+from tune.execution.interrupts import EXIT_INTERRUPTED, Interrupts
 from tune.execution.session import compute_session, request_for, with_precision
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
@@ -33,7 +34,7 @@ from tune.tracking.uri import chosen_tracking_uri
 if TYPE_CHECKING:
     from tune.command_line.parsing import Given
 
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+EXIT_DONE, EXIT_FAILED = 0, 1
 TRACKING_GRACE_SECONDS = 60.0
 IMPATIENT_GRACE_SECONDS = 20.0
 """After a Ctrl-C while waiting: enough for a server that answers to hear how the trials ended."""
@@ -62,7 +63,8 @@ def run_study(given: "Given", *, search_more: bool) -> int:
         return _show_again(request, tracking_uri, console, started)
     if (problem := tracking_problem(tracking_uri)) is not None:
         console.say(f"warning: {problem}; the search goes on without, and `sentinel-tune sync` sends them later")
-    with compute_session(options, console.say) as device:
+    with compute_session(options, console.say) as session:
+        device = session.device
         options = with_precision(options, device, trains_here=options.local)
         request = request.with_options(options)
         placement = make_placement(options, device)
@@ -71,14 +73,15 @@ def run_study(given: "Given", *, search_more: bool) -> int:
         if placement is not None:
             placement, _ = fitted(placement, options, request.space, features.path, device=device, say=console.say)
         with (
-            Interrupts(console.say) as interrupts,
+            Interrupts(console.say, death=session.death) as interrupts,
             open_study(request, data, features, tracking_uri, console.say, device=device) as study,
         ):
             place = Workplace(
-                request=request, study=study, data=data, features=features, device=device, placement=placement,
+                request=request, study=study, data=data, features=features, session=session, placement=placement,
                 interrupts=interrupts, console=console,
             )  # fmt: skip
             tracker = _follow(study, tracking_uri, options.experiment, console)
+            session.give_up = lambda reason: _give_up(place, tracker, reason)
             conductor = _work(place, times, search_more=search_more)
             _end(conductor, study, tracker)
             tracking = _close(tracker, interrupts)
@@ -192,6 +195,16 @@ def _close(tracker: Tracker, interrupts: Interrupts) -> TrackingStatus:
             return tracker.close(TRACKING_GRACE_SECONDS)
     except KeyboardInterrupt:
         return tracker.close(IMPATIENT_GRACE_SECONDS)
+
+
+def _give_up(place: Workplace, tracker: Tracker, reason: str) -> None:
+    """What is said where the main thread does not come back from a call of a dead Ray, by another thread."""
+    study, conductor = place.study, place.conductor(place.study.decisions, Ends())
+    conductor.request_stop(reason)
+    _pause(conductor)
+    _end(conductor, study, tracker)
+    tracker.close(IMPATIENT_GRACE_SECONDS)
+    place.console.say(f"stopped: {reason}; to go on: sentinel-tune search --resume {shlex.quote(str(study.folder))}")
 
 
 def _exit_status(state: EndState, *, has_best: bool) -> int:

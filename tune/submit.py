@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
 from tune.command_line.cluster_options import SubmitOptions
+from tune.execution.interrupts import EXIT_INTERRUPTED
 from tune.jobs.job_folder import lost_results
 from tune.jobs.job_parcel import EXCLUDES, Upload, chosen_variables, entrypoint, find_upload
 from tune.jobs.job_server import JobServer, chosen_address, is_open_wire, use_token
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from tune.command_line.parsing import Given
 
-EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED = 0, 1, 130
+EXIT_DONE, EXIT_FAILED = 0, 1
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 

@@ -3,6 +3,8 @@
 import os
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,13 +17,14 @@ from mlflow import MlflowClient
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.trial import StepResult, TrialTask
+from tune.cli import main
 from tune.decisions.decisions import Decisions
 from tune.decisions.ends import Ends
 from tune.decisions.plateau import noise_queue, plateau_reason, seed_noise
 from tune.decisions.proposals import starting_queue
 from tune.decisions.replay import differences
 from tune.execution.conductor import Conductor, TrialResources
-from tune.execution.interrupts import Interrupts
+from tune.execution.interrupts import NEWS_OF_DEATH, STOP_SIGNALS, Interrupts, stop_signals
 from tune.journal.journal import Journal, StudyWriteError, read_events
 
 EPOCHS = 2
@@ -253,6 +256,66 @@ def test_a_signal_before_the_first_trial_ends_the_search_as_soon_as_it_would_beg
             pass
 
     assert stops == ["interrupted"]
+
+
+def test_a_death_stops_at_once_and_gives_its_reason():
+    stops, lines, deaths = [], [], []
+    with Interrupts(lines.append, death=lambda: deaths[0] if deaths else None) as interrupts:
+        with interrupts.while_running(stops.append):
+            os.kill(os.getpid(), NEWS_OF_DEATH)
+            assert stops == []  # nothing has died
+            deaths.append("the raylet was killed")
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), NEWS_OF_DEATH)
+        assert (stops, lines) == (["the raylet was killed"], ["stopping: the raylet was killed"])
+        os.kill(os.getpid(), NEWS_OF_DEATH)  # nothing runs that needs what has died
+
+
+def test_an_error_that_came_of_a_death_is_told_as_the_death_and_another_one_is_raised():
+    stops = []
+    with (
+        Interrupts(print) as interrupts,
+        pytest.raises(ValueError, match="a fault of ours"),
+        interrupts.while_running(stops.append),
+    ):
+        raise ValueError("a fault of ours")
+    deaths = [None, "the GCS was killed"]
+    with Interrupts(print, death=lambda: deaths.pop(0)) as interrupts, interrupts.while_running(stops.append):
+        raise ValueError("no answer")
+    assert stops == ["the GCS was killed"]
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_every_stop_signal_ends_a_command_in_the_same_way(number, monkeypatch, capsys):
+    before = [signal.getsignal(each) for each in STOP_SIGNALS]
+    signal.signal(number, signal.default_int_handler)  # also where the tests run under nohup
+    monkeypatch.setattr("tune.spaces.run", lambda _: os.kill(os.getpid(), number))
+    try:
+        assert main(["spaces"]) == 130
+    finally:
+        for each, handler in zip(STOP_SIGNALS, before, strict=True):
+            signal.signal(each, handler)
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_signal_that_was_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as by nohup
+    try:
+        with stop_signals(), Interrupts(print) as interrupts, interrupts.while_running(pytest.fail):
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_who_does_not_come_back_from_a_dead_service_is_given_up_on():
+    code = (
+        "import signal, time; import tune.execution.death_watch as w; w.LOOK_SECONDS = w.PATIENCE_SECONDS = 0.1\n"
+        "signal.signal(signal.SIGURG, lambda *_: None)\n"  # hears, and stays where it is
+        "with w.DeathWatch(lambda: 'dead').watching(lambda words: print(words, flush=True)):\n"
+        "    while True: time.sleep(1)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (130, "dead\n")
 
 
 @pytest.mark.parametrize("n_signals", [1, 2])

@@ -2,14 +2,16 @@
 
 import os
 import socket
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainable.errors import UserError
 from tune.cluster.node import Node, nodes_of
+from tune.cluster.own_ray import OwnRay, own_ray
+from tune.cluster.ray_init import init_ray
 from tune.measuring.memory import device_memory
 
 RAY_ENVIRONMENT = {
@@ -29,53 +31,63 @@ RAY_ENVIRONMENT = {
 JOIN_SECONDS = 10.0
 
 
-def start_ray(*, address: str | None, n_workers: int) -> None:
-    """Connect to the cluster at `address` (or `RAY_ADDRESS`), or start Ray in this machine with `n_workers` CPUs.
+@contextmanager
+def ray_session(*, address: str | None, n_workers: int) -> Iterator[OwnRay | None]:
+    """Connect to the cluster at `address` (or `RAY_ADDRESS`), or start Ray in this machine with `n_workers` CPUs; it is
+    yielded, and ends with the block.
 
-    Raises: UserError when no cluster can be joined there.
+    Raises: UserError when no cluster can be joined there, or Ray cannot start.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in RAY_ENVIRONMENT.items()})
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
     address = address or os.environ.get("RAY_ADDRESS")
-    if address is not None:
-        _join(address, options)
+    if address is None:
+        with own_ray(n_workers) as own:
+            yield own
         return
-    ray.init(address="local", num_cpus=n_workers, include_dashboard=False, object_store_memory=100 * 2**20, **options)
+    _join(address)
+    try:
+        yield None
+    finally:
+        ray.shutdown()
 
 
-def _join(address: str, options: dict[str, Any]) -> None:
+def _join(address: str) -> None:
     rule = "`--address` must be that of a running Ray cluster"
     host, _, port = address.rpartition(":")
     try:
         if host and port.isdecimal() and "://" not in host:  # Ray itself would try for minutes
             socket.create_connection((host.strip("[]"), int(port)), timeout=JOIN_SECONDS).close()
-        ray.init(address=address, **options)
+        init_ray(address=address)
     except (OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         remedy = "" if "RAY_AUTH_MODE" in os.environ else "; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UserError(f"{rule}, but joining {address} failed: {reason}{remedy}") from error
 
 
-def stop_ray() -> None:
-    """Leave the cluster; a Ray that `start_ray` started ends with it."""
-    ray.shutdown()
-
-
 class Cluster:
-    """The cluster that `start_ray` joined or started, as it is now."""
+    """The cluster that `ray_session` joined or started, as it is now."""
 
-    def __init__(self, *, without: Collection[str] = ()) -> None:
-        """without: IDs of nodes that do not count, looked at anew each time."""
+    def __init__(self, *, without: Collection[str] = (), is_own: bool = False) -> None:
+        """without: IDs of nodes that do not count, looked at anew each time.
+
+        is_own: it was started for this process, so that nothing joins it and nobody else uses it. It is asked once: a
+        question to a GCS that has died would not return.
+        """
         self._without = without
+        self._known = nodes_of(ray.nodes()) if is_own else None
 
     def nodes(self) -> list[Node]:
         """Its living nodes."""
-        return [node for node in nodes_of(ray.nodes()) if node.node_id not in self._without]
+        nodes = nodes_of(ray.nodes()) if self._known is None else self._known
+        return [node for node in nodes if node.node_id not in self._without]
 
     def free(self) -> dict[str, float]:
-        """What of all nodes together nobody uses."""
-        found: dict[str, float] = ray.available_resources()
-        return found
+        """What of all nodes together nobody else uses."""
+        if self._known is None:
+            found: dict[str, float] = ray.available_resources()
+            return found
+        return {name: sum(node.resources.get(name, 0.0) for node in self._known)
+                for name in {name for node in self._known for name in node.resources}}  # fmt: skip
 
 
 def living_nodes() -> list[Node]:

@@ -1,47 +1,99 @@
-"""Ctrl-C and SIGTERM while a study is open: the first ends the search after the running epochs, the second at once.
+"""Ctrl-C, SIGTERM and SIGHUP: one path. While a study is open the first ends the search after the running epochs, the
+second at once; at other times each ends the command.
 
 Whatever is being written down is written to its end first, so that a study is never left half said.
 """
 
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Self
+from typing import Any, Self
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+NEWS_OF_DEATH = signal.SIGURG
+"""Sent to the main thread when nothing can go on; a signal that does nothing where nobody listens."""
+
+EXIT_INTERRUPTED = 130
+
+
+def no_death() -> None:
+    """What is asked of work that depends on no process but this one."""
+
+
+@contextmanager
+def stop_signals() -> Iterator[None]:
+    """Within the block of a main thread each stop signal raises KeyboardInterrupt, unless it was ignored before.
+
+    `nohup` has SIGHUP ignored, and shells SIGINT for what they run in the background.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = [n for n in (*STOP_SIGNALS, NEWS_OF_DEATH) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _raise) for number in heard}
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
+
+
+def _restore(handlers: Mapping[Any, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class Interrupts:
-    """Takes SIGINT and SIGTERM from entering to leaving; between, `KeyboardInterrupt` comes in chosen places only.
+    """Takes the stop signals from entering to leaving; between, `KeyboardInterrupt` comes in chosen places only.
 
     Outside of these places a signal is remembered: the next `while_running` begins with it.
     """
 
-    def __init__(self, notify: Callable[[str], None]) -> None:
-        """notify: takes one line for the user."""
+    def __init__(self, notify: Callable[[str], None], *, death: Callable[[], str | None] = no_death) -> None:
+        """notify: takes one line for the user. death: why work cannot go on at all, in words; a signal is then no
+        request but the news of it.
+        """
         self._notify = notify
+        self._death = death
         self._n_signals = 0
         self._request_stop: Callable[[str], None] | None = None
         self._raises = False
         self._n_shields = 0
         self._is_due = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        heard = [n for n in STOP_SIGNALS if n == signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
+        self._previous = {number: signal.signal(number, self._on_signal) for number in heard}
+        self._previous[NEWS_OF_DEATH] = signal.signal(NEWS_OF_DEATH, self._on_news)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        _restore(self._previous)
 
     @contextmanager
     def while_running(self, request_stop: Callable[[str], None]) -> Iterator[None]:
-        """Within the block the first signal calls `request_stop`, the second raises KeyboardInterrupt."""
+        """Within the block the first signal calls `request_stop`, the second raises KeyboardInterrupt.
+
+        A death does both at once.
+        """
         self._request_stop = request_stop
-        if self._n_signals:
-            request_stop("interrupted")
         try:
+            self._stop_at_once_if_dead()
+            if self._n_signals:
+                request_stop("interrupted")
             yield
+        except Exception:
+            if (death := self._death()) is None:
+                raise
+            request_stop(death)  # what was raised came of it
         finally:
             self._request_stop = None
 
@@ -69,11 +121,32 @@ class Interrupts:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         self._n_signals += 1
+        if self._stop_at_once_if_dead():
+            return
         if self._request_stop is not None and self._n_signals == 1:
             self._request_stop("interrupted")
-            self._notify("interrupted: finishing the running epochs, then writing up (once more to stop now)")
+            self._tell("interrupted: finishing the running epochs, then writing up (once more to stop now)")
         elif self._request_stop is not None or self._raises:
-            if self._n_shields:
-                self._is_due = True
-            else:
-                raise KeyboardInterrupt
+            self._interrupt()
+
+    def _on_news(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._stop_at_once_if_dead()
+
+    def _stop_at_once_if_dead(self) -> bool:
+        if (death := self._death()) is None or self._request_stop is None:
+            return False
+        self._request_stop(death)
+        self._tell(f"stopping: {death}")
+        self._interrupt()
+        return True
+
+    def _tell(self, line: str) -> None:
+        with suppress(OSError):  # a terminal that has gone sends SIGHUP, and takes no more lines
+            self._notify(line)
+
+    def _interrupt(self) -> None:
+        if self._n_shields:
+            self._is_due = True
+        else:
+            raise KeyboardInterrupt

@@ -120,18 +120,20 @@ def run_on_ray(
     *,
     placement: Placement,
     scratch: Path,
+    is_own: bool = False,
     trainable: type[ray_tune.Trainable] = TailTrainable,
 ) -> None:
     """Run the search to its end on the Ray cluster that this process has joined.
 
-    scratch: a folder for Ray's own records of this session, of no use afterwards. trainable: runs the tasks; takes and
+    scratch: a folder for Ray's own records of this session, of no use afterwards. is_own: nobody else uses
+    that cluster. trainable: runs the tasks; takes and
     gives what `TailTrainable` does.
     """
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
     # Tune would copy the driver's AWS keys into each trial's description, which Ray shows and logs; nodes have theirs
     class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
     left_out = LeftOut(conductor.notify)
-    room = Room(placement, cluster=Cluster(without=left_out.ids), notify=conductor.notify)
+    room = Room(placement, cluster=Cluster(without=left_out.ids, is_own=is_own), notify=conductor.notify)
     tuner = ray_tune.Tuner(
         trainable,  # the scheduler says what each trial occupies
         tune_config=ray_tune.TuneConfig(

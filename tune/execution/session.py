@@ -1,13 +1,16 @@
 """Where a command computes: Ray around it or not, on which device, in which number format."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 from trainable.errors import UserError
 from tune.cluster.placement import Placement
 from tune.command_line.options import DataOptions, ExtractOptions, MachineOptions, PrecisionOptions, SearchOptions
+from tune.execution.death_watch import DeathWatch
+from tune.execution.interrupts import no_death
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
@@ -19,24 +22,58 @@ FEW_IMAGES = 5_000
 """Up to so many images, starting decoding processes costs more than it saves (demo: 1.4 s without, 1.6 s with)."""
 
 
+@dataclass(slots=True)
+class ComputeSession:
+    """Where a command computes.
+
+    device: "cpu" or "cuda". is_own: Ray was started for this command. death: why nothing can be computed any more, in
+    words. give_up: takes them and says them, where the main thread does not come back to do so; the process then ends.
+    """
+
+    device: str
+    is_own: bool = False
+    death: Callable[[], str | None] = no_death
+    give_up: Callable[[str], None] = lambda reason: print(f"interrupted: {_what_next(reason)}", file=sys.stderr)
+
+
+def _what_next(death: str) -> str:
+    return f"{death}; what was finished is kept: run the same command again"
+
+
 @contextmanager
-def compute_session(options: SearchOptions | ExtractOptions, say: Callable[[str], None]) -> Iterator[str]:
-    """Join or start Ray (unless `--local`) and yield the device, "cpu" or "cuda"; leave Ray at the end.
+def compute_session(options: SearchOptions | ExtractOptions, say: Callable[[str], None]) -> Iterator[ComputeSession]:
+    """Join or start Ray (unless `--local`); leave it at the end.
 
     say: takes one line for the user before a wait.
-    Raises: UserError when `--device cuda` finds no GPU, or `--wait-for-nodes` no node.
+    Raises: UserError when `--device cuda` finds no GPU, Ray cannot start, or `--wait-for-nodes` finds no node;
+    KeyboardInterrupt with the reason when Ray's own daemons end within the block, which the main thread hears as if
+    it had got a signal.
     """
     if options.local:
-        yield local_device(options)
+        yield ComputeSession(local_device(options))
         return
-    from tune.cluster.ray_cluster import n_gpus, start_ray, stop_ray
+    from tune.cluster.ray_cluster import n_gpus, ray_session
 
-    start_ray(address=options.address, n_workers=options.workers)
+    with ray_session(address=options.address, n_workers=options.workers) as own, _nodes_asked_for(options, say):
+        session = ComputeSession(_device(options.device, n_gpus=n_gpus(), where="the Ray cluster"))
+        if own is None:
+            yield session
+            return
+        watch = DeathWatch(own.death)
+        session.is_own, session.death = True, watch.death
+        with _ending_with_ray(session, watch):
+            yield session
+
+
+@contextmanager
+def _ending_with_ray(session: ComputeSession, watch: DeathWatch) -> Iterator[None]:
     try:
-        with _nodes_asked_for(options, say):
-            yield _device(options.device, n_gpus=n_gpus(), where="the Ray cluster")
-    finally:
-        stop_ray()
+        with watch.watching(lambda words: session.give_up(words)):
+            yield
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, UserError) or (reason := session.death()) is None:
+            raise
+        raise KeyboardInterrupt(_what_next(reason)) from error
 
 
 def _nodes_asked_for(

@@ -12,6 +12,7 @@ from tune.decisions.ends import Ends
 from tune.decisions.trial_events import TrialEvents
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.interrupts import Interrupts
+from tune.execution.session import ComputeSession
 from tune.extraction.request import Features
 from tune.report.console import Console
 from tune.study.search_request import SearchRequest
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 class Workplace:
     """An open study, its data and features, and where trials run.
 
-    device: "cpu" or "cuda". placement: what a trial occupies on the cluster; None without Ray.
+    placement: what a trial occupies on the cluster; None without Ray.
     """
 
     request: SearchRequest
     study: Study
     data: StudyData
     features: Features
-    device: str
+    session: ComputeSession
     placement: "Placement | None"
     interrupts: Interrupts
     console: Console
@@ -45,7 +46,7 @@ class Workplace:
             data_folder=self.study.folder / "data",
             study_folder=self.study.folder,
             seed=options.seed,
-            device=self.device,
+            device=self.session.device,
             precision=options.precision,
             gpu_share=min(self.placement.gpus_per_trial or 1.0, 1.0) if self.placement else 1.0,
             n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
@@ -80,6 +81,6 @@ class Workplace:
         # Ray's own records of this session: nothing reads them afterwards
         scratch = Path(mkdtemp(prefix="sentinel-tune-ray-")) if isinstance(folder, RemoteFolder) else folder / "ray"
         try:
-            run_on_ray(conductor, placement=self.placement, scratch=scratch)
+            run_on_ray(conductor, placement=self.placement, scratch=scratch, is_own=self.session.is_own)
         finally:
             rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,17 @@
+"""`ray.init` as this program means it."""
+
+import signal
+import threading
+from typing import Any
+
+import ray
+
+
+def init_ray(**options: Any) -> None:
+    """Start or join Ray quietly; SIGTERM stays what it was, since Ray's own handler leaves at once, with status 15."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(log_to_driver=False, logging_level="ERROR", configure_logging=True, **options)
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
