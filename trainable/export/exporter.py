@@ -75,7 +75,9 @@ def export_model(
     def write(temporary: Path) -> None:
         config = _config(tower, trained[0], known_domains=known_domains, sigmas=sigmas, facts=facts)
         config["n_members"] = len(trained)
-        _save(temporary / WEIGHTS, _shared_and_own([_member_state(tower, tail) for tail in trained]))
+        state = _shared_and_own([_member_state(tower, tail) for tail in trained])
+        _check_finite(state)
+        _save(temporary / WEIGHTS, state)
         for index, tail in enumerate(trained):
             _write_adapter(temporary / (f"adapter_{index}" if index else "adapter"), tail, backbone.name)
         (temporary / CARD).write_text(model_card(facts, known_domains=known_domains, sigmas=sigmas), encoding="utf-8")
@@ -207,6 +209,12 @@ def _save(path: Path, state: Mapping[str, Tensor]) -> None:
             raise
         raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
     path.chmod(mode)
+
+
+def _check_finite(state: Mapping[str, Tensor]) -> None:
+    """Raises: ExportMismatch for weights that nobody could load."""
+    if wrong := [name for name, value in state.items() if not value.isfinite().all()]:
+        raise ExportMismatch(f"weights must be finite, but {', '.join(wrong[:3])} are not; nothing was exported")
 
 
 @torch.inference_mode()

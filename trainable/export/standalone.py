@@ -13,11 +13,14 @@ ecological region; one that was not trained on, or None, is *unknown*. `Model` i
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
+import math
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,6 +30,7 @@ import open_clip
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,9 +45,102 @@ LOWEST_SIGMA = 1e-3
 """A forecast's sigma is never below: it survives rounding to 4 decimals."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_MOST_CONFIG_BYTES, _MOST_FILES, _MOST_PATCHES = 1 << 20, 1000, 1 << 14
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # only the other tower is used
 _SLIVER = 100  # sides' ratio beyond which the middle alone is resized: the whole would take gigabytes
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners
+
+
+Rule = tuple[str, Callable[[Any], bool]]
+"""What a value of a JSON file must be, in words, and whether one is."""
+
+
+def _whole(low: int, high: int) -> Rule:
+    return f"a whole number from {low} to {high}", lambda value: type(value) is int and low <= value <= high
+
+
+def _number(low: float, high: float) -> Rule:
+    return f"a number from {low:g} to {high:g}", lambda value: type(value) in (int, float) and low <= value <= high
+
+
+def _one_of(*values: Any) -> Rule:
+    texts = [json.dumps(value) for value in values]  # which tell true from 1, and 1 from 1.0
+    return " or ".join(texts), lambda value: json.dumps(value) in texts
+
+
+def _list(rule: Rule, low: int, high: int, *, ascending: bool = False) -> Rule:
+    length, order = f"{low}" if low == high else f"{low} to {high}", ", ascending" * ascending
+    return (
+        f"a list of {length}, each {rule[0]}{order}",
+        lambda value: (
+            type(value) is list
+            and low <= len(value) <= high
+            and all(map(rule[1], value))
+            and (not ascending or value == sorted(set(value)))
+        ),
+    )
+
+
+def _or(rule: Rule, other: Rule) -> Rule:
+    return f"{rule[0]}, or {other[0]}", lambda value: rule[1](value) or other[1](value)
+
+
+_ANY: Rule = ("anything", lambda _: True)
+_OFF: Rule = ("off, or left out", lambda value: not value)
+_FLAG: Rule = ("true, false or null", lambda value: value in (True, False, None))
+_POSITIVE: Rule = ("a number above 0", lambda value: type(value) in (int, float) and 0 < value < math.inf)
+_WIDTH, _SIDE = _whole(1, 1 << 14), _whole(1, 1 << 12)
+_PAIR = _list(_SIDE, 2, 2)
+_SQUARE = _or(_SIDE, ("a list of two equal ones", lambda value: _PAIR[1](value) and value[0] == value[1]))
+_EPS: Rule = (
+    '{"eps": a number above 0}',
+    lambda value: type(value) is dict and [*value] == ["eps"] and _POSITIVE[1](value["eps"]),
+)
+
+TOWER: dict[str, Rule] = {
+    "layers": _whole(1, 256),
+    "width": _WIDTH,
+    "head_width": _WIDTH,
+    "mlp_ratio": _number(0.01, 64),
+    "patch_size": _SQUARE,
+    "image_size": _SQUARE,
+    "pool_type": _one_of("tok", "avg"),
+    "block_type": _one_of(None, "default"),
+    "ls_init_value": _or(_one_of(None), _number(-1e6, 1e6)),
+    "norm_kwargs": _or(_OFF, _EPS),
+    **dict.fromkeys(("no_ln_pre", "final_ln_after_pool", "output_tokens"), _FLAG),
+    **dict.fromkeys(("attentional_pool", "act_kwargs", "timm_model_name", "qk_norm", "scaled_cosine_attn"), _OFF),
+    **dict.fromkeys(("scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"), _OFF),
+    # without effect on a tower that is loaded, evaluated, and not timm's
+    **dict.fromkeys(("pos_embed_type", "patch_dropout", "attn_pooler_queries", "attn_pooler_heads"), _ANY),
+    **dict.fromkeys(("timm_model_pretrained", "timm_pool", "timm_proj", "timm_proj_bias"), _ANY),
+    **dict.fromkeys(("timm_drop", "timm_drop_path"), _ANY),
+}
+"""open_clip's `vision_cfg` of the towers that are read: plain VisionTransformers of bounded size."""
+
+_SCHEMA: dict[str, Any] = {
+    "kind": _one_of(KIND),
+    "format_version": _one_of(FORMAT_VERSION),
+    "n_members": _whole(1, 1000),
+    "model_cfg": {"embed_dim": _WIDTH, "quick_gelu": _FLAG, "vision_cfg": TOWER},
+    "domain_code": _or(_one_of(None), _list(_whole(1, 1 << 20), 2, 2)),
+    "head_widths": _list(_whole(1, 1 << 16), 2, 64),
+    "transform": {
+        "image_size": _SIDE,
+        "mean": _list(_number(-1e6, 1e6), 3, 3),
+        "std": _list(_POSITIVE, 3, 3),
+        "interpolation": _one_of("bicubic", "bilinear"),
+        "resize_mode": _one_of("shortest", "longest", "squash"),
+        "fill_color": _whole(0, 255),
+    },
+    "targets": _one_of(["SPEI_30d", "SPEI_1y", "SPEI_2y"]),
+    "label_range": _list(_number(-1e6, 1e6), 2, 2, ascending=True),
+    "known_domains": _list(_whole(-(1 << 63), (1 << 63) - 1), 0, 1 << 20, ascending=True),
+    "sigmas": dict.fromkeys(("known", "unknown"), _list(_POSITIVE, 3, 3)),
+    "facts": ("an object", lambda value: isinstance(value, dict)),
+    "sha256": _ANY,
+}
+_MAY_LACK = {"facts", "quick_gelu", *TOWER}
 
 
 class ModelFolderError(ValueError):
@@ -98,11 +195,12 @@ class ExportedModel:
         path = Path(folder)
         config = read_config(path)
         try:
-            members = _build_members(config, load_file(path / WEIGHTS))
+            model = cls(config, [member.to(device) for member in _load_members(path / WEIGHTS, config)])
+            model._check_that_it_computes()
         except Exception as error:  # open_clip, torch and safetensors raise all kinds on what does not fit
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelFolderError([f"{path} must hold a model that {CONFIG} describes, but {reason[0]}"]) from error
-        return cls(config, [member.to(device) for member in members])
+        return model
 
     def domain_indices(self, domains: Sequence[int | None]) -> Tensor:
         """Domain IDs -> int64 [B]; None and all that were not trained on -> len(known_domains)."""
@@ -166,6 +264,12 @@ class ExportedModel:
             mu = np.asarray(predictions, dtype=np.float64)[members].mean(axis=0)
             forecasts[event] = {"mu": mu.tolist(), "sigma": [max(float(sigma), LOWEST_SIGMA) for sigma in sigmas]}
         return forecasts
+
+    def _check_that_it_computes(self) -> None:
+        """Finite weights may still overflow, and sizes that fit may still not fit each other."""
+        side = self.config["transform"]["image_size"]
+        if not np.isfinite(self.predict_pixels(torch.zeros(1, 3, side, side), [None])).all():
+            raise ValueError("what it predicts is no number")
 
     def _normalized(self, decoded: Sequence[NDArray[np.uint8]]) -> Tensor:
         size = self.config["transform"]["image_size"]
@@ -306,25 +410,82 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelFolderError(
             [f"a model must be a folder, but {folder} is {'a file' if folder.exists() else 'not there'}"]
         )
-    problems = []
+    config, problems = None, _weights_problems(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(config, dict) or config.get("kind") != KIND or not isinstance(config.get("sha256"), dict):
-            problems.append(f"{folder / CONFIG} must be that of an exported model, but is another file of that name")
-        elif config.get("format_version") != FORMAT_VERSION:
-            problems.append(
-                f"{folder / CONFIG} must have format_version {FORMAT_VERSION}, but has {config.get('format_version')}; "
-                "it was written by another version of sentinel-tune: use that one"
-            )
-    except (OSError, ValueError) as error:
-        problems.append(f"{folder / CONFIG} must be a JSON file, but reading it failed: {error}")
-    problems += _weights_problems(folder)
-    if not problems:
-        checked = (_file_problem(folder, name, digest, config) for name, digest in config["sha256"].items())
-        problems = [problem for problem in checked if problem]
-    if problems:
+        config = read_json(folder / CONFIG)
+        problems = [*_config_problems(config, folder / CONFIG), *problems]
+    except (OSError, ValueError, RecursionError) as error:
+        problems.insert(0, f"{folder / CONFIG} must be a JSON file, but reading it failed: {error}")
+    if config is None or problems:
+        raise ModelFolderError(problems)
+    files = ((folder / name, digest) for name, digest in config["sha256"].items() if name != CONFIG)
+    if problems := [problem for file, digest in files if (problem := _file_problem(file, digest))]:
         raise ModelFolderError(problems)
     return dict(config)
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of bounded size holds. Raises: OSError; ValueError; RecursionError for too deep a one."""
+    if not path.is_file():  # a pipe or device would be waited for
+        raise ValueError("it is not there, or is no file")
+    with path.open("rb") as file:
+        content = file.read(_MOST_CONFIG_BYTES + 1)
+    if len(content) > _MOST_CONFIG_BYTES:
+        raise ValueError(f"it has more than {_MOST_CONFIG_BYTES} bytes")
+    return json.loads(content.decode("utf-8"))
+
+
+def schema_problems(values: Any, schema: Mapping[str, Any], file: Path | str, group: str = "") -> list[str]:
+    """Everything in which an object of a JSON file is not as it must be, a line each; group: its name and a dot."""
+    if not isinstance(values, dict):
+        return [f"{file}: `{group[:-1]}` must be an object, but is {_shown(values)}"]
+    unknown = sorted(set(values) - set(schema))
+    problems = [f"{file}: keys that nothing knows must not be there, but {_shown(unknown)} are"] if unknown else []
+    for name, rule in schema.items():
+        if name not in values:
+            if name not in _MAY_LACK:
+                problems.append(f"{file}: `{group}{name}` must be given, but is not")
+        elif isinstance(rule, dict):
+            problems += schema_problems(values[name], rule, file, f"{group}{name}.")
+        elif not rule[1](values[name]):
+            problems.append(f"{file}: `{group}{name}` must be {rule[0]}, but is {_shown(values[name])}")
+    return problems
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _config_problems(config: Any, file: Path) -> list[str]:
+    if not isinstance(config, dict) or config.get("kind") != KIND:
+        return [f"{file} must be that of an exported model, but is another file of that name"]
+    if not _SCHEMA["format_version"][1](version := config.get("format_version")):
+        return [
+            f"{file} must have format_version {FORMAT_VERSION}, but has {_shown(version)}; it was written by another "
+            "version of sentinel-tune: use that one"
+        ]
+    sums: Any = config.get("sha256")
+    if not _are_sums(sums):
+        return [
+            f"{file}: `sha256` must name files inside of the folder, {CONFIG} and {WEIGHTS} among them, and 64 "
+            f"hexadecimal digits of each, but is {_shown(sums)}"
+        ]
+    if sums[CONFIG] != config_digest(config):
+        return [_altered(file)]
+    return schema_problems(config, _SCHEMA, file)
+
+
+def _are_sums(sums: Any) -> bool:
+    if not isinstance(sums, dict) or not {CONFIG, WEIGHTS} <= sums.keys() or len(sums) > _MOST_FILES:
+        return False
+    paths = map(PurePosixPath, sums)
+    inside = not any(path.is_absolute() or ".." in path.parts for path in paths)
+    return inside and all(isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) for digest in sums.values())
+
+
+def _altered(file: Path) -> str:
+    return f"{file} must be as it was exported, but was altered (its sha256 differs)"
 
 
 def config_digest(config: Mapping[str, Any]) -> str:
@@ -352,45 +513,93 @@ def _weights_problems(folder: Path) -> list[str]:
     if pickles:
         names = ", ".join(pickles)
         return [f"weights must be {path}, but there is only {names}: a pickle, which can run code, is refused unread"]
-    return [f"{path} must exist, but does not; export or download the model again"]
+    return [_absent(path)]
 
 
-def _file_problem(folder: Path, name: str, digest: str, config: Mapping[str, Any]) -> str | None:
-    if name == CONFIG:
-        same = digest == config_digest(config)
-    elif PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        return f"{folder / CONFIG} must name files inside of the folder, but names {name!r}"
-    elif not (folder / name).is_file():
-        return f"{folder / name} must exist, but does not; export or download the model again"
-    else:
-        same = digest == file_digest(folder / name)
-    return None if same else f"{folder / name} must be as it was exported, but was altered (its sha256 differs)"
+def _absent(file: Path) -> str:
+    if file.exists():
+        return f"{file} must be a file, but is something else"
+    return f"{file} must exist, but does not; export or download the model again"
 
 
-def _build_members(config: Mapping[str, Any], state: Mapping[str, Tensor]) -> list[Network]:
-    """The networks; what members share is shared in memory."""
+def _file_problem(file: Path, digest: str) -> str | None:
+    try:
+        if not file.is_file():
+            return _absent(file)
+        return None if file_digest(file) == digest else _altered(file)
+    except (OSError, ValueError) as error:  # ValueError: of a name that no file can have
+        return f"{file} must be readable, but is not: {error}"
+
+
+def _load_members(weights: Path, config: Mapping[str, Any]) -> list[Network]:
+    """The networks; what members share is shared in memory. No weight is read before all names and shapes fit.
+
+    Raises: ValueError; whatever open_clip, torch and safetensors raise.
+    """
+    _refuse(f"it is not so that {rule}" for rule, holds in _agreements(config).items() if not holds)
+    with torch.device("meta"):  # no weights are drawn
+        network = Network(
+            build_tower(config["model_cfg"]),
+            domain_shape=config["domain_code"],
+            head_widths=config["head_widths"],
+        )
+    others = [f"member_{index}." for index in range(1, config["n_members"])]
+    _refuse(_misfits(weights, network, others))
+    state = load_file(weights)
+    _refuse(f"{name} is not finite" for name, value in state.items() if not value.isfinite().all())
     shared = {name: value for name, value in state.items() if not name.startswith("member_")}
     members = []
-    for index in range(config["n_members"]):
-        prefix = f"member_{index}."
-        own = {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)}
-        with torch.device("meta"):  # no weights are drawn
-            network = Network(
-                _tower(config["model_cfg"]),
-                domain_shape=config["domain_code"],
-                head_widths=config["head_widths"],
-            )
-        network.load_state_dict({**shared, **own}, strict=True, assign=True)
-        members.append(network)
+    for member in ("", *others):
+        own = {name[len(member) :]: value for name, value in state.items() if member and name.startswith(member)}
+        members.append(copy.deepcopy(network))
+        members[-1].load_state_dict({**shared, **own}, strict=True, assign=True)
     return members
 
 
-def _tower(model_cfg: Mapping[str, Any]) -> nn.Module:
-    if model_cfg["vision_cfg"].get("timm_model_name"):
-        raise ValueError("its tower is timm's and not open_clip's VisionTransformer")
+def _agreements(config: Mapping[str, Any]) -> dict[str, bool]:
+    """What must be so between values of a configuration, in words, and whether it is."""
+    width, widths, code = config["model_cfg"]["embed_dim"], config["head_widths"], config["domain_code"]
+    vision = {"image_size": 224, "patch_size": 16, **config["model_cfg"]["vision_cfg"]}  # open_clip's defaults
+    side, patch = (np.ravel(vision[name])[0] for name in ("image_size", "patch_size"))
+    n_codes, n_targets = len(config["known_domains"]) + 1, len(config["targets"])
+    return {
+        "head_widths lead from embed_dim to the targets": (widths[0], widths[-1]) == (width, n_targets),
+        "domain_code has a row for each known domain and one more, of embed_dim": code in (None, [n_codes, width]),
+        "transform.image_size is the tower's": config["transform"]["image_size"] == side,
+        f"an image has 1 to {_MOST_PATCHES} patches": 1 <= (side // patch) ** 2 <= _MOST_PATCHES,
+    }
+
+
+def _misfits(weights: Path, network: Network, others: Sequence[str]) -> Iterator[str]:
+    """Where names, shapes and types of the weights are not the network's; others: prefixes of the further members."""
+    shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
+    wanted = {f"{member}{name}": shape for member in ("", *others) for name, shape in shapes.items()}
+    with safe_open(weights, framework="pt") as file:
+        found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        own = {f"{name.partition('.')[0]}." for name in found}
+        yield from (f"it lacks {name}" for name in shapes if name not in found)
+        yield from (f"it lacks {member}*" for member in others if member not in own)  # else they were one
+        for name, value in found.items():
+            if name not in wanted:
+                yield f"it holds {name}, which is not of it"
+            elif value.get_shape() != wanted[name]:
+                yield f"{name} has shape {value.get_shape()} and not {wanted[name]}"
+            elif value.get_dtype() != "F32":
+                yield f"{name} is {value.get_dtype()} and not F32"
+
+
+def _refuse(problems: Iterable[str]) -> None:
+    """Raises: ValueError with the first of them, in one line, if there are any."""
+    if found := list(problems):
+        raise ValueError("; ".join(found[:3]) + f"; and {len(found) - 3} more" * (len(found) > 3))
+
+
+def build_tower(model_cfg: Mapping[str, Any]) -> nn.Module:
+    """open_clip's vision tower of a `model_cfg` that is as `TOWER` says."""
+    vision_cfg = model_cfg["vision_cfg"]
     clip = open_clip.CLIP(
         embed_dim=model_cfg["embed_dim"],
-        vision_cfg=dict(model_cfg["vision_cfg"]),
+        vision_cfg={name: value for name, value in vision_cfg.items() if TOWER[name] not in (_ANY, _OFF)},
         text_cfg=dict(_NO_TEXT),
         quick_gelu=bool(model_cfg.get("quick_gelu", False)),
     )
