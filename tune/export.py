@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from trainable.errors import UserError
 from trainable.export.placing import archive_of
 from tune.command_line.model_options import ExportOptions
+from tune.command_line.outputs import file_problem, folder_problem
 from tune.models.model_source import local_model, open_model
 from tune.report.console import Console
 from tune.report.report import duration
@@ -60,10 +61,14 @@ def _problems(options: ExportOptions) -> Iterator[str]:
     if options.format == "torch-export":
         if options.out is None:
             yield "`--format torch-export` needs `--out FILE.pt2`, but got none"
-        elif options.out.suffix != ".pt2" or options.out.is_dir():
+        elif options.out.suffix != ".pt2":
             yield f"`--out` must be a .pt2 file for `--format torch-export`, but got {options.out}"
     elif options.out is None and options.submission is None:
         yield "`export` must be told what to write: `--submission DIR`, `--out DIR`, or both"
+    for option, place in (("--submission", options.submission), ("--out", options.out)):
+        seen = file_problem if option == "--out" and options.format == "torch-export" else folder_problem
+        if place is not None and (problem := seen(place, option)) is not None:
+            yield problem
 
 
 def _overlaps(model: Path, options: ExportOptions) -> Iterator[str]:

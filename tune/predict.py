@@ -113,7 +113,7 @@ def find_images(given: Sequence[str], say: Callable[[str], None]) -> tuple[Path,
     problems: list[str] = []
     files: dict[str, Path] = {}
     for name in given:
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         found = [path]
         if os.path.isdir(path):
             found, left_out = find_files(path, lambda name: name.lower().endswith(SUFFIXES))

@@ -18,6 +18,7 @@ from trainable.scoring.scoring import HeldOutScorer
 from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
 from tune.command_line.options import TrainOptions
+from tune.command_line.outputs import folder_problem
 from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
 from tune.models.exporting import Measured, export_trainers, held_out_sigmas
@@ -43,13 +44,16 @@ def run(given: "Given") -> int:
     options: TrainOptions = given.options()
     console = Console(json=options.json)
     config = load_variant(options.variant, epochs=options.epochs)
+    wanted = options.out or _default_folder(options.variant)
+    if (problem := folder_problem(wanted, "--out")) is not None:
+        raise UserError(problem)
     device = local_device(options)
     options = with_precision(options, device, trains_here=True)
     data = load_study_data(options, options, console)
     request = request_for(options, data.specimens, n_blocks=(config.tail.n_blocks,), device=device)
     features = make_features(request, on_ray=False, tell=console.extraction)
     console.features(features)
-    folder = (options.out or claim_folder(_default_folder(options.variant), mark=None)).absolute()
+    folder = (wanted if options.out else claim_folder(wanted, mark=None)).absolute()
     check_export_place(folder / MODEL)
     write_trial_data(data, features, folder / "data")
     trial, steps = _train(options, config, folder, device, console)

@@ -62,14 +62,17 @@ def draw_demo(path: Path, *, n_specimens: int = N_SPECIMENS, seed: int = 0) -> N
         raise UserError(f"the demo draws at most {MOST_SPECIMENS} specimens, but got {brief(n_specimens)}")
     if seed < 0:
         raise UserError(f"`seed >= 0` must hold, but got {seed}")
-    if path.exists():
+    if os.path.lexists(path):
         raise UserError(f"the folder of the demo data must not exist yet, but {path} does; choose another")
     unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     try:
         _write(unfinished / "data", n_specimens, seed)
         os.rename(unfinished, path)
     except OSError as error:
-        raise UserError(f"the demo data must be written to {path}, but that failed: {error}") from error
+        raise UserError(
+            f"the demo data must be written to {path}, but that failed: {error.strerror or error}; name another place "
+            "(PATH, or --cache)"
+        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -1,5 +1,6 @@
 """Specimens from tables with embedded images: the Hugging Face hub, or a folder of its parquet shards."""
 
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -37,7 +38,7 @@ def read_table(data: str, *, cache_dir: Path) -> SpecimenTable:
     """
     if data.startswith(_HF):
         return _read_hub(data, cache_dir)
-    folder = Path(data).expanduser()
+    folder = Path(os.path.expanduser(data))
     if not folder.is_dir():
         raise UserError(f"--data must be `demo`, `hf://OWNER/NAME` or a folder, but there is no folder {data}")
     if any(metadata_files(place) for place in (folder, *split_folders(folder))):

@@ -6,6 +6,7 @@ labels; a *domain* is an ecological region with one or more sites.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,11 +95,11 @@ def _demo_folder(data: str, cache_dir: Path, seed: int) -> str | None:
         raise UserError(f"--data demo:N must name the number of specimens, such as demo:300, but got {brief(data)}")
     n_specimens = int(count) if count else N_SPECIMENS
     folder = cache_dir / f"demo-{DEMO_VERSION}-{n_specimens}-{seed}"
-    if not folder.exists():
+    if not os.path.lexists(folder):
         try:
             draw_demo(folder, n_specimens=n_specimens, seed=seed)
         except UserError:
-            if not folder.exists():  # else another process drew the same meanwhile
+            if not os.path.lexists(folder):  # else another process drew the same meanwhile
                 raise
     return str(folder)
 

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +103,7 @@ def load_backbone(spec: str, *, device: str = "cpu") -> Backbone:
     elif scheme == "hf-hub":
         visual, transform, model_cfg = load_tower(spec, fetch_hub_model(place))
     else:
-        visual, transform, model_cfg = load_tower(spec, find_local_model(Path(place).expanduser()))
+        visual, transform, model_cfg = load_tower(spec, find_local_model(Path(os.path.expanduser(place))))
     visual.eval().requires_grad_(False)
     return Backbone(
         name=spec,

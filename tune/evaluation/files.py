@@ -9,6 +9,7 @@ from typing import Any
 
 from trainable.errors import UserError
 from trainable.whole_file import whole_file
+from tune.command_line.outputs import folder_problem
 from tune.evaluation.reports import Comparison, ModelReport
 from tune.report.report import json_values
 
@@ -32,15 +33,9 @@ def checked_folder(folder: Path) -> Path:
 
     Raises: UserError when that cannot be.
     """
-    folder = folder.expanduser().absolute()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    fault = None
-    if not there.is_dir():
-        fault = f"{there} is a file"
-    elif not _takes_files(there):
-        fault = f"there is no permission to write to {there}"
-    if fault:
-        raise UserError(f"the report's folder must be writable, but {folder} is not: {fault}; give another --out")
+    folder = Path(os.path.expanduser(folder)).absolute()
+    if (problem := folder_problem(folder, "--out")) is not None:
+        raise UserError(problem)
     return folder
 
 

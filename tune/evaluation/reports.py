@@ -1,5 +1,6 @@
 """Everything that is told of one model on one set of events, and of several models beside one another."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -170,7 +171,7 @@ def model_names(specs: Sequence[str]) -> list[str]:
 def _stem(spec: str) -> str:
     """models:/beetles@champion -> beetles-champion, runs:/1234/model -> 1234, trained/lora/model -> lora."""
     is_uri = spec.startswith(("runs:/", "models:/"))
-    path = Path(spec.partition(":/")[2].strip("/")) if is_uri else Path(spec).expanduser().absolute()
+    path = Path(spec.partition(":/")[2].strip("/")) if is_uri else Path(os.path.expanduser(spec)).absolute()
     parts = list(path.parts[:-1] if path.name == "model" and len(path.parts) > 2 - is_uri else path.parts)
     shown = "-".join(parts) if is_uri else parts[-1]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", shown).strip(".-") or "model"

@@ -5,6 +5,7 @@ An empty file in the store's folder, named by a digest of the backbone's source 
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +29,7 @@ def source_of(request: ExtractionRequest) -> str | None:
     model: list[Any] = []
     if scheme == "local-dir":
         try:
-            folder = find_local_model(Path(place).expanduser())
+            folder = find_local_model(Path(os.path.expanduser(place)))
             weights, stat = folder.weights.resolve(), folder.weights.stat()
         except (UserError, OSError):
             return None  # told by who loads it

@@ -1,5 +1,6 @@
 """What the nodes of a cluster must be able to read and write for an extraction."""
 
+import os
 from pathlib import Path
 
 from tune.cluster.node_checks import Needs, WrittenFolder
@@ -11,7 +12,7 @@ def needs_of(request: ExtractionRequest) -> Needs:
     files = [Path(file) for file in request.images.files()]
     some = [files[place] for place in sorted({0, len(files) // 2, len(files) - 1})]
     scheme, _, place = request.backbone.partition(":")
-    folder = Path(place).expanduser().absolute()
+    folder = Path(os.path.expanduser(place)).absolute()
     if scheme == "local-dir" and folder.is_dir():  # a wrong one is told by who loads it
         some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
     if request.remote is not None:  # each node copies features from there to a folder of its own

@@ -35,7 +35,7 @@ def local_model(spec: str, *, tracking_uri: str | None, console: "Console", cach
     """
     scheme, colon, name = spec.partition(":/")
     if not colon or scheme not in ("runs", "models"):
-        folder = Path(spec).expanduser()
+        folder = Path(os.path.expanduser(spec))
         if not folder.is_dir():
             raise UserError(f"MODEL must be {_FORMS}, but got {spec!r}, which is not there")
         return folder

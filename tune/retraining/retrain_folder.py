@@ -15,6 +15,7 @@ from typing import Any
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.whole_file import whole_file
+from tune.command_line.outputs import folder_problem
 
 RECIPE_NAME = "retrain.json"
 MODEL_NAME = "model"
@@ -35,10 +36,12 @@ def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
-    """See that the folder is new, or was made for the same.
+    """See that the folder is new, or was made for the same, and that it can be written to.
 
     Raises: UserError naming every value that differs, or when the folder holds something else.
     """
+    if (problem := folder_problem(folder, "--out")) is not None:
+        raise UserError(problem)
     file = folder / RECIPE_NAME
     if not file.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

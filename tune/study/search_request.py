@@ -17,6 +17,7 @@ from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line.option_values import parse_value
 from tune.command_line.options import SearchOptions, plain_options, plain_value
+from tune.command_line.outputs import folder_problem
 from tune.decisions.confirmation import Confirmation
 from tune.journal.events import Event
 from tune.journal.journal import certain_owner_of, read_events
@@ -124,8 +125,10 @@ def search_request(given: "Given") -> SearchRequest:
     if options.study is None:
         name = f"{Path(options.space).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
         options = replace(options, study=Path("studies", name))
-    elif isinstance(options.study, RemoteFolder):
+    if isinstance(options.study, RemoteFolder):
         options.study.check_usable(what="--study")
+    elif options.study is not None and (problem := folder_problem(options.study, "--study")) is not None:
+        raise UserError(problem)
     space = SearchSpace.load(options.space)
     return SearchRequest(options=options, space=space, given=_lasting(given), is_named=is_named)
 
