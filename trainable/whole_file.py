@@ -40,8 +40,10 @@ def whole_file(path: Path, *, in_place: bool = False) -> Iterator[Path]:
         sync(temporary)
         temporary.replace(target)
         sync(target.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+            error.filename = str(path)  # a full disk does not say of which file
         raise
 
 

@@ -3,6 +3,7 @@
 sentinel-tune slurm [OPTIONS] -- search [OPTIONS OF search]
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.whole_file import whole_file
 from tune.command_line.cluster_options import SlurmOptions
+from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given
 from tune.jobs.slurm_script import Job, RayPlace
 from tune.report.console import Console
@@ -83,8 +85,12 @@ def _problems(options: SlurmOptions) -> Iterator[str]:
         yield f"`1 <= --warn-before <= {LONGEST_WARNING_SECONDS}` seconds must hold, but got {warning}"
     if options.time is not None and not 0 < warning < options.time:
         yield f"`--warn-before < --time` must hold, but got {warning} s and {options.time:g} s"
-    if options.out is not None and options.out.exists():
+    if options.out is not None and os.path.lexists(options.out):
         yield f"`--out` must be a new file, but {options.out} exists"
+    elif options.out is not None and (problem := file_problem(options.out, "--out")) is not None:
+        yield problem
+    if (problem := folder_problem(options.log_dir, "--log-dir")) is not None:
+        yield problem
     if options.submit and shutil.which("sbatch") is None:
         yield "`--submit` needs sbatch on the PATH, but there is none; leave it out, and send the script where Slurm is"
 

@@ -23,6 +23,7 @@ from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
 from tune.models.exporting import Measured, export_trainers, held_out_sigmas
 from tune.report.console import Console
+from tune.report.failed_training import tell_failure
 from tune.results.standings import SCORE
 from tune.study.new_folder import claim_folder
 from tune.study.study_data import StudyData, load_study_data, write_trial_data
@@ -58,10 +59,7 @@ def run(given: "Given") -> int:
     write_trial_data(data, features, folder / "data")
     trial, steps = _train(options, config, folder, device, console)
     if (failure := steps[-1].failure) is not None:
-        if failure["type"] == UserError.__name__:
-            raise UserError(failure["message"].splitlines())
-        console.say(f"failed at epoch {steps[-1].epoch}: {failure['message']}")
-        console.say(failure["traceback_tail"])
+        tell_failure(failure, f"failed at epoch {steps[-1].epoch}", folder, console)
         return 1
     model = _export_best(options, trial.trainer, data, folder / MODEL)
     precision, seconds = str(trial.trainer.precision), time.monotonic() - started

@@ -69,8 +69,9 @@ def draw_demo(path: Path, *, n_specimens: int = N_SPECIMENS, seed: int = 0) -> N
         _write(unfinished / "data", n_specimens, seed)
         os.rename(unfinished, path)
     except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise UserError(
-            f"the demo data must be written to {path}, but that failed: {error.strerror or error}; name another place "
+            f"the demo data must be written to {path}, but that failed: {reason}; make room, or name another place "
             "(PATH, or --cache)"
         ) from error
     finally:

@@ -93,7 +93,9 @@ def system_problem(error: OSError, places: Mapping[str, str]) -> tuple[str, int]
 
 
 def _path_of(error: OSError) -> str | None:
-    for name in (error.filename, error.filename2):
+    """Of a copy the target, if it is the one that is full."""
+    names = (error.filename, error.filename2)
+    for name in reversed(names) if error.errno in _MACHINE_REMEDIES else names:
         if isinstance(name, str | bytes | os.PathLike) and (text := os.fsdecode(name)):
             try:
                 return os.path.abspath(text)
@@ -103,18 +105,31 @@ def _path_of(error: OSError) -> str | None:
 
 
 def _option_of(path: str, places: Mapping[str, str]) -> str | None:
-    """The option whose place `path` is or lies in, the innermost one; else one whose place lies in `path`."""
+    """The option whose place `path` is or lies in, the innermost one, also where that bears a name of ours for a while.
+
+    Else one whose place lies in `path`.
+    """
     found = Path(path)
     within = [(len(place), option) for place, option in places.items() if found.is_relative_to(place)]
     around = [(-len(place), option) for place, option in places.items() if Path(place).is_relative_to(found)]
-    return max(within or around, default=(0, None))[1]
+    beside = [
+        (len(place), option)
+        for place, option in places.items()
+        if any(part.startswith(f".{Path(place).name}.") for part in _parts_below(found, Path(place).parent))
+    ]
+    return max([*within, *beside] or around, default=(0, None))[1]
 
 
-def _mistake(error: Exception) -> str:
-    """One line that names a file with the traceback, which only this user can read."""
-    text = redact("".join(traceback.format_exception(error)))
-    said = cut(" ".join(redact(f"{type(error).__name__}: {error}").split()), longest=300)
-    rule = f"`sentinel-tune` must not fail in this way, but got {said}"
+def _parts_below(path: Path, folder: Path) -> tuple[str, ...]:
+    return path.relative_to(folder).parts[:1] if path.is_relative_to(folder) else ()
+
+
+def kept_traceback(text: str) -> str:
+    """Where a traceback is kept for whoever is to mend it: "in FILE", which only this user can read.
+
+    Credentials in it are cut out. Where no place takes a file, it goes to stderr.
+    """
+    text = redact(text)
     for folder in (None, "/var/tmp", "."):
         try:
             handle, name = tempfile.mkstemp(prefix="sentinel-tune-error-", suffix=".txt", dir=folder)
@@ -122,6 +137,12 @@ def _mistake(error: Exception) -> str:
                 file.write(text)
         except OSError:
             continue
-        return f"{rule}; the traceback is in {os.path.abspath(name)}, please report it with that file"
+        return f"in {os.path.abspath(name)}"
     print(text, file=sys.stderr)
-    return f"{rule}; the traceback is above, since no place takes a file; please report it"
+    return "above, since no place takes a file"
+
+
+def _mistake(error: Exception) -> str:
+    place = kept_traceback("".join(traceback.format_exception(error)))
+    said = cut(" ".join(redact(f"{type(error).__name__}: {error}").split()), longest=300)
+    return f"`sentinel-tune` must not fail in this way, but got {said}; the traceback, to be reported, is {place}"

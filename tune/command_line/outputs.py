@@ -8,6 +8,9 @@ from tempfile import NamedTemporaryFile
 from trainable.errors import UserError
 from trainable.whole_file import is_written_to
 
+_LEAST_BYTES = 4096
+"""A disk without room for them is full."""
+
 
 def file_problem(path: Path, option: str) -> str | None:
     """What keeps `whole_file(path, in_place=True)` from writing; None when nothing is seen. Nothing is left behind."""
@@ -66,6 +69,8 @@ def _fault_of_folder(folder: Path, *, name: str = "") -> str | None:
     for part in wanted.relative_to(there).parts:
         _look(there / part)
     if not os.access(there, os.W_OK | os.X_OK):
+        if os.statvfs(there).f_flag & os.ST_RDONLY:
+            return f"{there} is on a disk that is only read"
         return f"there is no permission to write to {there}"
     _try(there)
     return None
@@ -81,5 +86,5 @@ def _look(path: Path) -> None:
 
 def _try(folder: Path) -> None:
     """Make a file and remove it: the system may say no for reasons that its permissions do not tell."""
-    with NamedTemporaryFile(dir=folder, prefix="."):
-        pass
+    with NamedTemporaryFile(dir=folder, prefix=".") as file:
+        file.write(bytes(_LEAST_BYTES))

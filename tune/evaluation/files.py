@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,31 +53,43 @@ def write_report(report: ModelReport, page: str, figures: Mapping[str, bytes], *
         page=out / PAGE,
         figures={name: out / FIGURES / f"{name}.png" for name in figures},
     )
-    (out / FIGURES).mkdir(parents=True, exist_ok=True)
-    for name, png in figures.items():
-        _write(written.figures[name], png)
-    _write(written.page, page)
-    _write(written.report, as_json(report.to_dict()))
-    _write(written.results, as_json(report.evaluation.seed_results()))
+    contents: dict[Path, str | bytes] = {written.figures[name]: png for name, png in figures.items()}
+    contents |= {
+        written.page: page,
+        written.report: as_json(report.to_dict()),
+        written.results: as_json(report.evaluation.seed_results()),
+    }
+    _write_all(contents)
     return written
 
 
 def write_comparison(comparison: Comparison, page: str, figure: bytes, *, out: Path) -> list[Path]:
     """Write the comparison to `out`; returns its files, values, page and figure."""
-    contents: dict[str, str | bytes] = {
-        COMPARISON: as_json(comparison.to_dict()),
-        COMPARISON_PAGE: page,
-        COMPARISON_FIGURE: figure,
+    contents: dict[Path, str | bytes] = {
+        out / COMPARISON: as_json(comparison.to_dict()),
+        out / COMPARISON_PAGE: page,
+        out / COMPARISON_FIGURE: figure,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        _write(out / name, content)
-    return [out / name for name in contents]
+    _write_all(contents)
+    return list(contents)
 
 
-def _write(path: Path, content: str | bytes) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+def _write_all(contents: Mapping[Path, str | bytes]) -> None:
+    """Write each whole; of what was not there before nothing is left where one of them could not be written."""
+    new: list[Path] = []
+    try:
+        for path, content in contents.items():
+            new += reversed([folder for folder in path.parents if not folder.exists()])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                new.append(path)
+            with whole_file(path) as temporary:
+                temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError:
+        for path in reversed(new):
+            with suppress(OSError):  # of what is not there, and of a folder that somebody else put something into
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise
 
 
 def as_json(value: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from tune.extraction.request import Features
 from tune.journal.events import Event
 from tune.models.exporting import Measured, export_trainers
 from tune.report.console import Console
+from tune.report.failed_training import tell_failure
 from tune.results.confirmed import confirmed_of
 from tune.retraining.recipe import Recipe
 from tune.retraining.retrain_folder import MODEL_NAME, checkpoint_folder, claim_folder
@@ -146,20 +147,13 @@ def train_members(
             step = trial.step()
             console.epoch(step, recipe.epochs)
             if step.failure is not None:
-                _tell_failure(step.failure, f"{name} failed at epoch {step.epoch}", console)
+                tell_failure(step.failure, f"{name} failed at epoch {step.epoch}", folder, console)
                 return None
         if (unwritten := trial.close()) is not None and unwritten.failure is not None:
-            _tell_failure(unwritten.failure, f"{name} could not be saved", console)
+            tell_failure(unwritten.failure, f"{name} could not be saved", folder, console)
             return None
         trainers.append(trial.trainer)
     return trainers
-
-
-def _tell_failure(failure: Mapping[str, str], what: str, console: Console) -> None:
-    if failure["type"] == UserError.__name__:
-        raise UserError(failure["message"].splitlines())
-    console.say(f"{what}: {failure['message']}")
-    console.say(failure["traceback_tail"])
 
 
 def _floors(events: Sequence[Event], recipe: Recipe, specimens: "Specimens") -> dict[str, dict[str, float]]:
