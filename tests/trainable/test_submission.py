@@ -20,6 +20,7 @@ import torch
 from packaging.version import Version
 from PIL import Image
 
+from tests.trainable.rounding import TINY_TERMS, assert_same_but_rounding
 from trainable.config import TARGETS
 from trainable.errors import UserError
 from trainable.export import standalone
@@ -239,7 +240,8 @@ def test_the_challenges_loop_gets_what_the_exported_model_forecasts(submission, 
         assert list(found) == list(TARGETS)
         for i, pair in enumerate(found.values()):
             assert type(pair["mu"]) is type(pair["sigma"]) is float
-            assert pair["mu"] == pytest.approx(wanted[event["name"]]["mu"][i], abs=1e-6)
+            expected = wanted[event["name"]]["mu"][i]
+            assert_same_but_rounding(pair["mu"], expected, TINY_TERMS, magnitude=1.0)  # a score's unit
             assert pair["sigma"] == wanted[event["name"]]["sigma"][i]
             assert round(pair["sigma"], 4) > 0
 

