@@ -23,8 +23,10 @@ from trainable.training.trial_data import TrialData
 RECORDED = json.loads(Path(__file__).with_name("recorded_scores.json").read_text())
 """`score/all` after each epoch by the name of a trial: seed 0, one thread, an x86-64 processor with AVX-512."""
 
-OTHER_PROCESSORS = 2e-4
-"""Relative: extraction on another processor rounds some of the stored half-precision features the other way."""
+OTHER_PROCESSORS = 1e-5
+"""Relative. Kernels of avx512, avx2 and none, features extracted with each, lie within 1.4e-9, plain blocks within 7e-10
+of the fast ones; the rest is for features of another vendor that round the other way. Training moves scores by 1e-4.
+"""
 
 LORA = {"kind": "lora", "rank": 8, "alpha": 8.0}
 TRIALS = {
@@ -105,4 +107,4 @@ def test_a_trial_scores_what_it_does_with_its_blocks_computed_plainly(name, demo
     for block in (*plain.tail.between, *plain.tail.blocks):
         block.forward = partial(plain_block, block)
 
-    assert scores(fast) == pytest.approx(scores(plain), rel=1e-6)
+    assert scores(fast) == pytest.approx(scores(plain), rel=OTHER_PROCESSORS)
