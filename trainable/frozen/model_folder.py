@@ -114,7 +114,7 @@ def _hub_file(model_id: str, names: tuple[str, ...]) -> Path:
 
 
 def _local_weights(path: Path) -> Path | str:
-    safe = sorted(path.glob("*.safetensors"))
+    safe = sorted(file for file in path.glob("*.safetensors") if file.is_file())  # a pipe would be waited for
     preferred = [path / name for name in WEIGHTS_NAMES if path / name in safe]
     if preferred or len(safe) == 1:
         return (preferred or safe)[0]
@@ -132,7 +132,7 @@ def _local_weights(path: Path) -> Path | str:
 def _read_model(config_path: Path, weights: Path) -> ModelFolder:
     try:
         config = json.loads(config_path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{config_path} must be JSON, but reading it failed: {_first_line(error)}") from error
     parts = config if isinstance(config, dict) else {}
     model_cfg, preprocess_cfg = parts.get("model_cfg"), parts.get("preprocess_cfg") or {}

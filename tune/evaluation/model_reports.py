@@ -46,7 +46,7 @@ def read_source(name: str, spec: str, folder: Path) -> ModelSource:
         facts = ModelFacts.from_dict(read_config(folder)["facts"])
     except ModelFolderError as error:
         raise UserError(error.problems) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{folder}/config.json must tell how the model was trained, but its facts lack {error}"
         ) from error
