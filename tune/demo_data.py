@@ -7,7 +7,9 @@ import argparse
 import os
 
 from trainable.errors import UserError
-from trainable.shown import brief
+from trainable.shown import brief, shown
+from tune.command_line.next_command import option_words
+from tune.command_line.shell_words import quoted
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -19,5 +21,6 @@ def run(arguments: argparse.Namespace) -> int:
     from trainable.data.demo import draw_demo  # imports numpy and more
 
     draw_demo(arguments.path, n_specimens=arguments.specimens, seed=arguments.seed)
-    print(f"wrote {arguments.specimens} specimens to {arguments.path}; use it with `--data {arguments.path}`")
+    option = quoted(option_words(data=arguments.path))
+    print(f"wrote {arguments.specimens} specimens to {shown(arguments.path)}; use it with `{option}`")
     return 0

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from trainable.errors import UserError
 from tune.cluster.placement import Placement
 from tune.cluster.placing import fitted, make_placement
+from tune.command_line.next_command import next_command
 from tune.command_line.options import SearchOptions
 from tune.confirming.plan import n_runs_reserved, reserved
 from tune.execution.session import compute_session, request_for, with_precision
@@ -79,7 +80,7 @@ def _check_study(request: SearchRequest, data: StudyData, console: Console) -> N
     elif has_study(request.folder):
         raise UserError(
             f"`--study` must be a new folder, but {request.folder} holds a study; go on with it by "
-            f"--resume {request.folder}, or name another"
+            f"`{next_command('search', resume=request.folder)}`, or name another"
         )
     if not request.options.no_confirm:
         console.say(reserved(data, request.options))

@@ -6,7 +6,6 @@ A killed command run again goes on where it stopped, and ends in the same weight
 registers, run again, without training.
 """
 
-import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainable.shown import shown
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import SearchOptions
 from tune.execution.session import local_device, with_precision
@@ -21,6 +21,7 @@ from tune.journal.events import Event
 from tune.journal.journal import read_events
 from tune.models.model_source import open_model
 from tune.report.console import Console
+from tune.report.next_steps import after_training
 from tune.report.report import duration
 from tune.results.confirmed import confirmed_of
 from tune.retraining.recipe import Recipe, recipe_of
@@ -60,7 +61,8 @@ def run(given: "Given") -> int:
         if not make_model(options, recipe, events, folder, identity, console):
             return EXIT_FAILED
     registered = None if registry is None else _register(registry, options, recipe, events, folder, console)
-    _finish(recipe, folder, registered, console, seconds=time.monotonic() - started)
+    steps = after_training(options, folder / MODEL_NAME, kept_options(events))
+    _finish(recipe, folder, registered, steps, console, seconds=time.monotonic() - started)
     return EXIT_DONE
 
 
@@ -138,9 +140,17 @@ def _register(
     return registry.register(entry, force=options.force)
 
 
-def _finish(recipe: Recipe, folder: Path, registered: "Registered | None", console: Console, *, seconds: float) -> None:
+def _finish(
+    recipe: Recipe,
+    folder: Path,
+    registered: "Registered | None",
+    steps: Sequence[str],
+    console: Console,
+    *,
+    seconds: float,
+) -> None:
     model = folder / MODEL_NAME
-    lines = [f"{recipe.name} trained on all data in {duration(seconds)}: {model}", *_score_lines(recipe)]
+    lines = [f"{recipe.name} trained on all data in {duration(seconds)}: {shown(model)}", *_score_lines(recipe)]
     result: dict[str, Any] = {
         "model": str(model),
         "registry_uri": None,
@@ -162,8 +172,7 @@ def _finish(recipe: Recipe, folder: Path, registered: "Registered | None", conso
             "run_id": registered.run_id,
             "champion": {"moved": champion.moves, "reason": champion.reason},
         }
-    lines += ["", "To go on:", f"  sentinel-tune evaluate {shlex.quote(str(model))}"]
-    lines.append(f"  sentinel-tune export {shlex.quote(str(model))} --submission submission")
+    lines += ["", "To go on:", *(f"  {command}" for command in steps)]
     console.finish(text="\n".join(lines), json=result)
 
 

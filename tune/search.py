@@ -87,7 +87,7 @@ def run_study(given: "Given", *, search_more: bool) -> int:
             tracking = _close(tracker, interrupts)
             moved = conductor.error if isinstance(conductor.error, StudyMovedError) else None
             console.search_result(
-                study.events(), study.folder, tracking, tracking_uri,
+                study.events(), study.folder, tracking, tracking_uri, options,
                 since=started, now_in=moved.now if moved else study.folder,
             )  # fmt: skip
     if conductor.error is not None:
@@ -139,7 +139,9 @@ def _show_again(request: SearchRequest, tracking_uri: str, console: Console, sta
     for event in request.past:
         tracker.handle(event)
     tracking = tracker.close(TRACKING_GRACE_SECONDS)
-    console.search_result(request.past, request.folder, tracking, tracking_uri, since=started, now_in=request.folder)
+    console.search_result(
+        request.past, request.folder, tracking, tracking_uri, request.options, since=started, now_in=request.folder
+    )
     return _exit_status("completed", has_best=standings.best() is not None)
 
 

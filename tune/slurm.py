@@ -13,20 +13,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from trainable.errors import UserError
+from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.whole_file import whole_file
 from tune.command_line.cluster_options import SlurmOptions
 from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given
+from tune.command_line.shell_words import quoted
+from tune.jobs.job_folder import STARTS_OVER
 from tune.jobs.slurm_script import Job, RayPlace
 from tune.report.console import Console
 from tune.tracking.uri import redact
 
 ON_RAY = ("plan", "search", "confirm", "extract")
 """Verbs whose work is spread over nodes; the others compute in one process."""
-
-STARTS_OVER = ("plan", "evaluate")
-"""Verbs that keep nothing of an interrupted run."""
 
 WARN_BEFORE_SECONDS = 300
 LONGEST_WARNING_SECONDS = 65_535
@@ -48,8 +48,8 @@ def run(given: Given) -> int:
     path = (options.out or job.log_dir / f"{name}-{now}.sh").absolute()
     _write(path, job)
     job_id = _submit(path) if options.submit else None
-    sent = f"sent as job {job_id}" if job_id else f"to send it: sbatch {path}"
-    lines = [f"script  {path}", *([f"study   {job.study}"] if job.study else []), sent]
+    sent = f"sent as job {job_id}" if job_id else f"to send it: {quoted(['sbatch', path])}"
+    lines = [f"script  {shown(path)}", *([f"study   {shown(job.study)}"] if job.study else []), sent]
     if job_id:
         lines.append(f"output  {job.log_dir}/{name}-{job_id}.out")
     Console(json=options.json).finish(

@@ -8,7 +8,6 @@ The exit status is that of the command on the cluster: 130 when it was stopped. 
 import os
 import re
 import secrets
-import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -18,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
 from tune.command_line.cluster_options import SubmitOptions
+from tune.command_line.next_command import carried, next_command, words
+from tune.command_line.shell_words import quoted
 from tune.execution.interrupts import EXIT_INTERRUPTED
-from tune.jobs.job_folder import lost_results
+from tune.jobs.job_folder import STARTS_OVER, lost_results
 from tune.jobs.job_parcel import EXCLUDES, Upload, chosen_variables, entrypoint, find_upload
 from tune.jobs.job_server import JobServer, chosen_address, is_open_wire, use_token
 from tune.report.console import Console
+from tune.report.next_steps import of_session
 from tune.report.report import duration
 from tune.tracking.uri import redact, ui_command
 
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from tune.command_line.parsing import Given
 
 EXIT_DONE, EXIT_FAILED = 0, 1
+NOT_AGAIN = ("job_id", "follow", "detach")
+"""Options that say how one job is sent; another has another name."""
+
 JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -39,7 +44,8 @@ JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class Job:
     """What is sent: its name, shell command, files and variables.
 
-    results, tracking_uri: where its results and records go; None where the command does not say. stop_wait: seconds.
+    results, tracking_uri: where its results and records go; None where the command does not say. going_on: the command
+    that goes on with it once it was stopped; None where there is none. stop_wait: seconds.
     """
 
     job_id: str
@@ -49,6 +55,7 @@ class Job:
     variables: dict[str, str]
     results: str | None
     tracking_uri: str | None
+    going_on: str | None
     stop_wait: float
 
 
@@ -111,8 +118,18 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> Job:
     results = next((str(values[name]) for name in ("out", "resume", "study") if values.get(name) is not None), None)
     return Job(
         job_id=options.job_id or f"{verb.name}-{now}", verb=verb.name, results=results, tracking_uri=tracking_uri,
-        stop_wait=options.stop_wait, **parts,
+        going_on=_going_on(options, command, given, results), stop_wait=options.stop_wait, **parts,
     )  # fmt: skip
+
+
+def _going_on(options: SubmitOptions, command: tuple[str, ...], given: Any, results: str | None) -> str | None:
+    if command[0] in STARTS_OVER:
+        return None
+    if command[0] == "search":
+        if results is None:
+            return None
+        command = tuple(words("search", resume=results, **of_session(given.options())))
+    return next_command("submit", command=command, **carried(options, SubmitOptions, leave=NOT_AGAIN))
 
 
 def _send(server: JobServer, job: Job, console: Console) -> None:
@@ -153,12 +170,12 @@ def _show_on(stream: Any) -> Callable[[str], None]:
 
 
 def _how_to(server: JobServer, job: Job) -> str:
-    of_job = f"--address {server.address} {job.job_id}"
+    of_job = ["--address", server.address, job.job_id]
     return "\n".join(
         [
-            f"to follow:  ray job logs --follow {of_job}",
-            f"its state:  ray job status {of_job}",
-            f"to stop:    ray job stop {of_job}",
+            f"to follow:  {quoted(['ray', 'job', 'logs', '--follow', *of_job])}",
+            f"its state:  {quoted(['ray', 'job', 'status', *of_job])}",
+            f"to stop:    {quoted(['ray', 'job', 'stop', *of_job])}",
         ]
     )
 
@@ -170,9 +187,8 @@ def _finish(server: JobServer, job: Job, info: "JobDetails", console: Console, *
         console.say(f"the job did not run: {(info.message or 'no reason given').strip().splitlines()[-1]}")
     ending = {"SUCCEEDED": "succeeded", "STOPPED": "was stopped"}.get(state, f"failed with exit status {status}")
     text = f"job {job.job_id} {ending} after {duration(seconds)}"
-    if status == EXIT_INTERRUPTED and job.verb == "search" and job.results is not None:
-        resume = f"search --resume {shlex.quote(job.results)}"
-        text += f"\nto go on:  sentinel-tune submit --address {server.address} -- {resume}"
+    if status == EXIT_INTERRUPTED and job.going_on is not None:
+        text += f"\nto go on:  {job.going_on}"
     console.finish(text=text, json=_result(server, job, state=state, exit_status=status))
     return status
 

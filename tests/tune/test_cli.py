@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tune.cli import main
+from tune.cli import main, parse_command
 from tune.command_line.option_values import parse_duration, parse_value
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
@@ -13,6 +13,11 @@ from tune.command_line.parsing import Given
 def fails(capsys, *argv):
     assert main(argv) == 2
     return capsys.readouterr().err
+
+
+def test_names_of_files_are_not_cut_at_commas():
+    _, given = parse_command(["predict", "m,n", "a, b.png", "c.png"])
+    assert given.values == {"model": "m,n", "images": ("a, b.png", "c.png")}
 
 
 def test_version_and_help_are_answered(capsys):

@@ -432,5 +432,5 @@ def test_a_search_without_mlflow_runs_to_its_end_and_says_how_to_sync(demo_searc
     ended = demo_search("--trials", 1, "--tracking-uri", "http://127.0.0.1:9")
 
     assert ended.status == 0
-    assert "sentinel-tune sync STUDY" in ended.stderr
+    assert f"`sentinel-tune sync {tmp_path / 'study'}` brings MLflow up to date" in ended.stderr
     assert read_events(tmp_path / "study")[-1]["event"] == "end"

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import socket
 from dataclasses import replace
@@ -16,7 +17,7 @@ from PIL import Image
 from trainable.config import TARGETS
 from trainable.data.specimens import load_specimens
 from trainable.export.facts import ModelFacts
-from trainable.export.standalone import ExportedModel, read_config
+from trainable.export.standalone import ExportedModel, config_digest, read_config
 from trainable.scoring.crps import crps_normal
 from trainable.scoring.evaluation import evaluate_forecasts
 from tune.cli import main
@@ -473,3 +474,94 @@ def test_the_seed_systems_workflow_is_one_command_each(cli, demo_cache, tmp_path
     assert evaluated.result["warnings"][0].startswith("official split")
     assert evaluated.result["models"][0]["run_id"]
     assert (tmp_path / "mlflow.db").is_file()
+
+
+@pytest.fixture
+def own(cli, demo_cache, tmp_path):
+    """`evaluate` without --data, on one CPU."""
+
+    def run(*argv):
+        words = ["--workers", 1, "--cache", demo_cache, "--out", tmp_path / "out", "--no-track", "--json"]
+        return cli("evaluate", *argv, *words)
+
+    return run
+
+
+def with_facts(model: Path, folder: Path, **changed: str) -> Path:
+    """A copy of a model that tells something else of itself."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["facts"] |= changed
+    config["sha256"]["config.json"] = config_digest(config)
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+def test_without_data_a_model_is_scored_on_what_it_was_trained_on(own, evaluate, model_folder):
+    assert own(model_folder).result["data"] == evaluate(model_folder, "--json").result["data"]
+    assert own(model_folder).result["data"]["source"] == DEMO
+
+
+def test_data_that_are_not_what_they_were_or_not_there_are_told_in_one_line_with_the_remedy(
+    own, model_folder, tmp_path
+):
+    changed = with_facts(model_folder, tmp_path / "changed", data="demo:150")
+    gone = with_facts(model_folder, tmp_path / "gone", data="/no/such/data")
+    for model, reason in (
+        (changed, "what it was trained on, demo:150 with the fingerprint"),
+        (gone, "what it was trained on, /no/such/data, but --data must be"),
+    ):
+        ended = own(model)
+        errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+        assert (ended.status, len(errors), ended.stdout) == (2, 1, "")
+        assert f"without --data, {model.name} is scored on {reason}" in errors[0]
+        assert "give the --data to score it on" in errors[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_of_the_same_data_are_scored_on_them_wherever_one_finds_them_and_others_are_refused(
+    own, model_folder, tmp_path
+):
+    moved = with_facts(model_folder, tmp_path / "moved", data="/no/such/data")
+    result = own(moved, model_folder).result
+    assert (result["data"]["source"], len(result["models"])) == (DEMO, 2)
+
+    other = with_facts(model_folder, tmp_path / "other", data="demo:150", data_fingerprint="0" * 64)
+    ended = own(model_folder, other)
+    assert ended.status == 2
+    assert "models must be trained on the same data to be scored without --data" in ended.stderr
+
+
+def beetles(folder: Path) -> Path:
+    """Images of one's own, 4 domains with 2 sites of 2 events of 2 specimens, one of which cannot be read."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(32):
+        Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+        labels = dict(zip(TARGETS, rng.uniform(-2, 2, 3).round(3), strict=True))
+        rows.append({"file_name": f"{i}.png", "eventID": i // 2, "domainID": i // 8, "siteID": f"S{i // 4}", **labels})
+    frame = pd.DataFrame(rows).assign(scientificName="Amara", collectDate="2019-06-01")
+    frame[list(TARGETS)] = frame.groupby("eventID")[list(TARGETS)].transform("first")
+    frame.to_csv(folder / "metadata.csv", index=False)
+    (folder / "5.png").write_bytes(b"no image")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_command_that_training_prints_scores_on_the_same_data_and_so_does_one_without_data(
+    cli, demo_cache, tmp_path, monkeypatch
+):
+    data = beetles(tmp_path / "it's my data")
+    monkeypatch.chdir(tmp_path)
+    words = ["--data", data.name, "--skip-bad-images", "--epochs", 1, "--workers", 1, "--cache", demo_cache]
+    trained = cli("train", "--variant", "default", *words, "--out", "a model")
+    printed = [line.strip() for line in trained.stdout.splitlines() if line.startswith("  sentinel-tune evaluate ")]
+    assert (trained.status, len(printed)) == (0, 1), trained.stderr
+
+    scored = cli(*shlex.split(printed[0])[1:], "--no-track", "--json").result
+    alone = cli("evaluate", "a model/model", "--workers", 1, "--cache", demo_cache, "--no-track", "--json").result
+    assert scored["data"] == alone["data"]
+    assert scored["data"]["source"] == data.name
+    assert scored["events"] == alone["events"]
+    assert scored["events"]["which"] == "held-out"

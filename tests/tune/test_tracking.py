@@ -454,7 +454,7 @@ def test_a_server_that_was_never_there_is_told_with_all_that_it_lacks(caplog: py
     status = tracker.close(2.0)
     assert status.n_pending == len(a_study().events)
     assert (status.experiment_id, status.parent_run_id) == (None, None)
-    assert "sentinel-tune sync STUDY" in status.message
+    assert "all results are in the study" in status.message
     assert "geheim" not in status.message + caplog.text
 
 

@@ -99,8 +99,7 @@ def _copy(remote: RemoteFolder, path: Path, manifest: dict[str, Any], tell: Tell
 def _put(file: Path, remote: RemoteFolder, *, sha256: str) -> None:
     if sha256_of(file) != sha256:
         raise UserError(
-            f"{file} must have the checksum it was written with, but has another; delete it, then run "
-            "`sentinel-tune extract` again"
+            f"{file} must have the checksum it was written with, but has another; delete it, then extract again"
         )
     (remote / FILES_NAME).upload(file, sha256)
 

@@ -40,11 +40,11 @@ class EvaluateOptions(MachineOptions, TrackingOptions):
     models: tuple[str, ...] = field(
         metadata={"help": "exported folders, runs:/RUN/model or models:/NAME@ALIAS", **_NAMES_OF_FILES}
     )
-    data: str = field(
-        default="demo",
+    data: str | None = field(
+        default=None,
         metadata={
             "help": "labelled data: demo, demo:N, a folder (parquet shards, or images with metadata), or "
-            "hf://OWNER/NAME",
+            "hf://OWNER/NAME [what MODEL was trained on]",
             "file_names": True,
         },
     )

@@ -3,12 +3,14 @@
 The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 """
 
+from tune.command_line.next_command import next_command
 from tune.confirming.lost_predictions import runs_without_predictions, train_anew
 from tune.confirming.plan import counted, make_plan
 from tune.decisions.confirmation import Confirmation, Plan
 from tune.decisions.ends import Ends
 from tune.execution.conductor import Conductor, fold_data_folder
 from tune.execution.workplace import Workplace
+from tune.report.next_steps import of_session
 from tune.results.confirmed import Confirmed, evidence, write_evidence
 from tune.study.study import written_or_told
 from tune.study.study_data import warn_of_shared, write_trial_data
@@ -59,7 +61,8 @@ def _conclude(place: Workplace, confirmation: Confirmation) -> Confirmed | None:
     try:
         judged = judge(study.folder, confirmation, search_fold=options.fold, header=study.header)
     except ValueError as error:
-        place.console.say(f"no verdict yet: {error}; go on with `sentinel-tune confirm {study.folder}`")
+        command = next_command("confirm", study.folder, **of_session(options))
+        place.console.say(f"no verdict yet: {error}; go on with `{command}`")
         return None
     confirmed = judged.confirmed
     with written_or_told(study.folder):

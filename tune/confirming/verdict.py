@@ -1,6 +1,5 @@
 """From a confirmation's runs to its verdict: out-of-fold forecasts, paired differences, words."""
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_differen
 from trainable.scoring.scoring import EventForecast, HeldOutScorer
 from trainable.storage.place import Place
 from trainable.training.held_out_predictions import load_predictions, predictions_name
+from tune.command_line.next_command import next_command
 from tune.confirming.held_out import HeldOutFolds
 from tune.decisions.confirmation import Configuration, Confirmation, Plan, Run, complete_cells
 from tune.results.confirmed import DEFAULT, Candidate, Confirmed
@@ -117,7 +117,7 @@ def _measured(
 def _predictions(study: Place, run: Run, epoch: int, scorer: HeldOutScorer) -> NDArray[np.float32]:
     """Raises: UserError unless they are there and score what was reported while the run was trained."""
     folder = study / "checkpoints" / run.record.trial_id
-    remedy = f"delete it, then `sentinel-tune confirm {shlex.quote(str(study))}` trains that run anew"
+    remedy = f"delete it, then `{next_command('confirm', study)}` trains that run anew"
     predictions = load_predictions(folder, epoch, remedy=remedy)
     reported, found = run.record.scores[epoch], scorer.score(predictions)["score/all"]
     if not abs(found - reported) <= SCORE_TOLERANCE:

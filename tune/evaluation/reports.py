@@ -63,7 +63,7 @@ class ModelReport:
         if self.data.which == "held-out" and self.facts.scores_of == "held-out events":
             warnings.append(
                 f"{self.name}'s best epoch and sigma were chosen on these held-out events, so its score is a little "
-                "too good; `sentinel-tune confirm` measures without that"
+                "too good; a confirmation of its study (`sentinel-tune confirm STUDY`) measures without that"
             )
         if self.leak.n_specimens and "score/all" in self.facts.scores:
             where = "its confirmation, on" if self.facts.scores_of == "confirmation" else "training, on its own"

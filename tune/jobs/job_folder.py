@@ -15,6 +15,10 @@ RESULTS = {"search": "study", "train": "out", "retrain": "out", "evaluate": "out
 """Verb -> the option that names where its results go; left out, that is below the working folder."""
 
 
+STARTS_OVER = ("plan", "evaluate")
+"""Verbs that keep nothing of an interrupted run."""
+
+
 def is_job_folder(folder: Path) -> bool:
     """Whether Ray made `folder` for one job."""
     return "working_dir_files" in folder.parts

@@ -1,11 +1,11 @@
 """What the user reads when a study takes no more."""
 
-import shlex
 from pathlib import Path
 
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
+from tune.command_line.next_command import next_command
 
 
 class StudyWriteError(UserError):
@@ -30,7 +30,7 @@ def not_in_place(journal: Path, now: Path | None) -> StudyMovedError:
         fate, remedy = "removed", "restore it from a copy to go on; MLflow holds what was sent"
     else:
         fate = "replaced" if now == journal.parent else f"moved to {now}"
-        remedy = f"go on with `sentinel-tune search --resume {shlex.quote(str(now))}`"
+        remedy = f"go on with `{next_command('search', resume=now)}`"
     error = StudyMovedError(
         f"`a study must stay where it is while a process writes it`, but {journal} was {fate}; this process stops; "
         f"{remedy}"
@@ -51,5 +51,5 @@ def not_writable(folder: Place, reason: str, *, what: str = "") -> StudyWriteErr
     place = f"{folder / what}" if what else f"{folder}"
     return StudyWriteError(
         f"`the study's folder must be writable`, but {place} was not: {reason}; {remedy}, then go on with "
-        f"--resume {folder}"
+        f"`{next_command('search', resume=folder)}`"
     )

@@ -12,6 +12,7 @@ from typing import BinaryIO, Self
 
 from trainable.errors import UserError
 from trainable.whole_file import sync
+from tune.command_line.next_command import next_command
 from tune.journal.errors import StudyWriteError, not_in_place, not_writable
 from tune.journal.events import OLD_START, Event, decode_event, is_whole
 from tune.journal.folder_lock import FILE_NAME, LockedJournal, lock_journal
@@ -46,7 +47,7 @@ class LocalWriter:
             if is_begun:
                 raise UserError(
                     f"`the folder of a new study must be empty of studies`, but {folder / FILE_NAME} exists; "
-                    f"continue it with --resume {folder}, or choose another --study"
+                    f"continue it with `{next_command('search', resume=folder)}`, or choose another --study"
                 )
             writer = cls(locked, n_events=0, size=0)
             sync(folder)
@@ -115,7 +116,8 @@ class LocalWriter:
             raise StudyWriteError(
                 f"`one process at a time may write a study`, but {path} has {size} bytes where this one left it with "
                 f"{self._size}: another program wrote to it; this process stops; end that one, see what "
-                f"`sentinel-tune replay {self.folder}` says, then go on with --resume {self.folder}"
+                f"`{next_command('replay', self.folder)}` says, then go on with "
+                f"`{next_command('search', resume=self.folder)}`"
             )
 
     def events(self) -> list[Event]:

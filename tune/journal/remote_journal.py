@@ -7,6 +7,7 @@ from typing import Self
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import REMEDY, RemoteFolder, StorageError
+from tune.command_line.next_command import next_command
 from tune.journal.errors import not_writable
 from tune.journal.events import Event, read_back
 from tune.journal.folder_lock import Owner
@@ -42,7 +43,7 @@ class RemoteWriter:
             if log.lines:
                 raise UserError(
                     f"`the folder of a new study must be empty of studies`, but {folder / FOLDER_NAME} exists; "
-                    f"continue it with --resume {folder}, or choose another --study"
+                    f"continue it with `{next_command('search', resume=folder)}`, or choose another --study"
                 )
             return SegmentWriter(folder, 1, [])
 

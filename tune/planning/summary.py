@@ -27,5 +27,6 @@ def summary(request: SearchRequest, data: StudyData, placement: Placement | None
     then = f", then at most {confirming} of confirmation" if confirming else ""
     return (
         f"plan: {ahead.n} trials{in_full}, {slots} side by side: about {epochs.expected:.0f} of "
-        f"{ahead.most_epochs(options.epochs)} epochs under ASHA{then}; `sentinel-tune plan` measures time and memory"
+        f"{ahead.most_epochs(options.epochs)} epochs under ASHA{then}; `sentinel-tune plan` with the same options "
+        "measures time and memory"
     )

@@ -1,7 +1,6 @@
 """What a command shows: progress and remarks on stderr, its result on stdout, as text or as one JSON object."""
 
 import json
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.trial import StepResult
 from tune.report.confirmation_text import confirmation_text
+from tune.report.next_steps import after_search, after_training, sync_command
 from tune.report.progress import ProgressPrinter
 from tune.report.report import duration, json_values, metrics_table, result_json, result_table
 from tune.results.confirmed import confirmed_of
@@ -19,6 +19,7 @@ from tune.results.standings import Standings
 from tune.tracking.uri import ui_command
 
 if TYPE_CHECKING:
+    from tune.command_line.options import SearchOptions, TrainOptions
     from tune.extraction.request import Features, Progress
     from tune.tracking.tracker import TrackingStatus
 
@@ -79,6 +80,7 @@ class Console:
         folder: Place,
         tracking: "TrackingStatus",
         tracking_uri: str,
+        options: "SearchOptions",
         *,
         since: float,
         now_in: Place | None,
@@ -88,16 +90,15 @@ class Console:
         since: `time.monotonic()` at its start. now_in: the folder to go on with; None when the study was removed.
         """
         if tracking.message:
-            self.say(tracking.message)
+            remedy = "" if now_in is None else f"; `{sync_command(options, now_in)}` brings MLflow up to date"
+            self.say(f"{tracking.message}{remedy}")
         standings, study, seconds = Standings.of(events), str(folder), time.monotonic() - since
         is_done = standings.n_told >= standings.n_wanted
-        more = f" --trials {standings.n_wanted * 2}" if is_done else ""
+        more = standings.n_wanted * 2 if is_done else None
         confirmed = confirmed_of(events)
-        next_verb = "confirm" if confirmed is None else "retrain"
         commands = [ui_command(tracking_uri, tracking.experiment_id)]
         if now_in is not None:
-            place = shlex.quote(str(now_in))
-            commands += [f"sentinel-tune {next_verb} {place}", f"sentinel-tune search --resume {place}{more}"]
+            commands += after_search(options, now_in, is_confirmed=confirmed is not None, n_trials=more)
         result = result_json(
             events,
             study=study,
@@ -117,7 +118,7 @@ class Console:
             json=result if confirmed is None else result | {"confirmation": confirmed.to_dict()},
         )
 
-    def train_result(self, result: Mapping[str, Any], file: Path) -> None:
+    def train_result(self, result: Mapping[str, Any], file: Path, options: "TrainOptions") -> None:
         """The table or the JSON object that ends a training; file: where the latter is kept."""
         text = metrics_table(
             [
@@ -126,11 +127,10 @@ class Console:
                 *((f"floor {name}", metrics) for name, metrics in result["floors"].items()),
             ]
         )
-        model = shlex.quote(result["model"])
-        lines = [str(file), f"best epoch exported: {model}", "", "To go on:", f"  sentinel-tune evaluate {model}"]
-        self.finish(
-            text="\n".join([text, *lines, f"  sentinel-tune export {model} --submission submission"]), json=result
-        )
+        model = result["model"]
+        lines = [shown(file), f"best epoch exported: {shown(model)}", "", "To go on:"]
+        steps = [f"  {command}" for command in after_training(options, Path(model))]
+        self.finish(text="\n".join([text, *lines, *steps]), json=result)
 
     def finish(self, *, text: str, json: Mapping[str, Any]) -> None:
         """The command's one result, on stdout."""

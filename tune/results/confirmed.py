@@ -4,7 +4,6 @@ STUDY/confirmation/NAME.json holds each configuration's out-of-fold forecasts, f
 """
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.storage.place import Place, read_file, write_file
+from tune.command_line.next_command import next_command
 
 if TYPE_CHECKING:
     from trainable.scoring.out_of_fold import Difference, OutOfFold
@@ -106,7 +106,7 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candida
 
     file = study_folder / FOLDER_NAME / f"{candidate.name}.json"
     rule = f"{file} must hold the forecasts of {candidate.name}"
-    remedy = f"run `sentinel-tune confirm {shlex.quote(str(study_folder))}` again"
+    remedy = f"run `{next_command('confirm', study_folder)}` again"
     try:
         values = from_json(read_file(study_folder / FOLDER_NAME, f"{candidate.name}.json"))
         of = {

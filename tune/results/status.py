@@ -1,6 +1,5 @@
 """How a study stands, also while another process works on it: read from its journal, without a lock."""
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import StorageError
+from tune.command_line.next_command import next_command
 from tune.decisions.confirmation import Confirmation
 from tune.journal.events import Event
 from tune.journal.journal import Owner, owner_of, read_events
@@ -82,10 +82,8 @@ class StudyStatus:
     @property
     def resume_command(self) -> str:
         """What goes on with the study; one that has all its trials needs more of them."""
-        more = ""
-        if self.standings.n_told >= self.standings.n_wanted:
-            more = f" --trials {2 * self.standings.n_wanted}"
-        return f"sentinel-tune search --resume {shlex.quote(str(self.folder))}{more}"
+        is_done = self.standings.n_told >= self.standings.n_wanted
+        return next_command("search", resume=self.folder, trials=2 * self.standings.n_wanted if is_done else None)
 
 
 def read_status(folder: Place) -> StudyStatus:

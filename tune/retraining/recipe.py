@@ -14,8 +14,11 @@ from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from tune.command_line.model_options import RetrainOptions
+from tune.command_line.next_command import next_command
+from tune.command_line.options import TrainOptions, plain_options
 from tune.decisions.trial_record import TrialRecord, fold_trials
 from tune.results.confirmed import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
+from tune.study.kept_options import kept_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,12 @@ class Recipe:
     verdict: str
 
 
+TRAINED_WITH = (
+    "data", "backbone", "features", "skip_bad_images", "drop_duplicates", "epochs", "holdout", "fold", "seed", "cache",
+)  # fmt: skip
+"""Options of a study that a training beside it needs, to be measured alike."""
+
+
 def recipe_of(options: RetrainOptions, events: Sequence[Mapping[str, Any]]) -> Recipe:
     """The confirmed winner, or what `--trial` or `--config` asks for.
 
@@ -51,7 +60,7 @@ def recipe_of(options: RetrainOptions, events: Sequence[Mapping[str, Any]]) -> R
     confirmed, trials = confirmed_of(events), fold_trials(events)
     header = events[0]["header"]
     if options.config is not None:
-        chosen = _of_config(options.config, confirmed, trials, epochs=header["max_epochs"])
+        chosen = _of_config(options.config, confirmed, trials, kept_options(events), epochs=header["max_epochs"])
     elif options.trial is not None:
         chosen = _of_trial(options.trial, confirmed, trials)
     else:
@@ -66,8 +75,8 @@ def _winner(confirmed: Confirmed | None, study: Place) -> Candidate:
     if confirmed is None:
         raise UserError(
             f"`retrain` needs a confirmed winner, but {study} has no confirmation; run "
-            f"`sentinel-tune confirm {study}`, or name a --trial, whose sigma then comes from the held-out events that "
-            "the search chose it by"
+            f"`{next_command('confirm', study)}`, or name a --trial, whose sigma then comes from the held-out "
+            "events that the search chose it by"
         )
     winner = confirmed.candidate(confirmed.winner)
     assert winner is not None
@@ -91,7 +100,12 @@ def _of_trial(name: str, confirmed: Confirmed | None, trials: Mapping[str, Trial
 
 
 def _of_config(
-    file: Path, confirmed: Confirmed | None, trials: Mapping[str, TrialRecord], *, epochs: int
+    file: Path,
+    confirmed: Confirmed | None,
+    trials: Mapping[str, TrialRecord],
+    study: Mapping[str, Any],
+    *,
+    epochs: int,
 ) -> Candidate | TrialRecord:
     """The candidate or trial that ran this configuration: of any other, nothing is known on events held out."""
     config = load_variant(file, epochs=epochs).to_dict()
@@ -99,10 +113,13 @@ def _of_config(
     known = [c for c in candidates if c.config == config]
     scored = [t for t in trials.values() if t.config == config and t.best_score is not None]
     if not known and not scored:
+        usual = plain_options(TrainOptions())
+        same = {name: study[name] for name in TRAINED_WITH if study.get(name) not in (None, usual[name])}
+        command = next_command("train", variant=file, **same)
         raise UserError(
             f"`--config` must be a configuration that this study ran at its full length of {epochs} epochs, but it "
             f"never ran {file}, so its errors on held-out events, and with them sigma, are unknown; "
-            f"`sentinel-tune train --variant {file}` measures them, and a search that starts from it can confirm it"
+            f"`{command}` measures them, and a search that starts from it can confirm it"
         )
     return known[0] if known else min(scored, key=lambda trial: trial.best_score or 0.0)
 

@@ -22,6 +22,7 @@ from tune.decisions.confirmation import Confirmation
 from tune.journal.events import Event
 from tune.journal.journal import certain_owner_of, read_events
 from tune.report.console import Console
+from tune.study.earlier_studies import learned_from_earlier
 from tune.tracking.uri import check_uri, redact
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def search_request(given: "Given") -> SearchRequest:
     """
     if given.values.get("resume") is not None:
         return _resumed(given)
-    options: SearchOptions = given.options()
+    options: SearchOptions = given.options(**learned_from_earlier(given))
     is_named = options.study is not None
     if options.study is None:
         name = f"{Path(options.space).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}"

@@ -48,8 +48,10 @@ class StudyData:
 def load_study_specimens(options: DataOptions | EvaluateOptions, console: "Console") -> Specimens:
     """Read and check the dataset; the demo is drawn on first use.
 
+    options: with the data named.
     Raises: UserError with every problem of the data.
     """
+    assert options.data is not None
     specimens = load_specimens(
         options.data,
         cache_dir=options.cache_folder,

@@ -82,7 +82,7 @@ class MlflowWriter:
         if run.n_forgotten > (held.n_metrics if held else 0):
             raise UserError(
                 f"the run of {run.name} was deleted in MLflow while the search wrote to it; "
-                "`sentinel-tune sync STUDY` makes it anew"
+                "`sync` of the study makes it anew"
             )
         if held is None:
             held = self._held[run.key] = self._create(run)

@@ -108,7 +108,7 @@ class Tracker:
         self.close()
 
     def _closing_message(self, n_pending: int, problems: tuple[str, ...]) -> str:
-        remedy = "all results are in the study's journal; `sentinel-tune sync STUDY` brings MLflow up to date"
+        remedy = "all results are in the study's journal"
         if n_pending:
             why = f": {self._problem}" if self._problem else ""
             return f"MLflow at {redact(self._uri)} may lack the last {n_pending} events{why}; {remedy}"

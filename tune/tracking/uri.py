@@ -2,12 +2,12 @@
 
 import os
 import re
-import shlex
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from trainable.errors import UserError
 from trainable.shown import brief
+from tune.command_line.shell_words import quoted
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """SQLAlchemy dialects that MLflow's tracking store knows."""
@@ -98,7 +98,7 @@ def ui_command(uri: str, experiment_id: str | None = None) -> str:
     """What shows the records: a command to run for a database, a link to open for a server."""
     if uri.startswith(("http://", "https://")):
         return ui_link(uri, experiment_id) if experiment_id else redact(uri)
-    return f"mlflow ui --backend-store-uri {shlex.quote(redact(uri))} --port {UI_PORT}"
+    return quoted(["mlflow", "ui", "--backend-store-uri", redact(uri), "--port", UI_PORT])
 
 
 def _checked_server(uri: str) -> str:

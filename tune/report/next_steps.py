@@ -1,0 +1,60 @@
+"""What a user may run next, as each command prints it under "To go on:"."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainable.errors import UserError
+from trainable.storage.place import Place
+from tune.command_line.model_options import EvaluateOptions, RetrainOptions
+from tune.command_line.next_command import carried, next_command
+from tune.command_line.options import SearchOptions, TrainOptions
+from tune.tracking.uri import chosen_tracking_uri, redact
+
+NOT_RETRAINED = ("epochs", "precision", "tracking_uri")
+"""Options of `search` that `retrain` takes from the study, or in another sense."""
+
+
+def after_search(options: SearchOptions, study: Place, *, is_confirmed: bool, n_trials: int | None) -> list[str]:
+    """Confirm or retrain, and search on; n_trials: to ask for, None where those that were asked for do."""
+    if is_confirmed:
+        machine = carried(options, RetrainOptions, leave=NOT_RETRAINED)
+        then = next_command("retrain", study, **machine | _secret(options))
+    else:
+        then = next_command("confirm", study, **of_session(options))
+    return [then, next_command("search", resume=study, trials=n_trials, **of_session(options))]
+
+
+def of_session(options: SearchOptions) -> dict[str, Any]:
+    """What a study does not keep, to be said again: how one session works, and a tracking URI with a password."""
+    return {name: getattr(options, name) for name in ("local", "address", "wait_for_nodes")} | _secret(options)
+
+
+def sync_command(options: SearchOptions, study: Place) -> str:
+    """What brings MLflow up to the study's journal."""
+    return next_command("sync", study, **_secret(options))
+
+
+def after_training(
+    options: TrainOptions | RetrainOptions, model: Path, study: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Evaluate and export a model; study: the options of that which it was retrained from."""
+    known = carried(options, EvaluateOptions, leave=("tracking_uri",)) | _tracking(options, study or {})
+    for name in ("data", "skip_bad_images", "drop_duplicates", "experiment"):
+        if study is not None and study.get(name, (usual := getattr(SearchOptions, name))) not in (None, usual):
+            known[name] = study[name]
+    return [next_command("evaluate", model, **known), next_command("export", model, submission="submission")]
+
+
+def _secret(options: SearchOptions) -> dict[str, Any]:
+    uri = options.tracking_uri or ""
+    return {} if redact(uri) == uri else {"tracking_uri": uri}
+
+
+def _tracking(options: TrainOptions | RetrainOptions, study: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the study's records are, unless a command goes there by itself."""
+    uri = getattr(options, "tracking_uri", None) or study.get("tracking_uri")
+    try:
+        return {} if uri is None or chosen_tracking_uri(uri) == chosen_tracking_uri(None) else {"tracking_uri": uri}
+    except UserError:  # it cannot be used here
+        return {}
