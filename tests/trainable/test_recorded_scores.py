@@ -24,8 +24,9 @@ RECORDED = json.loads(Path(__file__).with_name("recorded_scores.json").read_text
 """`score/all` after each epoch by the name of a trial: seed 0, one thread, an x86-64 processor with AVX-512."""
 
 OTHER_PROCESSORS = 1e-5
-"""Relative. Kernels of avx512, avx2 and none, features extracted with each, lie within 1.4e-9, plain blocks
-within 7e-10 of the fast ones; the rest is for features of another vendor that round the other way. Training moves scores by 1e-4.
+"""Relative. Kernels of avx512, avx2 and none, features extracted with each, lie within 1.4e-9, plain blocks within
+7e-10 of the fast ones; the rest is for features of another vendor that round the other way. Training moves scores by
+1e-4.
 """
 
 LORA = {"kind": "lora", "rank": 8, "alpha": 8.0}
