@@ -33,7 +33,7 @@ from trainable.training.checkpoint import load_latest
 from trainable.training.trial_data import TrialData
 from tune.confirming.verdict import judge
 from tune.decisions.confirmation import Confirmation
-from tune.journal.journal import read_events
+from tune.journal.journal import FILE_NAME, read_events
 from tune.results.confirmed import confirmed_of, out_of_fold_of
 from tune.results.status import read_status
 from tune.retraining.retrain_folder import check_folder
@@ -171,6 +171,11 @@ def test_in_unfinished_features(stored: Path, stored_again: Callable[[], str]) -
 
     files = [stored / "plan.json", *(file for file in stored.glob("tap-*/*") if file not in missing)]
     check_flips(files, 30, make)
+
+
+def test_in_a_journal(study: Path) -> None:
+    """Also in the last line's newline: it was acknowledged, so it is no torn line."""
+    assert check_flips([study / FILE_NAME], 60, lambda: repr(read_events(study))) == 60
 
 
 def test_in_a_studys_data(study: Path) -> None:

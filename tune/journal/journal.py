@@ -58,16 +58,19 @@ class Journal:
     A pickled copy is inert: it holds no writer or listeners, and cannot append.
     """
 
-    def __init__(self, writer: Writer, *, notify: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, writer: Writer, *, past: list[Event] | None = None, notify: Callable[[str], None] | None = None
+    ) -> None:
         """Internal: use `create` or `open`.
 
-        notify: takes one line for the user when the log holds entries that cannot follow on those before.
+        past: all that the log holds, where that was read before. notify: takes one line for the user when the log holds
+        entries that cannot follow on those before.
         """
         self.folder = writer.folder
         self._writer: Writer | None = writer
         self._listeners: list[tuple[str, Callable[[Event], None]]] = []
         self._lifecycle = Lifecycle()
-        left_out = contents_of(writer.events(), self._lifecycle).left_out
+        left_out = contents_of(writer.events() if past is None else past, self._lifecycle).left_out
         if left_out and notify is not None:
             notify(f"{self.folder}: {left_out_line(left_out)}; all else stays")
 
@@ -108,7 +111,8 @@ class Journal:
             from tune.journal.remote_journal import RemoteWriter
 
             return cls(RemoteWriter.open(folder, notify=notify), notify=notify)
-        return cls(LocalWriter.open(folder, notify=notify), notify=notify)
+        past: list[Event] = []
+        return cls(LocalWriter.open(folder, notify=notify, take=past.append), past=past, notify=notify)
 
     def append(self, event: str, *, apply: Callable[[Event], None] | None = None, **fields: Any) -> Event:
         """Write one event that follows on those before; returns it as any reader will see it.

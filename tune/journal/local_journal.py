@@ -57,10 +57,10 @@ class LocalWriter:
         return writer
 
     @classmethod
-    def open(cls, folder: Path, *, notify: Callable[[str], None]) -> Self:
+    def open(cls, folder: Path, *, notify: Callable[[str], None], take: Callable[[Event], None]) -> Self:
         """For a study that is there: lock it, check every line, cut a torn last line off.
 
-        notify: takes one line for the user when something was cut off.
+        notify: takes one line for the user when something was cut off. take: takes each event.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         path = _existing(folder)
@@ -69,7 +69,7 @@ class LocalWriter:
             n_events, size = 0, 0
             with _opened(locked.file) as file:
                 for line in _lines(file):
-                    decode_event(line, where=_line_name(path, n_events), seq=n_events)
+                    take(decode_event(line, where=_line_name(path, n_events), seq=n_events))
                     n_events, size = n_events + 1, size + len(line)
             torn = os.fstat(locked.file).st_size - size
             if n_events == 0:
