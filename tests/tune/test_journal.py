@@ -214,7 +214,7 @@ def test_a_full_disk_cuts_the_partial_line_away_says_so_and_goes_on_when_there_i
     filler = start_script(FILLER, tmp_path)
     output, _ = filler.communicate(timeout=60)
     assert filler.returncode == 0
-    assert "make room, then go on with --resume" in output
+    assert "make room, then go on with `sentinel-tune search --resume " in output
     assert [event.get("text") for event in read_events(tmp_path)] == [None, "fits", "room again"]
 
 

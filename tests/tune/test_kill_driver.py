@@ -233,7 +233,8 @@ def test_a_disk_that_fills_up_stops_the_search_in_order_and_it_goes_on_when_ther
     assert ended.status == 2, ended.stderr
     assert "Best trial" in ended.stdout
     assert re.search(
-        r"error: .*journal\.jsonl was not: File too large; make room, then go on with --resume", ended.stderr
+        r"error: .*journal\.jsonl was not: File too large; make room, then go on with `sentinel-tune search ",
+        ended.stderr,
     )
     assert "Traceback" not in ended.stderr
     again = cli(*argv(folder, 3), "--local", "--json")

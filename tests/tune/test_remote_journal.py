@@ -227,7 +227,7 @@ def test_a_storage_that_is_down_stops_the_writer_in_words_and_it_goes_on_when_it
                     journal.append("note", number=1)
         finally:
             storage_server.open_gate()
-        assert f"go on with --resume {remote}" in str(failed.value)
+        assert f"go on with `sentinel-tune search --resume {remote}`" in str(failed.value)
         assert "make room" not in str(failed.value)
         journal.append("note", number=2)
     assert [event.get("number") for event in read_events(remote)] == [None, 0, 2]
