@@ -38,7 +38,7 @@ def random_backbone(name: str, device: str) -> Backbone:
     return Backbone(
         name=name,
         architecture=tower_architecture(visual),
-        transform=make_transform(name, {}, image_size=_VISION[name]["image_size"]),
+        transform=make_transform({}, image_size=_VISION[name]["image_size"]),
         fingerprint=fingerprint_state(visual.state_dict()),
         model_cfg={},
         visual=visual.to(device),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -253,7 +254,7 @@ def test_a_pickle_beside_safetensors_is_ignored(tmp_path: Path) -> None:
         ({**VISION, "pool_type": "none"}, "`pool_type` must be tok or avg, but is 'none'"),
         ({**VISION, "qk_norm": True, "scale_fc": True}, "the config sets qk_norm, scale_fc"),
         ({**VISION, "block_type": "custom"}, "the config sets block_type"),
-        ({**VISION, "image_size": [32, 64]}, r"must be square, but `image_size` is \[32, 64\]"),
+        ({**VISION, "image_size": [32, 64]}, r"image_size` must be .* a list of two equal ones, but is \[32, 64\]"),
         ({**VISION, "act_kwargs": {"approximate": "tanh"}}, "the config sets act_kwargs"),
         ({**VISION, "norm_kwargs": {"elementwise_affine": False}}, "may differ only in eps"),
         ({**VISION, "no_such_key": 1}, "no_such_key"),
@@ -270,6 +271,67 @@ def test_all_reasons_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_backbone(spec)
     assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("group", "changes", "reasons"),
+    [
+        ("vision_cfg", {"layers": 10**6}, ["layers` must be a whole number from 1 to 256, but is 1000000"]),
+        ("vision_cfg", {"layers": 0, "width": 0}, ["layers`", "width`"]),
+        ("vision_cfg", {"width": "64", "mlp_ratio": float("nan")}, ["width`", "mlp_ratio` must be .*, but is NaN"]),
+        ("vision_cfg", {"image_size": 0}, ["image_size` must be a whole number from 1 to 4096"]),
+        ("vision_cfg", {"image_size": 10**9, "patch_size": -1}, ["patch_size`", "image_size`.*but is 1000000000"]),
+        ("vision_cfg", {"image_size": 4096, "patch_size": 1}, ["1 to 16384 patches.*give 16777216"]),
+        ("vision_cfg", {"patch_size": 64}, ["1 to 16384 patches.*give 0"]),
+        ("vision_cfg", {"head_width": 20}, ["must divide the width.*give 3 heads"]),
+        ("vision_cfg", {"head_width": 128}, ["give 0 heads"]),
+        ("vision_cfg", {"pool_type": ["tok"]}, ["`pool_type` must be tok or avg"]),
+        ("vision_cfg", {"norm_kwargs": 3}, ["only in eps"]),
+        ("vision_cfg", {"block_type": 7, "ls_init_value": "x"}, ["block_type", "ls_init_value`"]),
+        (None, {"vision_cfg": [1]}, ["no object"]),
+        (None, {"embed_dim": -1, "quick_gelu": "x"}, ["embed_dim`", "quick_gelu`"]),
+        ("preprocess_cfg", {"mean": "abc", "std": 0}, ["mean`", r"std` must be .* above 0, but is \[0, 0, 0\]"]),
+        ("preprocess_cfg", {"mean": [0.5], "std": [1, 1, "1"]}, ["mean`", "std`"]),
+        ("preprocess_cfg", {"interpolation": [], "resize_mode": 1, "fill_color": -1}, ["interp", "resize", "fill"]),
+    ],
+)
+def test_altered_configs_are_refused_whole_before_anything_is_built(
+    tmp_path: Path, monkeypatch, group: str | None, changes: dict, reasons: list[str]
+) -> None:
+    model_cfg = {"embed_dim": 24, "vision_cfg": VISION}
+    config = {"model_cfg": model_cfg, "preprocess_cfg": {}}
+    if group == "preprocess_cfg":
+        config[group] = changes
+    else:
+        model_cfg |= changes if group is None else {group: VISION | changes}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    save_file({"visual.proj": torch.zeros(1)}, tmp_path / "open_clip_model.safetensors")
+    monkeypatch.setattr(open_clip, "CLIP", None)
+    with pytest.raises(UserError) as caught:
+        load_backbone(f"local-dir:{tmp_path}")
+    assert len(caught.value.problems) == len(reasons)
+    for problem, reason in zip(caught.value.problems, reasons, strict=True):
+        assert re.search(reason, problem)
+        assert "\n" not in problem
+        assert len(problem) < 500
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path: Path, dtype: torch.dtype, value: float) -> None:
+    weights = {k: v.to(dtype) for k, v in write_model(tmp_path, layers=1).state_dict().items()}
+    weights["visual.proj"][-1, -1] = value
+    save_file(weights, tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(UserError, match=r"`visual\.proj` in .* must be finite"):
+        load_backbone(f"local-dir:{tmp_path}")
+
+
+def test_weights_of_whole_numbers_are_refused_by_the_header(tmp_path: Path) -> None:
+    weights = write_model(tmp_path, layers=1).state_dict()
+    weights["visual.proj"] = weights["visual.proj"].long()
+    save_file(weights, tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(UserError, match=r"`visual\.proj` in .* must be one of F32, F16, BF16, F64, but is I64"):
+        load_backbone(f"local-dir:{tmp_path}")
 
 
 def test_weights_that_do_not_fit_the_config_are_named(tmp_path: Path) -> None:

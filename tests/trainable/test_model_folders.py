@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from trainable.config import LABEL_RANGE, TARGETS
 from trainable.export.standalone import (
-    _SCHEMA,
+    SCHEMA,
     ExportedModel,
     ModelFolderError,
     config_digest,
@@ -232,7 +232,7 @@ def test_a_configuration_that_is_no_json_is_one_line(folder, content, message):
 
 
 def test_the_configuration_that_is_read_is_the_one_that_is_written(folder):
-    assert set(_SCHEMA) == set(folder.config)
-    assert _SCHEMA["targets"][1](list(TARGETS))
-    assert _SCHEMA["label_range"][1](list(LABEL_RANGE))
+    assert set(SCHEMA) == set(folder.config)
+    assert SCHEMA["targets"][1](list(TARGETS))
+    assert SCHEMA["label_range"][1](list(LABEL_RANGE))
     assert folder.problems() == ()

@@ -45,7 +45,7 @@ LOWEST_SIGMA = 1e-3
 """A forecast's sigma is never below: it survives rounding to 4 decimals."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_MOST_CONFIG_BYTES, _MOST_FILES, _MOST_PATCHES = 1 << 20, 1000, 1 << 14
+_MOST_CONFIG_BYTES, _MOST_FILES, MOST_PATCHES = 1 << 20, 1000, 1 << 14
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # only the other tower is used
 _SLIVER = 100  # sides' ratio beyond which the middle alone is resized: the whole would take gigabytes
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners
@@ -118,7 +118,7 @@ TOWER: dict[str, Rule] = {
 }
 """open_clip's `vision_cfg` of the towers that are read: plain VisionTransformers of bounded size."""
 
-_SCHEMA: dict[str, Any] = {
+SCHEMA: dict[str, Any] = {
     "kind": _one_of(KIND),
     "format_version": _one_of(FORMAT_VERSION),
     "n_members": _whole(1, 1000),
@@ -460,7 +460,7 @@ def _shown(value: Any) -> str:
 def _config_problems(config: Any, file: Path) -> list[str]:
     if not isinstance(config, dict) or config.get("kind") != KIND:
         return [f"{file} must be that of an exported model, but is another file of that name"]
-    if not _SCHEMA["format_version"][1](version := config.get("format_version")):
+    if not SCHEMA["format_version"][1](version := config.get("format_version")):
         return [
             f"{file} must have format_version {FORMAT_VERSION}, but has {_shown(version)}; it was written by another "
             "version of sentinel-tune: use that one"
@@ -473,7 +473,7 @@ def _config_problems(config: Any, file: Path) -> list[str]:
         ]
     if sums[CONFIG] != config_digest(config):
         return [_altered(file)]
-    return schema_problems(config, _SCHEMA, file)
+    return schema_problems(config, SCHEMA, file)
 
 
 def _are_sums(sums: Any) -> bool:
@@ -566,7 +566,7 @@ def _agreements(config: Mapping[str, Any]) -> dict[str, bool]:
         "head_widths lead from embed_dim to the targets": (widths[0], widths[-1]) == (width, n_targets),
         "domain_code has a row for each known domain and one more, of embed_dim": code in (None, [n_codes, width]),
         "transform.image_size is the tower's": config["transform"]["image_size"] == side,
-        f"an image has 1 to {_MOST_PATCHES} patches": 1 <= (side // patch) ** 2 <= _MOST_PATCHES,
+        f"an image has 1 to {MOST_PATCHES} patches": 1 <= (side // patch) ** 2 <= MOST_PATCHES,
     }
 
 

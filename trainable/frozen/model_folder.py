@@ -4,7 +4,7 @@ open_clip would fall back to `open_clip_pytorch_model.bin`, a pickle, which can 
 are chosen here and no pickle is ever downloaded or opened.
 """
 
-import json
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,14 +130,18 @@ def _local_weights(path: Path) -> Path | str:
 
 
 def _read_model(config_path: Path, weights: Path) -> ModelFolder:
+    from trainable.export.standalone import read_json  # brings torch and open_clip
+
     try:
-        config = json.loads(config_path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        config = read_json(config_path)
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{config_path} must be JSON, but reading it failed: {_first_line(error)}") from error
     parts = config if isinstance(config, dict) else {}
     model_cfg, preprocess_cfg = parts.get("model_cfg"), parts.get("preprocess_cfg") or {}
     if not isinstance(model_cfg, dict) or not isinstance(preprocess_cfg, dict):
-        raise UserError(f"{config_path} must hold `model_cfg` as open_clip writes it, but has keys {sorted(parts)}")
+        raise UserError(
+            f"{config_path} must hold `model_cfg` as open_clip writes it, but has keys {reprlib.repr(sorted(parts))}"
+        )
     return ModelFolder(model_cfg=model_cfg, preprocess_cfg=preprocess_cfg, weights=weights)
 
 

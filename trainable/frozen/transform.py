@@ -7,8 +7,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from trainable.errors import UserError
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transform:
@@ -41,30 +39,29 @@ class Transform:
         return pixels.sub_(mean).div_(std)
 
 
-def make_transform(spec: str, preprocess_cfg: Mapping[str, Any], *, image_size: int) -> Transform:
-    """The transform of a model's `preprocess_cfg`, open_clip's defaults filled in.
+def transform_problems(spec: str, preprocess_cfg: Mapping[str, Any]) -> list[str]:
+    """Everything in a model's `preprocess_cfg` that its transform cannot be, a line each."""
+    from trainable.export.standalone import SCHEMA, schema_problems
 
-    Raises: UserError for values that open_clip would not know, all at once.
-    """
+    rules = {name: rule for name, rule in SCHEMA["transform"].items() if name != "image_size"}
+    return schema_problems(_values(preprocess_cfg), rules, spec, "preprocess_cfg.")
+
+
+def make_transform(preprocess_cfg: Mapping[str, Any], *, image_size: int) -> Transform:
+    """The transform of a model's `preprocess_cfg` that has no problems, open_clip's defaults filled in."""
+    values = _values(preprocess_cfg)
+    return Transform(image_size=image_size, **values | {name: tuple(values[name]) for name in ("mean", "std")})
+
+
+def _values(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
     values = merge_preprocess_dict(PreprocessCfg(), dict(preprocess_cfg))
-    mean, std = ((v,) * 3 if isinstance(v, int | float) else tuple(v) for v in (values["mean"], values["std"]))
-    problems = []
-    if values["interpolation"] not in ("bicubic", "bilinear", "random"):
-        problems.append(f"{spec}: `interpolation` must be bicubic or bilinear, but is {values['interpolation']!r}")
-    if values["resize_mode"] not in ("shortest", "longest", "squash"):
-        problems.append(f"{spec}: `resize_mode` must be shortest, longest or squash, but is {values['resize_mode']!r}")
-    if len(mean) != 3 or len(std) != 3:
-        problems.append(f"{spec}: `mean` and `std` must have 3 values, but have {len(mean)} and {len(std)}")
-    if problems:
-        raise UserError(problems)
-    return Transform(
-        image_size=image_size,
-        mean=mean,
-        std=std,
-        # open_clip's evaluation reads "random" as bicubic (`image_transform`)
-        interpolation="bilinear" if values["interpolation"] == "bilinear" else "bicubic",
-        resize_mode=values["resize_mode"],
-        fill_color=values["fill_color"],
-    )
+    names = ("mean", "std", "interpolation", "resize_mode", "fill_color")
+    values = {name: list(v) if isinstance(v := values[name], tuple) else v for name in names}
+    for name in ("mean", "std"):
+        if isinstance(values[name], int | float):
+            values[name] = [values[name]] * 3
+    if values["interpolation"] == "random":
+        values["interpolation"] = "bicubic"  # as open_clip's evaluation reads it (`image_transform`)
+    return values
