@@ -6,7 +6,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -19,8 +20,13 @@ OURS = ("tune", "trainable", "search_spaces")
 NO_DISTRIBUTION = {"_typeshed", "sentinel_export"}
 """What type checkers alone see, and an exported model's own program."""
 
-KNOWN = packages_distributions()
 PRIVATE = re.compile(r"(^|\.)_[a-z]", re.IGNORECASE)
+
+
+@cache
+def known() -> Mapping[str, list[str]]:
+    """Top-level names that are installed, and the distributions they come with."""
+    return packages_distributions()
 
 
 def declared() -> dict[str, Requirement]:
@@ -36,7 +42,7 @@ def imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in KNOWN:
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in known():
             yield f"{node.value.id}.{node.attr}"
 
 
@@ -49,7 +55,7 @@ def names() -> set[str]:
 
 
 def distributions_of(name: str) -> set[str]:
-    return {canonicalize_name(found) for found in KNOWN.get(name.partition(".")[0], [])}
+    return {canonicalize_name(found) for found in known().get(name.partition(".")[0], [])}
 
 
 def test_every_import_is_declared(names):
