@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from trainable.config import LABEL_RANGE, TARGETS, TrialConfig
 from trainable.export.facts import ModelFacts
+from trainable.shown import shown
 
 _SCORES = (("score", "score/all"), ("ID score", "score/id"), ("OOD score", "score/ood"))
 _GROUPS = (("CRPS", "crps"), ("R2", "r2"), ("MAE", "mae"))
@@ -22,7 +23,7 @@ def model_card(facts: ModelFacts, *, known_domains: Sequence[int], sigmas: Mappi
     }
     parts = [f"# {facts.name}\n"]
     parts += [f"## {title}\n\n{chr(10).join(lines)}\n" for title, lines in sections.items()]
-    return "\n".join(parts)
+    return shown("\n".join(parts), keep="\n")  # the name of a folder of data may hold anything
 
 
 def _what(facts: ModelFacts) -> Iterator[str]:
@@ -58,7 +59,7 @@ def _training(facts: ModelFacts, known_domains: Sequence[int]) -> Iterator[str]:
 
 
 _INTERVALS = {
-    True: "Intervals resample folds and, within them, whole sites: other trainings, other sites.",
+    True: "Intervals speak of other domains and other trainings; they rest on whole domains and folds.",
     False: "Intervals resample whole sites: they speak of other sites, not of other trainings.",
 }
 

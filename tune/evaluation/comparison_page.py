@@ -12,7 +12,7 @@ def comparison_page(comparison: Comparison, figure: bytes) -> str:
     names = ", ".join(list(comparison.evaluations)[1:])
     lead = (
         f"{data.n_events} events ({data.n_specimens} specimens) of {data.source}: {data.about}. "
-        f"Differences are to {first}, on the same events and the same draws of sites; below 0 is better."
+        f"Differences are to {first}, on the same events, in pairs; below 0 is better."
     )
     title = f"{first} beside {names}"
     sections = [
@@ -30,7 +30,10 @@ def comparison_page(comparison: Comparison, figure: bytes) -> str:
 
 def _interval_words(comparison: Comparison) -> str:
     level = next(iter(comparison.evaluations.values())).level
-    return f"Lines: {html.percent(level)} of draws of other sites. A difference whose line crosses 0 may be chance."
+    return (
+        f"Lines: {html.percent(level)} intervals, of scores for other sites, of differences for other domains. "
+        "A difference whose line crosses 0 may be chance."
+    )
 
 
 def _scores(comparison: Comparison) -> str:

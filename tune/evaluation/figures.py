@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from trainable.config import LABEL_RANGE, TARGETS
 from trainable.scoring.evaluation import Coverage, ModelForecasts
+from trainable.shown import shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,7 +132,7 @@ def worst_events(events: Sequence["WorstEvent"]) -> bytes:
         axes.imshow(np.asarray(event.thumbnails))
         axes.set_axis_off()
         # a site's name may hold dollar signs, which would else begin a formula
-        axes.set_title(f"{event.title}\n{event.caption}", loc="left", parse_math=False, fontsize=9)
+        axes.set_title(shown(f"{event.title}\n{event.caption}", keep="\n"), loc="left", parse_math=False, fontsize=9)
     return _png(figure)
 
 
@@ -145,16 +146,17 @@ def score_comparison(
     figure = Figure(figsize=(11, 1.5 + 0.75 * len(scores)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(scores)
+    labels = [shown(name) for name in names]
     for place, name in enumerate(names):
         for offset, (part, (score, low, high)) in zip(_OFFSETS, scores[name].items(), strict=False):
             _interval(left, place + offset, score, low, high, part, label=LABELS[part] if not place else None)
         for offset, (part, d) in zip(_OFFSETS, differences.get(name, {}).items(), strict=False):
             _interval(right, place + offset, d.mean, d.low, d.high, part.removeprefix("score/"))
     right.axvline(0, color=_MUTED, linewidth=0.8)
-    left.set_yticks(range(len(names)), names, parse_math=False)
+    left.set_yticks(range(len(names)), labels, parse_math=False)
     left.set_ylim(len(names) - 0.5, -0.5)
     left.set_xlabel("score, lower is better")
-    right.set_xlabel(f"difference to {names[0]}, below 0 is better", parse_math=False)
+    right.set_xlabel(f"difference to {labels[0]}, below 0 is better", parse_math=False)
     _dress(left, "score")
     _dress(right, "paired difference")
     figure.legend(fontsize=8, frameon=False, loc="outside upper right", ncols=len(_OFFSETS))

@@ -4,6 +4,8 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from trainable.shown import shown
+
 STYLE = """
 :root { color-scheme: light; --ink: #1f2937; --muted: #6b7280; --line: #e5e7eb; --soft: #f8fafc; --accent: #2563a8; }
 * { box-sizing: border-box; }
@@ -55,7 +57,7 @@ def page(title: str, body: Iterable[str]) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )
@@ -63,23 +65,23 @@ def page(title: str, body: Iterable[str]) -> str:
 
 def heading(text: str, level: int = 2) -> str:
     """A section's title."""
-    return f"<h{level}>{escape(text)}</h{level}>"
+    return f"<h{level}>{_text(text)}</h{level}>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
     """kind: "lead", "note" or none."""
-    return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{escape(text)}</p>"
+    return f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{_text(text)}</p>"
 
 
 def warning(text: str) -> str:
     """What a reader must not miss."""
-    return f'<div class="warning" role="alert"><strong>Warning:</strong> {escape(text)}</div>'
+    return f'<div class="warning" role="alert"><strong>Warning:</strong> {_text(text)}</div>'
 
 
 def cards(items: Iterable[tuple[str, str, str]]) -> str:
     """Figures at a glance: label, value, remark."""
     parts = "\n".join(
-        f"<li><span>{escape(label)}</span><b>{escape(value)}</b><span>{escape(remark)}</span></li>"
+        f"<li><span>{_text(label)}</span><b>{_text(value)}</b><span>{_text(remark)}</span></li>"
         for label, value, remark in items
     )
     return f'<ul class="cards">\n{parts}\n</ul>'
@@ -97,7 +99,7 @@ def table(
     """head: one title a column. above: titles over several columns, with how many. n_text: columns of text, the first
     ones; all others hold numbers. strong: rows to set off.
     """
-    upper = "".join(f'<th colspan="{span}" scope="colgroup">{escape(title)}</th>' for title, span in above)
+    upper = "".join(f'<th colspan="{span}" scope="colgroup">{_text(title)}</th>' for title, span in above)
     lower = _cells(head, n_text, tag="th", scope="col")
     body = "\n".join(
         f"<tr{' class=' + chr(34) + 'strong' + chr(34) if number in strong else ''}>{_cells(row, n_text)}</tr>"
@@ -105,7 +107,7 @@ def table(
     )
     return (
         '<div class="scroll"><table>\n'
-        + (f"<caption>{escape(caption)}</caption>\n" if caption else "")
+        + (f"<caption>{_text(caption)}</caption>\n" if caption else "")
         + f"<thead>{f'<tr>{upper}</tr>' if upper else ''}<tr>{lower}</tr></thead>\n"
         + f"<tbody>\n{body}\n</tbody>\n</table></div>"
     )
@@ -114,12 +116,12 @@ def table(
 def picture(png: bytes, *, alt: str, caption: str) -> str:
     """An embedded PNG."""
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    return f'<figure><img src="{source}" alt="{escape(alt)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    return f'<figure><img src="{source}" alt="{_text(alt)}"><figcaption>{_text(caption)}</figcaption></figure>'
 
 
 def details(title: str, text: str) -> str:
     """Preformatted text, folded away."""
-    return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>"
+    return f"<details><summary>{_text(title)}</summary><pre>{_text(text)}</pre></details>"
 
 
 def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
@@ -142,5 +144,10 @@ def _cells(values: Sequence[str], n_text: int, *, tag: str = "td", scope: str = 
     for place, value in enumerate(values):
         kind = ' class="text"' if place < n_text else ""
         of = f' scope="{scope}"' if scope else ""
-        parts.append(f"<{tag}{kind}{of}>{escape(value)}</{tag}>")
+        parts.append(f"<{tag}{kind}{of}>{_text(value)}</{tag}>")
     return "".join(parts)
+
+
+def _text(value: str) -> str:
+    """Names of files and columns may hold anything; line breaks stay."""
+    return escape(shown(value, keep="\n"))

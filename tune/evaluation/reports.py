@@ -110,7 +110,7 @@ class Comparison:
         return next(iter(self.evaluations))
 
     def verdict(self, name: str) -> str:
-        """Whether a model differs from the first beyond what other sites would have changed."""
+        """Whether a model differs from the first beyond what other domains would have changed."""
         difference = self.differences[name]["score/all"]
         if difference.high < 0:
             return "better"
