@@ -26,9 +26,9 @@ REQUIREMENTS = (
     "mlflow>=3.5,<4",
     "torch>=2.6",
     "torchvision>=0.21",
-    "open_clip_torch>=3.3,<4",
+    "open_clip_torch>=3.3,<3.4",
     "safetensors>=0.5",
-    "pillow>=10",
+    "pillow>=12",
     "numpy>=1.26",
     "pandas>=2.2",
 )
