@@ -8,8 +8,8 @@ import os
 
 from trainable.errors import UserError
 from trainable.shown import brief, shown
-from tune.command_line.next_command import option_words
-from tune.command_line.shell_words import quoted
+from tune.printed.next_command import option_words
+from tune.printed.shell_words import quoted
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -17,11 +17,12 @@ from tune.command_line.model_options import EvaluateOptions
 from tune.evaluation.files import Written, checked_folder, results_folder, write_comparison, write_report
 from tune.evaluation.reports import Comparison, ModelReport, model_names, target_values
 from tune.models.model_source import local_model, open_model
+from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.report.image_progress import ImageProgress
 from tune.report.report import duration
 from tune.tracking.client import describe
-from tune.tracking.uri import chosen_tracking_uri, redact, ui_command
+from tune.tracking.uri import chosen_tracking_uri, ui_command
 
 if TYPE_CHECKING:
     from tune.command_line.parsing import Given

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 from trainable.errors import UserError
 from tune.cluster.placement import Placement
 from tune.cluster.placing import fitted, make_placement
-from tune.command_line.next_command import next_command
 from tune.command_line.options import SearchOptions
 from tune.confirming.plan import n_runs_reserved, reserved
 from tune.execution.session import compute_session, request_for, with_precision
@@ -27,6 +26,7 @@ from tune.planning.problems import problems_of
 from tune.planning.reachable import tracking_problem
 from tune.planning.reckoning import Setting, reckon
 from tune.planning.study_plan import StudyPlan
+from tune.printed.next_command import next_command
 from tune.report.console import Console
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import check_data

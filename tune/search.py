@@ -3,7 +3,6 @@
 sentinel-tune search [OPTIONS], python -m tune search [OPTIONS], or ray submit cluster.yaml tune/search.py -- [OPTIONS].
 """
 
-import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tune.extraction.request import Features
 from tune.journal.errors import StudyMovedError, StudyWriteError
 from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
+from tune.printed.next_command import next_command
 from tune.report.console import Console
 from tune.results.standings import Standings
 from tune.study.search_request import SearchRequest, search_request
@@ -206,7 +206,7 @@ def _give_up(place: Workplace, tracker: Tracker, reason: str) -> None:
     _pause(conductor)
     _end(conductor, study, tracker)
     tracker.close(IMPATIENT_GRACE_SECONDS)
-    place.console.say(f"stopped: {reason}; to go on: sentinel-tune search --resume {shlex.quote(str(study.folder))}")
+    place.console.say(f"stopped: {reason}; to go on: {next_command('search', resume=study.folder)}")
 
 
 def _exit_status(state: EndState, *, has_best: bool) -> int:

@@ -19,11 +19,11 @@ from trainable.whole_file import whole_file
 from tune.command_line.cluster_options import SlurmOptions
 from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given
-from tune.command_line.shell_words import quoted
 from tune.jobs.job_folder import STARTS_OVER
 from tune.jobs.slurm_script import Job, RayPlace
+from tune.printed.secrets_left_out import redact
+from tune.printed.shell_words import quoted
 from tune.report.console import Console
-from tune.tracking.uri import redact
 
 ON_RAY = ("plan", "search", "confirm", "extract")
 """Verbs whose work is spread over nodes; the others compute in one process."""

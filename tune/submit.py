@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
 from tune.command_line.cluster_options import SubmitOptions
-from tune.command_line.next_command import carried, next_command, words
-from tune.command_line.shell_words import quoted
 from tune.execution.interrupts import EXIT_INTERRUPTED
 from tune.jobs.job_folder import STARTS_OVER, lost_results
 from tune.jobs.job_parcel import EXCLUDES, Upload, chosen_variables, entrypoint, find_upload
 from tune.jobs.job_server import JobServer, chosen_address, is_open_wire, use_token
+from tune.printed.next_command import carried, next_command, words
+from tune.printed.secrets_left_out import redact
+from tune.printed.shell_words import quoted
 from tune.report.console import Console
 from tune.report.next_steps import of_session
 from tune.report.report import duration
-from tune.tracking.uri import redact, ui_command
+from tune.tracking.uri import ui_command
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from tune.command_line.options import SearchOptions, SyncOptions
 from tune.journal.journal import owner_of, read_events
+from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.report.report import duration
 from tune.study.kept_options import kept_options
 from tune.tracking.syncing import SyncReport, sync
-from tune.tracking.uri import chosen_tracking_uri, redact
+from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
     from tune.command_line.parsing import Given

@@ -13,9 +13,9 @@ import tune
 from trainable.storage.remote_folder import RemoteFolder
 from tune.cli import parse_command
 from tune.command_line.model_options import EvaluateOptions, RetrainOptions
-from tune.command_line.next_command import carried, next_command
 from tune.command_line.options import SearchOptions, TrainOptions
-from tune.command_line.shell_words import quoted
+from tune.printed.next_command import carried, next_command
+from tune.printed.shell_words import quoted
 from tune.report.next_steps import after_search, after_training
 
 NAMES = [

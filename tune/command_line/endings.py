@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from trainable.shown import cut, shown
-from tune.tracking.uri import redact
+from tune.printed.secrets_left_out import redact
 
 EXIT_FAILED, EXIT_USER_ERROR = 1, 2
 

@@ -3,13 +3,13 @@
 The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 """
 
-from tune.command_line.next_command import next_command
 from tune.confirming.lost_predictions import runs_without_predictions, train_anew
 from tune.confirming.plan import counted, make_plan
 from tune.decisions.confirmation import Confirmation, Plan
 from tune.decisions.ends import Ends
 from tune.execution.conductor import Conductor, fold_data_folder
 from tune.execution.workplace import Workplace
+from tune.printed.next_command import next_command
 from tune.report.next_steps import of_session
 from tune.results.confirmed import Confirmed, evidence, write_evidence
 from tune.study.study import written_or_told

@@ -10,7 +10,7 @@ import pandas as pd
 from trainable.config import TARGETS
 from trainable.errors import UserError
 from tune.command_line.model_options import EvaluateOptions
-from tune.command_line.next_command import next_command
+from tune.printed.next_command import next_command
 from tune.study.study_data import load_study_specimens
 
 if TYPE_CHECKING:

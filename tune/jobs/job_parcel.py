@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from trainable.errors import UserError
-from tune.tracking.uri import redact
+from tune.printed.secrets_left_out import redact
 
 MAX_MIB = 100
 """Ray's job server takes no more, files and their names together."""

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from trainable.errors import UserError
-from tune.tracking.uri import redact
+from tune.printed.secrets_left_out import redact
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient

@@ -5,7 +5,7 @@ from pathlib import Path
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
-from tune.command_line.next_command import next_command
+from tune.printed.next_command import next_command
 
 
 class StudyWriteError(UserError):

@@ -12,10 +12,10 @@ from typing import BinaryIO, Self
 
 from trainable.errors import UserError
 from trainable.whole_file import sync
-from tune.command_line.next_command import next_command
 from tune.journal.errors import StudyWriteError, not_in_place, not_writable
 from tune.journal.events import OLD_START, Event, decode_event, is_whole
 from tune.journal.folder_lock import FILE_NAME, LockedJournal, lock_journal
+from tune.printed.next_command import next_command
 
 
 class LocalWriter:

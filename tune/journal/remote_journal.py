@@ -7,12 +7,12 @@ from typing import Self
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import REMEDY, RemoteFolder, StorageError
-from tune.command_line.next_command import next_command
 from tune.journal.errors import not_writable
 from tune.journal.events import Event, read_back
 from tune.journal.folder_lock import Owner
 from tune.journal.lease import Lease, LeaseTimes, remote_owner, watched_owner
 from tune.journal.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
+from tune.printed.next_command import next_command
 
 TIMES = LeaseTimes()
 

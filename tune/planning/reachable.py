@@ -5,7 +5,8 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tune.tracking.uri import database_file, redact
+from tune.printed.secrets_left_out import redact
+from tune.tracking.uri import database_file
 
 DOOR_SECONDS = 5.0
 

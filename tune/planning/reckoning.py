@@ -178,7 +178,7 @@ def _records(
     n_confirming: int,
     tracking_uri: str,
 ) -> Records:
-    from tune.tracking.uri import redact
+    from tune.printed.secrets_left_out import redact
 
     folder, n_ahead = request.folder.absolute(), trials_ahead(request).n
     each = KEPT_CHECKPOINTS * statistics.fmean(costs.checkpoint_bytes(config) for config in typical)

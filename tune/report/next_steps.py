@@ -7,9 +7,10 @@ from typing import Any
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from tune.command_line.model_options import EvaluateOptions, RetrainOptions
-from tune.command_line.next_command import carried, next_command
 from tune.command_line.options import SearchOptions, TrainOptions
-from tune.tracking.uri import chosen_tracking_uri, redact
+from tune.printed.next_command import carried, next_command
+from tune.printed.secrets_left_out import redact
+from tune.tracking.uri import chosen_tracking_uri
 
 NOT_RETRAINED = ("epochs", "precision", "tracking_uri")
 """Options of `search` that `retrain` takes from the study, or in another sense."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.storage.place import Place, read_file, write_file
-from tune.command_line.next_command import next_command
+from tune.printed.next_command import next_command
 
 if TYPE_CHECKING:
     from trainable.scoring.out_of_fold import Difference, OutOfFold

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import StorageError
-from tune.command_line.next_command import next_command
 from tune.decisions.confirmation import Confirmation
 from tune.journal.events import Event
 from tune.journal.journal import Owner, owner_of, read_events
+from tune.printed.next_command import next_command
 from tune.results.confirmed import confirmed_of
 from tune.results.pace import Pace
 from tune.results.rungs import RungStanding, rung_standings

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
-from tune.command_line.next_command import option_words
 from tune.command_line.options import SearchOptions
-from tune.command_line.shell_words import quoted
 from tune.journal.journal import read_events
+from tune.printed.next_command import option_words
+from tune.printed.shell_words import quoted
 from tune.report.console import Console
 from tune.study.kept_options import kept_options
 

@@ -21,9 +21,10 @@ from tune.command_line.outputs import folder_problem
 from tune.decisions.confirmation import Confirmation
 from tune.journal.events import Event
 from tune.journal.journal import certain_owner_of, read_events
+from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.study.earlier_studies import learned_from_earlier
-from tune.tracking.uri import check_uri, redact
+from tune.tracking.uri import check_uri
 
 if TYPE_CHECKING:
     from tune.command_line.parsing import Given

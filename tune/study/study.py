@@ -32,10 +32,10 @@ from tune.extraction.request import Features
 from tune.journal.errors import not_writable
 from tune.journal.events import Event
 from tune.journal.journal import Journal
+from tune.printed.secrets_left_out import redact
 from tune.study.new_folder import claim_folder
 from tune.study.optuna_journal import optuna_projection
 from tune.study.search_request import OF_ONE_SESSION, SearchRequest
-from tune.tracking.uri import redact
 from tune.tracking.versions import git_commit, library_versions, user_name
 
 if TYPE_CHECKING:

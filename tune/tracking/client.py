@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from trainable.errors import UserError
-from tune.tracking.uri import artifact_location, database_file, redact
+from tune.printed.secrets_left_out import redact
+from tune.tracking.uri import artifact_location, database_file
 
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing about a search leaves the machine unasked

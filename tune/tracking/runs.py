@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tune.printed.secrets_left_out import redact
 from tune.results.standings import SCORE, Standings, TrialStanding, finite, floors_of
 from tune.tracking.confirmation_runs import ConfirmationRuns
-from tune.tracking.uri import redact
 from tune.tracking.values import MAX_KEY, log_scaled, metric_key, study_params, study_tags, trial_params
 from tune.tracking.wished_run import PARENT, MetricPoint, RunStatus, WishedRun
 

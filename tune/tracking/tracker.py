@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from tune.printed.secrets_left_out import redact
 from tune.tracking.client import describe
 from tune.tracking.mlflow_writer import MlflowWriter
 from tune.tracking.outbox import Outbox
-from tune.tracking.uri import redact, ui_command
+from tune.tracking.uri import ui_command
 
 FLUSH_SECONDS = 0.5
 """Events of this long travel together: one request a run."""

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from trainable.errors import UserError
 from trainable.shown import brief
-from tune.command_line.shell_words import quoted
+from tune.printed.secrets_left_out import redact
+from tune.printed.shell_words import quoted
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """SQLAlchemy dialects that MLflow's tracking store knows."""
@@ -15,11 +16,6 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _DRIVERS = {"sqlite": "", "postgresql": "+psycopg", "mysql": "+pymysql", "mssql": "+pyodbc"}
 
 UI_PORT = 5000
-
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
-_SECRET_QUERY = re.compile(
-    r"([?&][^=&\s]*(?:token|password|passwd|pwd|secret|key|signature|sig)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
-)
 
 
 def default_tracking_uri(cwd: Path) -> str:
@@ -64,11 +60,6 @@ def check_uri(uri: str, *, cwd: Path) -> str:
         f"the tracking URI must start with http://, https:// or one of {', '.join(f'{d}://' for d in DATABASES)}, "
         f"but got {redact(uri)!r}"
     )
-
-
-def redact(text: str) -> str:
-    """`text` with credentials in URIs (user:password@, token=...) replaced by ***; safe to print and to store."""
-    return _SECRET_QUERY.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
 def database_file(uri: str) -> Path | None:

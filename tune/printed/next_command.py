@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
-from tune.command_line.shell_words import quoted
-from tune.tracking.uri import redact
+from tune.printed.secrets_left_out import redact
+from tune.printed.shell_words import quoted
 
 PROGRAM = "sentinel-tune"
 
