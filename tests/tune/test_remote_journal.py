@@ -149,7 +149,7 @@ def test_a_second_study_in_one_place_and_a_second_writer_are_refused(remote):
             with pytest.raises(UserError, match=r"one process at a time.*process \d+ on .* since \d{4}-"):
                 attempt(remote)
     assert owner_of(remote) is None
-    with pytest.raises(UserError, match=f"continue it with --resume {remote}"):
+    with pytest.raises(UserError, match=f"continue it with `sentinel-tune search --resume {remote}`"):
         begin(remote)
     assert len(read_events(remote)) == 2
 
