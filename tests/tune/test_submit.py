@@ -226,8 +226,8 @@ def test_a_cluster_of_another_ray_is_one_line(submit, old_cluster):
 
     assert ended.status == 2
     assert ended.stderr == (
-        f"error: the cluster's Ray must be 2.55 or newer and below 3.0, but {old_cluster} runs 2.40.0; install another "
-        "on its nodes, or take an image rayproject/ray of that range\n"
+        f"error: the cluster's Ray must be 2.55 or newer and below 2.61, but {old_cluster} runs 2.40.0; install "
+        "another on its nodes, or take an image rayproject/ray of that range\n"
     )
 
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import trainable.export
 import trainable.frozen
 from trainable.errors import UserError
 from trainable.frozen.model_folder import find_local_model
@@ -88,7 +89,8 @@ def _code() -> str:
     """Hex digest of the files that make a backbone and decide what a store is."""
     digest = hashlib.sha256()
     (folder,) = map(Path, trainable.frozen.__path__)
-    files = [folder.parent / "architecture.py", *folder.glob("*.py"), *folder.glob("open_clip_configs/*.json")]
+    builder = Path(trainable.export.__path__[0]) / "standalone.py"
+    files = [folder.parent / "architecture.py", builder, *folder.glob("*.py"), *folder.glob("open_clip_configs/*.json")]
     for file in sorted(files):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
     return digest.hexdigest()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-RAY_FROM, RAY_BELOW = (2, 55), (3, 0)
+RAY_FROM, RAY_BELOW = (2, 55), (2, 61)
 """Versions of Ray that our code runs on, as in pyproject.toml."""
 
 ANSWER_SECONDS = 10.0
