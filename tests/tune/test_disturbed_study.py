@@ -64,7 +64,7 @@ def test_a_study_moved_while_it_is_searched_ends_in_order_and_goes_on_where_it_i
     assert ended.status == 2, ended.stderr
     assert f"was moved to {moved}" in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert f"search --resume {moved}\n" in ended.stdout
+    assert f"search --resume {moved} --local\n" in ended.stdout
     assert str(study) not in ended.stdout.partition("To go on:")[2]
     assert cli("search", "--resume", moved, "--local").status == 0
     assert scores(moved) == scores(finished_study)
