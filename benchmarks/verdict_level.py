@@ -84,7 +84,6 @@ class Drawn:
     """forecasts[configuration][fold][seed]: part -> forecasts; the default is the last configuration."""
 
     forecasts: list[dict[int, list[dict[str, EventForecast]]]]
-    seen: np.ndarray
     domain_of_site: dict[str, int]
 
 
@@ -134,7 +133,7 @@ def draws(frame: pd.DataFrame, world: str, n: int) -> Iterator[Drawn]:
                     parts = {p: forecast(events, mu, sigmas[fold, p], rows[fold, p]) for p in ("id", "ood")}
                     by_fold.setdefault(fold, []).append(only_fresh(parts, seen))
             forecasts.append(by_fold)
-        yield Drawn(forecasts, seen, domain_of_site)
+        yield Drawn(forecasts, domain_of_site)
 
 
 def events_of(frame: pd.DataFrame) -> Events:
