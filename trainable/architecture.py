@@ -37,3 +37,10 @@ class VisionArchitecture:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_dict`; unknown or missing keys raise TypeError."""
         return cls(**values)
+
+
+def is_in_tail(name: str, first_block: int) -> bool:
+    """Whether an open_clip weight belongs to block `first_block` or above, `ln_post` or `proj`."""
+    if name.startswith("transformer.resblocks."):
+        return int(name.split(".")[2]) >= first_block
+    return name == "proj" or name.startswith("ln_post.")

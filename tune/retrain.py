@@ -16,22 +16,22 @@ from typing import TYPE_CHECKING, Any
 from trainable.shown import shown
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import SearchOptions
+from tune.confirming.outcome import confirmed_of
 from tune.execution.session import local_device, with_precision
 from tune.journal.events import Event
 from tune.journal.journal import read_events
 from tune.models.model_source import open_model
+from tune.models.recipe import Recipe, recipe_of
+from tune.models.retrain_folder import MODEL_NAME, check_folder, read_histories
 from tune.report.console import Console
 from tune.report.next_steps import after_training
 from tune.report.report import duration
-from tune.results.confirmed import confirmed_of
-from tune.retraining.recipe import Recipe, recipe_of
-from tune.retraining.retrain_folder import MODEL_NAME, check_folder, read_histories
 from tune.study.kept_options import kept_options
 from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
     from tune.command_line.parsing import Given
-    from tune.tracking.registry import Registered, Registry
+    from tune.models.registry import Registered, Registry
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 
@@ -56,7 +56,7 @@ def run(given: "Given") -> int:
         open_model(str(folder / MODEL_NAME), None, "cpu", console)  # whole, or refused
         console.say(f"trained and exported already: {folder / MODEL_NAME}")
     else:
-        from tune.retraining.retraining import make_model
+        from tune.models.retraining import make_model
 
         if not make_model(options, recipe, events, folder, identity, console):
             return EXIT_FAILED
@@ -91,7 +91,7 @@ def _registry(options: RetrainOptions, events: Sequence[Event]) -> "Registry | N
     """The registry, which answers now; None when it is to be left alone."""
     if options.no_register:
         return None
-    from tune.tracking.registry import Registry
+    from tune.models.registry import Registry
 
     kept = kept_options(events)
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
@@ -124,7 +124,7 @@ def _register(
     console: Console,
 ) -> "Registered":
     from trainable.export.standalone import read_config
-    from tune.tracking.retrain_run import Entry
+    from tune.models.retrain_run import Entry
 
     confirmed = confirmed_of(events) if recipe.evidence is not None else None
     entry = Entry(

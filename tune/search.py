@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
-from tune.confirming.confirmation import confirm
 from tune.confirming.plan import reserved
 from tune.decisions.ends import Ends, EndState, deadline_in
+from tune.decisions.standings import Standings
 from tune.execution.conductor import Conductor
+from tune.execution.confirming import confirm
 from tune.execution.interrupts import EXIT_INTERRUPTED, Interrupts
 from tune.execution.session import compute_session, request_for, with_precision
 from tune.execution.workplace import Workplace
@@ -24,7 +25,6 @@ from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
 from tune.printed.next_command import next_command
 from tune.report.console import Console
-from tune.results.standings import Standings
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import Study, check_data, open_study
 from tune.study.study_data import StudyData, load_study_data, write_trial_data
@@ -58,7 +58,7 @@ def run_study(given: "Given", *, search_more: bool) -> int:
     data = load_study_data(options, options, console)
     check_data(request, data)
     if search_more and not options.no_confirm and not request.is_finished:
-        console.say(reserved(data, options))
+        console.say(reserved(data.specimens.frame, options))
     if search_more and request.is_finished:
         return _show_again(request, tracking_uri, console, started)
     if (problem := tracking_problem(tracking_uri)) is not None:

@@ -18,9 +18,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from trainable.architecture import is_in_tail
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone, fingerprint_state, load_backbone
-from trainable.frozen.features import is_in_tail
 from trainable.frozen.tower import TINY
 
 VISION = {"image_size": 32, "layers": 3, "width": 64, "head_width": 16, "patch_size": 8}

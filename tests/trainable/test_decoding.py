@@ -12,7 +12,7 @@ from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 from trainable.data import decoding
 from trainable.data.decoding import decode, examine, find_fault
 from trainable.export import standalone
-from tune.predict import SUFFIXES
+from tune.verbs.predict import SUFFIXES
 
 
 def picture(mode: str, width: int, height: int, seed: int = 0) -> Image.Image:

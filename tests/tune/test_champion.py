@@ -6,7 +6,7 @@ import pytest
 from trainable.errors import UserError
 from trainable.scoring.crps import crps_normal
 from trainable.scoring.out_of_fold import OutOfFold, PartForecasts
-from tune.tracking.champion import SAME, decide_champion, read_evidence
+from tune.models.champion import SAME, decide_champion, read_evidence
 
 N_EVENTS = 120
 

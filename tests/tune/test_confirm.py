@@ -10,10 +10,10 @@ import pytest
 from trainable.checksums import without_checksum
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
-from tune.decisions.confirmation import Confirmation
+from tune.confirming.outcome import confirmed_of
+from tune.confirming.runs import Confirmation
 from tune.journal.events import as_read
 from tune.journal.journal import read_events
-from tune.results.confirmed import confirmed_of
 from tune.search import Times
 
 

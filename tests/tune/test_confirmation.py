@@ -15,16 +15,15 @@ from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.held_out_predictions import save_predictions
 from trainable.training.trial_data import TrialData
 from tune.command_line.options import SearchOptions
+from tune.confirming.outcome import Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
 from tune.confirming.plan import make_plan
+from tune.confirming.runs import Configuration, Confirmation, Plan, complete_cells, fold_data_folder
 from tune.confirming.verdict import best_epoch, judge
-from tune.decisions.confirmation import Configuration, Confirmation, Plan, complete_cells
 from tune.decisions.decisions import Decisions
-from tune.execution.conductor import fold_data_folder
+from tune.decisions.standings import Standings
 from tune.journal.events import as_read
 from tune.journal.journal import read_events
 from tune.report.confirmation_text import confirmation_text
-from tune.results.confirmed import Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
-from tune.results.standings import Standings
 
 EPOCHS = 3
 
@@ -167,7 +166,7 @@ def planted_plan(study: Path, *, best_score: float) -> Plan:
         for epoch in range(1, EPOCHS + 1):
             decisions.report(ask.trial_id, epoch, {"score/all": score})
     options = SearchOptions(data="demo:120", epochs=EPOCHS, confirm_top=1, confirm_folds=2)
-    return make_plan(space, decisions.trials(), study_data(), options)
+    return make_plan(space, decisions.trials(), study_data().specimens.frame, options)
 
 
 def study_data():
@@ -234,17 +233,17 @@ def test_the_plan_takes_the_best_that_are_unlike_one_another_and_folds_the_searc
     events = read_events(confirmed_study)
     space = SearchSpace.from_dict(events[0]["header"]["space"])
     trials = Decisions.replay(space, events).trials()
-    data = study_data()
-    plan = make_plan(space, trials, data, SearchOptions(data="demo:120", epochs=3, fold=2, confirm_seeds=2))
+    frame = study_data().specimens.frame
+    plan = make_plan(space, trials, frame, SearchOptions(data="demo:120", epochs=3, fold=2, confirm_seeds=2))
 
     assert plan.folds == (0, 4)  # which hold out most events that fold 2 does not
     assert plan.seeds == (1, 2)
     assert plan.configurations[-1].name == "default"
     assert len({json.dumps(c.config, sort_keys=True) for c in plan.configurations}) == len(plan.configurations)
     with pytest.raises(UserError, match="--confirm-folds <= 5"):
-        make_plan(space, trials, data, SearchOptions(data="demo:120", epochs=3, confirm_folds=6))
+        make_plan(space, trials, frame, SearchOptions(data="demo:120", epochs=3, confirm_folds=6))
     with pytest.raises(UserError, match="must have a scored trial"):
-        make_plan(space, [], data, SearchOptions(data="demo:120", epochs=3))
+        make_plan(space, [], frame, SearchOptions(data="demo:120", epochs=3))
 
 
 def test_result_and_evidence_come_back_as_they_were_written(confirmed_study, tmp_path):

@@ -10,7 +10,7 @@ from search_spaces.space import SearchSpace
 from tune.decisions.decisions import Decisions
 from tune.journal.events import encode_event
 from tune.journal.journal import FILE_NAME, Journal, read_events
-from tune.replay import FOLLOWS, log_entries
+from tune.verbs.replay import FOLLOWS, log_entries
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_a_mistake_of_ours_is_one_line_that_names_a_private_file_with_the_traceb
         raise KeyError("a\nkey of http://ada:geheim@host")
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("tune.spaces.run", fail)
+    monkeypatch.setattr("tune.verbs.spaces.run", fail)
     ended = cli("spaces")
 
     assert ended.status == 1

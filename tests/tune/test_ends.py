@@ -289,7 +289,7 @@ def test_an_error_that_came_of_a_death_is_told_as_the_death_and_another_one_is_r
 def test_every_stop_signal_ends_a_command_in_the_same_way(number, monkeypatch, capsys):
     before = [signal.getsignal(each) for each in STOP_SIGNALS]
     signal.signal(number, signal.default_int_handler)  # also where the tests run under nohup
-    monkeypatch.setattr("tune.spaces.run", lambda _: os.kill(os.getpid(), number))
+    monkeypatch.setattr("tune.verbs.spaces.run", lambda _: os.kill(os.getpid(), number))
     try:
         assert main(["spaces"]) == 130
     finally:

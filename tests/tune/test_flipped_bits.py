@@ -31,13 +31,13 @@ from trainable.frozen.features import FeatureStore
 from trainable.frozen.model_folder import CONFIG_NAME
 from trainable.training.checkpoint import load_latest
 from trainable.training.trial_data import TrialData
+from tune.confirming.outcome import confirmed_of, out_of_fold_of
+from tune.confirming.runs import Confirmation
 from tune.confirming.verdict import judge
-from tune.decisions.confirmation import Confirmation
 from tune.journal.journal import FILE_NAME, read_events
-from tune.results.confirmed import confirmed_of, out_of_fold_of
-from tune.results.status import read_status
-from tune.retraining.retrain_folder import check_folder
-from tune.tracking.champion import read_evidence
+from tune.models.champion import read_evidence
+from tune.models.retrain_folder import check_folder
+from tune.report.status import read_status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

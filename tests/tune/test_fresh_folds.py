@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trainable.data.splits import make_split, n_folds
+from trainable.data.splits import SPLIT_SEED, make_split, n_folds
 from trainable.errors import UserError
 from tune.confirming.fresh_folds import fresh_folds, held_out_events
-from tune.study.study_data import SPLIT_SEED
 
 
 def frame(n_domains: int = 10, sites: int = 2, events: int = 4) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tune.measuring.gpu_share import SideBySide, choose_share
+from tune.cluster.gpu_share import SideBySide, choose_share
 
 GIB = 2**30
 

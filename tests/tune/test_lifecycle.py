@@ -10,7 +10,7 @@ from tune.decisions.replay import differences
 from tune.journal.events import encode_event
 from tune.journal.journal import FILE_NAME, Journal, read_contents, read_events
 from tune.journal.lifecycle import contents_of
-from tune.replay import FOLLOWS
+from tune.verbs.replay import FOLLOWS
 
 ASK = {"event": "ask", "number": 0, "origin": "sampler", "exempt": False, "values": {}, "config": {"epochs": 4}}
 TELL = {"event": "tell", "state": "completed", "value": 0.5, "epoch": 1, "reason": "done"}

@@ -13,10 +13,10 @@ from trainable.errors import UserError
 from trainable.training.precision import lack_of_bfloat16
 from tune.cli import parse_command
 from tune.journal.journal import read_events
-from tune.plan import plan_study
 from tune.planning.plan_text import plan_text
 from tune.planning.study_plan import StudyPlan
 from tune.report.console import Console
+from tune.verbs.plan import plan_study
 
 SECTIONS = ["extraction", "trial", "search", "confirmation", "records", "wall_seconds", "device_seconds", "time_budget",
             "notes"]  # fmt: skip

@@ -20,10 +20,10 @@ from tests.trainable.rounding import TINY_TERMS, assert_same_but_rounding
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.export.standalone import ExportedModel
+from tune.models.logged_export import REQUIREMENTS
+from tune.models.registry import Registry
+from tune.models.retrain_run import Entry
 from tune.tracking.client import open_client
-from tune.tracking.logged_export import REQUIREMENTS
-from tune.tracking.registry import Registry
-from tune.tracking.retrain_run import Entry
 
 STRANGER = """
 import os, sys

@@ -14,9 +14,9 @@ from tests.trainable.rounding import TINY_TERMS, assert_same_but_rounding
 from trainable.checksums import from_json, to_json
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import calibrated_sigmas
+from tune.confirming.outcome import confirmed_of, out_of_fold_of
 from tune.journal.events import encode_event
 from tune.journal.journal import FILE_NAME, read_events
-from tune.results.confirmed import confirmed_of, out_of_fold_of
 from tune.tracking.client import open_client
 
 NAME = "beetles-of-tests"

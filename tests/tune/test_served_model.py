@@ -38,7 +38,7 @@ def served(trained_model):
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow infers types from the hint of each class that it sees, and warns
         patch.setitem(sys.modules, "sentinel_export", standalone)
-        from tune.tracking.served_model import ServedModel
+        from tune.models.served_model import ServedModel
 
         model = ServedModel()
         model.model = ExportedModel.load(trained_model)

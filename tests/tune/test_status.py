@@ -13,12 +13,12 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
-from trainable.scoring.best_forecasts import best_forecasts
+from trainable.training.best_forecasts import best_forecasts
 from tune.decisions.decisions import Decisions
+from tune.decisions.rungs import rung_standings
 from tune.journal.events import encode_event
 from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_events
-from tune.results.rungs import rung_standings
-from tune.results.status import read_status
+from tune.report.status import read_status
 
 ROOT = Path(__file__).parents[2]
 HEADER = {"n_trials": 6, "max_epochs": 4, "grace_epochs": 1, "reduction_factor": 2, "seed": 0}

@@ -14,7 +14,7 @@ from tune.cli import parse_command
 from tune.jobs.job_folder import check_results_last, is_job_folder
 from tune.jobs.job_parcel import MAX_MIB, chosen_variables, entrypoint, find_upload
 from tune.jobs.job_server import JobLog, chosen_address, is_open_wire
-from tune.submit import exit_status
+from tune.verbs.submit import exit_status
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from tune.printed.secrets_left_out import redact
-from tune.tracking.runs import desired_runs
+from tune.tracking.mlflow_runs import desired_runs
 from tune.tracking.syncing import sync
 from tune.tracking.tracker import Tracker
 from tune.tracking.uri import check_uri, default_tracking_uri, ui_command, ui_link

@@ -216,7 +216,7 @@ def test_a_users_mistake_is_one_clear_line_and_leaves_no_folder(train, tmp_path,
 
 
 def test_two_unnamed_trainings_of_one_second_have_a_folder_each(cli, demo_cache, tmp_path, monkeypatch):
-    monkeypatch.setattr("tune.train._default_folder", lambda variant: tmp_path / variant)
+    monkeypatch.setattr("tune.verbs.train._default_folder", lambda variant: tmp_path / variant)
     words = ("--data", DEMO, "--cache", demo_cache, "--workers", 1, "--variant", "default", "--epochs", 1, "--json")
     models = [cli("train", *words).result["model"] for _ in range(2)]
 

@@ -16,6 +16,9 @@ from trainable.errors import UserError
 
 Holdout = Literal["site", "domain", "both", "official"]
 
+SPLIT_SEED = 0
+"""How sites and domains are dealt to folds: the same in all studies, so that their folds mean the same."""
+
 MAX_DOMAIN_FOLDS = 5
 """Most folds that domains are dealt to: of the 10 published domains, 2 a fold (assumption: enough stays to train)."""
 

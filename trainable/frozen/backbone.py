@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainable.architecture import VisionArchitecture
+from trainable.architecture import VisionArchitecture, is_in_tail
 from trainable.errors import UserError
-from trainable.frozen.features import is_in_tail
 from trainable.frozen.model_folder import fetch_hub_model, find_local_model, name_problem
 from trainable.frozen.tower import build_tiny_tower, load_tower, tower_architecture
 from trainable.frozen.transform import Transform

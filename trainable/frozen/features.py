@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainable.architecture import VisionArchitecture
+from trainable.architecture import VisionArchitecture, is_in_tail
 from trainable.checksums import KEY, checksum_of
 from trainable.errors import UserError
 from trainable.frozen.mapped_tap import MappedTap
@@ -165,13 +165,6 @@ class FeatureStore:
     def _check_tap(self, tap: int) -> None:
         if tap not in self.taps:
             raise UserError(f"tap {tap} must be stored in {self.path}, but it holds {', '.join(map(str, self.taps))}")
-
-
-def is_in_tail(name: str, first_block: int) -> bool:
-    """Whether an open_clip weight belongs to block `first_block` or above, `ln_post` or `proj`."""
-    if name.startswith("transformer.resblocks."):
-        return int(name.split(".")[2]) >= first_block
-    return name == "proj" or name.startswith("ln_post.")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

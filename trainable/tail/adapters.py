@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from trainable.training.randomness import seeded_globally
+from trainable.randomness import seeded_globally
 
 _ADAPTER = "default"
 _EXPORT_PREFIX = "base_model.model."  # what peft puts before a model's own names in a saved adapter

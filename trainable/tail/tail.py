@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from trainable.architecture import VisionArchitecture
 from trainable.config import TARGETS
+from trainable.randomness import seeded_globally
 from trainable.tail.blocks import fuse_block_state, make_block
-from trainable.training.randomness import seeded_globally
 
 HIDDEN_WIDTHS = (512, 128, 32)
 """Hidden layers of the regressor, as the published systems have them."""

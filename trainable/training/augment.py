@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainable.training.randomness import make_generator, stream_seed
+from trainable.randomness import make_generator, stream_seed
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
 from trainable.freed_memory import keep_freed_memory
+from trainable.randomness import make_generator, seeded_globally
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.assembly import lr_factor_of, optimizer_of, strengths_of, tail_of
 from trainable.training.augment import Batch, EpochAugmentation
@@ -24,7 +25,6 @@ from trainable.training.divergence import TrialDiverged, check_loss
 from trainable.training.losses import specimen_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, set_lr
 from trainable.training.precision import Precision
-from trainable.training.randomness import make_generator, seeded_globally
 from trainable.training.resident_feed import make_feed
 from trainable.training.rows import Rows
 from trainable.training.trial_data import TrialData

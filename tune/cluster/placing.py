@@ -87,8 +87,8 @@ def _with_measured_share(
     placement: Placement, options: SearchOptions, space: "SearchSpace", store: Path
 ) -> tuple[Placement, str]:
     from trainable.frozen.features import FeatureStore
+    from tune.cluster.gpu_share import COUNTS, choose_share, measure_shares
     from tune.cluster.ray_cluster import Cluster
-    from tune.measuring.gpu_share import COUNTS, choose_share, measure_shares
 
     largest = corners(space, FeatureStore.open(store).architecture, epochs=options.epochs).largest
     counts = [n for n in COUNTS if n == 1 or _has_cpus_for(n, placement, Cluster().nodes())]

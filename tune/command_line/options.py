@@ -15,8 +15,8 @@ from trainable.frozen.model_folder import name_problem
 from trainable.shown import brief
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
+from tune.command_line.mlflow_names import experiment_problem, model_name_problem
 from tune.command_line.trial_resources import parse_resources
-from tune.tracking.names import experiment_problem, model_name_problem
 
 
 def option(default: Any, text: str) -> Any:

@@ -1,1 +1,1 @@
-"""The best few and the default on equal folds and seeds, and the verdict on them."""
+"""The best few and the default on equal folds and seeds: the runs, their plan, and the verdict on them."""

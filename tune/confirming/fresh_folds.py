@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from trainable.data.splits import Holdout, Split, make_split, n_folds
+from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split, n_folds
 from trainable.errors import UserError
-from tune.study.study_data import SPLIT_SEED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

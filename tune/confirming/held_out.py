@@ -11,7 +11,7 @@ from trainable.scoring.out_of_fold import only_fresh
 from trainable.scoring.scoring import EventForecast, HeldOutScorer
 from trainable.storage.place import Place
 from trainable.training.trial_data import TrialData
-from tune.execution.conductor import fold_data_folder
+from tune.confirming.runs import fold_data_folder
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -3,29 +3,32 @@
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from search_spaces.space import SearchSpace
 from search_spaces.variant import load_variant
 from trainable.data.splits import n_folds
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
 from tune.confirming.fresh_folds import FreshFolds, fresh_folds
-from tune.decisions.confirmation import Configuration, Plan
+from tune.confirming.outcome import DEFAULT
+from tune.confirming.runs import Configuration, Plan
 from tune.decisions.diversity import Candidate, best_diverse
 from tune.decisions.trial_record import TrialRecord
-from tune.results.confirmed import DEFAULT
-from tune.study.study_data import StudyData
 
 DEFAULT_FOLDS = 2
 """The fewest on which no fold has to choose its own epoch; more cost time and narrow the intervals."""
 
 
-def reserved(data: StudyData, options: SearchOptions) -> str:
+def reserved(frame: pd.DataFrame, options: SearchOptions) -> str:
     """What is kept for confirming from the start, in one line.
+
+    frame: of the specimens.
 
     Raises: UserError when the data have no such folds, before any trial is run.
     """
-    chosen, seeds, top = _folds(data, options), options.confirm_seeds, options.confirm_top
-    runs = n_runs_reserved(data, options)
+    chosen, seeds, top = _folds(frame, options), options.confirm_seeds, options.confirm_top
+    runs = n_runs_reserved(frame, options)
     share = f"; {options.confirm_share:.0%} of the time budget is kept for it" if options.time_budget else ""
     pairs = f"{counted(chosen.folds, 'fold')} x {counted(range(seeds), 'seed')}"
     return (
@@ -43,18 +46,18 @@ def _evidence(chosen: FreshFolds) -> str:
     return f"{fresh}, and {shared}" if chosen.n_fresh else f"judged by {shared}"
 
 
-def n_runs_reserved(data: StudyData, options: SearchOptions) -> int:
+def n_runs_reserved(frame: pd.DataFrame, options: SearchOptions) -> int:
     """Runs of a confirmation, if the search leaves enough trials to choose from.
 
     Raises: UserError when the data have no such folds.
     """
-    return (options.confirm_top + 1) * len(_folds(data, options).folds) * options.confirm_seeds
+    return (options.confirm_top + 1) * len(_folds(frame, options).folds) * options.confirm_seeds
 
 
 def make_plan(
     space: SearchSpace,
     trials: Sequence[TrialRecord],
-    data: StudyData,
+    frame: pd.DataFrame,
     options: SearchOptions,
     earlier: Plan | None = None,
 ) -> Plan:
@@ -69,7 +72,7 @@ def make_plan(
         raise UserError("`a study must have a scored trial to be confirmed`, but this one has none; search on first")
     rivals = best_diverse([c for c in ranked if c.config != default], space, n=options.confirm_top)
     of_default = next((c.record.trial_id for c in ranked if c.config == default), None)
-    folds = _folds(data, options).folds
+    folds = _folds(frame, options).folds
     slowest_first = sorted(rivals, key=lambda c: -c.record.best_metrics.get("time/epoch_seconds", 0.0))  # none waits
     return Plan(
         configurations=(
@@ -97,8 +100,7 @@ def _ranked(space: SearchSpace, trials: Sequence[TrialRecord], epochs: int) -> l
     return found
 
 
-def _folds(data: StudyData, options: SearchOptions) -> FreshFolds:
-    frame = data.specimens.frame
+def _folds(frame: pd.DataFrame, options: SearchOptions) -> FreshFolds:
     count = n_folds(frame, holdout=options.holdout)
     wanted = options.confirm_folds if options.confirm_folds is not None else max(1, min(DEFAULT_FOLDS, count - 1))
     return fresh_folds(frame, holdout=options.holdout, search_fold=options.fold, wanted=wanted)

@@ -14,9 +14,9 @@ from trainable.scoring.scoring import EventForecast, HeldOutScorer
 from trainable.storage.place import Place
 from trainable.training.held_out_predictions import load_predictions, predictions_name
 from tune.confirming.held_out import HeldOutFolds
-from tune.decisions.confirmation import Configuration, Confirmation, Plan, Run, complete_cells
+from tune.confirming.outcome import DEFAULT, Candidate, Confirmed
+from tune.confirming.runs import Configuration, Confirmation, Plan, Run, complete_cells
 from tune.printed.next_command import next_command
-from tune.results.confirmed import DEFAULT, Candidate, Confirmed
 
 SCORE_TOLERANCE = 1e-6
 """In SPEI units: a score from the same predictions differs by rounding alone, also on another processor."""

@@ -1,1 +1,1 @@
-"""What is tried next, stopped and confirmed: Optuna and ASHA as a function of events, without Ray."""
+"""What is tried next and stopped, and the state of every trial: Optuna and ASHA as a function of the journal."""

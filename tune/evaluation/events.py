@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainable.data.splits import Holdout, Split, make_split
+from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
 from trainable.errors import UserError
-from tune.study.study_data import SPLIT_SEED
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens

@@ -1,1 +1,1 @@
-"""Trials on an executor: the conductor between decisions and Ray Tune, or this process."""
+"""Trials and confirmations on an executor: the conductor between decisions and Ray Tune, or this process."""

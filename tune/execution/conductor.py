@@ -12,6 +12,7 @@ from typing import Literal
 from trainable.config import TrialConfig
 from trainable.storage.place import Place
 from trainable.trial import StepResult, TrialTask
+from tune.confirming.runs import fold_data_folder
 from tune.decisions.ends import Ends, EndState
 from tune.decisions.trial_events import TrialEvents
 from tune.decisions.trial_record import Ask
@@ -232,11 +233,6 @@ class Conductor:
             keep_predictions=ask.fold is not None,
             adapters_may_follow=place.reaches_adapters,
         )
-
-
-def fold_data_folder(data_folder: Place, fold: int) -> Place:
-    """Where the data of one of the folds lies that a confirmation runs on."""
-    return data_folder / f"fold-{fold}"
 
 
 def _half_batches(config: TrialConfig) -> TrialConfig | None:

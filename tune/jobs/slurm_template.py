@@ -140,7 +140,7 @@ stop_ray() {
 }
 trap stop_ray EXIT
 
-supervise "$python" -m tune.await_nodes "$head:$port" "${#nodes[@]}" || status=$?
+supervise "$python" -m tune.verbs.await_nodes "$head:$port" "${#nodes[@]}" || status=$?
 [ "$status" = 0 ] || [ "$status" = 130 ] || say "Ray did not start; see $logs/ray-$SLURM_JOB_ID-*.log"
 command+=(--address "$head:$port")
 """

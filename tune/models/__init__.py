@@ -1,1 +1,1 @@
-"""Exported models: made from trained tails, found again in folders and in MLflow."""
+"""Exported models: trained on all data, exported, registered, found again in folders and in MLflow."""

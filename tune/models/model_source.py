@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
 from tune.command_line.options import MachineOptions
+from tune.models.logged_export import ARTIFACT
 from tune.printed.secrets_left_out import redact
 from tune.tracking.client import answered_or_told, open_client
-from tune.tracking.logged_export import ARTIFACT
 from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.config import TrialConfig
-from tune.decisions.confirmation import Confirmation
+from tune.confirming.runs import Confirmation
 from tune.measuring.corners import drawn
 from tune.measuring.costs import Costs
 from tune.measuring.step_probe import Steps

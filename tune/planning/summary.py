@@ -23,7 +23,7 @@ def summary(request: SearchRequest, data: StudyData, placement: Placement | None
     alike = Seconds(epoch=lambda _: 1.0, build=lambda _: 0.0, quickest=1.0, slowest=1.0)
     epochs = foresee(ahead, request, rules, alike, seed=options.seed).epochs
     in_full = f", {ahead.n_in_full} of them in full" if ahead.n_in_full else ""
-    confirming = 0 if options.no_confirm else n_runs_reserved(data, options) * options.epochs
+    confirming = 0 if options.no_confirm else n_runs_reserved(data.specimens.frame, options) * options.epochs
     then = f", then at most {confirming} of confirmation" if confirming else ""
     return (
         f"plan: {ahead.n} trials{in_full}, {slots} side by side: about {epochs.expected:.0f} of "

@@ -1,1 +1,1 @@
-"""What a user sees: progress, tables, one JSON object."""
+"""What a user sees: status, progress, tables, one JSON object."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tune.decisions.confirmation import Confirmation
+from tune.confirming.runs import Confirmation
 from tune.report.report import duration
 
 

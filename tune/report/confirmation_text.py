@@ -2,8 +2,8 @@
 
 import textwrap
 
+from tune.confirming.outcome import Candidate, Confirmed
 from tune.report.report import COLUMNS, metrics_table
-from tune.results.confirmed import Candidate, Confirmed
 
 _NAME_WIDTH = 19
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.trial import StepResult
+from tune.confirming.outcome import confirmed_of
+from tune.decisions.standings import Standings
 from tune.report.confirmation_text import confirmation_text
 from tune.report.next_steps import after_search, after_training, sync_command
 from tune.report.progress import ProgressPrinter
 from tune.report.report import duration, json_values, metrics_table, result_json, result_table
-from tune.results.confirmed import confirmed_of
-from tune.results.standings import Standings
 from tune.tracking.uri import ui_command
 
 if TYPE_CHECKING:

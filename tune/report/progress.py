@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
+from tune.decisions.pace import Pace
+from tune.decisions.standings import Standings, TrialStanding
 from tune.report.confirmation_progress import ConfirmationProgress
 from tune.report.image_progress import ImageProgress
 from tune.report.report import duration
-from tune.results.pace import Pace
-from tune.results.standings import Standings, TrialStanding
 
 LINE_SECONDS = 1.0
 """A line an epoch is shown at most this often; ends of trials always are."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from trainable.config import TARGETS
 from trainable.shown import well_formed
+from tune.decisions.standings import SCORE, Standings, TrialStanding, finite
 from tune.printed.secrets_left_out import redact
-from tune.results.standings import SCORE, Standings, TrialStanding, finite
 
 COLUMNS = 120
 FLOORS = ("constant", "domain_mean", "species_mean")

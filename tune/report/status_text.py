@@ -3,12 +3,12 @@
 import textwrap
 from typing import TYPE_CHECKING
 
+from tune.decisions.rungs import RungStanding
+from tune.decisions.standings import SCORE, TOLD, TrialStanding, finite
 from tune.report.report import COLUMNS, duration
-from tune.results.rungs import RungStanding
-from tune.results.standings import SCORE, TOLD, TrialStanding, finite
 
 if TYPE_CHECKING:
-    from tune.results.status import Interval, StudyStatus
+    from tune.report.status import Interval, StudyStatus
 
 MAX_FAILURES = 8
 """So many are shown, the latest; `--json` has all."""

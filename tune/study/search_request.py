@@ -18,7 +18,7 @@ from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line.option_values import parse_value
 from tune.command_line.options import SearchOptions, plain_options, plain_value
 from tune.command_line.outputs import folder_problem
-from tune.decisions.confirmation import Confirmation
+from tune.confirming.runs import Confirmation
 from tune.journal.events import Event
 from tune.journal.journal import certain_owner_of, read_events
 from tune.printed.secrets_left_out import redact

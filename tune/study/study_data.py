@@ -9,7 +9,7 @@ import pandas as pd
 from trainable.config import TARGETS
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens, load_specimens
-from trainable.data.splits import Holdout, Split, make_split
+from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
 from trainable.scoring.scoring import floors
 from trainable.storage.place import Place
 from tune.command_line.model_options import EvaluateOptions
@@ -18,10 +18,6 @@ from tune.command_line.options import DataOptions, SplitOptions
 if TYPE_CHECKING:
     from tune.extraction.request import Features
     from tune.report.console import Console
-
-
-SPLIT_SEED = 0
-"""How sites and domains are dealt to folds: the same in all studies, so that their folds mean the same."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""MLflow as a projection of journals, and the model registry: every call of MLflow."""
+"""MLflow as a projection of journals."""

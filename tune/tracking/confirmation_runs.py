@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tune.decisions.confirmation import Confirmation
-from tune.results.confirmed import Candidate, Confirmed
-from tune.results.standings import finite
+from tune.confirming.outcome import Candidate, Confirmed
+from tune.confirming.runs import Confirmation
+from tune.decisions.standings import finite
 from tune.tracking.values import MAX_KEY, metric_key, trial_params
 from tune.tracking.wished_run import MetricPoint, WishedRun
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tune.tracking.client import describe
+from tune.tracking.mlflow_runs import RunBook
 from tune.tracking.mlflow_writer import MlflowWriter, is_permanent
-from tune.tracking.runs import RunBook
 from tune.tracking.wished_run import PARENT, WishedRun
 
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from trainable.errors import UserError
 from tune.printed.secrets_left_out import redact
 from tune.tracking.client import describe
+from tune.tracking.mlflow_runs import desired_runs
 from tune.tracking.mlflow_writer import MlflowWriter, is_permanent
-from tune.tracking.runs import desired_runs
 from tune.tracking.wished_run import PARENT, WishedRun
 
 SYNC_TRIES = 3

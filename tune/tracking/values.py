@@ -7,8 +7,8 @@ from functools import lru_cache
 from typing import Any
 
 from trainable.config import PROJECTIONS
+from tune.decisions.standings import finite
 from tune.printed.secrets_left_out import redact
-from tune.results.standings import finite
 
 MAX_KEY = 250
 MAX_PARAM = 500  # what the oldest servers in use accept

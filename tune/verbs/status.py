@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tune.command_line.options import StudyOptions
+from tune.decisions.standings import TrialStanding
 from tune.report.console import Console
+from tune.report.status import SCORES, Interval, StudyStatus, read_status
 from tune.report.status_text import status_text
-from tune.results.standings import TrialStanding
-from tune.results.status import SCORES, Interval, StudyStatus, read_status
 
 if TYPE_CHECKING:
     from tune.command_line.parsing import Given

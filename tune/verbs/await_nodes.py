@@ -1,6 +1,6 @@
 """Wait until Ray runs on all nodes that it was started on; for job scripts, which must not begin before.
 
-python -m tune.await_nodes HOST:PORT N_NODES
+python -m tune.verbs.await_nodes HOST:PORT N_NODES
 """
 
 import socket

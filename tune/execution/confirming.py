@@ -3,15 +3,15 @@
 The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 """
 
-from tune.confirming.lost_predictions import runs_without_predictions, train_anew
+from tune.confirming.outcome import Confirmed, evidence, write_evidence
 from tune.confirming.plan import counted, make_plan
-from tune.decisions.confirmation import Confirmation, Plan
+from tune.confirming.runs import Confirmation, Plan, fold_data_folder
 from tune.decisions.ends import Ends
-from tune.execution.conductor import Conductor, fold_data_folder
+from tune.execution.conductor import Conductor
+from tune.execution.lost_predictions import runs_without_predictions, train_anew
 from tune.execution.workplace import Workplace
 from tune.printed.next_command import next_command
 from tune.report.next_steps import of_session
-from tune.results.confirmed import Confirmed, evidence, write_evidence
 from tune.study.study import written_or_told
 from tune.study.study_data import warn_of_shared, write_trial_data
 
@@ -24,7 +24,9 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     """
     study, options = place.study, place.request.options
     confirmation = Confirmation.replay(study.events(), on_event=study.journal.append)
-    plan = make_plan(place.request.space, study.decisions.trials(), place.data, options, confirmation.plan)
+    plan = make_plan(
+        place.request.space, study.decisions.trials(), place.data.specimens.frame, options, confirmation.plan
+    )
     confirmation.begin(plan)
     names = ", ".join(configuration.name for configuration in plan.configurations)
     place.console.say(

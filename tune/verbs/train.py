@@ -19,12 +19,12 @@ from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
 from tune.command_line.options import TrainOptions
 from tune.command_line.outputs import folder_problem
+from tune.decisions.standings import SCORE
 from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
 from tune.models.exporting import Measured, export_trainers, held_out_sigmas
 from tune.report.console import Console
 from tune.report.failed_training import tell_failure
-from tune.results.standings import SCORE
 from tune.study.new_folder import claim_folder
 from tune.study.study_data import StudyData, load_study_data, write_trial_data
 

@@ -83,7 +83,7 @@ def _check_study(request: SearchRequest, data: StudyData, console: Console) -> N
             f"`{next_command('search', resume=request.folder)}`, or name another"
         )
     if not request.options.no_confirm:
-        console.say(reserved(data, request.options))
+        console.say(reserved(data.specimens.frame, request.options))
 
 
 def _measured_plan(
@@ -106,7 +106,7 @@ def _measured_plan(
             measured.survey,
             measured.steps,
             _setting(measured, device, session_seconds),
-            n_confirming=0 if options.no_confirm else n_runs_reserved(data, options),
+            n_confirming=0 if options.no_confirm else n_runs_reserved(data.specimens.frame, options),
             tracking_uri=tracking_uri,
         )
 

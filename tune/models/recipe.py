@@ -15,9 +15,9 @@ from trainable.errors import UserError
 from trainable.storage.place import Place
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
+from tune.confirming.outcome import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
 from tune.decisions.trial_record import TrialRecord, fold_trials
 from tune.printed.next_command import next_command
-from tune.results.confirmed import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
 from tune.study.kept_options import kept_options
 
 

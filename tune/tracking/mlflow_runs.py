@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tune.decisions.standings import SCORE, Standings, TrialStanding, finite, floors_of
 from tune.printed.secrets_left_out import redact
-from tune.results.standings import SCORE, Standings, TrialStanding, finite, floors_of
 from tune.tracking.confirmation_runs import ConfirmationRuns
 from tune.tracking.values import MAX_KEY, log_scaled, metric_key, study_params, study_tags, trial_params
 from tune.tracking.wished_run import PARENT, MetricPoint, RunStatus, WishedRun

@@ -2,7 +2,7 @@
 
 from trainable.storage.place import Place, delete_file, file_names
 from trainable.training.held_out_predictions import predictions_name
-from tune.decisions.confirmation import Confirmation, Run
+from tune.confirming.runs import Confirmation, Run
 from tune.decisions.ends import Ends
 from tune.execution.conductor import Conductor
 from tune.execution.workplace import Workplace

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import StorageError
-from tune.decisions.confirmation import Confirmation
+from tune.confirming.outcome import confirmed_of
+from tune.confirming.runs import Confirmation
+from tune.decisions.pace import Pace
+from tune.decisions.rungs import RungStanding, rung_standings
+from tune.decisions.standings import SCORE, Standings, TrialStanding
 from tune.journal.events import Event
 from tune.journal.journal import Owner, owner_of, read_events
 from tune.printed.next_command import next_command
-from tune.results.confirmed import confirmed_of
-from tune.results.pace import Pace
-from tune.results.rungs import RungStanding, rung_standings
-from tune.results.standings import SCORE, Standings, TrialStanding
 
 MAX_INTERVAL_SECONDS = 30.0
 """Predicting the held-out specimens for the interval may take so long; a status is to be had between two looks."""
@@ -131,8 +131,8 @@ def _interval(folder: Place, standings: Standings) -> Interval:
     best = standings.best()
     if best is None:
         return Interval(scores={}, note="no trial has a score")
-    from trainable.scoring.best_forecasts import best_forecasts  # imports torch
     from trainable.scoring.intervals import LEVEL, score_interval
+    from trainable.training.best_forecasts import best_forecasts  # imports torch
 
     try:
         found = best_forecasts(

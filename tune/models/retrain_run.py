@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tune.tracking.champion import read_evidence
+from tune.models.champion import read_evidence
 from tune.tracking.mlflow_writer import METRICS_A_BATCH, PARAMS_A_BATCH
 from tune.tracking.values import metric_key, tag_text, trial_params
 from tune.tracking.versions import git_commit, user_name

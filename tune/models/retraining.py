@@ -13,18 +13,18 @@ from trainable.storage.remote_folder import RemoteFolder
 from trainable.trial import Trial, TrialTask
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import DataOptions
+from tune.confirming.outcome import confirmed_of
 from tune.execution.session import local_device, request_for
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
 from tune.journal.events import Event
 from tune.models.exporting import Measured, export_trainers
+from tune.models.recipe import Recipe
+from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_folder
 from tune.report.console import Console
 from tune.report.failed_training import tell_failure
-from tune.results.confirmed import confirmed_of
-from tune.retraining.recipe import Recipe
-from tune.retraining.retrain_folder import MODEL_NAME, checkpoint_folder, claim_folder
 from tune.study.kept_options import kept_options
-from tune.study.study_data import SPLIT_SEED, StudyData, load_study_specimens, write_trial_data
+from tune.study.study_data import StudyData, load_study_specimens, write_trial_data
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
@@ -161,7 +161,7 @@ def _floors(events: Sequence[Event], recipe: Recipe, specimens: "Specimens") -> 
     confirmed = confirmed_of(events)
     if recipe.evidence is None or confirmed is None:
         return next((event["floors"] for event in events if event["event"] == "floors"), {})
-    from trainable.data.splits import Holdout, make_split
+    from trainable.data.splits import SPLIT_SEED, Holdout, make_split
     from trainable.scoring.out_of_fold import OutOfFold, only_fresh
     from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
 

@@ -6,7 +6,7 @@ sentinel-tune variants [NAME]
 import argparse
 
 from search_spaces.space import list_variants, read_variant
-from tune.spaces import listing
+from tune.verbs.spaces import listing
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from trainable.storage.place import Place
 from tune.decisions.trial_events import TrialEvents
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import completion
@@ -210,6 +211,11 @@ def complete_cells(runs: Sequence[Run], plan: Plan, *, without: Iterable[str] = 
     whole = {seed: [f for f in plan.folds if all((name, f, seed) in ended for name in names)] for seed in plan.seeds}
     seeds = [seed for seed, folds in whole.items() if len(folds) == len(plan.folds)]
     return (list(plan.folds), seeds) if seeds else (whole[plan.seeds[0]], [plan.seeds[0]])
+
+
+def fold_data_folder(data_folder: Place, fold: int) -> Place:
+    """Where the data of one of the folds lies that a confirmation runs on."""
+    return data_folder / f"fold-{fold}"
 
 
 def _key(config: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tune.results.standings import Standings
+from tune.decisions.standings import Standings
 
 
 class Pace:

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from trainable.errors import UserError
-from tune.tracking.champion import ChampionDecision, decide_champion, read_evidence
+from tune.command_line.mlflow_names import model_name_problem
+from tune.models.champion import ChampionDecision, decide_champion, read_evidence
+from tune.models.logged_export import log_export
+from tune.models.retrain_run import EVIDENCE_NAME, EXPORT_TAG, Entry, create_run, fill_run, log_metrics
 from tune.tracking.client import answered_or_told, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
-from tune.tracking.logged_export import log_export
-from tune.tracking.names import model_name_problem
-from tune.tracking.retrain_run import EVIDENCE_NAME, EXPORT_TAG, Entry, create_run, fill_run, log_metrics
 from tune.tracking.values import tag_text
 
 CANDIDATE, CHAMPION = "candidate", "champion"

@@ -1,1 +1,0 @@
-"""The confirmed configuration on all data: its recipe, its folder, its training."""

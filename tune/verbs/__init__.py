@@ -1,0 +1,1 @@
+"""Commands beside those that a job names as files: one a file."""
