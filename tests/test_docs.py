@@ -1,4 +1,4 @@
-"""docs/ says nothing that is not so: its commands are understood, its links lead somewhere, its files parse."""
+"""docs/ and the pages beside README say nothing that is not so: commands are understood, links lead somewhere."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from tune.cli import parse_command
 from tune.command_line.parsing import Given
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md"), *ROOT.glob("C*.md")])
 FILES = sorted([*(ROOT / "docs").rglob("*.yaml"), ROOT / "cluster.yaml"])
 SCRIPTS = {"tune/search.py": "search", "tune/retrain.py": "retrain", "tune/evaluate.py": "evaluate"}
 
