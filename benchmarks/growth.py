@@ -47,7 +47,7 @@ def _worker(setting: Setting) -> Figure:
             trial = Trial(_task(number, Path(folder)), data)
             result = trial.step()
             if result.failure is not None:
-                raise RuntimeError(result.failure["message"])
+                raise RuntimeError(result.failure.message)
             trial.close()
             memory.append(rss_mb())
             counts.append((threading.active_count(), n_handles()))

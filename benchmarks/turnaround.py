@@ -94,5 +94,5 @@ def _seconds_to_first_step(before: Trial | None, trial: Trial) -> float:
             before.close()
         result = trial.step()
     if result.failure is not None:
-        raise RuntimeError(result.failure["message"])
+        raise RuntimeError(result.failure.message)
     return times[0] - started

@@ -100,7 +100,7 @@ def _figure(name: str, setting: Setting) -> Figure:
 def _run(trial: Trial, n_epochs: int) -> None:
     for _ in range(n_epochs):
         if (failure := trial.step().failure) is not None:
-            raise RuntimeError(failure["message"])
+            raise RuntimeError(failure.message)
     trial.close()
 
 

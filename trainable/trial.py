@@ -1,26 +1,14 @@
 """One trial on one worker, whoever executes it: build or continue, one epoch a step, checkpoint, report."""
 
 import gc
-import socket
-import traceback
 from dataclasses import dataclass, field
 from typing import Any
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.failure import DataNotRead, Failure
 from trainable.freed_memory import give_back_freed_memory
 from trainable.storage.place import place_of
-
-TRACEBACK_LINES = 12
-
-NO_MEMORY = (
-    "can't allocate memory",  # torch's allocator
-    "Cannot allocate memory",  # the C library: a file that cannot be mapped, a thread that cannot be started
-    "out of memory",
-    "STATUS_ALLOC_FAILED",  # cuBLAS and its kin
-    "could not create a primitive",  # oneDNN
-)
-"""How libraries say that memory ran out, in errors of no type of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +41,6 @@ class TrialTask:
 class StepResult:
     """What one step brought: an epoch's metrics, or the failure that ended the trial.
 
-    failure: None, or {"type", "message", "traceback_tail", "node", "kind"}; kind is "diverged", "memory", "disk"
-    (a disk or storage did not take or give what it should: not the trial's fault), "data" (what the study wrote for its
-    trials could not be read on this machine, nor is that) or "error".
     notes: things the user should know, such as a damaged checkpoint that was passed over.
     """
 
@@ -63,12 +48,8 @@ class StepResult:
     epoch: int
     metrics: dict[str, float] = field(default_factory=dict)
     checkpoint: str | None = None
-    failure: dict[str, str] | None = None
+    failure: Failure | None = None
     notes: tuple[str, ...] = ()
-
-
-class DataNotRead(UserError):
-    """What the study wrote for its trials is not to be read on this machine, so its folders are not all shared."""
 
 
 class Trial:
@@ -110,7 +91,7 @@ class Trial:
                 self._start()
             return self._next_epoch()
         except Exception as error:
-            failure = _describe(error)
+            failure = Failure.of(error)
         return self._failed(failure, epoch=self._n_reported + 1)
 
     def close(self) -> StepResult | None:
@@ -124,10 +105,10 @@ class Trial:
             self._save()
             return None
         except Exception as error:
-            failure = _describe(error)
+            failure = Failure.of(error)
         return self._failed(failure, epoch=self._n_reported)
 
-    def _failed(self, failure: dict[str, str], *, epoch: int) -> StepResult:
+    def _failed(self, failure: Failure, *, epoch: int) -> StepResult:
         self._trainer = None
         gc.collect()  # what ran out of memory must not be held, by a cycle, while the next trial begins
         give_back_freed_memory()  # nor by the allocator, for what does not ask it: files to be mapped, other processes
@@ -200,32 +181,3 @@ class Trial:
     def _take_notes(self) -> tuple[str, ...]:
         notes, self._notes = self._notes, ()
         return notes
-
-
-def _describe(error: Exception) -> dict[str, str]:
-    tail = traceback.format_exception(error)
-    return {
-        "type": type(error).__name__,
-        "message": str(error),
-        "traceback_tail": "".join("".join(tail).splitlines(keepends=True)[-TRACEBACK_LINES:]),
-        "node": socket.gethostname(),
-        "kind": _kind(error),
-    }
-
-
-def _kind(error: Exception) -> str:
-    from torch import OutOfMemoryError
-
-    from trainable.storage.remote_folder import StorageError
-    from trainable.training.checkpoint import CheckpointNotWritten
-    from trainable.training.divergence import TrialDiverged
-
-    if isinstance(error, TrialDiverged):
-        return "diverged"
-    if isinstance(error, CheckpointNotWritten | StorageError):
-        return "disk"
-    if isinstance(error, DataNotRead):
-        return "data"
-    if isinstance(error, OutOfMemoryError | MemoryError) or any(text in str(error) for text in NO_MEMORY):
-        return "memory"
-    return "error"

@@ -73,7 +73,7 @@ def test_a_disk_that_does_not_take_what_a_trial_leaves_is_told_before_the_next_o
     actor.reset_config({"task": replace(first, trial_id="t0001", checkpoint_folder=str(tmp_path / "second"))})
     told, following = actor.step()["step"], actor.step()["step"]
 
-    assert (told.trial_id, told.epoch, told.failure["kind"]) == ("t0000", 2, "disk")
+    assert (told.trial_id, told.epoch, told.failure.kind) == ("t0000", 2, "disk")
     assert (following.trial_id, following.epoch, following.failure) == ("t0001", 1, None)
 
 
@@ -109,5 +109,5 @@ def test_data_that_a_node_cannot_see_are_a_result_of_their_own_kind_and_not_a_de
     actor = TailTrainable(config={"task": replace(task, data_folder=str(tmp_path / "elsewhere"))})
     failure = actor.step()["step"].failure
 
-    assert failure["kind"] == "data"
-    assert str(tmp_path / "elsewhere") in failure["message"]
+    assert failure.kind == "data"
+    assert str(tmp_path / "elsewhere") in failure.message

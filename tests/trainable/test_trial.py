@@ -157,7 +157,7 @@ def test_a_disk_that_takes_nothing_at_the_end_is_told_as_a_failure(task):
     Path(task.checkpoint_folder).write_text("in the way")
     failed = trial.close()
 
-    assert (failed.trial_id, failed.epoch, failed.failure["kind"]) == ("t0003", 2, "disk")
+    assert (failed.trial_id, failed.epoch, failed.failure.kind) == ("t0003", 2, "disk")
 
 
 def names(task: TrialTask) -> list[str]:
@@ -233,18 +233,18 @@ def test_a_bug_becomes_a_failure_with_the_end_of_its_traceback(task):
     beyond = replace(data.split, train=np.array([0, 1, N]))  # what no check foresees
     failure = Trial(task, replace(data, split=beyond)).step().failure
 
-    assert failure["kind"] == "error"
-    assert failure["type"] == "IndexError"
-    assert failure["message"] in failure["traceback_tail"]
-    assert 3 <= len(failure["traceback_tail"].splitlines()) <= 12
-    assert failure["node"]
+    assert failure.kind == "error"
+    assert failure.type == "IndexError"
+    assert failure.message in failure.traceback_tail
+    assert 3 <= len(failure.traceback_tail.splitlines()) <= 12
+    assert failure.node
 
 
 def test_missing_data_is_a_failure_that_names_the_file(task, tmp_path):
     step = Trial(replace(task, data_folder=str(tmp_path / "gone"), reported_epochs=2)).step()
 
     assert step.epoch == 3
-    assert str(tmp_path / "gone" / "data.npz") in step.failure["message"]
+    assert str(tmp_path / "gone" / "data.npz") in step.failure.message
 
 
 def test_a_diverging_trial_fails_as_diverged_with_a_reason(task):
@@ -252,9 +252,9 @@ def test_a_diverging_trial_fails_as_diverged_with_a_reason(task):
     config = TrialConfig.from_dict(task.config).with_values({**values, "adapter.dropout": 0.0, "optim.batch_size": 1})
     failure = Trial(replace(task, config=config.to_dict())).step().failure
 
-    assert failure["kind"] == "diverged"
-    assert failure["type"] == "TrialDiverged"
-    assert "epoch 1" in failure["message"]
+    assert failure.kind == "diverged"
+    assert failure.type == "TrialDiverged"
+    assert "epoch 1" in failure.message
 
 
 class FullStore:
@@ -285,7 +285,7 @@ def test_lack_of_memory_is_told_from_a_bug(task, error):
     data = TrialData.load(Path(task.data_folder))
     failure = Trial(task, replace(data, store=FullStore(data.store, error))).step().failure
 
-    assert failure["kind"] == "memory"
+    assert failure.kind == "memory"
 
 
 def test_a_trial_in_two_parts_a_batch_goes_on_from_the_checkpoint_of_the_whole_batch(task):
@@ -301,5 +301,5 @@ def test_another_trials_checkpoint_is_refused(task):
     config = TrialConfig.from_dict(task.config).with_values({"optim.lr": 0.002})
     step = Trial(replace(task, config=config.to_dict())).step()
 
-    assert step.failure["type"] == "UserError"
-    assert step.failure["message"].startswith("the checkpoint's `config.optim.lr` must be 0.002, but is 0.0003;")
+    assert step.failure.type == "UserError"
+    assert step.failure.message.startswith("the checkpoint's `config.optim.lr` must be 0.002, but is 0.0003;")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
+from trainable.failure import Failure, FailureKind
 from trainable.trial import StepResult, TrialTask
 from tune.decisions.decisions import Decisions
 from tune.decisions.ends import Ends, deadline_in
@@ -59,7 +60,9 @@ class Search:
         return self.conductor.take(step)
 
     def fail(self, task: TrialTask, kind: str = "error", message: str = "broken", epoch: int = 1) -> str:
-        failure = {"type": "SomeError", "message": message, "traceback_tail": "line 1\n", "node": "n", "kind": kind}
+        failure = Failure(
+            type="SomeError", message=message, traceback_tail="line 1\n", node="n", kind=FailureKind(kind)
+        )
         return self.conductor.take(StepResult(trial_id=task.trial_id, epoch=epoch, failure=failure))
 
     def events(self, kind: str) -> list[dict]:

@@ -11,6 +11,7 @@ import pytest
 from search_spaces.space import SearchSpace
 from search_spaces.variant import load_variant
 from trainable.errors import UserError
+from trainable.failure import Failure
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.held_out_predictions import save_predictions
 from trainable.training.trial_data import TrialData
@@ -97,7 +98,7 @@ def test_a_run_that_failed_stays_failed_and_a_score_that_is_not_finite_fails_it(
     confirmation = Confirmation()
     confirmation.begin(PLAN)
     first, second = confirmation.ask(), confirmation.ask()
-    confirmation.fail(first.trial_id, type="ValueError", message="broken")
+    confirmation.fail(first.trial_id, Failure(type="ValueError", message="broken"))
     verdict = confirmation.report(second.trial_id, 1, {"score/all": float("nan")})
 
     assert verdict.action == "stop"

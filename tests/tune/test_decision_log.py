@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
+from trainable.failure import Failure
 from tune.decisions.decisions import Decisions
 from tune.journal.events import encode_event
 from tune.journal.journal import FILE_NAME, Journal, read_events
@@ -77,7 +78,7 @@ def test_failures_retries_and_pauses_are_told_with_their_reasons(tmp_path):
             ask = decisions.ask()
             assert ask is not None
             decisions.report(ask.trial_id, 1, {"score/all": 0.5})
-        decisions.fail("t0000", type="RuntimeError", message="shapes differ", node="node-1")
+        decisions.fail("t0000", Failure(type="RuntimeError", message="shapes differ", node="node-1"))
         decisions.retry("t0001", reason="worker died: killed")
         decisions.pause("t0001", reason="interrupted")
     told = [f"{entry.trial} {entry.text}" for entry in log_entries(read_events(tmp_path)) if entry.trial]

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.failure import Failure, FailureKind
 from tune.decisions.decisions import Decisions
 from tune.decisions.replay import differences
 from tune.decisions.sampler import sampler_description
@@ -265,7 +266,10 @@ def test_a_failed_trial_is_told_with_its_error_and_the_study_goes_on():
     decisions, recorder = start()
     ask = decisions.ask()
     assert ask is not None
-    decisions.fail(ask.trial_id, type="ValueError", message="no", traceback_tail="...", node="host-1", kind="error")
+    decisions.fail(
+        ask.trial_id,
+        Failure(type="ValueError", message="no", traceback_tail="...", node="host-1"),
+    )
     assert recorder.of("error")[0]["node"] == "host-1"
     record = decisions.trial(ask.trial_id)
     assert (record.state, record.reason) == ("failed", "ValueError: no")
@@ -291,7 +295,7 @@ def test_a_diverged_trial_counts_at_its_next_rung_as_the_worst():
     asks = [decisions.ask() for _ in range(3)]
     first, diverged, second = (ask for ask in asks if ask is not None)
     train(decisions, first, lambda _: 0.5, epochs=1)
-    decisions.fail(diverged.trial_id, type="TrialDiverged", message="loss is nan", kind="diverged")
+    decisions.fail(diverged.trial_id, Failure(type="TrialDiverged", message="loss is nan", kind=FailureKind.DIVERGED))
     assert decisions.rung_sizes()[1] == 2
     assert train(decisions, second, lambda _: 0.6, epochs=1).state == "pruned"
 
@@ -300,7 +304,7 @@ def test_five_failures_at_the_start_of_a_session_are_noticed_and_a_new_session_c
     decisions, _ = start()
     for number, ask in enumerate(take_all(decisions)):
         assert decisions.first_trials_all_failed(5) == (number >= 5)
-        decisions.fail(ask.trial_id, type="ImportError", message="no module")
+        decisions.fail(ask.trial_id, Failure(type="ImportError", message="no module"))
         if number == 5:
             decisions.begin_session()
             assert not decisions.first_trials_all_failed(5)
@@ -313,7 +317,7 @@ def test_failures_after_a_success_do_not_look_like_a_broken_study():
         if number == 2:
             train(decisions, ask)
         else:
-            decisions.fail(ask.trial_id, type="ImportError", message="no module")
+            decisions.fail(ask.trial_id, Failure(type="ImportError", message="no module"))
     assert not decisions.first_trials_all_failed(5)
 
 
@@ -451,10 +455,11 @@ def work(decisions: Decisions) -> None:
                 waiting.append(decisions.retry(ask.trial_id, reason="worker died"))
                 break
             if fate == 3 and epoch == 2:
-                decisions.fail(ask.trial_id, type="RuntimeError", message="a bug")
+                decisions.fail(ask.trial_id, Failure(type="RuntimeError", message="a bug"))
                 break
             if fate == 5 and ask.number > 6 and epoch == 1:
-                decisions.fail(ask.trial_id, type="TrialDiverged", message="loss is nan", kind="diverged")
+                diverged = Failure(type="TrialDiverged", message="loss is nan", kind=FailureKind.DIVERGED)
+                decisions.fail(ask.trial_id, diverged)
                 break
             value = math.nan if fate == 4 and epoch == 2 else score(ask, epoch)
             path = f"checkpoints/{ask.trial_id}/{epoch}"

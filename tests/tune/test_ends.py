@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from trainable.failure import Failure, FailureKind
 from trainable.trial import StepResult, TrialTask
 from tune.cli import main
 from tune.decisions.decisions import Decisions
@@ -382,13 +383,7 @@ def test_a_disk_that_is_full_ends_the_search_in_order_and_a_resume_goes_on(tmp_p
 
 def test_a_checkpoint_that_cannot_be_written_is_no_fault_of_its_trial(tmp_path):
     search = Search(tmp_path, n_trials=2)
-    failure = {
-        "type": "CheckpointNotWritten",
-        "message": "No space left",
-        "traceback_tail": "",
-        "node": "n",
-        "kind": "disk",
-    }
+    failure = Failure(type="CheckpointNotWritten", message="No space left", node="n", kind=FailureKind.DISK)
     with search.session() as conductor:
         task = conductor.next_task()
         assert conductor.take(StepResult(trial_id=task.trial_id, epoch=1, failure=failure)) == "stop"
@@ -402,7 +397,7 @@ def test_a_checkpoint_that_cannot_be_written_is_no_fault_of_its_trial(tmp_path):
 
 def test_the_last_checkpoint_of_a_trial_that_was_told_stops_the_search_when_it_cannot_be_written(tmp_path):
     search = Search(tmp_path, n_trials=2)
-    failure = {"type": "X", "message": "No space left", "traceback_tail": "", "node": "n", "kind": "disk"}
+    failure = Failure(type="X", message="No space left", node="n", kind=FailureKind.DISK)
     with search.session() as conductor:
         task = conductor.next_task()
         epoch = 1

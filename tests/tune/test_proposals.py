@@ -2,6 +2,7 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
+from trainable.failure import Failure, FailureKind
 from tune.decisions.decisions import Decisions
 from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import distributions_of, sampler_description
@@ -75,7 +76,7 @@ def propose_after_failures(space: SearchSpace, *, kind: str, **sampler: str) -> 
     while (ask := decisions.ask()) is not None:
         proposed.append(ask.values)
         if ask.config.adapter.kind == "lora":
-            decisions.fail(ask.trial_id, type="Failed", message="x", kind=kind)
+            decisions.fail(ask.trial_id, Failure(type="Failed", message="x", kind=FailureKind(kind)))
             continue
         for epoch in range(1, 10):
             if decisions.report(ask.trial_id, epoch, {"score/all": 1 + ask.config.optim.lr / epoch}).action == "stop":

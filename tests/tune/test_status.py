@@ -13,6 +13,7 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from trainable.failure import Failure, FailureKind
 from trainable.training.best_forecasts import best_forecasts
 from tune.decisions.decisions import Decisions
 from tune.decisions.rungs import rung_standings
@@ -158,7 +159,7 @@ def test_failures_and_retries_are_told_with_their_reasons(cli, tmp_path):
     journal, decisions = begin(tmp_path / "study")
     with journal:
         failed = ask_and_report(decisions, 0.8)
-        decisions.fail(failed, type="RuntimeError", message="shapes differ")
+        decisions.fail(failed, Failure(type="RuntimeError", message="shapes differ"))
         retried = ask_and_report(decisions, 0.7)
         decisions.retry(retried, reason="worker died: killed")
         decisions.pause(retried, reason="time budget spent")
@@ -193,7 +194,7 @@ def test_rungs_count_as_the_core_does_also_trials_that_diverged(tmp_path):
         for score in (0.8, 0.7, 0.9, 0.6):
             ask_and_report(decisions, score, score, score)
         diverged = ask_and_report(decisions)
-        decisions.fail(diverged, type="TrialDiverged", message="NaN", kind="diverged")
+        decisions.fail(diverged, Failure(type="TrialDiverged", message="NaN", kind=FailureKind.DIVERGED))
         ask_and_report(decisions, float("nan"))
         rungs = rung_standings(read_events(tmp_path))
     assert {rung.epoch: rung.n_reached for rung in rungs} == decisions.rung_sizes()

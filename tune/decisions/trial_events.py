@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainable.config import TrialConfig
+from trainable.failure import Failure
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import Verdict, verdict_on
 
@@ -30,24 +31,23 @@ class TrialEvents(ABC):
             self._advance(record)
         return verdict_on(record)
 
-    def fail(
-        self,
-        trial_id: str,
-        *,
-        type: str,  # noqa: A002 - the event's own word
-        message: str,
-        traceback_tail: str = "",
-        node: str = "",
-        kind: str = "error",
-    ) -> None:
+    def fail(self, trial_id: str, failure: Failure) -> None:
         """A trial ended by an exception.
 
-        kind: "diverged" blames the configuration, which in a search then ranks last at its next rung; others rank
+        One that diverged blames the configuration, which in a search then ranks last at its next rung; others rank
         nowhere.
         """
         record = self._running(trial_id)
-        facts = {"type": type, "message": message, "traceback_tail": traceback_tail, "node": node, "kind": kind}
-        self._write("error", trial=trial_id, epoch=record.epoch, **facts)
+        self._write(
+            "error",
+            trial=trial_id,
+            epoch=record.epoch,
+            type=failure.type,
+            message=failure.message,
+            traceback_tail=failure.traceback_tail,
+            node=failure.node,
+            kind=failure.kind,
+        )
         self._advance(record)
 
     def retry(self, trial_id: str, *, reason: str, config: TrialConfig | None = None, blameless: bool = False) -> Ask:

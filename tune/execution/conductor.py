@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trainable.config import TrialConfig
+from trainable.failure import Failure, FailureKind
 from trainable.storage.place import Place
 from trainable.trial import StepResult, TrialTask
 from tune.confirming.runs import fold_data_folder
@@ -164,22 +165,20 @@ class Conductor:
         elif blameless:
             self._retry(trial_id, reason, blameless=True)
         elif self._work.n_faults(trial_id):
-            self._fail(
-                trial_id, {"type": "WorkerDied", "message": reason, "traceback_tail": "", "node": "", "kind": "worker"}
-            )
+            self._fail(trial_id, Failure(type="WorkerDied", message=reason, kind=FailureKind.WORKER))
         else:
             self._retry(trial_id, f"worker died: {reason}")
 
-    def _failed(self, trial_id: str, failure: dict[str, str]) -> Literal["stop"]:
+    def _failed(self, trial_id: str, failure: Failure) -> Literal["stop"]:
         was_running = trial_id in self._running
         self._running.discard(trial_id)
-        if failure["kind"] == "disk":
-            reason = f"the checkpoint of {trial_id}: {failure['message']}"
+        if failure.kind is FailureKind.DISK:
+            reason = f"the checkpoint of {trial_id}: {failure.message}"
             self.break_off(not_writable(self._resources.study_folder, reason))
             if was_running:  # else it was told already, and only its last checkpoint could not be written
                 self._pause(trial_id, self.end_reason)
             return "stop"
-        if failure["kind"] == "memory" and not self._work.n_faults(trial_id):
+        if failure.kind is FailureKind.MEMORY and not self._work.n_faults(trial_id):
             smaller = _half_batches(self._work.config(trial_id))
             if smaller is not None:
                 steps = smaller.optim.accumulation_steps
@@ -188,12 +187,12 @@ class Conductor:
         self._fail(trial_id, failure)
         return "stop"
 
-    def _fail(self, trial_id: str, failure: dict[str, str]) -> None:
+    def _fail(self, trial_id: str, failure: Failure) -> None:
         self._has_ended = True
         self._running.discard(trial_id)
-        self._work.fail(trial_id, **failure)
-        self.notify(f"{trial_id} failed: {failure['type']}: {failure['message']}")
-        self._check_failures(failure["message"])
+        self._work.fail(trial_id, failure)
+        self.notify(f"{trial_id} failed: {failure.line}")
+        self._check_failures(failure.message)
         self._check_ends()
 
     def _check_failures(self, last: str) -> None:

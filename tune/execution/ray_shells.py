@@ -13,6 +13,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from trainable.config import TrialConfig
+from trainable.failure import FailureKind
 from trainable.ray_trial import TailTrainable
 from trainable.trial import StepResult, TrialTask
 from tune.cluster.left_out import NODE_LABEL, LeftOut
@@ -100,8 +101,8 @@ class _StudyScheduler(FIFOScheduler):
         failure = step.failure
         return (
             failure is not None
-            and failure["kind"] == "data"
-            and self._left_out.add(result["node_id"], failure["message"])
+            and failure.kind is FailureKind.DATA
+            and self._left_out.add(result["node_id"], failure.message)
         )
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
