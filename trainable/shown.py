@@ -40,6 +40,15 @@ def cut(text: str, *, longest: int) -> str:
     return f"{text[: longest - end - 3]}...{text[-end:]}"
 
 
+def size_text(n_bytes: float) -> str:
+    """Such as `43.5 MiB`."""
+    for unit in ("KiB", "MiB"):
+        n_bytes /= 1024
+        if n_bytes < 1024:
+            return f"{n_bytes:.1f} {unit}"
+    return f"{n_bytes / 1024:.1f} GiB"
+
+
 def well_formed(text: str) -> str:
     r"""`text` as any encoding of Unicode can hold it: undecodable bytes of file names as in `\xe4`, the rest unchanged.
 

@@ -369,7 +369,7 @@ def test_runs_that_were_deleted_during_the_search_are_made_anew(uri: str) -> Non
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
     for event in log.events:
         tracker.handle(event)
-    assert tracker.wait_ready(20)
+    wait_for(lambda: tracker.parent_run_id is not None, 20)
     wait_for(lambda: len(runs_of(uri)) == 6 and "best/score" in runs_of(uri)["t0004"].data.metrics)
     for key in (PARENT, "t0004"):
         client(uri).delete_run(runs_of(uri)[key].info.run_id)
@@ -451,7 +451,6 @@ def test_a_server_that_was_never_there_is_told_with_all_that_it_lacks(caplog: py
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
     for event in a_study().events:
         tracker.handle(event)
-    assert not tracker.wait_ready(0.1)
     status = tracker.close(2.0)
     assert status.n_pending == len(a_study().events)
     assert (status.experiment_id, status.parent_run_id) == (None, None)
@@ -566,7 +565,7 @@ def test_a_server_killed_and_restarted_during_a_search_loses_nothing(tmp_path: P
         log.ask("t0000")
         log.report("t0000", 1, 0.5)
         hand_over()
-        assert tracker.wait_ready(60)
+        wait_for(lambda: tracker.parent_run_id is not None, 60)
     for epoch in range(2, 40):  # the server is dead
         log.report("t0000", epoch, 0.5 / epoch)
         hand_over()
@@ -595,7 +594,7 @@ def test_a_tracker_that_gave_up_is_made_good_by_sync(tmp_path: Path) -> None:
         tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
         for event in log.events[:10]:
             tracker.handle(event)
-        assert tracker.wait_ready(60)
+        wait_for(lambda: tracker.parent_run_id is not None, 60)
     for event in log.events[10:]:
         tracker.handle(event)
     assert tracker.close(3).n_pending > 0

@@ -43,7 +43,6 @@ CARD, EVIDENCE = "README.md", "confirmation.json"
 TOLERANCE = 1e-5
 """Largest difference between exported and trained, in SPEI units; of values beyond 1, as a share of them."""
 
-_TOWER = ("embed_dim", "vision_cfg", "quick_gelu")  # of open_clip's `model_cfg`; the rest is of the text tower
 _N_CHECKED, _CHECK_SEED = 8, 20_260_102
 
 

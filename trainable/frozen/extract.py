@@ -19,6 +19,7 @@ from trainable.frozen.extraction_plan import (
     bytes_missing,
     discard_damaged,
     make_plan,
+    room_for,
     shards_missing,
     sweep,
 )
@@ -26,6 +27,7 @@ from trainable.frozen.features import MANIFEST_NAME, FeatureStore, store_path
 from trainable.frozen.image_feed import Images
 from trainable.frozen.shards import ShardRecord, merge_moments, read_record, sha256_of, write_atomically
 from trainable.frozen.verification import DamagedFeatures
+from trainable.shown import size_text
 
 __all__ = [
     "ExtractionPlan",
@@ -118,12 +120,12 @@ def lay_out(
 
 def check_disk(plan: ExtractionPlan) -> None:
     """Raises: StoreTooLarge unless the missing shards fit the disk, with one percent to spare for records and tail."""
-    needed = int(bytes_missing(plan) * 1.01)
+    needed = room_for(bytes_missing(plan))
     free = shutil.disk_usage(plan.path).free
     if needed > free:
         raise StoreTooLarge(
-            f"the disk of {plan.path} must have {_size(needed)} free for the features ({plan.n} specimens, taps "
-            f"{', '.join(map(str, plan.taps))}), but has {_size(free)}; free some, name another cache folder, or "
+            f"the disk of {plan.path} must have {size_text(needed)} free for the features ({plan.n} specimens, taps "
+            f"{', '.join(map(str, plan.taps))}), but has {size_text(free)}; free some, name another cache folder, or "
             "search fewer values of tail.n_blocks"
         )
 
@@ -206,7 +208,3 @@ def only_one(path: Path, on_wait: Callable[[str], None] | None) -> Iterator[None
         yield
     finally:
         lock.release()
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.2f} GiB" if n_bytes >= 2**30 else f"{n_bytes / 2**20:.1f} MiB"

@@ -23,6 +23,7 @@ from trainable.frozen.features import (
     read_manifest,
 )
 from trainable.frozen.shards import sha256_of, write_atomically
+from trainable.shown import size_text
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 
 FILES_NAME = "files"
@@ -87,10 +88,10 @@ def _copy(remote: RemoteFolder, path: Path, manifest: dict[str, Any], tell: Tell
     path.mkdir(parents=True, exist_ok=True)
     if n_bytes > (free := shutil.disk_usage(path).free):
         raise StoreTooLarge(
-            f"the disk of {path} must have {n_bytes / 2**30:.2f} GiB free for a copy of the features, but has "
-            f"{free / 2**30:.2f} GiB; free some, or name another --cache folder"
+            f"the disk of {path} must have {size_text(n_bytes)} free for a copy of the features, but has "
+            f"{size_text(free)}; free some, or name another --cache folder"
         )
-    tell(f"copying the features from {remote}: {n_bytes / 2**30:.2f} GiB in {len(missing)} files")
+    tell(f"copying the features from {remote}: {size_text(n_bytes)} in {len(missing)} files")
     with ThreadPoolExecutor(TRANSFERS) as transfers:
         list(transfers.map(lambda file: _fetch(remote, path / file[0], sha256=file[2]), missing))
     write_atomically(path / MANIFEST_NAME, to_json(manifest).encode())

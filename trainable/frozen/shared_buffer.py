@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainable.errors import UserError
+from trainable.shown import size_text
 
 _PIECE = 2**20  # bytes
 
@@ -30,7 +31,7 @@ class SharedBuffer:
             self._pages = mmap.mmap(self._fd, n_bytes)
         except OSError as error:
             raise UserError(
-                f"{n_bytes / 2**20:.1f} MiB must be free for decoded images, but: {error.strerror}; "
+                f"{size_text(n_bytes)} must be free for decoded images, but: {error.strerror}; "
                 "free some, or run again with a smaller batch size"
             ) from error
 

@@ -54,7 +54,7 @@ class HeldOutScorer:
     labels `[n, 3]`, event_ids and site_ids `[n]` describe all specimens; `split` names the training, ID and OOD rows.
     A part without rows is left out everywhere.
 
-    Where an event's sigma comes from, `sigma_source[part]` says:
+    Where a part's sigmas come from:
     "other sites"      fitted on the part's events at all other sites: the rule;
     "other events"     fitted on the other folds of events, when there is one site or the others have too few;
     "training labels"  the SD of the training events' labels, when even so fewer than `MIN_FIT_EVENTS` are left.
@@ -74,11 +74,6 @@ class HeldOutScorer:
             if len(part):
                 self._parts[name] = _Part.make(values, events, sites, part, offset=offset, fallback_sigma=spread)
             offset += len(part)
-
-    @property
-    def sigma_source(self) -> dict[str, str]:
-        """Part ("id", "ood") -> where its sigmas come from."""
-        return {name: part.source for name, part in self._parts.items()}
 
     def forecasts(self, predictions: ArrayLike) -> dict[str, EventForecast]:
         """Part -> forecasts and CRPS of its events; predictions as for `score`, all finite."""

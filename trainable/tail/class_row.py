@@ -13,15 +13,12 @@ W + sBA is multiplied out once a batch. The norm's gain and shift act on rows, t
 unless a trained block lies below.
 """
 
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-
-if TYPE_CHECKING:
-    from trainable.tail.blocks import SplitAttention
 
 
 @runtime_checkable
@@ -39,7 +36,17 @@ class Adapted(Protocol):
         ...
 
 
-def is_cheaper(attention: "SplitAttention", tokens: Tensor) -> bool:
+class Attention(Protocol):
+    """Self-attention with a layer a projection: `trainable.tail.blocks.SplitAttention`."""
+
+    n_heads: int
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    out_proj: nn.Linear
+
+
+def is_cheaper(attention: Attention, tokens: Tensor) -> bool:
     """Whether `attend_from_class_row` takes fewer multiply-adds than keys and values for all tokens [B, T, width]."""
     ranks = [_rank_to_fold(layer) for layer in (attention.k_proj, attention.v_proj)]
     if None in ranks:
@@ -50,7 +57,7 @@ def is_cheaper(attention: "SplitAttention", tokens: Tensor) -> bool:
     return reordered < n_images * 2 * n_tokens * width**2
 
 
-def attend_from_class_row(attention: "SplitAttention", norm: nn.LayerNorm, tokens: Tensor) -> Tensor:
+def attend_from_class_row(attention: Attention, norm: nn.LayerNorm, tokens: Tensor) -> Tensor:
     """`attention(norm(tokens)[:, :1], norm(tokens))`: [B, T, width] -> [B, 1, width].
 
     Computed in float32 also under autocast: K^T q in half precision would be rounded once more than q and K are.

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainable.shown import size_text
+
 COUNTS = (1, 2, 4)
 MEASURED_SECONDS = 4.0
 """Of each count; with the workers' start some 20 seconds in all."""
@@ -53,20 +55,16 @@ def choose_share(measured: Sequence[SideBySide], *, gpu_bytes: float) -> Share:
     if not best.specimens_per_second:
         return Share(
             gpus_per_trial=1.0,
-            reason=f"1 trial a GPU: the largest configuration does not fit its {_gib(gpu_bytes)}",
+            reason=f"1 trial a GPU: the largest configuration does not fit its {size_text(gpu_bytes)}",
         )
     speeds = ", ".join(f"{m.n}: {m.specimens_per_second:.0f}" for m in ranked if m.specimens_per_second)
-    taken = f"{_gib(best.n * best.peak_bytes)} of {_gib(gpu_bytes)}"
+    taken = f"{size_text(best.n * best.peak_bytes)} of {size_text(gpu_bytes)}"
     trials = "1 trial" if best.n == 1 else f"{best.n} trials"
     return Share(
         gpus_per_trial=1.0 / best.n,
         reason=f"{trials} a GPU: specimens/s of the largest configuration with so many side by side: {speeds}; "
         f"memory {taken}{why_not}",
     )
-
-
-def _gib(n_bytes: float) -> str:
-    return f"{n_bytes / 2**30:.1f} GiB"
 
 
 def measure_shares(

@@ -63,10 +63,6 @@ class Finding:
 
 SHARE = "use NFS or another disk that all nodes share"
 KEYS = "start its Ray with the environment that this process has: credentials, AWS_ENDPOINT_URL"
-REMEDIES = {
-    "the study's folder": f"{SHARE}, or --study s3://BUCKET/NAME",
-    "the folder of features": f"{SHARE} (--cache)",
-}
 
 
 def check_nodes(needs: Needs) -> None:

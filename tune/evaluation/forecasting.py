@@ -1,17 +1,16 @@
 """A loaded model over labelled specimens: their images predicted, their events forecast."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainable.config import TARGETS
+from trainable.data.lazy_images import LazyImages
 from trainable.scoring.evaluation import ModelForecasts
 
 if TYPE_CHECKING:
-    from trainable.data.image_sources import ImageSource
     from trainable.data.specimens import Specimens
     from trainable.export.standalone import ExportedModel
 
@@ -30,7 +29,7 @@ def forecast_events(
     frame = specimens.frame.iloc[rows]
     domains, events = frame["domain_id"].to_numpy(np.int64), frame["event_id"].to_numpy(np.int64)
     progress(0, len(rows))
-    images = _LazyImages(specimens.images, rows)
+    images = LazyImages(len(rows), lambda places: specimens.images.read(rows[list(places)].tolist()))
     predictions = model.predict(images, domains.tolist(), progress=progress)
     of_event = model.forecast(predictions, events.tolist(), domains.tolist())
     event_ids, first, event_of_image = np.unique(events, return_index=True, return_inverse=True)
@@ -46,23 +45,3 @@ def forecast_events(
         event_of_image=event_of_image.astype(np.int64),
         image_predictions=predictions,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _LazyImages(Sequence[bytes]):
-    """Some rows' encoded images, each read when asked for: all of a dataset would not fit in memory."""
-
-    source: "ImageSource"
-    rows: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[bytes]: ...
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return self.source.read(self.rows[place].tolist())
-        return self.source.read([int(self.rows[place])])[0]

@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from trainable.errors import UserError
+from trainable.shown import size_text
 from tune.printed.secrets_left_out import redact
 
 MAX_MIB = 100
@@ -62,10 +63,11 @@ def find_upload(folder: Path) -> Upload:
         raise UserError(f"`--working-dir` must hold files to run, but .gitignore and .rayignore leave none of {folder}")
     if upload.n_bytes > MAX_MIB * 2**20:
         largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:5]
-        shown = ", ".join(f"{name} ({_mib(sizes[name])})" for name in largest)
+        shown = ", ".join(f"{name} ({size_text(sizes[name])})" for name in largest)
         raise UserError(
-            f"an upload must be at most {MAX_MIB} MiB, but {folder} holds {_mib(upload.n_bytes)}: {len(sizes)} files, "
-            f"the largest: {shown}; name what the job does not need in {folder / '.rayignore'}, one pattern a line"
+            f"an upload must be at most {MAX_MIB} MiB, but {folder} holds {size_text(upload.n_bytes)} in {len(sizes)} "
+            f"files, the largest: {shown}; name what the job does not need in {folder / '.rayignore'}, "
+            "one pattern a line"
         )
     return upload
 
@@ -120,7 +122,3 @@ def entrypoint(command: Sequence[str]) -> str:
     if problems:
         raise UserError(problems)
     return shlex.join(["python", "-m", "tune", *command])
-
-
-def _mib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**20:.1f} MiB"

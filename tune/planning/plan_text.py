@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from trainable.shown import size_text
 from tune.planning.study_plan import Range, StudyPlan
 from tune.report.report import duration
 
@@ -24,8 +25,8 @@ def _lines(plan: StudyPlan) -> Iterator[tuple[str, str]]:
             f"{confirming.share:.0%} of all",
         )
     records = plan.records
-    free = "" if records.bytes_free is None else f", {size(records.bytes_free)} free"
-    yield "checkpoints", f"{size(records.checkpoint_bytes)} in {records.study}{free}"
+    free = "" if records.bytes_free is None else f", {size_text(records.bytes_free)} free"
+    yield "checkpoints", f"{size_text(records.checkpoint_bytes)} in {records.study}{free}"
     yield "MLflow", f"{records.mlflow_runs} runs, {records.mlflow_values:,} values to {records.tracking_uri}"
     kind = "GPU" if plan.search.gpus_per_trial else "CPU"
     yield "in all", f"{_times(plan.wall_seconds)}; {kind} hours {_hours(plan.device_seconds)}"
@@ -49,7 +50,7 @@ def _extraction(plan: StudyPlan) -> Iterator[tuple[str, str]]:
     deepest = ", the deepest alone, since the disk does not hold all" if own.only_deepest else ""
     yield (
         "features",
-        f"{taps} of {own.n_backbone_blocks} blocks{deepest}: {size(own.bytes)}, {size(own.bytes_free)} free",
+        f"{taps} of {own.n_backbone_blocks} blocks{deepest}: {size_text(own.bytes)}, {size_text(own.bytes_free)} free",
     )
 
 
@@ -59,7 +60,7 @@ def _trial(plan: StudyPlan) -> Iterator[tuple[str, str]]:
     least, most = trial.memory_bytes
     yield (
         "memory",
-        f"{size(least)} to {size(most)} a trial, measured; {size(trial.device_bytes)} of {place} hold "
+        f"{size_text(least)} to {size_text(most)} a trial, measured; {size_text(trial.device_bytes)} of {place} hold "
         f"{trial.fit_memory} of the largest",
     )
     quick, slow = trial.epoch_seconds
@@ -105,12 +106,3 @@ def _hours(seconds: Range) -> str:
 
 def _seconds(seconds: float) -> str:
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s" if seconds < 60 else duration(seconds)
-
-
-def size(n_bytes: float) -> str:
-    """`43.5 MiB`."""
-    for unit in ("KiB", "MiB"):
-        n_bytes /= 1024
-        if n_bytes < 1024:
-            return f"{n_bytes:.1f} {unit}"
-    return f"{n_bytes / 1024:.1f} GiB"

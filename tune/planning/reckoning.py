@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.config import TrialConfig
+from trainable.frozen.extraction_plan import room_for
+from trainable.shown import size_text
 from tune.confirming.runs import Confirmation
 from tune.measuring.corners import drawn
 from tune.measuring.costs import Costs
 from tune.measuring.step_probe import Steps
 from tune.planning.forecast import Rules
 from tune.planning.image_probe import Survey, nearest_folder
-from tune.planning.plan_text import size
-from tune.planning.problems import ROOM
 from tune.planning.study_plan import Confirming, Extraction, Range, Records, Search, StudyPlan, TrialNeeds
 from tune.planning.trials_ahead import Ahead, Seconds, TrialsAhead, confirmation_ahead, foresee, trials_ahead
 from tune.study.search_request import SearchRequest
@@ -125,7 +125,7 @@ def _seconds(costs: Costs, typical: Sequence[TrialConfig], data: StudyData, sett
 
 
 def _extraction(survey: Survey, n_images: int, setting: Setting) -> Extraction:
-    only_deepest = len(survey.taps) > 1 and survey.bytes_missing * ROOM > survey.bytes_free
+    only_deepest = len(survey.taps) > 1 and room_for(survey.bytes_missing) > survey.bytes_free
     n_a_worker = -(-survey.images_missing // setting.n_extractors)
     return Extraction(
         n_images=n_images,
@@ -199,8 +199,8 @@ def _notes(steps: Steps, survey: Survey, setting: Setting) -> tuple[str, ...]:
     if setting.slots_per_device * largest > survey.device_bytes >= largest:
         option = "--gpus-per-trial" if setting.device == "cuda" else "--max-concurrent"
         notes.append(
-            f"{setting.slots_per_device} of the largest side by side would not fit the {size(survey.device_bytes)}; "
-            f"such trials are run again in smaller parts, or choose another {option}"
+            f"{setting.slots_per_device} of the largest side by side would not fit the {size_text(survey.device_bytes)}"
+            f"; such trials are run again in smaller parts, or choose another {option}"
         )
     return tuple(notes)
 

@@ -1,6 +1,5 @@
 """What the tracker's thread still has to send, from events to changed runs."""
 
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +37,7 @@ class Outbox:
         self._changed.update(dict.fromkeys(sorted(keys)))
         self._settle()
 
-    def flush(self, writer: MlflowWriter, ready: threading.Event) -> None:
+    def flush(self, writer: MlflowWriter) -> None:
         """Send every changed run, the study's own first. Raises what may pass; the rest then stays in here."""
         parent = writer.parent_run_id
         for key in sorted(self._changed):
@@ -56,8 +55,6 @@ class Outbox:
                 run.forget_metrics()
         if parent is not None and writer.parent_run_id != parent:  # it was deleted by hand and made anew
             self._changed.update(dict.fromkeys(self._book.runs))
-        if writer.parent_run_id is not None:
-            ready.set()
         self._settle()
 
     def _refuse(self, run: WishedRun, error: Exception, writer: MlflowWriter) -> None:

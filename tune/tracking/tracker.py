@@ -1,8 +1,8 @@
 """MLflow as a projection of the journal, written while a search runs.
 
 `Tracker` takes the journal's events from the search without ever holding it up; one thread sends them. After an outage
-or a killed driver, `tracking_sync.sync` brings MLflow to the journal's content. Both send the difference between what
-the same fold (`tracking_runs.py`) wishes for and what MLflow holds, so their results are equal.
+or a killed driver, `syncing.sync` brings MLflow to the journal's content. Both send the difference between what
+the same fold (`mlflow_runs.py`) wishes for and what MLflow holds, so their results are equal.
 """
 
 import logging
@@ -57,7 +57,6 @@ class Tracker:
         self._inbox: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
         self._n_handed = 0
         self._deadline = math.inf
-        self._ready = threading.Event()
         self._writer: MlflowWriter | None = None
         self._outbox = Outbox()
         self._problem: str | None = None
@@ -68,10 +67,6 @@ class Tracker:
         """Take one journal event; only puts it into a queue."""
         self._n_handed += 1
         self._inbox.put(event)
-
-    def wait_ready(self, timeout_s: float) -> bool:
-        """Wait until the study's run exists in MLflow; False if it does not after so many seconds."""
-        return self._ready.wait(timeout_s)
 
     @property
     def experiment_id(self) -> str | None:
@@ -158,7 +153,7 @@ class Tracker:
             return
         if self._writer is None:
             self._writer = MlflowWriter(self._uri, self._experiment_name, study_id=self._study_id)
-        self._outbox.flush(self._writer, self._ready)
+        self._outbox.flush(self._writer)
 
     def _tell_outage(self, error: Exception, n_failures: int) -> None:
         self._problem = describe(error)

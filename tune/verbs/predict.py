@@ -10,10 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from trainable.data.file_bytes import MISSING, file_bytes, why_absent
 from trainable.data.folder_walk import find_files
+from trainable.data.lazy_images import LazyImages
 from trainable.errors import UserError
 from tune.command_line.model_options import PredictOptions
 from tune.command_line.outputs import file_problem, unwritten
@@ -29,28 +30,6 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Files with these are images when a folder is given; a file given by itself may have any."""
-
-
-class _FileBytes(Sequence[bytes]):
-    """Files read one by one as they are asked for."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files = files
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    @overload
-    def __getitem__(self, row: int) -> bytes: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[bytes]: ...
-    def __getitem__(self, row: int | slice) -> bytes | Sequence[bytes]:
-        if isinstance(row, slice):
-            return _FileBytes(self._files[row])
-        path = str(self._files[row])
-        if not (encoded := file_bytes(path)):  # it was readable when it was checked
-            raise UserError(f"{path} must stay readable while it is predicted, but: {why_absent(path)}")
-        return encoded
 
 
 def run(given: "Given") -> int:
@@ -162,11 +141,19 @@ def _predict(model: "ExportedModel", files: Sequence[Path], options: PredictOpti
     progress.show(0, len(files))
     started = time.monotonic()
     domains = [options.domain] * len(files)
-    values = model.predict(_FileBytes(files), domains, progress=progress.show)
+    values = model.predict(
+        LazyImages(len(files), lambda rows: [_bytes_of(files[row]) for row in rows]), domains, progress=progress.show
+    )
     speed = len(files) / (time.monotonic() - started)
     names = events_of(files)
     events = {str(event): forecast for event, forecast in model.forecast(values, names, domains).items()}
     return Forecasts(tuple(files), names, values.tolist(), events, model.targets), speed
+
+
+def _bytes_of(file: Path) -> bytes:
+    if not (encoded := file_bytes(str(file))):  # it was readable when it was checked
+        raise UserError(f"{file} must stay readable while it is predicted, but: {why_absent(str(file))}")
+    return encoded
 
 
 def events_of(files: Sequence[Path]) -> tuple[str, ...]:

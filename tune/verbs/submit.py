@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
+from trainable.shown import size_text
 from tune.command_line.cluster_options import SubmitOptions
 from tune.execution.interrupts import EXIT_INTERRUPTED
 from tune.jobs.job_folder import STARTS_OVER, lost_results
@@ -151,7 +152,7 @@ def _send(server: JobServer, job: Job, console: Console) -> None:
         **job.variables, "RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(round(job.stop_wait)),
     }  # fmt: skip
     server.send(job.job_id, job.entrypoint, job.upload.folder, excludes=list(EXCLUDES), env=variables)
-    size = f"{job.upload.n_bytes / 2**20:.1f} MiB in {len(job.upload.sizes)} files"
+    size = f"{size_text(job.upload.n_bytes)} in {len(job.upload.sizes)} files"
     console.say(f"job {job.job_id} sent to {server.address} with {size} of {job.upload.folder}")
     for line in _places(job):
         console.say(line)
