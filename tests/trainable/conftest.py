@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tests.trainable.rounding import in_float64, taps_in_float64
 from trainable.config import TrialConfig
 from trainable.export.exporter import export_model
 from trainable.export.facts import ModelFacts
@@ -98,10 +99,10 @@ class Exports:
         return export_model(folder, backbone=backbone, tails=tails, **{**given, **changes})
 
     def as_trained(self, backbone: Backbone, tail: Tail, pixels: torch.Tensor, domains: torch.Tensor) -> torch.Tensor:
-        """What the tail, adapters and all, makes of the backbone's taps: [B, 3], not clipped."""
+        """What the tail, adapters and all, makes of the backbone's taps, in float64: [B, 3], not clipped."""
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
         with torch.inference_mode():
-            return tail(backbone.forward_taps(pixels, [tap])[tap], domains)
+            return in_float64(tail)(taps_in_float64(backbone, pixels, [tap])[tap], domains)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainable.rounding import assert_same_but_rounding, forward_terms, gradient_terms
+from tests.trainable.rounding import assert_rounded, assert_same_in_float64, forward_terms, gradient_terms, in_float64
 from trainable.architecture import VisionArchitecture
 from trainable.config import PROJECTIONS
 from trainable.tail import folding
@@ -59,14 +59,14 @@ def x() -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fresh_adapters_change_nothing(kind, x):
-    base = run(make_blocks(), x)
+    blocks = make_blocks()
+    base, exact = run(blocks, x), run(in_float64(blocks), x.double())
 
-    adapted = run(adapt(make_blocks(), kind), x)
+    adapted = run(adapt(blocks, kind), x)
 
-    if "dora" in kind:
-        assert_same_but_rounding(adapted, base, FORWARD_TERMS)
-    else:
-        assert torch.equal(adapted, base)
+    assert_rounded(adapted, exact, FORWARD_TERMS)
+    if "dora" not in kind:
+        assert torch.equal(adapted, base)  # B is 0, and what is added to each weight or output is 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,12 +120,12 @@ def test_the_scale_on_ba_is_alpha_over_rank_or_its_root(kind, scaling):
 def test_merged_equals_adapted_and_is_plain(kind, x):
     blocks = adapt(make_blocks(), kind)
     train_a_little(blocks, x)
-    adapted = run(blocks, x)
+    adapted, exact = run(blocks, x), run(in_float64(blocks), x.double())
 
     merged = merge_adapters(blocks)
 
     assert merged.state_dict().keys() == make_blocks().state_dict().keys()
-    assert_same_but_rounding(run(merged, x), adapted, FORWARD_TERMS)
+    assert_rounded(run(merged, x), exact, FORWARD_TERMS)
     assert torch.equal(run(blocks, x), adapted)  # merging a copy: training can go on
     for i, block in enumerate(merged):
         assert fuse_block_state(block.state_dict(), i)
@@ -154,7 +154,8 @@ def test_saved_adapters_load_through_peft_alone(kind, x):
 
     assert outcome.unexpected_keys == []
     assert config["r"] == 4
-    assert_same_but_rounding(run(tower.transformer.resblocks[3:], x), run(blocks, x), FORWARD_TERMS)
+    exact = run(in_float64(blocks), x.double())
+    assert_rounded(run(tower.transformer.resblocks[3:], x), exact, FORWARD_TERMS)
 
 
 def use_pefts_arithmetic(blocks: nn.ModuleList) -> None:
@@ -182,30 +183,30 @@ def test_our_arithmetic_equals_pefts_in_output_and_gradients(
     """Folded into the weight where that pays, in float32 and without dropout; else beside it, DoRA's norm factored."""
     monkeypatch.setattr(folding, "PASSES", dict.fromkeys(("lora", "dora"), 1e6 if folds else 0))
     x = x.to(dtype).repeat(8, 1, 1) + torch.arange(24).view(-1, 1, 1) / 24
-    ours, theirs = (adapt(make_blocks().to(dtype), kind, dropout=dropout).to(dtype) for _ in range(2))
+    ours = adapt(make_blocks(), kind, dropout=dropout)
+    torch.manual_seed(2)
+    with torch.no_grad():
+        for p in ours.parameters():
+            if p.requires_grad:
+                p.add_(0.1 * torch.randn_like(p))
+    theirs, ours = in_float64(ours), in_float64(ours) if dtype == torch.float64 else ours
     use_pefts_arithmetic(theirs)
-    for blocks in (ours, theirs):
-        torch.manual_seed(2)
-        with torch.no_grad():
-            for p in blocks.parameters():
-                if p.requires_grad:
-                    p.add_(0.1 * torch.randn_like(p))
 
     outputs = []
-    for blocks in (ours, theirs):
+    for blocks, tokens in ((ours, x), (theirs, x.double())):
         torch.manual_seed(3)  # the same dropout masks
-        outputs.append(run(blocks, x, class_row_only=class_row_only))
+        outputs.append(run(blocks, tokens, class_row_only=class_row_only))
         outputs[-1].square().mean().backward()
 
     assert ours[0].mlp.c_fc._pays(x) == (folds and dropout == 0.0 and dtype == torch.float32)
     n_terms = gradient_terms(ARCHITECTURE, N_BLOCKS, n_images=len(x))
-    assert_same_but_rounding(*outputs, n_terms, dtype=dtype)
+    assert_equal = assert_rounded if dtype == torch.float32 else assert_same_in_float64
+    assert_equal(*outputs, n_terms)
     theirs_by_name = dict(theirs.named_parameters())
     trained = {name: p for name, p in ours.named_parameters() if p.requires_grad}
     largest = max(float(theirs_by_name[name].grad.abs().max()) for name in trained)
     for name, p in trained.items():
-        theirs_grad = theirs_by_name[name].grad
-        assert_same_but_rounding(p.grad, theirs_grad, n_terms, name, magnitude=largest, dtype=dtype)
+        assert_equal(p.grad, theirs_by_name[name].grad, n_terms, name, magnitude=largest)
 
 
 def test_in_half_precision_the_update_is_never_folded_into_the_weight():

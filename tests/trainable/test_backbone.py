@@ -79,6 +79,7 @@ def tower(request, tmp_path_factory) -> tuple[Backbone, torch.nn.Module]:
 
 
 def test_split_model_equals_whole_model(tower) -> None:
+    """To the bit, by any kernel: the split takes the same operations on tensors laid out alike, in the same order."""
     backbone, reference = tower
     arch, pixels = backbone.architecture, draw_pixels()
     with torch.inference_mode():
@@ -146,7 +147,8 @@ def test_half_precision_blocks_stay_close_to_float32(tiny: Backbone) -> None:
     pixels = draw_pixels(size=64)
     exact, half = tiny.forward_taps(pixels, [6])[6], tiny.forward_taps(pixels, [6], half=True)[6]
     assert half.dtype == torch.float16
-    assert ((half.float() - exact).norm() / exact.norm()) < 2e-3
+    n_roundings = 6 * 11  # behind one another: blocks times norms, products, softmax, activation and residual sums
+    assert ((half.float() - exact).norm() / exact.norm()) < n_roundings**0.5 * torch.finfo(torch.float16).eps / 2
     assert torch.equal(tiny.forward_taps(pixels, [6])[6], exact)  # the float32 blocks are untouched
 
 

@@ -1,21 +1,19 @@
 """The last block's attention for the class token alone: equal to the plain block's first row, gradients included."""
 
-import copy
-
 import pytest
 import torch
 from torch import nn
 
-from tests.trainable.rounding import assert_rounded, assert_same_but_rounding, gradient_terms
+from tests.trainable.rounding import assert_rounded, assert_same_in_float64, forward_terms, gradient_terms, in_float64
 from trainable.architecture import VisionArchitecture
 from trainable.config import PROJECTIONS
 from trainable.tail.adapters import add_adapters
 from trainable.tail.blocks import TailBlock
 from trainable.tail.class_row import attend_from_class_row, is_cheaper
-from trainable.tail.dora import use_factored_norm
 
 WIDTH, TOKENS = 32, 17
 SHAPE = {"n_blocks": 1, "width": WIDTH, "n_heads": 4, "mlp_width": 2 * WIDTH, "n_tokens": TOKENS}
+ARCHITECTURE = VisionArchitecture(**SHAPE, embed_dim=16, image_size=16)
 KINDS = ("full", "lora", "rslora", "dora")
 
 
@@ -44,15 +42,6 @@ def run(block: nn.Module, tokens: torch.Tensor, *, class_row_only: bool) -> dict
     return {"row": row.detach(), "tokens": tokens.grad, **gradients}
 
 
-def in_float64(block: nn.Module) -> nn.Module:
-    """A copy; DoRA takes its weights' squares anew, which were rounded."""
-    exact = copy.deepcopy(block).double()
-    for layer in exact.modules():
-        if "default" in getattr(layer, "lora_magnitude_vector", ()):
-            use_factored_norm(layer, "default")
-    return exact
-
-
 def draw(n_images: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     tokens = torch.randn(n_images, TOKENS, WIDTH, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     return (3 * tokens + 1).to(dtype)
@@ -66,7 +55,7 @@ def test_row_and_gradients_equal_those_of_the_plain_block(kind, n_images):
     assert is_cheaper(block.attn, tokens)
 
     exact = in_float64(block)
-    expected = run(copy.deepcopy(exact), tokens.double(), class_row_only=False)
+    expected = run(in_float64(block), tokens.double(), class_row_only=False)
     ours_exact = run(exact, tokens.double(), class_row_only=True)
     found = run(block, tokens, class_row_only=True)
 
@@ -74,9 +63,9 @@ def test_row_and_gradients_equal_those_of_the_plain_block(kind, n_images):
     assert found.pop("attn.k_proj.bias", None) is None
     ours_exact.pop("attn.k_proj.bias", None)
     assert found.keys() == ours_exact.keys() == expected.keys()
-    n_terms = gradient_terms(VisionArchitecture(**SHAPE, embed_dim=16, image_size=16), 1, n_images)
+    n_terms = gradient_terms(ARCHITECTURE, 1, n_images)
     for name, value in expected.items():
-        assert_same_but_rounding(ours_exact[name], value, n_terms, name, dtype=torch.float64)
+        assert_same_in_float64(ours_exact[name], value, n_terms, name)
         assert_rounded(found[name], value, n_terms, name)
 
 
@@ -88,7 +77,7 @@ def test_biases_may_be_missing():
 
     found, expected = (block(tokens, class_row_only=only)[:, :1] for only in (True, False))
 
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert_same_in_float64(found, expected, forward_terms(ARCHITECTURE, 1))
 
 
 def test_tokens_below_nothing_that_trains_get_no_gradient_and_are_not_written():

@@ -19,6 +19,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from tests.trainable.rounding import (
+    TINY_TERMS,
+    assert_rounded,
+    assert_stored_in_half,
+    error,
+    forward_terms,
+    input_bound,
+    rounding_bound,
+    taps_in_float64,
+)
 from trainable.data.decoding import decode
 from trainable.errors import UserError
 from trainable.frozen import verification
@@ -83,9 +93,12 @@ def own_store(store: FeatureStore, tmp_path: Path) -> FeatureStore:
 
 
 def compute_fresh(backbone: Backbone, images: EncodedImages, rows: Sequence[int], tap: int) -> torch.Tensor:
-    side = backbone.transform.image_size
-    decoded = np.stack([decode(encoded, side) for encoded in images.read(rows)])
-    return backbone.forward_taps(backbone.transform.normalize(torch.from_numpy(decoded)), [tap])[tap]
+    return backbone.forward_taps(pixels_of(backbone, images, rows), [tap])[tap]
+
+
+def pixels_of(backbone: Backbone, images: EncodedImages, rows: Sequence[int]) -> torch.Tensor:
+    decoded = np.stack([decode(encoded, backbone.transform.image_size) for encoded in images.read(rows)])
+    return backbone.transform.normalize(torch.from_numpy(decoded))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -94,11 +107,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("tap", TAPS)
 def test_cached_features_equal_fresh_ones_within_half_precision(store, tiny, images, tap: int) -> None:
-    fresh = compute_fresh(tiny, images, range(N), tap)
-    cached = store.gather(tap, np.arange(N))
-    assert cached.dtype == torch.float16
+    exact = taps_in_float64(tiny, pixels_of(tiny, images, range(N)), [tap])[tap]
     assert store.dtype(tap) == torch.float16
-    torch.testing.assert_close(cached.float(), fresh, rtol=2**-10, atol=1e-5)
+    assert_stored_in_half(store.gather(tap, np.arange(N)), exact, TINY_TERMS)
 
 
 def test_the_store_cuts_its_data_into_several_shards(store) -> None:
@@ -126,7 +137,8 @@ def test_gather_refuses_rows_and_taps_that_there_are_not(store) -> None:
 def test_channel_std_is_that_of_all_stored_values(store) -> None:
     for tap in TAPS:
         values = store.gather(tap, np.arange(N)).double()
-        torch.testing.assert_close(store.channel_std(tap), values.std(dim=(0, 1), correction=0).float())
+        n_terms = 2 * values[..., 0].numel()  # the mean, then the squares about it
+        assert_rounded(store.channel_std(tap), values.std(dim=(0, 1), correction=0), n_terms)
 
 
 def test_tail_state_equals_the_backbones(store, tiny) -> None:
@@ -443,9 +455,8 @@ def test_no_specimens_is_an_error(tiny, tmp_path: Path) -> None:
 
 def test_one_specimen_is_enough(tiny, images, tmp_path: Path) -> None:
     store = run_extract(tiny, EncodedImages(1), tmp_path)
-    torch.testing.assert_close(
-        store.gather(4, np.array([0])).float(), compute_fresh(tiny, images, [0], 4), rtol=2**-10, atol=1e-5
-    )
+    exact = taps_in_float64(tiny, pixels_of(tiny, images, [0]), [4])[4]
+    assert_stored_in_half(store.gather(4, np.array([0])), exact, TINY_TERMS)
 
 
 def test_an_image_that_cannot_be_decoded_is_named(tiny, tmp_path: Path) -> None:
@@ -484,9 +495,9 @@ def test_a_shard_that_overflows_half_precision_is_kept_in_float32(tmp_path: Path
         assert store.gather(tap, np.array([0, 7])).dtype == torch.float32
         fresh = compute_fresh(backbone, images, [12, 13], tap)
         assert fresh.abs().max() > 65504
-        assert torch.equal(store.gather(tap, np.array([12, 13])), fresh)
+        assert torch.equal(store.gather(tap, np.array([12, 13])), fresh)  # a batch of the pass, computed as there
         values = store.gather(tap, np.arange(16)).double()
-        torch.testing.assert_close(store.channel_std(tap), values.std(dim=(0, 1), correction=0).float())
+        assert_rounded(store.channel_std(tap), values.std(dim=(0, 1), correction=0), 2 * values[..., 0].numel())
 
 
 def test_features_that_are_not_finite_at_all_are_an_error(tmp_path: Path) -> None:
@@ -515,12 +526,11 @@ def test_vit_l_14_is_extracted_from_a_local_folder(tmp_path: Path) -> None:
     assert store.gather(23, np.arange(n)).nbytes == n * 526_336
     n_bytes = sum(f.stat().st_size for f in store.path.glob("tap-*/*"))
     assert n_bytes <= 1.05 * 2 * n * 526_336  # records weigh most when shards are as small as here
-    fresh = compute_fresh(backbone, images, range(2), 22)
-    torch.testing.assert_close(store.gather(22, np.arange(2)).float(), fresh, rtol=2**-9, atol=1e-3)
+    exact = taps_in_float64(backbone, pixels_of(backbone, images, range(2)), [22])[22]
+    assert_stored_in_half(store.gather(22, np.arange(2)), exact, forward_terms(backbone.architecture, 22))
     with torch.inference_mode():
         stream = store.gather(23, np.arange(2)).float()
         last = model.visual.transformer.resblocks[23](stream)
         pooled = model.visual.ln_post(last)[:, 0] @ store.tail_state(1)["proj"]
-        decoded = torch.from_numpy(np.stack([decode(encoded, 224) for encoded in images.read([0, 1])]))
-        whole = model.visual(backbone.transform.normalize(decoded))
-    torch.testing.assert_close(pooled, whole, rtol=1e-2, atol=2e-3 * whole.abs().max().item())
+        whole = model.visual.double()(pixels_of(backbone, images, [0, 1]).double())
+    assert error(pooled, whole) <= input_bound(torch.float16) + rounding_bound(forward_terms(backbone.architecture, 24))

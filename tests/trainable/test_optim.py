@@ -4,7 +4,9 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
+from tests.trainable.rounding import rounding_bound
 from trainable.training.optim import (
     Multipliers,
     ParameterGroupError,
@@ -114,7 +116,8 @@ def test_a_group_moves_at_its_own_rate(name):
 
     for n, p in parameters:
         rate = 0.01 * 0.5 * multipliers.of(part_of(n), n_blocks=2)
-        torch.testing.assert_close(before[n] - p.detach(), torch.full_like(p, rate), rtol=1e-3, atol=1e-8)
+        stored = float(before[n].abs().max()) * torch.finfo(p.dtype).eps  # what p loses by being rounded
+        assert_close(before[n] - p.detach(), torch.full_like(p, rate), rtol=rounding_bound(10), atol=stored)
 
 
 def test_decay_is_decoupled_in_adamw_and_a_gradient_in_adam():
@@ -126,7 +129,7 @@ def test_decay_is_decoupled_in_adamw_and_a_gradient_in_adam():
         optimizer.step()
         moved[name] = 4.0 - float(p.detach()[0, 0])
 
-    assert moved == pytest.approx({"adam": 0.01, "adamw": 0.01 * 0.1 * 4.0}, rel=1e-3)
+    assert moved == pytest.approx({"adam": 0.01, "adamw": 0.01 * 0.1 * 4.0}, abs=4 * torch.finfo(torch.float32).eps)
 
 
 def test_cosine_warms_up_holds_and_ends_on_the_final_fraction():
@@ -159,7 +162,8 @@ def test_clipping_bounds_each_part_by_itself():
     norms = {}
     for n, p in parameters:
         norms[part_of(n)] = math.hypot(norms.get(part_of(n), 0.0), float(p.grad.norm()))
-    assert norms["head"] == pytest.approx(1.0, rel=1e-4)
+    n_values = sum(p.numel() for n, p in parameters if part_of(n) == "head")
+    assert norms["head"] == pytest.approx(1.0, rel=rounding_bound(n_values))
     assert all(p.grad.eq(1e-3).all() for n, p in parameters if part_of(n) != "head")
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.trainable.rounding import assert_same_but_rounding, forward_terms, gradient_terms
+from tests.trainable.rounding import assert_rounded, forward_terms, gradient_terms
 from trainable.architecture import VisionArchitecture
 from trainable.config import TrialConfig
 from trainable.data.splits import Split, whole
@@ -283,18 +283,20 @@ def test_before_the_first_epoch_there_is_no_best():
 @pytest.mark.parametrize("mixup", [0.0, 0.5])
 @pytest.mark.parametrize("accumulation_steps", [2, 3, 32])
 def test_accumulation_gives_the_same_gradient(accumulation_steps, mixup):
-    gradients = []
-    for steps in (1, accumulation_steps):
-        values = {"optim.accumulation_steps": steps, "optim.batch_size": N_TRAIN, "augment.mixup_alpha": mixup}
+    def gradients(n_steps: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        values = {"optim.accumulation_steps": n_steps, "optim.batch_size": N_TRAIN, "augment.mixup_alpha": mixup}
         trainer = TailTrainer(make_config(1, **values), DATA, seed=0)
+        trainer.tail.to(dtype)
         trainer.train_epoch()
-        gradients.append({name: p.grad for name, p in trainer.tail.named_parameters() if p.grad is not None})
+        return {name: p.grad for name, p in trainer.tail.named_parameters() if p.grad is not None}
 
-    assert gradients[0].keys() == gradients[1].keys()
-    largest = max(float(g.abs().max()) for g in gradients[0].values())
+    exact, found = gradients(1, torch.float64), gradients(accumulation_steps, torch.float32)
+
+    assert found.keys() == exact.keys()
+    largest = max(float(g.abs().max()) for g in exact.values())
     n_terms = gradient_terms(ARCHITECTURE, ARCHITECTURE.n_blocks, n_images=N_TRAIN)
-    for name, gradient in gradients[0].items():
-        assert_same_but_rounding(gradient, gradients[1][name], n_terms, name, magnitude=largest)
+    for name, gradient in exact.items():
+        assert_rounded(found[name], gradient, n_terms, name, magnitude=largest)
 
 
 def gathered_in_an_epoch(**options) -> list[np.ndarray]:
@@ -327,9 +329,13 @@ def test_a_shallower_tap_gives_the_same_predictions(n_blocks):
     config = make_config(**{"tail.n_blocks": n_blocks})
     deep, shallow = (make_data(taps, torch.float32) for taps in ((3 - n_blocks,), (0,)))
 
-    expected, found = (TailTrainer(config, data, seed=0).predict_held_out() for data in (deep, shallow))
+    trainers = [TailTrainer(config, data, seed=0) for data in (deep, shallow)]
+    found = [trainer.predict_held_out() for trainer in trainers]
+    trainers[1].tail.double()
+    exact = trainers[1].predict_held_out()
 
-    assert_same_but_rounding(found, expected, forward_terms(ARCHITECTURE, ARCHITECTURE.n_blocks))
+    for predictions in found:
+        assert_rounded(predictions, exact, forward_terms(ARCHITECTURE, ARCHITECTURE.n_blocks))
 
 
 def test_more_blocks_than_the_backbone_has_are_refused():
@@ -358,8 +364,11 @@ def test_predictions_do_not_depend_on_their_company():
     together = trainer.predict(np.arange(20))
     alone = np.concatenate([trainer.predict(np.array([i])) for i in range(20)])
 
-    assert_same_but_rounding(together, alone, forward_terms(ARCHITECTURE, ARCHITECTURE.n_blocks))
     assert trainer.predict(np.arange(0)).shape == (0, 3)
+    trainer.tail.double()
+    exact = trainer.predict(np.arange(20))
+    for predictions in (together, alone):
+        assert_rounded(predictions, exact, forward_terms(ARCHITECTURE, ARCHITECTURE.n_blocks))
 
 
 def test_an_exploding_loss_ends_the_trial_with_its_reason():

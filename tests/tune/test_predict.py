@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.trainable.rounding import TINY_TERMS, assert_same_but_rounding
+from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
 from trainable.config import TARGETS
 from trainable.export.standalone import ExportedModel
 
@@ -49,9 +49,9 @@ def test_a_folder_is_an_event_and_an_image_a_specimen(predict, trained_model, pi
         (str(pictures / "hill"), 1),
     ]
     model = ExportedModel.load(trained_model)
-    wanted = model.predict([file.read_bytes() for file in files], [4] * 4)
+    exact = predicted_in_float64(model, model.pixels([file.read_bytes() for file in files]), [4] * 4)
     found = np.array([[row[target] for target in TARGETS] for row in result["specimens"]])
-    assert_same_but_rounding(found, wanted, TINY_TERMS)
+    assert_rounded(found, exact, TINY_TERMS)
     for i, target in enumerate(TARGETS):
         assert result["events"][0][target]["mu"] == pytest.approx(found[:3, i].mean())
         assert result["events"][0][target]["sigma"] == model.config["sigmas"]["known"][i]

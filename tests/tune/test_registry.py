@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from tests.trainable.rounding import TINY_TERMS, assert_same_but_rounding
+from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.export.standalone import ExportedModel
@@ -112,13 +112,14 @@ def test_someone_without_this_project_loads_the_champion_and_predicts_the_same(r
     found = pd.read_json(tmp_path / "found.json", orient="split")
     model = ExportedModel.load(retrained / "model")
     domains = [1, 1, None, 5000]
-    predictions = model.predict([base64.b64decode(image) for image in frame["image"]], domains)
+    pixels = model.pixels([base64.b64decode(image) for image in frame["image"]])
+    predictions = predicted_in_float64(model, pixels, domains)
     forecasts = model.forecast(predictions, ["a", "a", "b", "c"], domains)
-    assert_same_but_rounding(found[["SPEI_30d", "SPEI_1y", "SPEI_2y"]].to_numpy(), predictions, TINY_TERMS)
+    assert_rounded(found[["SPEI_30d", "SPEI_1y", "SPEI_2y"]].to_numpy(), predictions, TINY_TERMS)
     for kind in ("mu", "sigma"):
-        expected = [forecasts[event][kind] for event in "aabc"]
+        expected = np.array([forecasts[event][kind] for event in "aabc"])
         columns = [f"{target}_{kind}" for target in ("SPEI_30d", "SPEI_1y", "SPEI_2y")]
-        assert_same_but_rounding(found[columns].to_numpy(), expected, TINY_TERMS)
+        assert_rounded(found[columns].to_numpy(), expected, TINY_TERMS)
 
 
 def test_what_is_logged_holds_no_pickle_and_names_what_it_needs(retrained, tracking_uri):

@@ -3,7 +3,9 @@
 import shutil
 
 import pytest
+import torch
 
+from tests.trainable.rounding import input_bound
 from tune.journal.journal import read_events
 
 TAP_BYTES = 76 * 17 * 128 * 2
@@ -69,4 +71,5 @@ def test_trials_above_the_kept_depth_learn_the_same(demo_search, free, tmp_path)
         events = read_events(tmp_path / name)
         assert {e["config"]["tail"]["n_blocks"] for e in events if e["event"] == "ask"} == {1, 2}
         found.append([e["metrics"]["score/all"] for e in events if e["event"] == "report"])
-    assert found[1] == pytest.approx(found[0], rel=1e-3)  # the blocks between round differently in half precision
+    # features of other depths are rounded to half precision, before the blocks between or after them
+    assert found[1] == pytest.approx(found[0], rel=input_bound(torch.float16))

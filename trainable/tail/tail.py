@@ -103,16 +103,16 @@ class Tail(nn.Module):
             if self.domain_code is not None:
                 code = self.domain_code(domains)
                 if partner_domains is not None and shares is not None:
-                    code = torch.lerp(self.domain_code(partner_domains), code, shares[:, None])
+                    code = torch.lerp(self.domain_code(partner_domains), code, shares[:, None].to(code.dtype))
                 features = features + code
             output: Tensor = self.head(features)
         return output
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Tap features [B, T, width] -> unit-norm image features [B, embed_dim], float32."""
-        pooled = self._pool(self._run_blocks(tokens.float()))
+        """Tap features [B, T, width] -> unit-norm image features [B, embed_dim], of the weights' type: float32."""
+        pooled = self._pool(self._run_blocks(tokens.to(self.proj.dtype)))
         with _without_autocast(tokens.device):
-            return F.normalize(pooled.float() @ self.proj, dim=-1)
+            return F.normalize(pooled.to(self.proj.dtype) @ self.proj, dim=-1)
 
     def _run_blocks(self, x: Tensor) -> Tensor:
         """Only the class token's row leaves the last block when nothing reads the others."""
