@@ -11,6 +11,8 @@ from trainable.tail import folding
 from trainable.tail.adapters import adapter_config, adapter_state, add_adapters, merge_adapters
 from trainable.tail.blocks import TailBlock, fuse_block_state
 
+pytestmark = pytest.mark.rounding
+
 WIDTH, TOKENS, N_BLOCKS = 32, 7, 2
 ARCHITECTURE = VisionArchitecture(
     n_blocks=5, width=WIDTH, n_heads=4, mlp_width=2 * WIDTH, n_tokens=TOKENS, embed_dim=16, image_size=16

@@ -78,6 +78,7 @@ def tower(request, tmp_path_factory) -> tuple[Backbone, torch.nn.Module]:
     return load_backbone(f"local-dir:{folder}"), reference.visual
 
 
+@pytest.mark.rounding
 def test_split_model_equals_whole_model(tower) -> None:
     """To the bit, by any kernel: the split takes the same operations on tensors laid out alike, in the same order."""
     backbone, reference = tower
@@ -100,6 +101,7 @@ def test_split_model_equals_whole_model(tower) -> None:
     assert torch.equal(backbone.embed(pixels), whole)
 
 
+@pytest.mark.rounding
 def test_taps_are_the_residual_stream_to_the_bit(tower) -> None:
     backbone, reference = tower
     pixels, n_blocks = draw_pixels(), backbone.architecture.n_blocks
@@ -112,6 +114,7 @@ def test_taps_are_the_residual_stream_to_the_bit(tower) -> None:
         assert torch.equal(taps[tap], expected)
 
 
+@pytest.mark.rounding
 def test_one_pass_gives_a_tap_the_same_bits_whatever_else_is_asked(tiny: Backbone) -> None:
     pixels = draw_pixels(size=64)
     everything = tiny.forward_taps(pixels, range(7))
@@ -143,6 +146,7 @@ def test_tail_state_holds_open_clip_names_of_the_top_blocks(tower) -> None:
         backbone.tail_state(4)
 
 
+@pytest.mark.rounding
 def test_half_precision_blocks_stay_close_to_float32(tiny: Backbone) -> None:
     pixels = draw_pixels(size=64)
     exact, half = tiny.forward_taps(pixels, [6])[6], tiny.forward_taps(pixels, [6], half=True)[6]
@@ -152,6 +156,7 @@ def test_half_precision_blocks_stay_close_to_float32(tiny: Backbone) -> None:
     assert torch.equal(tiny.forward_taps(pixels, [6])[6], exact)  # the float32 blocks are untouched
 
 
+@pytest.mark.rounding
 def test_normalize_equals_open_clips_own_transform() -> None:
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     reference = open_clip.image_transform(64, is_train=False)(Image.fromarray(image))

@@ -7,6 +7,8 @@ from tests.trainable.rounding import assert_rounded, gradient_terms
 from trainable.architecture import VisionArchitecture
 from trainable.tail.blocks import SplitAttention, fuse_block_state, make_block, split_block_state
 
+pytestmark = pytest.mark.rounding
+
 WIDTH, HEADS, TOKENS = 32, 4, 7
 
 

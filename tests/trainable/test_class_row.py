@@ -11,6 +11,8 @@ from trainable.tail.adapters import add_adapters
 from trainable.tail.blocks import TailBlock
 from trainable.tail.class_row import attend_from_class_row, is_cheaper
 
+pytestmark = pytest.mark.rounding
+
 WIDTH, TOKENS = 32, 17
 SHAPE = {"n_blocks": 1, "width": WIDTH, "n_heads": 4, "mlp_width": 2 * WIDTH, "n_tokens": TOKENS}
 ARCHITECTURE = VisionArchitecture(**SHAPE, embed_dim=16, image_size=16)

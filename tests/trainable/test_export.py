@@ -115,6 +115,7 @@ def test_a_model_without_domain_code_is_exported(exports, tower, tmp_path):
     assert not [name for name in load_file(tmp_path / "model" / "model.safetensors") if "domain" in name]
 
 
+@pytest.mark.rounding
 def test_the_tower_strict_loads_into_plain_open_clip(exports, pooled_tower, tmp_path):
     config = exports.config("dora", 2)
     tail = exports.tail(pooled_tower, config)
@@ -130,6 +131,7 @@ def test_the_tower_strict_loads_into_plain_open_clip(exports, pooled_tower, tmp_
     assert_rounded(features, wanted, N_TERMS)
 
 
+@pytest.mark.rounding
 def test_an_ensemble_predicts_its_members_mean_and_stores_what_they_share_once(exports, tower, exported):
     tails = [exports.tail(tower, exports.config("lora", 2), seed=seed) for seed in (0, 1)]
     pixels, indices = draw_pixels(), torch.tensor([0, 1, 2, 3, 3])
@@ -214,6 +216,7 @@ def test_images_of_every_mode_and_size_are_predicted(exported, mode):
     assert np.isfinite(predictions).all()
 
 
+@pytest.mark.rounding
 def test_batches_and_their_size_do_not_change_predictions(exported):
     model, told = ExportedModel.load(exported), []
     images = [encoded(picture("RGB", 40 + i, 60)) for i in range(7)]

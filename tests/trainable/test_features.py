@@ -105,6 +105,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("tap", TAPS)
 def test_cached_features_equal_fresh_ones_within_half_precision(store, tiny, images, tap: int) -> None:
     exact = taps_in_float64(tiny, pixels_of(tiny, images, range(N)), [tap])[tap]
@@ -134,6 +135,7 @@ def test_gather_refuses_rows_and_taps_that_there_are_not(store) -> None:
         store.gather(3, np.array([0]))
 
 
+@pytest.mark.rounding
 def test_channel_std_is_that_of_all_stored_values(store) -> None:
     for tap in TAPS:
         values = store.gather(tap, np.arange(N)).double()

@@ -21,6 +21,8 @@ from trainable.training.optim import (
     set_lr,
 )
 
+pytestmark = pytest.mark.rounding
+
 NAMES = {
     "blocks.0.attn.q_proj.lora_A.default.weight": (2, 4),
     "blocks.0.attn.q_proj.lora_magnitude_vector.default.weight": (4,),

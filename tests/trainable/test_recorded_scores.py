@@ -20,6 +20,8 @@ from trainable.tail.blocks import TailBlock
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 
+pytestmark = pytest.mark.rounding
+
 RECORDED = json.loads(Path(__file__).with_name("recorded_scores.json").read_text())
 """`score/all` after each epoch by the name of a trial: seed 0, one thread, an x86-64 processor with AVX-512."""
 

@@ -8,6 +8,8 @@ from trainable.config import TrialConfig
 from trainable.tail.tail import DomainCode, Tail, make_tail
 from trainable.training.assembly import tail_of
 
+pytestmark = pytest.mark.rounding
+
 LAYERS, WIDTH, EMBED = 4, 32, 24
 N_DOMAINS = 5
 POOLING = [("tok", False), ("tok", True), ("avg", False), ("avg", True)]

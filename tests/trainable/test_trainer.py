@@ -280,6 +280,7 @@ def test_before_the_first_epoch_there_is_no_best():
         trainer.load_best()
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("mixup", [0.0, 0.5])
 @pytest.mark.parametrize("accumulation_steps", [2, 3, 32])
 def test_accumulation_gives_the_same_gradient(accumulation_steps, mixup):
@@ -324,6 +325,7 @@ def test_specimen_dropout_saves_the_work_too():
     assert 0.3 * N_TRAIN < sum(map(len, batches)) < 0.7 * N_TRAIN
 
 
+@pytest.mark.rounding
 @pytest.mark.parametrize("n_blocks", [0, 1, 2])
 def test_a_shallower_tap_gives_the_same_predictions(n_blocks):
     config = make_config(**{"tail.n_blocks": n_blocks})
@@ -357,6 +359,7 @@ def test_unseen_domains_are_unknown_whatever_their_number():
     assert not np.array_equal(trainer.predict(DATA.split.ood), known.predict(DATA.split.ood))
 
 
+@pytest.mark.rounding
 def test_predictions_do_not_depend_on_their_company():
     trainer = TailTrainer(make_config(**{"tail.head_dropout": 0.5}), DATA, seed=0)
     trainer.train_epoch()
