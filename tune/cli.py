@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
@@ -14,12 +14,14 @@ from typing import NoReturn
 from trainable.errors import UserError
 from trainable.storage.remote_folder import StorageError
 from tune.command_line.cluster_options import SlurmOptions, SubmitOptions
+from tune.command_line.declaration import Options
 from tune.command_line.endings import EXIT_USER_ERROR, end_of, say_problems
 from tune.command_line.model_options import EvaluateOptions, ExportOptions, PredictOptions, RetrainOptions
-from tune.command_line.option_values import parse_path
 from tune.command_line.options import (
     ConfirmOptions,
+    DemoDataOptions,
     ExtractOptions,
+    ListingOptions,
     SearchOptions,
     StudyOptions,
     SyncOptions,
@@ -47,7 +49,7 @@ class Verb:
 
     name: str
     about: str
-    options: type | None
+    options: type[Options]
     commands: tuple[str, ...] = ()
 
     @property
@@ -85,9 +87,9 @@ VERBS = (
         SlurmOptions,
         commands=RUN_ELSEWHERE,
     ),
-    Verb("spaces", "list the search spaces, or show one as a table", None),
-    Verb("variants", "list the variants, or show one", None),
-    Verb("demo-data", "write the demo dataset to a folder", None),
+    Verb("spaces", "list the search spaces, or show one as a table", ListingOptions),
+    Verb("variants", "list the variants, or show one", ListingOptions),
+    Verb("demo-data", "write the demo dataset to a folder", DemoDataOptions),
 )
 
 
@@ -126,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end_of(error, places)
 
 
-def parse_command(argv: Sequence[str]) -> "tuple[Verb, Given | argparse.Namespace]":
+def parse_command(argv: Sequence[str]) -> tuple[Verb, Given]:
     """A command line's verb and what was given to it, each value parsed.
 
     Raises: UserError with every mistake that can be seen without doing anything.
@@ -142,7 +144,7 @@ def parse_command(argv: Sequence[str]) -> "tuple[Verb, Given | argparse.Namespac
         raise UserError(unknown_options(unknown, verb.options, verb.name))
     if verb.commands:
         _check_command(verb, command)
-    return verb, arguments if verb.options is None else replace(given_options(arguments, verb.options), command=command)
+    return verb, replace(given_options(arguments, verb.options), command=command)
 
 
 def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
@@ -154,8 +156,7 @@ def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
             f"`sentinel-tune {verb.name} -- {verb.commands[0]} --help` shows what it takes"
         )
     _, given = parse_command(command)
-    if isinstance(given, Given):
-        given.options()
+    given.options()
 
 
 def _dispatch(argv: list[str], places: dict[str, str]) -> int:
@@ -167,8 +168,7 @@ def _dispatch(argv: list[str], places: dict[str, str]) -> int:
         raise
     _check_working_folder()
     places |= named_places(given)
-    if isinstance(given, Given):
-        check_results_last(verb.name, given, Path.cwd())
+    check_results_last(verb.name, given, Path.cwd())
     status = int(importlib.import_module(verb.module).run(given))
     sys.stdout.flush()  # so that a reader who has gone is noticed here
     return status
@@ -195,16 +195,9 @@ def _make_parser() -> argparse.ArgumentParser:
     for verb in VERBS:
         command = verbs.add_parser(verb.name, help=verb.about, description=verb.about, allow_abbrev=False)
         command.set_defaults(verb=verb)
-        if verb.options is not None:
-            add_options(command, verb.options)
-            if verb.commands:
-                command.usage = f"%(prog)s [OPTIONS] -- {{{','.join(verb.commands)}}} ..."
-        elif verb.name == "demo-data":
-            command.add_argument("path", type=partial(parse_path, "PATH"), help="folder to write to; must not exist")
-            command.add_argument("--specimens", type=int, default=1500, help="how many to draw [%(default)s]")
-            command.add_argument("--seed", type=int, default=0, help="seed of the drawing [%(default)s]")
-        else:
-            command.add_argument("name", nargs="?", help="show this one in full")
+        add_options(command, verb.options)
+        if verb.commands:
+            command.usage = f"%(prog)s [OPTIONS] -- {{{','.join(verb.commands)}}} ..."
     return parser
 
 

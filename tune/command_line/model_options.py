@@ -1,86 +1,92 @@
 """Options of the verbs that make or use an exported model."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tune.command_line.declaration import argument, option
+from tune.command_line.mlflow_names import model_name_problem
 from tune.command_line.options import (
+    CleaningOptions,
     MachineOptions,
     OutputOptions,
     PrecisionOptions,
     StudyOptions,
     TrackingOptions,
-    option,
+    TrackingUri,
 )
-
-_NAMES_OF_FILES = {"positional": True, "file_names": True}
-"""Arguments, one a word, that may be what a system takes for a file's name, with line breaks and bytes of any kind."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions):
+class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions, TrackingUri, title="the model"):
     """Options of `retrain`."""
 
     trial: str | None = option(None, "a trial of the study, such as t0007 [the one that confirmation decided for]")
     config: Path | None = option(None, "a configuration's YAML file instead of a trial")
-    epochs: int | None = option(None, "epochs to train [those that confirmation found best, else all]")
-    precision: Literal["auto", "float32", "bfloat16"] = option("auto", "matrix products; auto is what the study had")
-    seeds: int = option(1, "members of an ensemble, each trained with a seed of its own")
-    out: Path | None = option(None, "folder of checkpoints and of the model [retrained/STUDY-TRIAL]")
-    name: str = option("sentinel-beetles", "name in the MLflow model registry")
+    epochs: int | None = option(None, "epochs to train [those that confirmation found best, else all]", at_least=1)
+    seeds: int = option(
+        1, "members of an ensemble, each trained with a seed of its own", at_least=1, at_most=1000, often=True
+    )
+    out: Path | None = option(
+        None, "folder of checkpoints and of the model [retrained/STUDY-TRIAL]", own_folder=True, often=True
+    )
+    name: str = option("sentinel-beetles", "name in the MLflow model registry", check=model_name_problem, often=True)
     force: bool = option(False, "move the alias champion without a win over the present champion")
     no_register: bool = option(False, "export only: leave MLflow's registry alone")
-    tracking_uri: str | None = option(None, "MLflow tracking URI [that of the study]")
+
+    def problems(self) -> Iterator[str]:
+        """Also of options that contradict one another."""
+        yield from super().problems()
+        if self.trial is not None and self.config is not None:
+            yield "`--trial` and `--config` cannot both be given; leave one out"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(MachineOptions, TrackingOptions):
+class EvaluateOptions(MachineOptions, TrackingOptions, CleaningOptions, title="the evaluation"):
     """Options of `evaluate`."""
 
-    models: tuple[str, ...] = field(
-        metadata={"help": "exported folders, runs:/RUN/model or models:/NAME@ALIAS", **_NAMES_OF_FILES}
-    )
-    data: str | None = field(
-        default=None,
-        metadata={
-            "help": "labelled data: demo, demo:N, a folder (parquet shards, or images with metadata), or "
-            "hf://OWNER/NAME [what MODEL was trained on]",
-            "file_names": True,
-        },
+    models: tuple[str, ...] = argument("exported folders, runs:/RUN/model or models:/NAME@ALIAS", file_names=True)
+    data: str | None = option(
+        None,
+        "labelled data: demo, demo:N, a folder (parquet shards, or images with metadata), or "
+        "hf://OWNER/NAME [what MODEL was trained on]",
+        file_names=True,
+        often=True,
     )
     events: Literal["auto", "held-out", "validation", "all"] = option(
         "auto",
         "events to score: the model's held-out ones, the dataset's validation split, all; auto: the first it has",
+        often=True,
     )
-    skip_bad_images: bool = option(False, "drop and count unreadable images instead of refusing the data")
-    drop_duplicates: bool = option(False, "of specimens with the same photograph, byte for byte, keep the first alone")
-    out: Path | None = option(None, "folder of the report [MODEL/evaluation, or evaluations/NAME]")
+    out: Path | None = option(
+        None, "folder of the report [MODEL/evaluation, or evaluations/NAME]", own_folder=True, often=True
+    )
     no_track: bool = option(False, "do not log the report to MLflow")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(OutputOptions):
-    """Options of `export`."""
+class ModelOptions(OutputOptions):
+    """Of the verbs that read one model."""
 
-    model: str = field(
-        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", **_NAMES_OF_FILES}
-    )
-    submission: Path | None = option(None, "write the challenge's folder here")
-    format: Literal["folder", "torch-export"] = option("folder", "what to write to --out")
-    out: Path | None = option(None, "where to write the model: a folder, or a .pt2 file for torch-export")
-    tracking_uri: str | None = option(None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]")
+    model: str = argument("an exported folder, runs:/RUN/model or models:/NAME@ALIAS", file_names=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(MachineOptions):
+class ExportOptions(ModelOptions, TrackingUri, title="the export"):
+    """Options of `export`."""
+
+    submission: Path | None = option(None, "write the challenge's folder here", own_folder=True)
+    format: Literal["folder", "torch-export"] = option("folder", "what to write to --out")
+    out: Path | None = option(
+        None, "where to write the model: a folder, or a .pt2 file for torch-export", own_folder=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(MachineOptions, ModelOptions, TrackingUri, title="the forecast"):
     """Options of `predict`."""
 
-    model: str = field(
-        metadata={"help": "an exported folder, runs:/RUN/model or models:/NAME@ALIAS", **_NAMES_OF_FILES}
-    )
-    images: tuple[str, ...] = field(metadata={"help": "image files, or folders of them", **_NAMES_OF_FILES})
-    domain: int | None = option(None, "the domain of all images [unknown]")
-    csv: Path | None = field(
-        default=None, metadata={"help": "write a CSV file: a row a specimen, then a row an event", "file_names": True}
-    )
-    tracking_uri: str | None = option(None, "MLflow tracking URI [MLFLOW_TRACKING_URI or sqlite in the working folder]")
+    images: tuple[str, ...] = argument("image files, or folders of them", file_names=True)
+    domain: int | None = option(None, "the domain of all images [unknown]", at_least=0, at_most=2**63 - 1)
+    csv: Path | None = option(None, "write a CSV file: a row a specimen, then a row an event", file_names=True)

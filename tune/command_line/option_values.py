@@ -7,8 +7,6 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -16,6 +14,7 @@ from trainable.errors import UserError
 from trainable.shown import brief
 from trainable.storage.place import Place, place_of
 from trainable.storage.remote_folder import RemoteFolder
+from tune.command_line.declaration import Declaration, Options, declarations, flag_of
 
 DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
 
@@ -26,69 +25,69 @@ LONGEST_DURATION = 1e9
 """Seconds, some thirty years: beyond it dates cannot be reckoned any more."""
 
 
-def parse_value(options_class: type, name: str, value: Any) -> Any:
+def parse_value(options_class: type[Options], name: str, value: Any) -> Any:
     """One option's value, from the text of the command line or a YAML scalar.
 
     Raises: UserError naming the option, the value and what is allowed.
     """
-    metadata = next(f.metadata for f in fields(options_class) if f.name == name)
-    flag = name.upper() if metadata.get("positional") else f"--{name.replace('_', '-')}"
-    if metadata.get("parse") == "duration":
+    declared = declarations(options_class)
+    flag, declaration = flag_of(name, declared), declared[name]
+    if declaration.duration:
         return parse_duration(flag, value)
-    if metadata.get("parse") == "share" and value is not None:
-        return value if value == "auto" else _convert(flag, float, value, metadata, what="a number or auto")
     hint = get_type_hints(options_class)[name]
-    if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise UserError(f"`{flag}` must be one of {', '.join(get_args(hint))}, but got {brief(value)}")
-        return value
     if get_origin(hint) is tuple:
-        return _several(flag, get_args(hint)[0], value, metadata)
-    kinds = [kind for kind in (get_args(hint) or (hint,)) if kind is not type(None)]
-    if value is None and type(None) in get_args(hint):
-        return None
-    return _convert(flag, Place if Path in kinds and RemoteFolder in kinds else kinds[0], value, metadata)
+        return _several(flag, get_args(hint)[0], value, declaration)
+    words, kinds = words_of(hint), kinds_of(hint)
+    if value in words or (value is None and type(None) in get_args(hint)):
+        return value
+    if not kinds:
+        raise UserError(f"`{flag}` must be one of {', '.join(words)}, but got {brief(value)}")
+    kind = Place if Path in kinds and RemoteFolder in kinds else kinds[0]
+    return _convert(flag, kind, value, declaration, also=words)
 
 
-def parse_path(name: str, text: str) -> Path:
-    """An argument's path.
-
-    Raises: UserError for a text that no path can be.
-    """
-    path: Path = _convert(name, Path, text, {})
-    return path
+def words_of(hint: Any) -> tuple[str, ...]:
+    """The words that an option of this type may be, besides values of its `kinds_of`."""
+    literals = [kind for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal]
+    return get_args(literals[0]) if literals else ()
 
 
-def _several(flag: str, kind: Any, value: Any, metadata: Mapping[str, Any]) -> tuple[Any, ...]:
+def kinds_of(hint: Any) -> list[Any]:
+    """The types that are no words, such as [float] of `float | Literal["auto"] | None`."""
+    kinds = (hint,) if get_origin(hint) in (None, Literal) else get_args(hint)
+    return [kind for kind in kinds if kind is not type(None) and get_origin(kind) is not Literal]
+
+
+def _several(flag: str, kind: Any, value: Any, declaration: Declaration) -> tuple[Any, ...]:
     """Values of one option: repeated, side by side, with commas between, or a YAML list; of arguments, one a word."""
     items = value if isinstance(value, list | tuple) else [value]
     parts: list[Any] = []
     for item in items:
-        if isinstance(item, str) and item.strip() and not metadata.get("positional"):
+        if isinstance(item, str) and item.strip() and not declaration.positional:
             parts += [part.strip() for part in item.split(",") if part.strip()]
         else:
             parts.append(item)
-    return tuple(_convert(flag, kind, part, metadata) for part in parts)
+    return tuple(_convert(flag, kind, part, declaration) for part in parts)
 
 
-def _convert(flag: str, kind: Any, value: Any, metadata: Mapping[str, Any], *, what: str = "") -> Any:
+def _convert(flag: str, kind: Any, value: Any, declaration: Declaration, *, also: tuple[str, ...] = ()) -> Any:
     words = {
         int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
         Place: "a path or URI",
     }  # fmt: skip
     try:
-        converted = _converted(flag, kind, value, metadata)
+        converted = _converted(flag, kind, value, declaration)
     except ValueError:
-        raise UserError(f"`{flag}` must be {what or words[kind]}, but got {brief(value)}") from None
+        raise UserError(f"`{flag}` must be {' or '.join((words[kind], *also))}, but got {brief(value)}") from None
     if isinstance(converted, float) and not math.isfinite(converted):
         raise UserError(f"`{flag}` must be a finite number, but got {brief(value)}")
     return converted
 
 
-def _converted(flag: str, kind: Any, value: Any, metadata: Mapping[str, Any]) -> Any:
+def _converted(flag: str, kind: Any, value: Any, declaration: Declaration) -> Any:
     """Raises: ValueError for a value of another kind; UserError for a text that no option can be."""
     if isinstance(value, str):
-        if (problem := _text_problem(value, metadata)) is not None:
+        if (problem := _text_problem(value, declaration)) is not None:
             raise UserError(f"`{flag}` {problem}, but got {brief(value)}")
     elif kind in (Path, Place) and not isinstance(value, Path | RemoteFolder):
         raise ValueError
@@ -106,18 +105,18 @@ def _converted(flag: str, kind: Any, value: Any, metadata: Mapping[str, Any]) ->
     return kind(value)
 
 
-def _text_problem(text: str, metadata: Mapping[str, Any]) -> str | None:
+def _text_problem(text: str, declaration: Declaration) -> str | None:
     if not text.strip():
         return "must not be empty"
     if "\0" in text:
         return "must not hold the character NUL"
     if len(text) > LONGEST_TEXT:
         return f"must have at most {LONGEST_TEXT} characters"
-    if metadata.get("file_names"):
+    if declaration.file_names:
         return None
     if not _is_unicode(text):
         return "must be text in UTF-8"
-    if metadata.get("lines"):
+    if declaration.lines:
         text = text.replace("\n", " ").replace("\t", " ")
     if any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text):
         return "must be one line without control characters"

@@ -2,52 +2,75 @@
 
 import argparse
 import difflib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from search_spaces.yaml_source import Document, read_document
 from trainable.errors import UserError
 from trainable.shown import brief
-from tune.command_line.option_values import parse_value
-from tune.command_line.options import check_options
+from tune.command_line.declaration import Declaration, Options, declarations, flag_of
+from tune.command_line.option_values import kinds_of, parse_value, words_of
+
+MOST_USED = "most used"
 
 
-def add_options(parser: argparse.ArgumentParser, options_class: type) -> None:
-    hints = get_type_hints(options_class)
-    if "config" not in hints:  # else the verb's own option, another kind of file
+def add_options(parser: argparse.ArgumentParser, options_class: type[Options]) -> None:
+    """Give the parser a class's options, in groups: those used most, then those of each title, its own ones first."""
+    hints, declared = get_type_hints(options_class), declarations(options_class)
+    arguments = [f for f in fields(options_class) if declared[f.name].positional]
+    if len(arguments) < len(declared) and "config" not in hints:  # else the verb's own option, another kind of file
         parser.add_argument("--config", metavar="YAML", help="a file with any of these options, by name")
-    for f in fields(options_class):
-        flag, text, default = f"--{f.name.replace('_', '-')}", f.metadata["help"], f.default
-        if f.metadata.get("positional"):
-            several: dict[str, Any] = {"nargs": "+"} if get_origin(hints[f.name]) is tuple else {}
-            parser.add_argument(f.name, metavar=f.name.upper(), help=text, **several)
-            continue
-        if hints[f.name] is bool:
-            parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
-            continue
-        if get_origin(hints[f.name]) is tuple:
-            parser.add_argument(
-                flag, nargs="+", action="extend", default=argparse.SUPPRESS, metavar=f.name.upper(), help=text
-            )
-            continue
-        choices = get_args(hints[f.name]) if get_origin(hints[f.name]) is not None and isinstance(default, str) else ()
-        shown = f" ({', '.join(choices)})" if choices and all(isinstance(c, str) for c in choices) else ""
-        ending = "" if default is None else f" [{default}]"
-        parser.add_argument(
-            flag, default=argparse.SUPPRESS, metavar=f.name.upper(), help=f"{text}{shown}{ending}".replace("%", "%%")
+    usage = "%(prog)s [OPTIONS]"
+    for f in arguments:
+        several: dict[str, Any] = {"nargs": "+"} if get_origin(hints[f.name]) is tuple else {}
+        if f.default is not MISSING:
+            several = {"nargs": "?", "default": argparse.SUPPRESS}
+        action = parser.add_argument(f.name, metavar=f.name.upper(), help=declared[f.name].text, **several)
+        usage += {"+": f" {action.metavar} ...", "?": f" [{action.metavar}]"}.get(
+            str(action.nargs), f" {action.metavar}"
         )
+    parser.usage = usage
+    defaults = {f.name: f.default for f in fields(options_class)}
+    for title, names in _by_title(options_class, declared).items():
+        group = parser.add_argument_group(title) if title else parser
+        for name in names:
+            _add_option(group, flag_of(name, declared), hints[name], declared[name].text, defaults[name])
 
 
-def given_options(arguments: argparse.Namespace, options_class: type) -> "Given":
+def _by_title(options_class: type[Options], declared: Mapping[str, Declaration]) -> dict[str, list[str]]:
+    """Title -> its options; "" for those without one."""
+    left = {name for name, declaration in declared.items() if not declaration.positional}
+    titles: dict[str, list[str]] = {"": [], MOST_USED: []}
+    for owner in (c for c in options_class.__mro__ if issubclass(c, Options)):
+        for name in [name for name in vars(owner).get("__annotations__", {}) if name in left]:
+            left.remove(name)
+            titles.setdefault(MOST_USED if declared[name].often else owner.title, []).append(name)
+    return {title: names for title, names in titles.items() if names}
+
+
+def _add_option(group: Any, flag: str, hint: Any, text: str, default: Any) -> None:
+    shown: dict[str, Any] = {"metavar": flag[2:].upper().replace("-", "_")}
+    if hint is bool:
+        shown = {"action": "store_true"}
+    elif get_origin(hint) is tuple:
+        shown |= {"nargs": "+", "action": "extend"}
+    elif not kinds_of(hint):
+        shown["metavar"] = f"{{{','.join(words_of(hint))}}}"
+    if hint is not bool and default not in (None, ()):
+        text = f"{text} [{default}]"
+    group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), **shown)
+
+
+def given_options(arguments: argparse.Namespace, options_class: type[Options]) -> "Given":
     """What the user gave, parsed: the YAML file's values under those of the command line.
 
     Raises: UserError with every value that cannot be; those of the file with its line.
     """
     names = {f.name for f in fields(options_class)}
     named = {name: value for name, value in vars(arguments).items() if name in names}
-    path = None if "config" in names else arguments.config
+    path = None if "config" in names else getattr(arguments, "config", None)
     document = None if path is None else _config_file(path)
     keys = {} if document is None else _options_of(document, names)
     raw = {name: document.values[key] for name, key in keys.items()} | named if document else named
@@ -72,7 +95,7 @@ class Given:
     such as `submit` runs elsewhere, its own verb first.
     """
 
-    options_class: type
+    options_class: type[Options]
     values: dict[str, Any]
     from_file: frozenset[str] = frozenset()
     command: tuple[str, ...] = ()
@@ -80,7 +103,7 @@ class Given:
     def options(self, **underneath: Any) -> Any:
         """The complete, checked options; `underneath` replaces defaults that were not given."""
         options = self.options_class(**{**underneath, **self.values})
-        check_options(options)
+        options.check()
         return options
 
 
@@ -109,7 +132,7 @@ def _options_of(document: Document, names: set[str]) -> dict[str, str]:
     for key in document.values:
         name = key.replace("-", "_")
         if name not in names:
-            problems.append(document.problem((key,), f"`{brief(key)[1:-1]}` is not an option{_nearest(name, names)}"))
+            problems.append(document.problem((key,), f"`{brief(key)[1:-1]}` is not an option{nearest(name, names)}"))
         elif name in keys:
             problems.append(document.problem((key,), f"`{key}` must stand once, but stands as `{keys[name]}` too"))
         keys[name] = key
@@ -118,16 +141,18 @@ def _options_of(document: Document, names: set[str]) -> dict[str, str]:
     return keys
 
 
-def unknown_options(unknown: list[str], options_class: type | None, verb: str) -> list[str]:
-    names = {f.name for f in fields(options_class)} | {"config"} if options_class else set()
-    return [f"`{brief(word)[1:-1]}` is not an option of {verb}{_nearest(_name_of(word), names)}" for word in unknown]
+def unknown_options(unknown: list[str], options_class: type[Options], verb: str) -> list[str]:
+    """What is said of words that a verb does not take, a line each."""
+    names = {f.name for f in fields(options_class)} | {"config"}
+    return [f"`{brief(word)[1:-1]}` is not an option of {verb}{nearest(_name_of(word), names)}" for word in unknown]
 
 
 def _name_of(word: str) -> str:
     return word.lstrip("-").partition("=")[0].replace("-", "_")
 
 
-def _nearest(name: str, names: set[str]) -> str:
+def nearest(name: str, names: Collection[str]) -> str:
+    """The end of a line about a name that there is not: the one that was meant, else all that there are."""
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean `{close[0].replace('_', '-')}`?"

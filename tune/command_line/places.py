@@ -1,15 +1,14 @@
 """Which files and folders a command line names: what an error of the system is told with."""
 
-import argparse
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from trainable.errors import UserError
+from tune.command_line.declaration import declarations, flag_of
 from tune.command_line.options import MachineOptions
 from tune.command_line.parsing import Given
 
@@ -17,24 +16,20 @@ _TEXTS = ("data", "models", "model", "images", "space", "variant", "backbone")
 """Options that may be a path among other things."""
 
 
-def named_places(given: Given | argparse.Namespace) -> dict[str, str]:
+def named_places(given: Given) -> dict[str, str]:
     """Absolute path -> the option or argument that names it, as a user writes it, with the defaults that have one."""
     return {path: option for option, path in _places(given)}
 
 
-def _places(given: Given | argparse.Namespace) -> Iterator[tuple[str, str]]:
-    if isinstance(given, argparse.Namespace):
-        if isinstance(path := getattr(given, "path", None), Path):
-            yield "PATH", os.path.abspath(path)
-        return
+def _places(given: Given) -> Iterator[tuple[str, str]]:
     yield "TMPDIR", _temporary()
     if issubclass(given.options_class, MachineOptions):
         with suppress(UserError):  # whoever needs it says so
             yield "--cache", str(MachineOptions(cache=given.values.get("cache")).cache_folder)
-    for f in fields(given.options_class):
-        flag = f.name.upper() if f.metadata.get("positional") else f"--{f.name.replace('_', '-')}"
-        for path in _paths(f.name, given.values.get(f.name)):
-            yield flag, os.path.abspath(os.path.expanduser(path))
+    declared = declarations(given.options_class)
+    for name in declared:
+        for path in _paths(name, given.values.get(name)):
+            yield flag_of(name, declared), os.path.abspath(os.path.expanduser(path))
 
 
 def _paths(name: str, value: Any) -> Iterator[str]:

@@ -15,6 +15,7 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
+from tune.command_line.declaration import names_kept
 from tune.command_line.option_values import parse_value
 from tune.command_line.options import SearchOptions, plain_options, plain_value
 from tune.command_line.outputs import folder_problem
@@ -28,18 +29,6 @@ from tune.tracking.uri import check_uri
 
 if TYPE_CHECKING:
     from tune.command_line.parsing import Given
-
-KEPT_FOR_LIFE = (
-    "skip_bad_images", "drop_duplicates", "epochs", "grace_epochs", "reduction_factor", "holdout", "fold", "seed",
-    "no_variants", "warm_start", "precision",
-)  # fmt: skip
-"""Options that must stay what they were."""
-
-KEPT_BY_CONTENT = ("data", "backbone", "space")
-"""Options that may name another place, if what is there is the same."""
-
-OF_ONE_SESSION = ("resume", "accept_change", "json", "local", "address", "wait_for_nodes", "study")
-"""Options that say how one process works; they hold for it alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +148,7 @@ def _resumed(given: "Given") -> SearchRequest:
 def _kept(past: tuple[Event, ...]) -> dict[str, Any]:
     """Option -> its value in the study so far; what was never given is not among them and takes today's default."""
     header = past[0]["header"]
-    lasting = [*KEPT_FOR_LIFE, *KEPT_BY_CONTENT, "tracking_uri", *header["given"]]
+    lasting = [*names_kept(SearchOptions, "for life", "as the study had it"), *header["given"]]
     found = {name: header["options"].get(name) for name in lasting} | {"trials": header["n_trials"]}
     for event in past:
         if event["event"] == "session":
@@ -171,9 +160,9 @@ def _changed(given: "Given", kept: Mapping[str, Any], folder: Place) -> list[str
     defaults = SearchOptions()
     problems = [
         f"`--{name.replace('_', '-')}` must stay {_shown(kept.get(name))} in the study {folder}, "
-        f"but got {_shown(given.values[name])}; begin a new study for it"
-        for name in KEPT_FOR_LIFE
-        if name in given.values and given.values[name] != kept.get(name, getattr(defaults, name))
+        f"but got {_shown(value)}; begin a new study for it"
+        for name, value in given.values.items()
+        if name in names_kept(SearchOptions, "for life") and value != kept.get(name, getattr(defaults, name))
     ]
     study = given.values.get("study")
     if study is not None and study.absolute() != folder.absolute():
@@ -188,7 +177,7 @@ def _unconfirmed(given: "Given", kept: Mapping[str, Any]) -> list[str]:
     now = {
         name: check_uri(value, cwd=here) if name == "tracking_uri" and value else value
         for name, value in given.values.items()
-        if name in given.from_file - {*KEPT_FOR_LIFE, *OF_ONE_SESSION}
+        if name in given.from_file - names_kept(SearchOptions, "for life", "for one session")
     }
     return [
         f"`{name}` was {_shown(was)} in the study and is {_shown(value)} in the --config file: take that with "
@@ -222,7 +211,8 @@ def _changed_space(given: "Given", past: tuple[Event, ...], folder: Place) -> li
 
 
 def _lasting(given: "Given") -> dict[str, Any]:
-    values = {name: plain_value(value) for name, value in given.values.items() if name not in OF_ONE_SESSION}
+    passing = names_kept(SearchOptions, "for one session")
+    values = {name: plain_value(value) for name, value in given.values.items() if name not in passing}
     uri = values.get("tracking_uri")
     if uri is not None and redact(uri) != uri:
         del values["tracking_uri"]  # it holds a password, which must be given anew

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from trainable.storage.place import Place, read_file, write_file
-from tune.command_line.options import plain_options
+from tune.command_line.declaration import names_kept
+from tune.command_line.options import SearchOptions, plain_options
 from tune.decisions.decisions import Decisions
 from tune.decisions.ends import EndState
 from tune.decisions.plateau import noise_queue
@@ -35,7 +36,7 @@ from tune.journal.journal import Journal
 from tune.printed.secrets_left_out import redact
 from tune.study.new_folder import claim_folder
 from tune.study.optuna_journal import optuna_projection
-from tune.study.search_request import OF_ONE_SESSION, SearchRequest
+from tune.study.search_request import SearchRequest
 from tune.tracking.versions import git_commit, library_versions, user_name
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ def make_header(
     Raises: UserError, also when a study of `--warm-start` cannot be read.
     """
     options, space, split = request.options, request.space, data.split
-    kept = {name: value for name, value in plain_options(options).items() if name not in OF_ONE_SESSION}
+    passing = names_kept(SearchOptions, "for one session")
+    kept = {name: value for name, value in plain_options(options).items() if name not in passing}
     kept["grace_epochs"] = options.grace
     kept["tracking_uri"] = tracking_uri if redact(tracking_uri) == tracking_uri else None  # a password is not kept
     header = {

@@ -3,15 +3,16 @@
 sentinel-tune spaces [NAME]
 """
 
-import argparse
 from collections.abc import Mapping
 
 from search_spaces.space import SearchSpace, list_spaces
+from tune.command_line.parsing import Given
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(given: Given) -> int:
     """Print all, a line each, or one as a table; returns the exit status 0."""
-    print(SearchSpace.load(arguments.name).table() if arguments.name is not None else listing(list_spaces()))
+    name: str | None = given.options().name
+    print(SearchSpace.load(name).table() if name is not None else listing(list_spaces()))
     return 0
 
 
