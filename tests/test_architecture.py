@@ -102,6 +102,14 @@ def test_no_room_of_tune_imports_one_on_its_own_floor_or_above_not_even_for_a_ty
             assert floor_of[imported] > floor_of[room], f"{path.relative_to(ROOT)} imports from {imported}"
 
 
+def test_the_drawing_has_these_floors_and_no_others():
+    drawing = (
+        (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("```text\n")[2].partition("```")[0]
+    )
+
+    assert tuple(tuple(line.partition("    ")[0].split()) for line in drawing.splitlines()) == ROOMS
+
+
 def test_no_two_files_need_each_other():
     imports = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts): {
