@@ -96,14 +96,17 @@ def _map_side_by_side(shards: list[_Shard]) -> tuple[Tensor, list[NDArray[np.int
     begins = [0]
     for shard in shards:
         begins.append(begins[-1] + -(-shard.file.stat().st_size // _HUGE_PAGE) * _HUGE_PAGE)
+    # holds the addresses, one huge page more than needed to begin at a multiple; no page of it is ever touched
     region = mmap.mmap(-1, begins[-1] + _HUGE_PAGE, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ)
     address = np.frombuffer(region, dtype=np.uint8).ctypes.data
     skipped = -address % _HUGE_PAGE
     for begin, shard in zip(begins, shards, strict=False):
         _map_at(address + skipped + begin, shard.file)
+    # the array keeps `region` alive, and with it the files' pages inside
     with warnings.catch_warnings():  # torch has no read-only tensors; nothing writes to these
         warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
         values = torch.from_numpy(np.frombuffer(region, first.dtype, offset=skipped + first.offset))
+    # every shard begins at a multiple of a huge page, every row at a multiple of its size from there
     unit = math.gcd(row_bytes, _HUGE_PAGE)
     n_positions = (len(values) * itemsize - row_bytes) // unit + 1
     windows = values.as_strided((n_positions, *row_shape), (unit // itemsize, row_shape[-1], 1))
@@ -116,8 +119,9 @@ def _map_at(address: int, file: Path) -> None:
     function = ctypes.CDLL(None, use_errno=True).mmap
     function.restype = ctypes.c_void_p
     function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    with file.open("rb") as opened:
+    with file.open("rb") as opened:  # a mapping outlives its file descriptor: hundreds of shards need none open
         size = os.fstat(opened.fileno()).st_size
+        # MAP_FIXED drops whatever was mapped there: `address` must lie inside a region of our own
         flags = mmap.MAP_SHARED | _MAP_FIXED
         if function(address, size, mmap.PROT_READ, flags, opened.fileno(), 0) != address:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(file))

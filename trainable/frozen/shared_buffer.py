@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trainable.errors import UserError
 from trainable.shown import size_text
 
-_PIECE = 2**20  # bytes
+_PIECE = 2**20  # bytes of zeros written at a time, so that filling takes no second buffer as large
 
 
 class SharedBuffer:
@@ -69,8 +69,8 @@ def _open_filled(n_bytes: int) -> int:
 
 def _open_nameless() -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("decoded-images")
-    with tempfile.TemporaryFile() as file:  # macOS
+        return os.memfd_create("decoded-images")  # closed on exec: no unrelated child keeps the memory
+    with tempfile.TemporaryFile() as file:  # macOS; its name is gone already, the copy keeps the file itself
         return os.dup(file.fileno())
 
 

@@ -49,10 +49,11 @@ class Attention(Protocol):
 def is_cheaper(attention: Attention, tokens: Tensor) -> bool:
     """Whether `attend_from_class_row` takes fewer multiply-adds than keys and values for all tokens [B, T, width]."""
     ranks = [_rank_to_fold(layer) for layer in (attention.k_proj, attention.v_proj)]
-    if None in ranks:
+    if None in ranks:  # an adapter with dropout on its input is no one matrix, so nothing can be reordered
         return False
     n_images, n_tokens, width = tokens.shape
     folding = sum(rank or 0 for rank in ranks) * width**2
+    # queries and the output projection cost the same in both
     reordered = n_images * (2 * attention.n_heads * n_tokens * width + 2 * width**2) + folding
     return reordered < n_images * 2 * n_tokens * width**2
 
@@ -94,13 +95,13 @@ class _Attend(torch.autograd.Function):
         return weights @ tokens
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # to a second derivative the saved weights would be constants
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         queries, tokens, weights = ctx.saved_tensors
         of_weights = (tokens @ gradient.mT).mT
         of_scores = weights * (of_weights - (weights * of_weights).sum(dim=-1, keepdim=True))
         of_queries = of_scores @ tokens if ctx.needs_input_grad[0] else None
-        of_tokens = None
+        of_tokens = None  # wanted only when a block below trains
         if ctx.needs_input_grad[1]:
             of_tokens = torch.cat([of_scores, weights], dim=1).mT @ torch.cat([queries, gradient], dim=1)
         return of_queries, of_tokens

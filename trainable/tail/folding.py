@@ -27,6 +27,7 @@ class FoldingLinear(Linear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[..., in] -> [..., out]."""
+        # extra arguments choose an adapter a row, which is peft's own to compute
         if args or kwargs or not self._pays(x):
             result: Tensor = super().forward(x, *args, **kwargs)
             return result
@@ -54,9 +55,11 @@ class FoldingLinear(Linear):
 
     def _pays(self, x: Tensor) -> bool:
         rank = self.rank_to_fold()
+        # autocast would round the folded weight, and a small update with it, to half precision
         if rank is None or x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type):
             return False
         n_out, n_in = self.base_layer.weight.shape
         rows = x.numel() // n_in
         passes = PASSES["dora" if self.lora_magnitude_vector else "lora"]
+        # the class's two costs, with what both have, rows * 2 io, left out
         return bool(n_in * n_out * (rows + 3 * rank) < rows * (3 * rank * (n_in + n_out) + passes * n_out))

@@ -34,6 +34,7 @@ class FeatureFeed:
         """For each non-empty array of specimens [b]: their features [b, n_tokens, width]."""
         if not index_batches:
             return
+        # where rows lie is looked up once for all batches, not once a batch
         sizes = [len(indices) for indices in index_batches]
         position_batches = self._tap.positions(np.concatenate(index_batches)).split(sizes)
         if self._pinned:
@@ -49,6 +50,7 @@ class FeatureFeed:
         def taken() -> Tensor:
             slot, future = waiting.popleft()
             pinned = future.result()
+            # in the order of the stream: behind the step that still reads the batch before, so one buffer is enough
             tokens = self._single[: len(pinned)].copy_(pinned, non_blocking=True)
             self._copied[slot].record()
             return tokens

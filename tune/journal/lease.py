@@ -109,6 +109,7 @@ def watched_owner(study: RemoteFolder, *, tell: Callable[[str], None], times: Le
         now = read_holder(study)
         if now is None:
             return None
+        # that it changed says that somebody lives; how old it looks depends on two clocks
         if (now.session_id, now.renewed) != (seen.session_id, seen.renewed):
             return now.owner
     return None
@@ -120,7 +121,7 @@ class Lease:
     def __init__(self, study: RemoteFolder, times: LeaseTimes) -> None:
         """Not taken yet."""
         self._study = study
-        self._hasty = replace(study, patience_seconds=0.0)
+        self._hasty = replace(study, patience_seconds=0.0)  # the next renewal is due before patience would end
         self._times = times
         self._mine = Holder(
             session_id=uuid.uuid4().hex, machine=_machine(), host=socket.gethostname(), pid=os.getpid(),
@@ -137,6 +138,7 @@ class Lease:
         """
         owner = watched_owner(self._study, tell=tell, times=self._times)
         if owner is None:
+            # no object is made exclusively here: of two names written at once the last stays, and both read it
             self._write(self._study)
             time.sleep(self._times.settle_seconds)  # whoever looked before this was written has written by now
             holder = read_holder(self._study)
@@ -184,7 +186,7 @@ class Lease:
                 self._hasty.delete(OWNER_NAME)
 
     def _write(self, study: RemoteFolder) -> None:
-        begun = time.monotonic()
+        begun = time.monotonic()  # as `renewed` is, before the write: a slow one must not count as fresh
         values = asdict(self._mine) | {"renewed": time.time()}
         study.write(OWNER_NAME, json.dumps(values).encode())
         self._renewed = begun
