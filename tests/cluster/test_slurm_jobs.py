@@ -212,7 +212,7 @@ def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_eve
     ended, said, events = slurm.job(job), output(tmp_path, job), read_events(study)
     assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("COMPLETED", "0:0", "1"), said + slurm.logs()
     assert said.count("Ray runs on 2 nodes: 2 CPUs") == 2
-    assert f"going on with {study}" in said
+    assert f"resuming {study}" in said
     assert reported(study)[: len(before)] == before
     assert len(set(reported(study))) == len(reported(study))
     told = {event["trial"]: event["epoch"] for event in events if event["event"] == "tell"}

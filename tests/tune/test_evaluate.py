@@ -224,7 +224,7 @@ def test_on_other_data_the_validation_split_is_scored_without_floors(evaluate, m
 
     assert ended.result["events"]["which"] == "validation"
     assert model["floors"] is None
-    assert "cannot be told" in ended.result["warnings"][0]
+    assert "cannot be known" in ended.result["warnings"][0]
     assert "Floors are missing: the model was trained on other data" in (tmp_path / "out" / "report.html").read_text()
     refused = evaluate(model_folder, "--data", "demo:150", "--events", "held-out")
     assert refused.status == 2

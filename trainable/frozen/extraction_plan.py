@@ -132,7 +132,7 @@ def _read_plan(file: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file} must be the plan of a feature store, but reading it failed: {error!r}; delete the folder "
-            f"{file.parent}, then run the same command again: it extracts the features anew"
+            f"{file.parent}, then run the same command again: it extracts the features again"
         ) from error
     return found
 

@@ -80,7 +80,7 @@ def _read_mark(mark: Path) -> dict[str, object]:
 def _problem(file: Path, written: str, found: str) -> str:
     return (
         f"{file} must have the sha256 it was written with, {written}, but has {found}; delete this file, then run "
-        "`sentinel-tune search`, `extract` or `retrain` as before: it is made anew, and the rest is kept"
+        "`sentinel-tune search`, `extract` or `retrain` as before: it is made again, and the rest is kept"
     )
 
 

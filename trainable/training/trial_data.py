@@ -20,7 +20,7 @@ FORMAT_VERSION = 1
 FILE_NAME = "data.npz"
 _COLUMNS = ("labels", "domain_ids", "event_ids", "site_ids", "species")
 _ROWS = ("train", "id_", "ood")
-_REMEDY = "start the search again to write it anew"
+_REMEDY = "start the search again to write it"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -45,7 +45,7 @@ class ChosenEvents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """How many of the scored specimens and events a model was trained on; None where it cannot be told."""
+    """How many of the scored specimens and events a model was trained on; None where it cannot be known."""
 
     n_specimens: int | None
     n_events: int | None
@@ -135,7 +135,7 @@ def _foreign_warning(name: str, chosen: ChosenEvents, frame: pd.DataFrame) -> st
         return None
     return (
         f"official split: {n_shared} of {len(scored)} validation events are in this data's train split too: leaky if "
-        f"{name} was trained on that, which cannot be told: its own data have another fingerprint"
+        f"{name} was trained on that, which cannot be known: its own data have another fingerprint"
     )
 
 

@@ -75,7 +75,7 @@ def make_report(
     chosen: ChosenEvents,
     training: Training | None,
 ) -> ModelReport:
-    """Everything that is told of one model; forecasts: of the chosen specimens. training: None on other data."""
+    """Everything that is said of one model; forecasts: of the chosen specimens. training: None on other data."""
     copies = None
     if training is not None:
         copies = shared_line(specimens.digests, specimens.names, training.rows, chosen.rows)

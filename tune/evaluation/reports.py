@@ -1,4 +1,4 @@
-"""Everything that is told of one model on one set of events, and of several models beside one another."""
+"""Everything that is said of one model on one set of events, and of several models beside one another."""
 
 import os
 import re

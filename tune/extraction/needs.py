@@ -13,7 +13,7 @@ def needs_of(request: ExtractionRequest) -> Needs:
     some = [files[place] for place in sorted({0, len(files) // 2, len(files) - 1})]
     scheme, _, place = request.backbone.partition(":")
     folder = Path(os.path.expanduser(place)).absolute()
-    if scheme == "local-dir" and folder.is_dir():  # a wrong one is told by who loads it
+    if scheme == "local-dir" and folder.is_dir():  # who loads a wrong one says so
         some += sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors"))
     if request.remote is not None:  # each node copies features from there to a folder of its own
         return Needs(folders=(), files=tuple(some))

@@ -19,8 +19,8 @@ class Job:
 
     directives: sbatch's options without their dashes; None leaves one out, True gives it without a value. setup: shell
     commands that prepare a node. command: the verb and its words. sets_workers: these say how many CPUs to use; else
-    it is what Slurm gave. study: of a search, whose second run goes on with it. ray: who starts Ray: the script on all
-    "nodes", the "verb" itself on its one node, or nobody ("none"). goes_on: an interrupted run can be gone on with.
+    it is what Slurm gave. study: of a search, whose second run resumes it. ray: who starts Ray: the script on all
+    "nodes", the "verb" itself on its one node, or nobody ("none"). goes_on: an interrupted run can be resumed.
     half_warning_seconds: from Slurm's warning until what has not finished its epoch by then is stopped at once.
     """
 

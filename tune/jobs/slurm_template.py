@@ -154,7 +154,7 @@ RUN = """
 
 RESUME = """
 if [ "$status" = 0 ] && "$python" -m tune status "$study" > /dev/null 2>&1; then
-  say "going on with $study"
+  say "resuming $study"
   command+=(--resume "$study")
 fi"""
 

@@ -1,1 +1,1 @@
-"""What configurations cost on a machine: reckoned from their shape, and measured by a few steps."""
+"""What configurations cost on a machine: estimated from their shape, and measured by a few steps."""

@@ -1,4 +1,4 @@
-"""What a configuration asks of a machine, reckoned from its shape alone: numbers that train, work, and bytes.
+"""What a configuration asks of a machine, computed from its shape alone: numbers that train, work, and bytes.
 
 Only ratios between configurations matter here: two of them are measured, and the others lie on the line between.
 """

@@ -109,7 +109,7 @@ def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], 
     if specimens.fingerprint != header["data_fingerprint"]:
         raise UserError(
             f"the data of {options.study} must be what they were, but their fingerprint was "
-            f"{header['data_fingerprint']} and is {specimens.fingerprint} (of {kept['data']}); search and confirm anew"
+            f"{header['data_fingerprint']} and is {specimens.fingerprint} (of {kept['data']}); search and confirm again"
         )
     device = local_device(data_options)
     Precision.on(device, options.precision)  # raises where this processor cannot, before features are extracted
@@ -122,7 +122,7 @@ def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], 
 def train_members(
     recipe: Recipe, folder: Path, device: str, options: RetrainOptions, console: Console
 ) -> "list[TailTrainer] | None":
-    """Train one member after the other, or go on with them; None when one failed, which is told.
+    """Train one member after the other, or resume them; None when one failed, which is said.
 
     Raises: UserError for what the user can mend.
     """

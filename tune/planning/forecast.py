@@ -26,7 +26,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One trial to be. epoch_seconds: of each of its epochs. is_exempt: never stopped early. is_over: it is told and
+    """One trial to be. epoch_seconds: of each of its epochs. is_exempt: never stopped early. is_over: it has ended,
     costs nothing more, but fills the rungs. n_reported: epochs that are known and are not trained again.
     """
 

@@ -20,7 +20,7 @@ NOISE_RUNS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """A trial whose configuration is known. n_reported: epochs behind it. is_over: it was told."""
+    """A trial whose configuration is known. n_reported: epochs behind it. is_over: it has ended."""
 
     config: TrialConfig
     is_exempt: bool

@@ -11,7 +11,7 @@ SECONDS_TTY, SECONDS_PLAIN = 0.2, 5.0
 
 
 class ImageProgress:
-    """Shows work on images; speed and time left are reckoned from the first call on."""
+    """Shows work on images; speed and time left are counted from the first call on."""
 
     def __init__(self, stream: TextIO, what: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         """what: the work in words, such as "extracting features". clock: seconds."""

@@ -20,11 +20,11 @@ from tune.journal.journal import has_study
 from tune.measuring.corners import corners
 from tune.measuring.fresh_process import FreshProcess, OnRay, beside_this_one
 from tune.measuring.step_probe import Steps, measure
+from tune.planning.estimate import Setting, estimate
 from tune.planning.image_probe import Survey, survey
 from tune.planning.plan_text import plan_text
 from tune.planning.problems import problems_of
 from tune.planning.reachable import tracking_problem
-from tune.planning.reckoning import Setting, reckon
 from tune.planning.study_plan import StudyPlan
 from tune.printed.next_command import next_command
 from tune.report.console import Console
@@ -50,7 +50,7 @@ def run(given: "Given") -> int:
 
 
 def plan_study(given: "Given", console: Console, *, fresh: FreshProcess | None = None) -> StudyPlan:
-    """Check all that a search needs, measure what it costs, reckon the whole.
+    """Check all that a search needs, measure what it costs, estimate the whole.
 
     fresh: where measurements run; None for processes of the cluster, or of this machine with `--local`.
     Raises: UserError with all problems at once.
@@ -79,7 +79,7 @@ def _check_study(request: SearchRequest, data: StudyData, console: Console) -> N
         check_data(request, data)
     elif has_study(request.folder):
         raise UserError(
-            f"`--study` must be a new folder, but {request.folder} holds a study; go on with it by "
+            f"`--study` must be a new folder, but {request.folder} holds a study; resume it by "
             f"`{next_command('search', resume=request.folder)}`, or name another"
         )
     if not request.options.no_confirm:
@@ -100,7 +100,7 @@ def _measured_plan(
         asked = request_for(options, data.specimens, n_blocks=request.space.reachable_blocks(), device=device)
         console.say("measuring some images and the first steps of the smallest and the largest trial")
         measured = _measure(request, asked, placement, call, console)
-        return reckon(
+        return estimate(
             request,
             data,
             measured.survey,

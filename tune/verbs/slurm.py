@@ -1,4 +1,4 @@
-"""A Slurm job around another verb: one script that runs it, stops it before the time is over, and goes on with it.
+"""A Slurm job around another verb: one script that runs it, stops it before the time is over, and resumes it.
 
 sentinel-tune slurm [OPTIONS] -- search [OPTIONS OF search]
 """

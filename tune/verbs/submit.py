@@ -47,7 +47,7 @@ class Job:
     """What is sent: its name, shell command, files and variables.
 
     results, tracking_uri: where its results and records go; None where the command does not say. going_on: the command
-    that goes on with it once it was stopped; None where there is none. stop_wait: seconds.
+    that resumes it once it was stopped; None where there is none. stop_wait: seconds.
     """
 
     job_id: str

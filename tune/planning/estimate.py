@@ -49,7 +49,7 @@ class Setting:
     on_ray: bool
 
 
-def reckon(
+def estimate(
     request: SearchRequest,
     data: StudyData,
     survey: Survey,
