@@ -64,7 +64,8 @@ def test_imports_go_one_way():
 def test_no_module_or_room_of_ours_shadows_a_library():
     """`python tune/search.py` looks for modules beside itself first."""
     packages = ("tune", "trainable", "search_spaces")
-    ours = {path.stem for package in packages for path in (ROOT / package).iterdir() if not path.name.startswith("_")}
+    found = (path for package in packages for path in (ROOT / package).iterdir() if path.suffix in ("", ".py"))
+    ours = {path.stem for path in found if not path.name.startswith("_")}
 
     assert not ours & (set(sys.stdlib_module_names) | set(metadata.packages_distributions()))
 
