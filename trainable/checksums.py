@@ -9,6 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from trainable.plain_values import parse_json
+
 KEY = "checksum"
 """Of a JSON object: the hex sha256 of the rest of it."""
 
@@ -53,7 +55,7 @@ def from_json(text: str | bytes) -> dict[str, Any]:
 
     Raises: AlteredContent; ValueError for what is no JSON object.
     """
-    values = json.loads(text)
+    values = parse_json(text)
     if not isinstance(values, dict):
         raise ValueError(f"it must be a JSON object, but is a {type(values).__name__}")
     if (written := values.pop(KEY, None)) is not None:

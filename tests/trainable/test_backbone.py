@@ -474,6 +474,14 @@ def test_a_flipped_bit_of_downloaded_weights_is_told_with_both_digests(hub, tmp_
     assert load_backbone(f"local-dir:{tmp_path / 'local'}").fingerprint != fingerprint
 
 
+def test_weights_of_the_hub_that_are_not_finite_are_not_to_be_fetched_again(hub) -> None:
+    weights = dict(write_model(hub.folder).state_dict())
+    weights["visual.proj"][-1, -1] = float("nan")
+    save_file(weights, hub.folder / "open_clip_model.safetensors")
+    with pytest.raises(UserError, match=r"must be finite .* it is as the hub has it, .* take another model"):
+        load_backbone("hf-hub:org/model")
+
+
 def test_hub_model_with_only_a_pickle_is_refused_without_downloading_it(hub) -> None:
     write_model(hub.folder)
     (hub.folder / "open_clip_model.safetensors").rename(hub.folder / "open_clip_pytorch_model.bin")

@@ -406,6 +406,16 @@ def test_a_damaged_plan_is_refused_with_what_helps(own_store, tiny) -> None:
         lay_out_again(tiny, own_store.path)
 
 
+@pytest.mark.parametrize("altered", [{"n": "6"}, {"rows_per_shard": 0}, {"rows_per_shard": 2.5}, {"identity": []}])
+def test_a_plan_with_a_value_that_cannot_be_is_refused(own_store, tiny, altered) -> None:
+    plan = own_store.path / "plan.json"
+    values = {name: value for name, value in json.loads(plan.read_bytes()).items() if name != "checksum"}
+    plan.write_text(json.dumps(values | altered))  # as before there were checksums
+    (name,) = altered
+    with pytest.raises(UserError, match=rf"plan\.json must be .*`plan\.{name}` must be .* delete the folder"):
+        lay_out_again(tiny, own_store.path)
+
+
 def lay_out_again(backbone: Backbone, path: Path) -> ExtractionPlan:
     return make_plan(path, backbone=backbone, data_fingerprint="d" * 64, n=N, taps=TAPS, batch_size=3)
 

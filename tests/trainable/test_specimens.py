@@ -336,7 +336,8 @@ def test_a_damaged_record_of_checks_is_made_anew(tmp_path: Path, load: Any) -> N
     folder = write_shards(tmp_path / "d", make_rows(8), make_rows(4, first=8))
     first = load(folder)
     (record,) = (tmp_path / "cache" / "checked-images").glob("*.json")
-    for damage in (record.read_text()[:50], json.dumps({"digests": [], "faults": {}}), "[]"):
+    strange = json.dumps({"digests": [1] * 12, "faults": {"0": 3}, "scaled": [1e999]})
+    for damage in (record.read_text()[:50], json.dumps({"digests": [], "faults": {}}), "[]", strange):
         record.write_text(damage)
         assert load(folder).fingerprint == first.fingerprint
 

@@ -1,5 +1,7 @@
 """Who is champion: the rules, without MLflow."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -91,7 +93,13 @@ def test_force_moves_it_and_says_so():
     assert needless.reason.startswith("it beats")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"folds": [1]}', b"\xff", b'{"checksum": "0"}'])
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"folds": [1]}', b"\xff", b'{"checksum": "0"}', b"[" * 200_000])
 def test_damaged_evidence_is_one_clear_line(content):
     with pytest.raises(UserError, match=r"confirmation\.json of models:/x/1 must hold its forecasts"):
         read_evidence(content, of="models:/x/1")
+
+
+@pytest.mark.parametrize("forecasts", [None, [], "x", {"id": None}, {"id": {"sites": ["a"]}}])
+def test_evidence_without_forecasts_is_one_clear_line(forecasts):
+    with pytest.raises(UserError, match=r"confirmation\.json of models:/x/1 must hold its forecasts"):
+        read_evidence(json.dumps(evidence_of(0.5) | {"forecasts": forecasts}).encode(), of="models:/x/1")

@@ -217,6 +217,15 @@ def test_a_silent_lease_of_another_machine_is_watched_then_taken_over(remote):
     assert len(read_events(remote)) == 3
 
 
+@pytest.mark.parametrize("altered", [{"renewed": "now"}, {"pid": 1.5}, {"since": None}, {"host": []}])
+def test_a_lease_of_which_a_value_is_of_another_type_is_none(remote, altered):
+    begin(remote, n_events=1).close()
+    holder = {"session_id": "x", "machine": "other", "host": "elsewhere", "pid": 1, "since": 0, "renewed": time.time()}
+    remote.write("journal.owner.json", json.dumps(holder | altered).encode())
+
+    assert owner_of(remote) is None
+
+
 @pytest.mark.slow
 def test_a_storage_that_is_down_stops_the_writer_in_words_and_it_goes_on_when_it_is_back(remote, storage_server):
     with begin(replace(remote, patience_seconds=0.3), n_events=1) as journal:

@@ -256,11 +256,22 @@ def test_a_study_has_an_owner_while_its_process_lives_and_none_after_it_was_kill
     assert owner_of(tmp_path) is None
 
 
-def test_an_owner_that_has_not_said_who_it_is_is_another_process(tmp_path):
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{", "[]", '{"pid": 1}', '{"pid": 1, "host": [], "time": 0}', '{"pid": 1e999, "host": "h", "time": 0}',
+        "[" * 99_999,
+    ],
+)  # fmt: skip
+def test_an_owner_that_has_not_said_who_it_is_is_another_process(tmp_path, said):
     with Journal.create(tmp_path, {}, study_id="s"):
-        (tmp_path / "journal.owner.json").write_text("{")
+        (tmp_path / "journal.owner.json").write_text(said)
         assert owner_of(tmp_path) == Owner()
     assert str(Owner()) == "another process"
+
+
+def test_an_owner_of_no_time_of_any_calendar_is_shown_all_the_same():
+    assert str(Owner(pid=7, host="a\nb", since=1e30)) == r"process 7 on a\nb since an unknown time"
 
 
 def test_a_confirmation_is_part_of_the_status(cli, confirmed_study):

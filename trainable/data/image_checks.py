@@ -10,10 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from trainable.checksums import from_json, to_json
 from trainable.data.decoding import examine
 from trainable.data.image_sources import ImageFiles, TableImages
+from trainable.plain_values import misfits
 
 _VERSION = 3  # raise it with any change to what is found or how it is stored
 
@@ -31,6 +33,14 @@ class ImageChecks:
     digests: tuple[str, ...]
     faults: dict[int, str]
     scaled: frozenset[int] = frozenset()
+
+
+class _Record(TypedDict):
+    """`ImageChecks` as a file has them."""
+
+    digests: tuple[str, ...]
+    faults: dict[str, str]
+    scaled: tuple[int, ...]
 
 
 def scaled_line(n_images: int) -> str:
@@ -114,10 +124,12 @@ def _files_key(images: ImageFiles | TableImages) -> str:
 def _recall(path: Path, n_images: int) -> ImageChecks | None:
     try:
         found = from_json(path.read_bytes())
+        if any(misfits(found, _Record, "record")):
+            return None
         faults = {int(row): fault for row, fault in found["faults"].items()}
-        checks = ImageChecks(tuple(found["digests"]), faults, frozenset(map(int, found["scaled"])))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent or damaged: read the images again
+    except (OSError, ValueError):  # absent or damaged: read the images again
         return None
+    checks = ImageChecks(tuple(found["digests"]), faults, frozenset(found["scaled"]))
     return checks if len(checks.digests) == n_images else None
 
 

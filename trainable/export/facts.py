@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from trainable.errors import UserError
+from trainable.plain_values import misfits
+
 Interval = tuple[float, float]
 
 
@@ -61,8 +64,13 @@ class ModelFacts:
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`; names that a newer version added are passed over.
 
-        Raises: TypeError or KeyError for anything else.
+        Raises: UserError naming everything that is missing or of another type.
         """
+        problems = list(misfits(values, cls, "facts"))
+        if not problems and values["intervals"] and values.get("interval_level") is None:
+            problems = ["`facts.interval_level` must be given where there are intervals, but is not"]
+        if problems:
+            raise UserError(problems)
         known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         return cls(
             **known

@@ -1,6 +1,5 @@
 """A folder written under a temporary name and moved to its place, whole or not at all."""
 
-import json
 import os
 import re
 import shutil
@@ -81,10 +80,10 @@ def _check_replaceable(folder: Path, own_names: str, what: str) -> None:
 
 
 def _is_ours(folder: Path) -> bool:
-    from trainable.export.standalone import CONFIG, KIND  # brings torch and open_clip
+    from trainable.export.standalone import CONFIG, KIND, read_json  # brings torch and open_clip
 
     try:
-        found = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(folder / CONFIG)
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(found, dict) and found.get("kind") == KIND

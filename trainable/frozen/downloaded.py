@@ -23,6 +23,15 @@ def check_downloaded(file: Path) -> None:
         )
 
 
+def remedy(file: Path) -> str:
+    """What to do about a file that `check_downloaded` let pass and that cannot be used all the same."""
+    if _sha256_at_the_hub(file) is not None:
+        return "it is as the hub has it, so fetching it again would not help: take another model, or tell its owner"
+    if file.is_symlink():  # as the hub's cache has it
+        return f"delete {file.resolve()}, then fetch it again"
+    return "fetch it again"
+
+
 def _sha256_at_the_hub(file: Path) -> str | None:
     """The cache names large files by their sha256; beside a folder's lie records: commit, sha256 and the time.
 

@@ -3,13 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone, check_taps
 from trainable.frozen.features import read_manifest, store_identity
 from trainable.frozen.shards import discard_shard, read_record, sha256_of, shard_path, write_atomically
+from trainable.plain_values import misfits
 
 _PLAN_NAME = "plan.json"
 # A GPU wants large batches; on a CPU a small shard loses less when interrupted, and a small batch stays in its cache.
@@ -125,15 +126,25 @@ def discard_damaged(plan: ExtractionPlan) -> list[Path]:
     return damaged
 
 
+class _Written(TypedDict):
+    n: int
+    rows_per_shard: int
+    identity: dict[str, Any]
+
+
 def _read_plan(file: Path) -> dict[str, Any]:
     try:
         found = from_json(file.read_bytes())
-        _ = found["n"], found["rows_per_shard"], dict(found["identity"])
-    except (ValueError, KeyError, TypeError) as error:
+        problem = next(misfits(found, _Written, "plan"), None)
+        if problem is None and found["rows_per_shard"] < 1:
+            problem = f"`plan.rows_per_shard` must be at least 1, but is {found['rows_per_shard']}"
+    except (OSError, ValueError) as error:
+        problem = f"reading it failed: {error}"
+    if problem is not None:
         raise UserError(
-            f"{file} must be the plan of a feature store, but reading it failed: {error!r}; delete the folder "
-            f"{file.parent}, then run the same command again: it extracts the features again"
-        ) from error
+            f"{file} must be the plan of a feature store, but {problem}; delete the folder {file.parent}, then run "
+            "the same command again: it extracts the features again"
+        )
     return found
 
 

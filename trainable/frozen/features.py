@@ -10,7 +10,6 @@ On disk, one folder a backbone and dataset:
 Beside it KEY.verified.json, what `verification.py` has found right.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ from trainable.errors import UserError
 from trainable.frozen.mapped_tap import MappedTap
 from trainable.frozen.shards import shard_path
 from trainable.frozen.verification import StoreFile, check_contents, check_sizes
+from trainable.plain_values import parse_json
 from trainable.storage.place import Place
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def parse_manifest(content: bytes, file: Place) -> dict[str, Any]:
     Raises: UserError when it is damaged, or of a newer format.
     """
     try:
-        manifest = json.loads(content)
+        manifest = parse_json(content)
         checksum = manifest.pop(KEY)
     except (ValueError, KeyError, AttributeError, TypeError):
         manifest, checksum = {}, None

@@ -11,12 +11,13 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainable.checksums import from_json, to_json
+from trainable.plain_values import misfits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,17 @@ class ShardRecord:
     moments: Moments
 
 
+class _Written(TypedDict):
+    """A record as its file has it; mean, m2: the bytes of the moments in base64."""
+
+    n_bytes: int
+    sha256: str
+    dtype: Literal["float16", "float32"]
+    count: int
+    mean: str
+    m2: str
+
+
 def shard_path(folder: Path, tap: int, shard: int) -> Path:
     """The `.npy` file of a shard, [rows, tokens, width]."""
     return folder / f"tap-{tap:02d}" / f"shard-{shard:05d}.npy"
@@ -90,7 +102,11 @@ def read_record(folder: Path, tap: int, shard: int) -> ShardRecord | None:
     path = shard_path(folder, tap, shard)
     try:
         values = from_json(path.with_suffix(".json").read_bytes())
+        if any(misfits(values, _Written, "record")):
+            return None
         mean, m2 = (np.frombuffer(base64.b64decode(values[k]), dtype=np.float64) for k in ("mean", "m2"))
+        if values["count"] < 1 or mean.shape != m2.shape:
+            return None
         moments = Moments(count=values["count"], mean=mean, m2=m2)
         record = ShardRecord(n_bytes=values["n_bytes"], sha256=values["sha256"], dtype=values["dtype"], moments=moments)
         return record if path.stat().st_size == record.n_bytes else None

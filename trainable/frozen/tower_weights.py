@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from trainable.errors import UserError
-from trainable.frozen.downloaded import check_downloaded
+from trainable.frozen.downloaded import check_downloaded, remedy
 
 _PREFIX = "visual."
 _FLOATS = ("F32", "F16", "BF16", "F64")
@@ -30,14 +30,13 @@ def read_visual_state(weights: Path, wanted: Mapping[str, Tensor]) -> dict[str, 
             state = {name: file.get_tensor(f"{_PREFIX}{name}").float() for name in header}
     except (SafetensorError, OSError) as error:
         raise UserError(
-            f"{weights} must be a safetensors file, but reading it failed: {error}; fetch it again"
+            f"{weights} must be a safetensors file, but reading it failed: {error}; {remedy(weights)}"
         ) from error
     if infinite := [name for name, value in state.items() if not value.isfinite().all()]:
+        then = remedy(weights)
         raise UserError(
-            [
-                f"`{_PREFIX}{name}` in {weights} must be finite as float32, but holds NaN or infinity; fetch it again"
-                for name in infinite
-            ]
+            f"`{_PREFIX}{name}` in {weights} must be finite as float32, but holds NaN or infinity; {then}"
+            for name in infinite
         )
     return state
 

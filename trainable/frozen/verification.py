@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trainable.errors import UserError
 from trainable.frozen.shards import sha256_of, write_atomically
+from trainable.plain_values import parse_json
 
 THREADS = 4
 """Files read at a time: hashing lets go of Python's lock (1.5 GB/s a thread with SHA instructions, 0.4 without)."""
@@ -72,7 +73,7 @@ def _version(file: Path) -> _Version:
 
 def _read_mark(mark: Path) -> dict[str, object]:
     try:
-        return dict(json.loads(mark.read_bytes()))
+        return dict(parse_json(mark.read_bytes()))
     except (OSError, ValueError, TypeError):  # none yet, or damaged: the files are read again
         return {}
 

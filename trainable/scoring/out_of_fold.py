@@ -44,8 +44,11 @@ class PartForecasts:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`; where no domains were written down, each site counts as one."""
-        return cls(
+        """Inverse of `to_dict`; where no domains were written down, each site counts as one.
+
+        Raises: KeyError, ValueError or TypeError for anything else.
+        """
+        part = cls(
             domains=np.asarray(values.get("domains", values["sites"]), dtype=np.str_),
             folds=np.asarray(values["folds"], dtype=np.int64),
             event_ids=np.asarray(values["event_ids"], dtype=np.int64),
@@ -54,6 +57,19 @@ class PartForecasts:
             mu=np.asarray(values["mu"], dtype=np.float64),
             crps=np.asarray(values["crps"], dtype=np.float64),
         )
+        part._check()
+        return part
+
+    def _check(self) -> None:
+        n, n_seeds = len(self.labels), len(self.mu)
+        wanted: dict[str, tuple[int, ...]] = dict.fromkeys(("folds", "event_ids", "sites", "domains"), (n,))
+        wanted |= {"labels": (n, len(TARGETS)), "crps": (n, len(TARGETS)), "mu": (n_seeds, n, len(TARGETS))}
+        for name, shape in wanted.items():
+            column = getattr(self, name)
+            if column.shape != shape or not column.size:
+                raise ValueError(f"`{name}` must be of shape {shape}, none of it 0, but is of {column.shape}")
+            if column.dtype.kind == "f" and not np.isfinite(column).all():
+                raise ValueError(f"`{name}` must be finite, but is not")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

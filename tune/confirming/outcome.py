@@ -114,7 +114,7 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candida
             for key in _evidence_of(confirmed, candidate)
         }
         forecasts = OutOfFold.from_dict(values["forecasts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{rule}, but reading it failed: {error}; {remedy}") from error
     if of != json.loads(json.dumps(_evidence_of(confirmed, candidate))):
         raise UserError(f"{rule} of this confirmation, but it is of another one; {remedy}")

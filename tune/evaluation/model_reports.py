@@ -43,13 +43,12 @@ def read_source(name: str, spec: str, folder: Path) -> ModelSource:
     from trainable.export.standalone import ModelFolderError, read_config
 
     try:
-        facts = ModelFacts.from_dict(read_config(folder)["facts"])
+        facts = ModelFacts.from_dict(read_config(folder).get("facts", {}))
     except ModelFolderError as error:
         raise UserError(error.problems) from error
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{folder}/config.json must tell how the model was trained, but its facts lack {error}"
-        ) from error
+    except UserError as error:
+        rule = f"{folder}/config.json must tell how the model was trained, but"
+        raise UserError(f"{rule} {problem}" for problem in error.problems) from error
     is_folder = not spec.startswith(("runs:/", "models:/"))
     return ModelSource(name=name, spec=spec, folder=folder, is_folder=is_folder, facts=facts)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trainable.errors import UserError
+from trainable.plain_values import parse_json
 
 VERSION = 1
 """Of the log's format; a reader refuses lines of a higher one."""
@@ -121,7 +122,7 @@ def _plain(value: dict[str, Any]) -> bytes:
 
 
 def _parsed(text: bytes) -> Event:
-    event = json.loads(text, object_hook=_untag_float) if b'"$float"' in text else json.loads(text)
+    event = parse_json(text, object_hook=_untag_float if b'"$float"' in text else None)
     if not isinstance(event, dict):
         raise ValueError("not an event")
     return event

@@ -13,10 +13,12 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trainable.errors import UserError
+from trainable.plain_values import misfits, parse_json
+from trainable.shown import shown
 from tune.journal.errors import not_writable
 
 FILE_NAME = "journal.jsonl"
@@ -40,8 +42,11 @@ class Owner:
     def __str__(self) -> str:
         if self.since is None:
             return "another process"
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        return f"process {self.pid} on {self.host} since {since}"
+        try:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
+        except (OverflowError, OSError, ValueError):  # no time of any calendar
+            since = "an unknown time"
+        return f"process {self.pid} on {shown(self.host)} since {since}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,10 +157,11 @@ def _is_at(file: int, path: Path) -> bool:
 def read_owner(folder: Path) -> Owner:
     """Who locked the folder last, as far as it has said so."""
     try:
-        facts = json.loads((folder / OWNER_NAME).read_text())
-        return Owner(pid=int(facts["pid"]), host=str(facts["host"]), since=float(facts["time"]))
+        facts = parse_json((folder / OWNER_NAME).read_bytes())
+        owner = Owner(pid=facts["pid"], host=facts["host"], since=facts["time"])
     except (OSError, ValueError, KeyError, TypeError):
         return Owner()  # it has locked the study and not yet said who it is
+    return Owner() if any(misfits(asdict(owner), Owner, "owner")) else owner
 
 
 def is_locked(folder: Path) -> bool:

@@ -17,9 +17,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from trainable.errors import UserError
+from trainable.plain_values import misfits, parse_json
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 from tune.journal.errors import StudyWriteError
 from tune.journal.folder_lock import OWNER_NAME, Owner
@@ -65,7 +65,7 @@ class Holder:
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return True
-        except OSError:
+        except (OSError, OverflowError):  # not ours, or no process id of any machine
             return False
         return False
 
@@ -76,10 +76,12 @@ def read_holder(study: RemoteFolder) -> Holder | None:
     Raises: StorageError.
     """
     try:
-        values: dict[str, Any] = json.loads(study.read(OWNER_NAME))
-        return Holder(**{name: values[name] for name in Holder.__dataclass_fields__})
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        values = parse_json(study.read(OWNER_NAME))
+    except (FileNotFoundError, ValueError):
         return None
+    if any(misfits(values, Holder, "holder")):
+        return None
+    return Holder(**{name: values[name] for name in Holder.__dataclass_fields__})
 
 
 def remote_owner(study: RemoteFolder, *, times: LeaseTimes) -> Owner | None:

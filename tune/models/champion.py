@@ -80,11 +80,13 @@ def read_evidence(content: bytes, *, of: str) -> dict[str, Any]:
     Raises: UserError when it is not one.
     """
     from trainable.checksums import from_json
+    from trainable.scoring.out_of_fold import OutOfFold
 
     try:
         values = from_json(content)
-        _ = [values[name] for name in (*SAME, "forecasts")]
-    except (ValueError, KeyError, TypeError) as error:
+        _ = [values[name] for name in SAME]
+        OutOfFold.from_dict(values["forecasts"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"confirmation.json of {of} must hold its forecasts, but reading it failed: {error!r}"
         ) from error

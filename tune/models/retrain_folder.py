@@ -14,6 +14,7 @@ from typing import Any
 
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
+from trainable.shown import cut, shown
 from trainable.whole_file import whole_file
 from tune.command_line.outputs import folder_problem
 
@@ -93,4 +94,4 @@ def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str,
 
 def _short(value: Any) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return cut(shown(text), longest=60)

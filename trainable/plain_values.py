@@ -1,0 +1,89 @@
+"""What values out of a JSON file must be, leaf by leaf: a disk, an editor or another program may have altered it."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+
+from trainable.shown import brief
+
+_WORDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text",
+    NoneType: "null",
+    dict: "an object",
+}
+
+
+def parse_json(text: str | bytes, *, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """`json.loads`, for which a text that is nested too deep is a wrong one like any other. Raises: ValueError."""
+    try:
+        return json.loads(text, object_hook=object_hook)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def misfits(value: Any, hint: Any, name: str) -> Iterator[str]:
+    """Where a value is not of the type `hint`, as JSON has it: "`name.key` must be a text, but is 3", a line each.
+
+    hint: of plain values (lists count as tuples; floats may be whole numbers and are finite), of dataclasses and
+    typed dicts (objects with all fields that have no default; further keys are passed over), and of lists, unions and
+    mappings of these.
+    """
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if hint is Any:
+        return
+    if (is_dataclass(kind) or is_typeddict(kind)) and isinstance(value, Mapping):
+        yield from _field_misfits(value, kind, name)
+    elif kind is dict and inner and isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from misfits(child, inner[1], f"{name}.{key}")
+    elif kind is tuple and isinstance(value, list | tuple) and _has_length(value, inner):
+        for index, child in enumerate(value):
+            yield from misfits(child, inner[0 if inner[-1] is ... else index], f"{name}[{index}]")
+    elif kind in (UnionType, Union):
+        if not any(not list(misfits(value, one, name)) for one in inner):
+            yield _line(value, hint, name)
+    elif not _is(value, kind, inner):
+        yield _line(value, hint, name)
+
+
+def _field_misfits(values: Mapping[str, Any], kind: Any, name: str) -> Iterator[str]:
+    has_default = set() if is_typeddict(kind) else {f.name for f in fields(kind) if f.default is not MISSING}
+    for key, hint in get_type_hints(kind).items():
+        if key in values:
+            yield from misfits(values[key], hint, f"{name}.{key}")
+        elif key not in has_default:
+            yield f"`{name}.{key}` must be given, but is not"
+
+
+def _has_length(value: list[Any] | tuple[Any, ...], inner: tuple[Any, ...]) -> bool:
+    return inner[-1] is ... or len(value) == len(inner)
+
+
+def _is(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
+    if kind is Literal:
+        return value in inner
+    if kind is float:
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return type(value) is kind
+
+
+def _line(value: Any, hint: Any, name: str) -> str:
+    return f"`{name}` must be {_words(hint)}, but is {brief(value)}"
+
+
+def _words(hint: Any) -> str:
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind in (UnionType, Union):
+        return " or ".join(map(_words, inner))
+    if kind is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if kind is tuple:
+        many = inner[-1] is ...
+        return f"a list, each {_words(inner[0])}" if many else f"a list of {len(inner)}, each {_words(inner[0])}"
+    return _WORDS.get(kind, "an object")
