@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trainable.errors import UserError
-from tune.retraining.retrain_folder import check_folder, claim_folder
+from tune.models.retrain_folder import check_folder, claim_folder
 
 IDENTITY = {"name": "lora", "config": {"epochs": 4, "optim": {"lr": 1e-3}}, "seeds": [0, 1], "precision": "float32"}
 
