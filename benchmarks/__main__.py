@@ -20,6 +20,8 @@ from typing import Any
 from benchmarks.figure import Figure
 from benchmarks.machine import this_machine
 from benchmarks.setting import NotHere, Setting
+from trainable.whole_file import whole_file
+from tune.command_line.outputs import file_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,8 @@ def main(words: list[str] | None = None) -> int:
             "skipped": skipped,
             "failed": failed,
         }
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        with whole_file(arguments.json, in_place=True) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 
@@ -115,6 +118,8 @@ def _parse(words: list[str] | None) -> Any:
     parser.add_argument("--backbone", metavar="tiny,vit-ti", help="of tiny, vit-ti, vit-l")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures with their parts there, too")
     arguments = parser.parse_args(words)
+    if arguments.json is not None and (problem := file_problem(arguments.json, "--json")) is not None:
+        parser.error(problem)
     if arguments.device == "cuda":
         import torch
 

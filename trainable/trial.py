@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainable.config import TrialConfig
+from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.failure import DataNotRead, Failure
 from trainable.freed_memory import give_back_freed_memory
@@ -117,7 +118,7 @@ class Trial:
     def _start(self) -> None:
         import torch
 
-        from trainable.training.checkpoint import CheckpointPace, load_latest
+        from trainable.training.checkpoint import CheckpointPace, load_latest, make_checkpoint_folder
         from trainable.training.trainer import TailTrainer
         from trainable.training.trial_data import TrialData
 
@@ -141,12 +142,13 @@ class Trial:
         self._notes = tuple(f"{self.task.trial_id}: passed over a damaged checkpoint: {reason}" for reason in skipped)
         if state is not None:
             trainer.load_state_dict(state)
+        make_checkpoint_folder(place_of(self.task.checkpoint_folder))  # not later: a study may be moved meanwhile
         self._pace, self._saved_epoch = CheckpointPace(), trainer.epoch
         if trainer.epoch < self._n_reported:
             n_lost = self._n_reported - trainer.epoch
             self._notes += (
                 f"{self.task.trial_id}: the last whole checkpoint is that of epoch {trainer.epoch}; "
-                f"{'1 epoch is' if n_lost == 1 else f'{n_lost} epochs are'} trained again",
+                f"{counted(n_lost, 'epoch')} to be trained again",
             )
         self._trainer = trainer
 
@@ -157,7 +159,7 @@ class Trial:
         while trainer.epoch <= self._n_reported:  # more than once where no checkpoint holds what was reported
             trainer.train_epoch()
             if self.task.keep_predictions:  # before the checkpoint: an epoch that need not be trained again has them
-                save_predictions(folder, trainer.epoch, trainer.held_out_predictions)
+                save_predictions(folder, trainer.epoch, trainer.held_out_predictions, make_parents=False)
             is_last = trainer.epoch == trainer.config.epochs
             checkpoint = self._save() if is_last or self._pace.is_due() else None
         metrics = trainer.history[self._n_reported]
@@ -174,7 +176,9 @@ class Trial:
         from trainable.training.checkpoint import save_checkpoint
 
         with self._pace.writing():
-            file = save_checkpoint(place_of(self.task.checkpoint_folder), self._trainer.state_dict(copy=False))
+            file = save_checkpoint(
+                place_of(self.task.checkpoint_folder), self._trainer.state_dict(copy=False), make_parents=False
+            )
         self._saved_epoch = self._trainer.epoch
         return str(file)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainable.counts import counted
 from trainable.errors import UserError
 from tune.command_line.model_options import EvaluateOptions
 from tune.evaluation.files import Written, checked_folder, results_folder, write_comparison, write_report
@@ -97,7 +98,7 @@ def _evaluate(
     trainings = {source.name: training_of(source.facts, specimens) for source in sources}
     chosen = choose_events(options.events, specimens, trainings, {source.name: source.facts for source in sources})
     data = scored_data(specimens, chosen)
-    console.say(f"events: {chosen.about}: {data.n_events} events, {data.n_specimens} specimens")
+    console.say(f"events: {chosen.about}: {counted(data.n_events, 'event')}, {counted(data.n_specimens, 'specimen')}")
     reports = []
     for source in sources:
         model = open_model(str(source.folder), options.tracking_uri, device, console)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainable.counts import counted
 from trainable.shown import shown
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import SearchOptions
@@ -105,8 +106,8 @@ def _tell_recipe(recipe: Recipe, console: Console) -> None:
         console.say(f"confirmation: {recipe.verdict}")
     members = f"{len(recipe.seeds)} members with seeds" if len(recipe.seeds) > 1 else "seed"
     console.say(
-        f"retraining {recipe.name} on all data for {recipe.epochs} of {recipe.config.epochs} epochs, {members} "
-        f"{', '.join(map(str, recipe.seeds))}"
+        f"retraining {recipe.name} on all data for {recipe.epochs} of {counted(recipe.config.epochs, 'epoch')}, "
+        f"{members} {', '.join(map(str, recipe.seeds))}"
     )
     if recipe.evidence is None:
         console.say(

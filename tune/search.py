@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainable.counts import counted
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
 from tune.confirming.plan import reserved
@@ -134,7 +135,9 @@ def _work(place: Workplace, times: Times, *, search_more: bool) -> Conductor:
 def _show_again(request: SearchRequest, tracking_uri: str, console: Console, started: float) -> int:
     """The result of a study that has nothing left to do; its journal stays as it is, MLflow is brought up to it."""
     standings = Standings.of(request.past)
-    console.say(f"{request.folder} is finished: all its {standings.n_told} trials have ended; --trials N runs more")
+    console.say(
+        f"{request.folder} is finished: all its {counted(standings.n_told, 'trial')} have ended; --trials N runs more"
+    )
     tracker = Tracker(tracking_uri, request.options.experiment, study_id=str(standings.study_id))
     for event in request.past:
         tracker.handle(event)

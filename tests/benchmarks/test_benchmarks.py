@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import subprocess
 
 import pytest
 import torch
@@ -66,6 +68,32 @@ def test_figures_and_what_was_skipped_reach_the_json(tmp_path, capsys):
     assert list(found["skipped"]) == ["10"]
     assert all(math.isfinite(figure["ratio"]) for figure in found["figures"])
     assert found["machine"]["torch"]
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_the_json_is_written_through_what_is_there(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr("benchmarks.__main__.SCRIPTS", {})
+    place, real = tmp_path / "figures.json", tmp_path / "real.json"
+    if kind == "link":
+        place.symlink_to(real)
+    else:
+        os.mkfifo(place)
+        reader = subprocess.Popen(["cat", place], stdout=real.open("wb"))
+    assert main(["--quick", "--json", str(place)]) == 0
+    if kind == "pipe":
+        assert reader.wait(60) == 0
+
+    assert place.is_symlink() == (kind == "link")
+    assert place.is_fifo() == (kind == "pipe")
+    assert json.loads(real.read_text())["figures"] == []
+
+
+def test_a_json_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--quick", "--json", str(tmp_path)])
+
+    assert ended.value.code == 2
+    assert "`--json` must be a file" in capsys.readouterr().err
 
 
 def test_a_figure_that_breaks_fails_the_run_and_costs_the_others_nothing(monkeypatch, capsys):

@@ -24,15 +24,15 @@ def test_hidden_and_service_folders_are_no_data_and_are_counted(tmp_path: Path) 
     files, left_out = find_files(tmp_path, is_png)
     assert [path.relative_to(tmp_path).as_posix() for path in files] == kept
     assert sorted(left_out.hidden) == hidden
-    line = left_out.line(tmp_path, "images", with_others=True)
+    line = left_out.line(tmp_path, "image", with_others=True)
     assert line is not None
-    assert line.startswith(f"left out of {tmp_path}: 5 images that are hidden or in hidden or service folders (")
-    assert "2 files that are no images by their names (Thumbs.db, notes.txt)" in line
+    assert line.startswith(f"left out of {tmp_path}: 5 images hidden or in hidden or service folders (")
+    assert "2 files without the name of any image (Thumbs.db, notes.txt)" in line
 
 
 def test_nothing_left_out_is_not_worth_a_line(tmp_path: Path) -> None:
     write(tmp_path, "a.png", "notes.txt")
-    assert find_files(tmp_path, is_png)[1].line(tmp_path, "images", with_others=False) is None
+    assert find_files(tmp_path, is_png)[1].line(tmp_path, "image", with_others=False) is None
 
 
 def test_a_folder_within_a_hidden_one_may_be_asked_for_itself(tmp_path: Path) -> None:

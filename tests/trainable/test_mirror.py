@@ -76,7 +76,7 @@ def test_an_interrupted_putting_is_no_store_and_goes_on_where_it_stopped(store, 
     (name, *kept) = sorted((remote / "files").sizes())
     (remote / "files").delete(name)
     assert mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet) is None
-    assert put(store, remote) == [f"putting the features on {remote}: 1 files"]
+    assert put(store, remote) == [f"putting the features on {remote}: 1 file"]
     assert sorted((remote / "files").sizes()) == [name, *kept]
     assert mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet) is not None
 

@@ -291,7 +291,7 @@ def test_images_of_more_than_8_bits_are_counted_and_tell_in_the_fingerprint(tmp_
     Image.fromarray(np.linspace(0, 65535, 48).reshape(6, 8).astype(np.uint16)).save(file, "PNG")
     (folder / "crops" / "P3.png").write_bytes(file.getvalue())
     (note,) = load(folder).notes
-    assert note.startswith("1 images have more than 8 bits a channel: they are scaled")
+    assert note.startswith("1 image of more than 8 bits a channel: scaled")
 
 
 def test_a_shard_cannot_point_to_files_of_the_reader(tmp_path: Path, load: Any) -> None:
@@ -562,7 +562,7 @@ def test_shards_in_hidden_and_service_folders_are_left_out_and_counted(tmp_path:
         shutil.copytree(folder / "data", folder / place)
     found = load(folder)
     assert (found.fingerprint, whole.notes) == (whole.fingerprint, ())
-    assert found.notes[0].startswith(f"left out of {folder}: 9 parquet files that are hidden or in hidden or service")
+    assert found.notes[0].startswith(f"left out of {folder}: 9 parquet files hidden or in hidden or service")
 
 
 # Fingerprint

@@ -66,5 +66,6 @@ def test_a_study_moved_while_it_is_searched_ends_in_order_and_goes_on_where_it_i
     assert "Traceback" not in ended.stderr
     assert f"search --resume {moved} --local\n" in ended.stdout
     assert str(study) not in ended.stdout.partition("To go on:")[2]
+    assert not study.exists(), "something was left under its old name"
     assert cli("search", "--resume", moved, "--local").status == 0
     assert scores(moved) == scores(finished_study)

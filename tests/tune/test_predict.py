@@ -124,7 +124,7 @@ def test_what_is_not_there_is_named_in_clear_lines(predict, pictures, tmp_path):
     ended = predict(tmp_path / "none.jpg", tmp_path / "empty", pictures)
     assert ended.status == 2
     assert f"{tmp_path / 'none.jpg'} is not there" in ended.stderr
-    assert f"left out of {pictures}: 1 images that are hidden" in ended.stderr
+    assert f"left out of {pictures}: 1 image hidden" in ended.stderr
     assert f"the folder {tmp_path / 'empty'} has none" in ended.stderr
 
     for model, message in ((tmp_path / "no-model", "no-model"), (pictures, "config.json must be a JSON file")):

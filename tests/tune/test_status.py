@@ -181,7 +181,7 @@ def test_many_failures_are_shortened_in_the_text_and_whole_in_json(cli, tmp_path
     told = [(float(number), "tell", {"trial": trial, **failed}) for number, trial in enumerate(trials)]
     study = write_journal(tmp_path / "study", (0.0, "study", {"study_id": "s", "header": HEADER}), *asked, *told)
     text = cli("status", study).stdout
-    assert "12 earlier ones: see --json" in text
+    assert "12 earlier: see --json" in text
     shown = [line for line in text.splitlines() if " at epoch 0: " in line]
     assert len(shown) == 8
     assert max(map(len, shown)) <= 120

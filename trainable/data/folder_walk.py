@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trainable.counts import counted
+
 SERVICE_NAMES = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"})
 """Folders that systems put beside data, in lower case: unpacked on a Mac, kept on a Synology, deleted, saved."""
 
@@ -27,13 +29,13 @@ class LeftOut:
     broken: list[str] = field(default_factory=list)
 
     def line(self, folder: Path, kind: str, *, with_others: bool) -> str | None:
-        """All of it in a line, or None. kind: what was looked for, in the plural."""
+        """All of it in a line, or None. kind: what was looked for, one of it."""
         said = [
-            _counted(self.hidden, f"{kind} that are hidden or in hidden or service folders"),
-            _counted(self.others, f"files that are no {kind} by their names") if with_others else "",
-            _counted(self.closed, "folders that cannot be opened"),
-            _counted(self.repeated, "links to folders that are gone through already or lie around it"),
-            _counted(self.broken, "links to nothing"),
+            _listed(self.hidden, kind, "hidden or in hidden or service folders"),
+            _listed(self.others, "file", f"without the name of any {kind}") if with_others else "",
+            _listed(self.closed, "folder", "closed to this user"),
+            _listed(self.repeated, "link", "to what was gone through already or lies around it"),
+            _listed(self.broken, "link", "to nothing"),
         ]
         return f"left out of {folder}: {'; '.join(filter(None, said))}" if any(said) else None
 
@@ -118,8 +120,8 @@ def _identity(folder: Path) -> tuple[int, int] | str:
         return str(folder)
 
 
-def _counted(names: list[str], what: str) -> str:
+def _listed(names: list[str], noun: str, which: str) -> str:
     if not names:
         return ""
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    return f"{len(names)} {what} ({shown})"
+    return f"{counted(len(names), noun)} {which} ({shown})"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from trainable.checksums import from_json, to_json
+from trainable.counts import counted
 from trainable.data.decoding import examine
 from trainable.data.image_sources import ImageFiles, TableImages
 from trainable.plain_values import misfits
@@ -45,7 +46,7 @@ class _Record(TypedDict):
 
 def scaled_line(n_images: int) -> str:
     """What is to be said of images whose values are scaled."""
-    return f"{n_images} images have more than 8 bits a channel: they are scaled to 8 by the range of their values"
+    return f"{counted(n_images, 'image')} of more than 8 bits a channel: scaled to 8 by the range of the values"
 
 
 def check_images(

@@ -44,7 +44,7 @@ def read_table(data: str, *, cache_dir: Path) -> SpecimenTable:
     if any(metadata_files(place) for place in (folder, *split_folders(folder))):
         return read_image_folder(folder)
     shards, left_out = find_files(folder, lambda name: name.endswith(".parquet"))
-    line = left_out.line(folder, "parquet files", with_others=False)
+    line = left_out.line(folder, "parquet file", with_others=False)
     if shards:
         return replace(_read_shards(folder, shards), left_out=line)
     raise UserError(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainable.config import LABEL_RANGE, TARGETS, TrialConfig
+from trainable.counts import counted
 from trainable.export.facts import ModelFacts
 from trainable.shown import shown
 
@@ -41,9 +42,11 @@ def _training(facts: ModelFacts, known_domains: Sequence[int]) -> Iterator[str]:
     kind = "all weights" if adapter.kind == "full" else f"{adapter.kind} adapters of rank {adapter.rank}"
     if adapter.kind != "full" and adapter.rank_stabilized:
         kind += ", rank-stabilized"
-    yield f"* what trained: {kind} in the last {config.tail.n_blocks} blocks, `ln_post`, domain code and regressor"
-    yield f"* length: {facts.epochs} of {config.epochs} epochs; seeds: {_listed(facts.seeds)}"
-    yield f"* data: `{facts.data}`, {facts.n_specimens} specimens of {facts.n_events} events trained on"
+    where = f"the last {counted(config.tail.n_blocks, 'block')}, `ln_post`, domain code and regressor"
+    yield f"* what trained: {kind} in {where}"
+    yield f"* length: {facts.epochs} of {counted(config.epochs, 'epoch')}; seeds: {_listed(facts.seeds)}"
+    sizes = f"{counted(facts.n_specimens, 'specimen')} of {counted(facts.n_events, 'event')}"
+    yield f"* data: `{facts.data}`, {sizes} trained on"
     yield f"* domains trained on: {_listed(known_domains)}"
     if facts.holdout == "all":
         yield "* held out: nothing; the final training takes all data"
@@ -128,8 +131,8 @@ def _limits(facts: ModelFacts) -> Iterator[str]:
     yield "* The task is nearly flat: forecasts gain little over the floors; read the score beside them."
     if facts.n_leaked_events:
         yield (
-            f"* **The {facts.holdout} split leaks**: {facts.n_leaked_events} held-out events are in the training data "
-            "too. Its scores are optimistic and do not transfer to new sites."
+            f"* **The {facts.holdout} split leaks**: {counted(facts.n_leaked_events, 'held-out event')} in the "
+            "training data too. Its scores are optimistic and do not transfer to new sites."
         )
     if facts.scores_of == "held-out events":
         yield "* The epoch was chosen on the very events that are scored above, which flatters scores and sigmas."

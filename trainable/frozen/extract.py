@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.checksums import to_json
+from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone
 from trainable.frozen.extraction_pass import Progress, extract_shards
@@ -124,9 +125,9 @@ def check_disk(plan: ExtractionPlan) -> None:
     free = shutil.disk_usage(plan.path).free
     if needed > free:
         raise StoreTooLarge(
-            f"the disk of {plan.path} must have {size_text(needed)} free for the features ({plan.n} specimens, taps "
-            f"{', '.join(map(str, plan.taps))}), but has {size_text(free)}; free some, name another cache folder, or "
-            "search fewer values of tail.n_blocks"
+            f"the disk of {plan.path} must have {size_text(needed)} free for the features "
+            f"({counted(plan.n, 'specimen')}, taps {', '.join(map(str, plan.taps))}), but has {size_text(free)}; "
+            "free some, name another cache folder, or search fewer values of tail.n_blocks"
         )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.checksums import to_json
+from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.frozen.extract import StoreTooLarge, finished_store, only_one
 from trainable.frozen.features import (
@@ -49,7 +50,7 @@ def put_store(store: FeatureStore, remote: RemoteFolder, *, tell: Tell) -> None:
         present = (remote / FILES_NAME).sizes()
         missing = {sha: name for name, size, sha in manifest_files(manifest) if present.get(sha) != size}
         if missing:
-            tell(f"putting the features on {remote}: {len(missing)} files")
+            tell(f"putting the features on {remote}: {counted(len(missing), 'file')}")
         with ThreadPoolExecutor(TRANSFERS) as transfers:
             list(transfers.map(lambda item: _put(store.path / item[1], remote, sha256=item[0]), missing.items()))
         remote.write(MANIFEST_NAME, (store.path / MANIFEST_NAME).read_bytes())
@@ -91,7 +92,7 @@ def _copy(remote: RemoteFolder, path: Path, manifest: dict[str, Any], tell: Tell
             f"the disk of {path} must have {size_text(n_bytes)} free for a copy of the features, but has "
             f"{size_text(free)}; free some, or name another --cache folder"
         )
-    tell(f"copying the features from {remote}: {size_text(n_bytes)} in {len(missing)} files")
+    tell(f"copying the features from {remote}: {size_text(n_bytes)} in {counted(len(missing), 'file')}")
     with ThreadPoolExecutor(TRANSFERS) as transfers:
         list(transfers.map(lambda file: _fetch(remote, path / file[0], sha256=file[2]), missing))
     write_atomically(path / MANIFEST_NAME, to_json(manifest).encode())

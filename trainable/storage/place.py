@@ -24,17 +24,27 @@ def place_of(text: "str | Place", *, what: str = "folder") -> Place:
     return RemoteFolder.parse(str(text), what=what)
 
 
-def write_file(folder: Place, name: str, content: bytes) -> None:
+def write_file(folder: Place, name: str, content: bytes, *, make_parents: bool = True) -> None:
     """Write one file of a folder, whole or not at all; the folder is made where it lacks.
 
+    make_parents: those around it, too; else they must be there, so that what was moved away is not begun anew.
     Raises: OSError.
     """
     if isinstance(folder, RemoteFolder):
         folder.write(name, content)
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=make_parents, exist_ok=True)
     with whole_file(folder / name) as temporary:
         temporary.write_bytes(content)
+
+
+def make_folder(folder: Place) -> None:
+    """Make a folder where it lacks, and those around it; on object storage there is nothing to make.
+
+    Raises: OSError.
+    """
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 def read_file(folder: Place, name: str) -> bytes:
@@ -67,9 +77,10 @@ def file_names(folder: Place) -> list[str]:
 
 
 @contextmanager
-def written_as_file(folder: Place, name: str) -> Iterator[Path]:
+def written_as_file(folder: Place, name: str, *, make_parents: bool = True) -> Iterator[Path]:
     """Yield a local file to write to; at the end of the block it is the folder's `name`, whole or not at all.
 
+    make_parents: as `write_file`.
     Raises: OSError.
     """
     if isinstance(folder, RemoteFolder):
@@ -77,7 +88,7 @@ def written_as_file(folder: Place, name: str) -> Iterator[Path]:
             yield Path(scratch, name)
             folder.upload(Path(scratch, name), name)
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=make_parents, exist_ok=True)
     with whole_file(folder / name) as temporary:
         yield temporary
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainable.storage.place import Place, delete_file, file_names, read_as_file, written_as_file
+from trainable.storage.place import Place, delete_file, file_names, make_folder, read_as_file, written_as_file
 
 FORMAT_VERSION = 1
 
@@ -53,18 +53,22 @@ class CheckpointPace:
         self._seconds = self._ended - started
 
 
-def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2) -> Place:
+def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2, make_parents: bool = True) -> Place:
     """Write `TailTrainer.state_dict()` as `epoch-EPOCH.safetensors`, then delete all but the newest `keep`.
 
     When this returns the file is on the disk or storage: a crash at any moment leaves the older ones as they were.
-    state: {"tensors": {name: tensor}, "values": {"epoch": int, ...}}; values hold what JSON can.
+    state: {"tensors": {name: tensor}, "values": {"epoch": int, ...}}; values hold what JSON can. make_parents: of the
+    folder, where they are not there.
     Raises: CheckpointNotWritten.
     """
+    from safetensors.torch import save_file
+
     tensors: dict[str, Tensor] = {name: value.detach().cpu().contiguous() for name, value in state["tensors"].items()}
     values = json.dumps(state["values"])
     metadata = {"format_version": str(FORMAT_VERSION), "values": values, "sha256": _checksum(tensors, values)}
     name = f"epoch-{state['values']['epoch']:06d}.safetensors"
-    _write_whole(folder, name, tensors, metadata)
+    with _told(folder / name), written_as_file(folder, name, make_parents=make_parents) as file:
+        save_file(tensors, file, metadata=metadata)
     names = file_names(folder)
     leftovers = [left for left in names if left.startswith(".epoch-")]  # of a process that was killed while writing
     for old in [*_newest_first(names)[keep:], *leftovers]:
@@ -72,15 +76,20 @@ def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2) -
     return folder / name
 
 
-def _write_whole(folder: Place, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+def make_checkpoint_folder(folder: Place) -> None:
+    """Make the folder and all around it. Raises: CheckpointNotWritten."""
+    with _told(folder):
+        make_folder(folder)
+
+
+@contextmanager
+def _told(file: Place) -> Iterator[None]:
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     try:
-        with written_as_file(folder, name) as file:
-            save_file(tensors, file, metadata=metadata)
+        yield
     except (OSError, SafetensorError) as error:
-        raise CheckpointNotWritten(f"{folder / name}: {error}") from error
+        raise CheckpointNotWritten(f"{file}: {error}") from error
 
 
 def load_latest(folder: Place) -> tuple[dict[str, Any] | None, list[str]]:

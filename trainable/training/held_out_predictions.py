@@ -11,15 +11,16 @@ from trainable.storage.place import Place, read_file, write_file
 from trainable.training.checkpoint import CheckpointNotWritten
 
 
-def save_predictions(folder: Place, epoch: int, predictions: NDArray[np.float32]) -> None:
+def save_predictions(folder: Place, epoch: int, predictions: NDArray[np.float32], *, make_parents: bool = True) -> None:
     """Write one epoch's predictions [n, 3], the ID rows first, whole or not at all.
 
+    make_parents: of the folder, where they are not there.
     Raises: CheckpointNotWritten.
     """
     content, name = io.BytesIO(), predictions_name(epoch)
     np.save(content, predictions, allow_pickle=False)
     try:
-        write_file(folder, name, with_checksum(content.getvalue()))
+        write_file(folder, name, with_checksum(content.getvalue()), make_parents=make_parents)
     except OSError as error:
         raise CheckpointNotWritten(f"{folder / name}: {error}") from error
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainable.counts import counted
 from trainable.shown import size_text
 
 COUNTS = (1, 2, 4)
@@ -59,7 +60,7 @@ def choose_share(measured: Sequence[SideBySide], *, gpu_bytes: float) -> Share:
         )
     speeds = ", ".join(f"{m.n}: {m.specimens_per_second:.0f}" for m in ranked if m.specimens_per_second)
     taken = f"{size_text(best.n * best.peak_bytes)} of {size_text(gpu_bytes)}"
-    trials = "1 trial" if best.n == 1 else f"{best.n} trials"
+    trials = counted(best.n, "trial")
     return Share(
         gpus_per_trial=1.0 / best.n,
         reason=f"{trials} a GPU: specimens/s of the largest configuration with so many side by side: {speeds}; "

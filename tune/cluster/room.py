@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from trainable.counts import counted
 from tune.cluster.node import Node
 from tune.cluster.placement import Placement
 
@@ -77,8 +78,4 @@ class Room:
         self._slots = self._placement.slots(self._cluster.nodes())
         self._free = self._placement.fits(self._cluster.free())
         if before not in (None, self._slots):
-            self._notify(f"the cluster has room for {_trials(self._slots)} now, for {before} before")
-
-
-def _trials(count: int) -> str:
-    return "1 trial" if count == 1 else f"{count} trials"
+            self._notify(f"the cluster has room for {counted(self._slots, 'trial')} now, for {before} before")

@@ -1,12 +1,12 @@
 """What is confirmed: a study's best trials, unlike one another, and the default, on equal folds and seeds."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from search_spaces.space import SearchSpace
 from search_spaces.variant import load_variant
+from trainable.counts import counted
 from trainable.data.splits import n_folds
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
@@ -30,19 +30,19 @@ def reserved(frame: pd.DataFrame, options: SearchOptions) -> str:
     chosen, seeds, top = _folds(frame, options), options.confirm_seeds, options.confirm_top
     runs = n_runs_reserved(frame, options)
     share = f"; {options.confirm_share:.0%} of the time budget is kept for it" if options.time_budget else ""
-    pairs = f"{counted(chosen.folds, 'fold')} x {counted(range(seeds), 'seed')}"
+    pairs = f"{counted(len(chosen.folds), 'fold')} x {counted(seeds, 'seed')}"
     return (
-        f"then the best {top} and the default are confirmed on {pairs}: at most {runs} runs of {options.epochs} "
-        f"epochs, {_evidence(chosen)}{share}"
+        f"then the best {top} and the default are confirmed on {pairs}: at most {counted(runs, 'run')} of "
+        f"{counted(options.epochs, 'epoch')}, {_evidence(chosen)}{share}"
     )
 
 
 def _evidence(chosen: FreshFolds) -> str:
     """What the verdict will rest on."""
-    fresh = f"judged by {counted(range(chosen.n_fresh), 'event')} that the search does not choose by"
+    fresh = f"judged by {counted(chosen.n_fresh, 'event')} that the search does not choose by"
     if not chosen.n_seen:
         return fresh
-    shared = f"{counted(range(chosen.n_seen), 'event')} that the search chooses by, too, since no other fold is left"
+    shared = f"{counted(chosen.n_seen, 'event')} that the search chooses by, too, since no other fold is left"
     return f"{fresh}, and {shared}" if chosen.n_fresh else f"judged by {shared}"
 
 
@@ -108,8 +108,3 @@ def _folds(frame: pd.DataFrame, options: SearchOptions) -> FreshFolds:
 
 def _name(candidate: Candidate) -> str:
     return candidate.record.variant or candidate.record.trial_id
-
-
-def counted(items: Sequence[Any], word: str) -> str:
-    """Such as "2 folds"."""
-    return f"{len(items)} {word}" if len(items) == 1 else f"{len(items)} {word}s"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from search_spaces.space import SearchSpace
+from trainable.counts import counted
 from tune.decisions.trial_record import NOISE, TrialRecord
 from tune.journal.events import Event
 
@@ -58,7 +59,7 @@ def plateau_reason(trials: Sequence[TrialRecord], patience: int) -> str | None:
             n_since += 1
     if n_since < patience:
         return None
-    return f"no improvement by more than the noise between seeds, {noise:.2g}, in the last {n_since} trials"
+    return f"no improvement by more than the noise between seeds, {noise:.2g}, in the last {counted(n_since, 'trial')}"
 
 
 def seed_noise(trials: Iterable[TrialRecord]) -> float | None:

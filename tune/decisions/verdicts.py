@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from trainable.counts import counted
 from tune.decisions.asha import Asha
 from tune.decisions.trial_record import State, TrialRecord
 
@@ -74,7 +75,7 @@ def _decision(record: TrialRecord, asha: Asha) -> dict[str, Any] | None:
     judgement = asha.judge(rung, record.trial_id, record.best_until(epoch))
     action = "continue" if record.exempt else judgement.action
     word = "stopped" if action == "stop" else "goes on"
-    trials = "1 trial" if judgement.n == 1 else f"{judgement.n} trials"
+    trials = counted(judgement.n, "trial")
     reason = f"{word} at epoch {epoch}: {judgement.value:.4g}, cut {judgement.cut:.4g} from {trials}"
     if record.exempt and judgement.action == "stop":
         reason += "; exempt from stopping"

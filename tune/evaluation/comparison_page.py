@@ -1,6 +1,7 @@
 """`comparison.html`: several models on the same events, side by side."""
 
 from trainable.config import TARGETS
+from trainable.counts import counted
 from tune.evaluation import markup as html
 from tune.evaluation.page import PART_NAMES
 from tune.evaluation.reports import Comparison, shown_groups
@@ -11,7 +12,7 @@ def comparison_page(comparison: Comparison, figure: bytes) -> str:
     data, first = comparison.data, comparison.first
     names = ", ".join(list(comparison.evaluations)[1:])
     lead = (
-        f"{data.n_events} events ({data.n_specimens} specimens) of {data.source}: {data.about}. "
+        f"{counted(data.n_events, 'event')} ({counted(data.n_specimens, 'specimen')}) of {data.source}: {data.about}. "
         f"Differences are to {first}, on the same events, in pairs; below 0 is better."
     )
     title = f"{first} beside {names}"

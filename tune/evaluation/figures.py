@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from trainable.config import LABEL_RANGE, TARGETS
+from trainable.counts import counted
 from trainable.scoring.evaluation import Coverage, ModelForecasts
 from trainable.shown import shown
 
@@ -52,7 +53,7 @@ def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
                 linewidth=0,
                 color=COLOURS[part],
                 marker=MARKERS[part],
-                label=f"{part.upper()}, {mask.sum()} events, σ {sigma:.2f}",
+                label=f"{part.upper()}, {counted(int(mask.sum()), 'event')}, σ {sigma:.2f}",
             )
         axes.set(xlim=(low, high), ylim=(low, high), xlabel="observed")
         axes.set_aspect("equal")

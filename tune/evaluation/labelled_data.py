@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from trainable.config import TARGETS
+from trainable.counts import counted
 from trainable.errors import UserError
 from tune.command_line.model_options import EvaluateOptions
 from tune.printed.next_command import next_command
@@ -79,7 +80,7 @@ def _as_trained(options: EvaluateOptions, fingerprint: str, console: "Console") 
 
 def _in_one_line(error: UserError) -> str:
     first, *more = error.problems
-    return f"{first} (and {len(more)} more problems)" if more else first
+    return f"{first} (and {counted(len(more), 'more problem')})" if more else first
 
 
 def _missing_labels(options: EvaluateOptions, data: str, error: UserError) -> list[str]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainable.config import TARGETS
+from trainable.counts import counted
 from trainable.scoring.evaluation import GroupScores
 from tune.evaluation import markup as html
 from tune.evaluation.reports import ModelReport, shown_groups
@@ -35,8 +36,8 @@ def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
     """The whole page; figures: PNG by name, "predicted", "calibration", "residuals" and "worst"."""
     data = report.data
     lead = (
-        f"{data.n_events} events ({data.n_specimens} specimens) of {data.source}: {data.about}. ID are events of "
-        "domains that the model knows, OOD those of domains that it does not."
+        f"{counted(data.n_events, 'event')} ({counted(data.n_specimens, 'specimen')}) of {data.source}: {data.about}. "
+        "ID are events of domains that the model knows, OOD those of domains that it does not."
     )
     pictures = {
         name: html.picture(figures[name], alt=f"{title} of {report.name}", caption=caption)
@@ -169,7 +170,7 @@ def _model(report: ModelReport) -> Iterator[str]:
         ["epochs", str(facts.epochs)],
         ["seeds", ", ".join(map(str, facts.seeds))],
         ["backbone", facts.backbone],
-        ["trained on", f"{facts.data}, {facts.n_specimens} specimens, {facts.n_events} events"],
+        ["trained on", f"{facts.data}, {counted(facts.n_specimens, 'specimen')}, {counted(facts.n_events, 'event')}"],
         ["held out in training", held_out],
         ["fingerprint of its data", facts.data_fingerprint],
         ["fingerprint of these data", data.fingerprint],

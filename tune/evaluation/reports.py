@@ -61,9 +61,10 @@ class ModelReport:
         """What a reader must know before the first figure."""
         warnings = [self.leak.warning] if self.leak.warning else []
         if self.data.which == "held-out" and self.facts.scores_of == "held-out events":
+            study = f", {self.facts.study_id}," if self.facts.study_id else ""
             warnings.append(
                 f"{self.name}'s best epoch and sigma were chosen on these held-out events, so its score is a little "
-                "too good; a confirmation of its study (`sentinel-tune confirm STUDY`) measures without that"
+                f"too good; a confirmation of its study{study} (`sentinel-tune confirm`) measures without that"
             )
         if self.leak.n_specimens and "score/all" in self.facts.scores:
             where = "its confirmation, on" if self.facts.scores_of == "confirmation" else "training, on its own"

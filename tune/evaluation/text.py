@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from trainable.config import TARGETS
+from trainable.counts import counted
 from tune.evaluation.page import PART_NAMES
 from tune.evaluation.reports import Comparison, ModelReport, ScoredData, shown_groups
 from tune.report.report import COLUMNS
@@ -36,8 +37,8 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def _title(name: str, data: ScoredData) -> list[str]:
-    words = f"{name}: {data.n_events} events, {data.n_specimens} specimens of {data.source}: {data.about}"
-    return textwrap.wrap(words, COLUMNS)
+    sizes = f"{counted(data.n_events, 'event')}, {counted(data.n_specimens, 'specimen')}"
+    return textwrap.wrap(f"{name}: {sizes} of {data.source}: {data.about}", COLUMNS)
 
 
 def _score_lines(report: ModelReport) -> Iterator[str]:

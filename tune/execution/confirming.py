@@ -3,8 +3,9 @@
 The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 """
 
+from trainable.counts import counted
 from tune.confirming.outcome import Confirmed, evidence, write_evidence
-from tune.confirming.plan import counted, make_plan
+from tune.confirming.plan import make_plan
 from tune.confirming.runs import Confirmation, Plan, fold_data_folder
 from tune.decisions.ends import Ends
 from tune.execution.conductor import Conductor
@@ -30,8 +31,8 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     confirmation.begin(plan)
     names = ", ".join(configuration.name for configuration in plan.configurations)
     place.console.say(
-        f"confirming {names}: {counted(plan.folds, 'fold')}, {counted(plan.seeds, 'seed')}, "
-        f"{confirmation.n_wanted} runs of {plan.epochs} epochs"
+        f"confirming {names}: {counted(len(plan.folds), 'fold')}, {counted(len(plan.seeds), 'seed')}, "
+        f"{counted(confirmation.n_wanted, 'run')} of {counted(plan.epochs, 'epoch')}"
     )
     if options.fold in plan.folds:
         place.console.say(f"note: fold {options.fold} is among them, and the search chose by it: it favours its trials")

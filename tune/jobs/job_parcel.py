@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.shown import size_text
 from tune.printed.secrets_left_out import redact
@@ -65,9 +66,9 @@ def find_upload(folder: Path) -> Upload:
         largest = sorted(sizes, key=lambda name: sizes[name], reverse=True)[:5]
         shown = ", ".join(f"{name} ({size_text(sizes[name])})" for name in largest)
         raise UserError(
-            f"an upload must be at most {MAX_MIB} MiB, but {folder} holds {size_text(upload.n_bytes)} in {len(sizes)} "
-            f"files, the largest: {shown}; name what the job does not need in {folder / '.rayignore'}, "
-            "one pattern a line"
+            f"an upload must be at most {MAX_MIB} MiB, but {folder} holds {size_text(upload.n_bytes)} in "
+            f"{counted(len(sizes), 'file')}, the largest: {shown}; "
+            f"name what the job does not need in {folder / '.rayignore'}, one pattern a line"
         )
     return upload
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainable.counts import counted
 from tune.journal.events import Event
 
 FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -152,5 +153,5 @@ def contents_of(events: Iterable[Event], lifecycle: Lifecycle | None = None) -> 
 def left_out_line(left_out: tuple[LeftOut, ...], shown: int = 3) -> str:
     """What the user reads of entries that were left out."""
     more = f"; and {len(left_out) - shown} more" if len(left_out) > shown else ""
-    entries = "1 entry" if len(left_out) == 1 else f"{len(left_out)} entries"
-    return f"left out {entries} that cannot follow on what came before ({'; '.join(map(str, left_out[:shown]))}{more})"
+    listed = "; ".join(map(str, left_out[:shown])) + more
+    return f"left out {counted(len(left_out), 'entry')} that cannot follow on what came before ({listed})"

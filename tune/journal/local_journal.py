@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.whole_file import sync
 from tune.journal.errors import StudyWriteError, not_in_place, not_writable
@@ -79,7 +80,9 @@ class LocalWriter:
             locked.release()
             raise
         if torn:
-            notify(f"{path}: cut off a torn last line of {torn} bytes after {n_events} whole events")
+            notify(
+                f"{path}: cut off a torn last line of {counted(torn, 'byte')} after {counted(n_events, 'whole event')}"
+            )
         return writer
 
     def put(self, line: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from trainable.counts import counted
 from trainable.shown import size_text
 from tune.planning.study_plan import Range, StudyPlan
 from tune.report.report import duration
@@ -21,13 +22,13 @@ def _lines(plan: StudyPlan) -> Iterator[tuple[str, str]]:
     if (confirming := plan.confirmation) is not None:
         yield (
             "confirmation",
-            f"at most {confirming.runs} runs of {confirming.epochs} epochs: {_times(confirming.wall_seconds)}, "
-            f"{confirming.share:.0%} of all",
+            f"at most {counted(confirming.runs, 'run')} of {counted(confirming.epochs, 'epoch')}: "
+            f"{_times(confirming.wall_seconds)}, {confirming.share:.0%} of all",
         )
     records = plan.records
     free = "" if records.bytes_free is None else f", {size_text(records.bytes_free)} free"
     yield "checkpoints", f"{size_text(records.checkpoint_bytes)} in {records.study}{free}"
-    yield "MLflow", f"{records.mlflow_runs} runs, {records.mlflow_values:,} values to {records.tracking_uri}"
+    yield "MLflow", f"{counted(records.mlflow_runs, 'run')}, {records.mlflow_values:,} values to {records.tracking_uri}"
     kind = "GPU" if plan.search.gpus_per_trial else "CPU"
     yield "in all", f"{_times(plan.wall_seconds)}; {kind} hours {_hours(plan.device_seconds)}"
     if plan.time_budget is not None:
@@ -50,7 +51,8 @@ def _extraction(plan: StudyPlan) -> Iterator[tuple[str, str]]:
     deepest = ", the deepest alone, since the disk does not hold all" if own.only_deepest else ""
     yield (
         "features",
-        f"{taps} of {own.n_backbone_blocks} blocks{deepest}: {size_text(own.bytes)}, {size_text(own.bytes_free)} free",
+        f"{taps} of {counted(own.n_backbone_blocks, 'block')}{deepest}: {size_text(own.bytes)}, "
+        f"{size_text(own.bytes_free)} free",
     )
 
 
@@ -71,10 +73,10 @@ def _trial(plan: StudyPlan) -> Iterator[tuple[str, str]]:
     )
     yield "smallest", _shape(trial.smallest, trial.n_trainable[0])
     yield "largest", _shape(trial.largest, trial.n_trainable[1])
-    cpus = "1 CPU" if search.cpus_per_trial == 1 else f"{search.cpus_per_trial:g} CPUs"
+    cpus = counted(float(search.cpus_per_trial), "CPU")
     gpus = f" and {search.gpus_per_trial:g} GPU" if search.gpus_per_trial else ""
     reason = f"; {search.share_reason}" if search.share_reason else ""
-    count = "1 trial at a time" if search.slots == 1 else f"{search.slots} trials"
+    count = "1 trial at a time" if search.slots == 1 else counted(search.slots, "trial")
     yield "side by side", f"{count}, of {cpus}{gpus} each{reason}"
 
 
@@ -87,7 +89,10 @@ def _search(plan: StudyPlan) -> Iterator[tuple[str, str]]:
         "searches in virtual time",
     )
     in_full = f", {search.in_full} of them in full" if search.in_full else ""
-    yield "search", f"{search.trials} trials{in_full}: {_times(search.wall_seconds)}, starting workers included"
+    yield (
+        "search",
+        f"{counted(search.trials, 'trial')}{in_full}: {_times(search.wall_seconds)}, starting workers included",
+    )
 
 
 def _shape(config: dict[str, object], n_trainable: int) -> str:

@@ -1,5 +1,6 @@
 """A plan in one line, for a search that begins: what follows from its options alone, without measuring anything."""
 
+from trainable.counts import counted
 from tune.cluster.placement import Placement
 from tune.confirming.plan import n_runs_reserved
 from tune.planning.forecast import Rules
@@ -26,7 +27,7 @@ def summary(request: SearchRequest, data: StudyData, placement: Placement | None
     confirming = 0 if options.no_confirm else n_runs_reserved(data.specimens.frame, options) * options.epochs
     then = f", then at most {confirming} of confirmation" if confirming else ""
     return (
-        f"plan: {ahead.n} trials{in_full}, {slots} side by side: about {epochs.expected:.0f} of "
-        f"{ahead.most_epochs(options.epochs)} epochs under ASHA{then}; `sentinel-tune plan` with the same options "
-        "measures time and memory"
+        f"plan: {counted(ahead.n, 'trial')}{in_full}, {slots} side by side: about {epochs.expected:.0f} of "
+        f"{counted(ahead.most_epochs(options.epochs), 'epoch')} under ASHA{then}; `sentinel-tune plan` with "
+        "the same options measures time and memory"
     )

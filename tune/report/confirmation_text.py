@@ -2,6 +2,7 @@
 
 import textwrap
 
+from trainable.counts import counted
 from tune.confirming.outcome import Candidate, Confirmed
 from tune.report.report import COLUMNS, metrics_table
 
@@ -10,8 +11,8 @@ _NAME_WIDTH = 19
 
 def confirmation_text(confirmed: Confirmed) -> str:
     """Scores with intervals, differences to the default, R2 and MAE, the verdict; at most 120 columns."""
-    folds, seeds = _many(len(confirmed.folds), "held-out fold"), _many(len(confirmed.seeds), "seed")
-    lines = [f"Confirmed on {folds} x {seeds}, {confirmed.epochs} epochs:", ""]
+    folds, seeds = counted(len(confirmed.folds), "held-out fold"), counted(len(confirmed.seeds), "seed")
+    lines = [f"Confirmed on {folds} x {seeds}, {counted(confirmed.epochs, 'epoch')}:", ""]
     lines += [metrics_table((candidate.name, candidate.metrics) for candidate in confirmed.candidates), ""]
     lines.append(
         f"{'':<{_NAME_WIDTH}}  score and {confirmed.interval_level:.0%} interval   gain on default, {_level(confirmed)}"
@@ -23,10 +24,12 @@ def confirmation_text(confirmed: Confirmed) -> str:
         shown = ", ".join(map(str, confirmed.scored_by_search))
         lines.append(f"fold {shown} is the one that the search chose by: it favours its trials")
     if confirmed.n_left_out:
-        lines.append(f"left out of all this: {_many(confirmed.n_left_out, 'held-out event')} that the search chose by")
+        lines.append(
+            f"left out of all this: {counted(confirmed.n_left_out, 'held-out event')} that the search chose by"
+        )
     if confirmed.n_seen:
         lines.append(
-            f"among it: {_many(confirmed.n_seen, 'event')} that the search chose by, since no other is held out"
+            f"among it: {counted(confirmed.n_seen, 'event')} that the search chose by, since no other is held out"
         )
     lines += ["", *textwrap.wrap(f"Verdict: {confirmed.verdict}", COLUMNS)]
     return "\n".join(lines) + "\n"
@@ -43,7 +46,3 @@ def _candidate_line(candidate: Candidate) -> str:
 
 def _level(confirmed: Confirmed) -> str:
     return f"{confirmed.level:.1%} interval" if len(confirmed.candidates) > 2 else f"{confirmed.level:.0%} interval"
-
-
-def _many(n: int, word: str) -> str:
-    return f"{n} {word}" if n == 1 else f"{n} {word}s"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainable.counts import counted
 from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.trial import StepResult
@@ -51,8 +52,8 @@ class Console:
         if features.n_extracted:
             speed = features.n_extracted / features.seconds
             self.say(
-                f"extracted {features.n_extracted} images in {duration(features.seconds)} ({speed:.0f} images/s, "
-                "loading the backbone included)"
+                f"extracted {counted(features.n_extracted, 'image')} in {duration(features.seconds)} "
+                f"({speed:.0f} images/s, loading the backbone included)"
             )
         else:
             self.say(f"features are there already, nothing to extract: {features.path}")

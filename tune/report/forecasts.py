@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainable.counts import counted
 from trainable.shown import shown, spreadsheet_cell
 from trainable.whole_file import whole_file
 
@@ -88,7 +89,7 @@ def forecast_table(forecasts: Forecasts, csv_file: Path | None) -> str:
         for image, _, values in forecasts.rows:
             lines.append(f"{_short(shown(image)):<44}" + "".join(f"{value:>18.3f}" for value in values))
     else:
-        lines.append(f"{len(forecasts.files)} specimens are left to --csv and --json")
+        lines.append(f"{counted(len(forecasts.files), 'specimen')} are left to --csv and --json")
     for event, forecast in forecasts.events.items():
         pairs = zip(forecast["mu"], forecast["sigma"], strict=True)
         name = _short(f"event {shown(event)} ({n_of_event[event]})")

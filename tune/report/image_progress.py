@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from trainable.counts import counted
 from tune.report.report import duration
 
 SECONDS_TTY, SECONDS_PLAIN = 0.2, 5.0
@@ -39,7 +40,7 @@ class ImageProgress:
 
     def _line(self, n_done: int, n_total: int, *, since: tuple[float, int], now: float) -> str:
         seconds, n_new = now - since[0], n_done - since[1]
-        line = f"{self._what}  {n_done}/{n_total} images"
+        line = f"{self._what}  {n_done}/{counted(n_total, 'image')}"
         if seconds <= 0 or n_new <= 0:
             return line
         speed = n_new / seconds

@@ -3,6 +3,7 @@
 import textwrap
 from typing import TYPE_CHECKING
 
+from trainable.counts import counted
 from tune.decisions.rungs import RungStanding
 from tune.decisions.standings import SCORE, TOLD, TrialStanding, finite
 from tune.report.report import COLUMNS, duration
@@ -64,8 +65,8 @@ def _confirmation(status: "StudyStatus") -> list[str]:
     runs = status.confirmation
     if not runs.n_wanted:
         return []
-    counted = [] if runs.is_complete else [f"{runs.n_ended} of {runs.n_wanted} runs done"]
-    return [*counted, *textwrap.wrap(status.verdict or "no verdict yet", COLUMNS - _INDENT)]
+    done = [] if runs.is_complete else [f"{runs.n_ended} of {counted(runs.n_wanted, 'run')} done"]
+    return [*done, *textwrap.wrap(status.verdict or "no verdict yet", COLUMNS - _INDENT)]
 
 
 def _best_lines(best: TrialStanding | None, interval: "Interval") -> list[str]:
@@ -86,12 +87,11 @@ def _best_lines(best: TrialStanding | None, interval: "Interval") -> list[str]:
 def _rung_line(rung: RungStanding) -> str:
     if not rung.n_reached:
         return f"epoch {rung.epoch}: no trial yet"
-    trials = "1 trial" if rung.n_reached == 1 else f"{rung.n_reached} trials"
     cut = "" if rung.cut is None else f", cut {rung.cut:.4g}"
-    return f"epoch {rung.epoch}: {trials}, {rung.n_stopped} stopped{cut}"
+    return f"epoch {rung.epoch}: {counted(rung.n_reached, 'trial')}, {rung.n_stopped} stopped{cut}"
 
 
 def _latest(lines: list[str]) -> list[str]:
     shown = [textwrap.shorten(line, COLUMNS - _INDENT, placeholder=" …") for line in lines[-MAX_FAILURES:]]
     n_hidden = len(lines) - len(shown)
-    return [f"{n_hidden} earlier ones: see --json", *shown] if n_hidden else shown
+    return [f"{n_hidden} earlier: see --json", *shown] if n_hidden else shown

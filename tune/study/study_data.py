@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from trainable.config import TARGETS
+from trainable.counts import counted
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
@@ -56,12 +57,13 @@ def load_study_specimens(options: DataOptions | EvaluateOptions, console: "Conso
         n_processes=options.workers,
     )
     frame = specimens.frame
-    dropped = f", {specimens.n_dropped} unreadable images dropped" if specimens.n_dropped else ""
-    dropped += f", {specimens.n_duplicates} duplicates dropped" if specimens.n_duplicates else ""
-    console.say(
-        f"data {specimens.source}: {len(frame)} specimens, {frame['event_id'].nunique()} events, "
-        f"{frame['site_id'].nunique()} sites, {frame['domain_id'].nunique()} domains{dropped}"
-    )
+    dropped = f", {counted(specimens.n_dropped, 'unreadable image')} dropped" if specimens.n_dropped else ""
+    dropped += f", {counted(specimens.n_duplicates, 'duplicate')} dropped" if specimens.n_duplicates else ""
+    sizes = [
+        counted(len(frame), "specimen"),
+        *(counted(frame[f"{noun}_id"].nunique(), noun) for noun in ("event", "site", "domain")),
+    ]
+    console.say(f"data {specimens.source}: {', '.join(sizes)}{dropped}")
     for note in specimens.notes:
         console.say(note)
     return specimens
@@ -76,8 +78,8 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
     frame = specimens.frame
     split = make_split(frame, holdout=split_options.holdout, fold=split_options.fold, seed=SPLIT_SEED)
     console.say(
-        f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out are {len(split.id_)} "
-        f"of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
+        f"split {split.policy}, fold {split.fold}: {counted(len(split.train), 'specimen')} to train on; held out "
+        f"are {len(split.id_)} of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
     )
     if split.warning:
         console.say(f"warning: {split.warning}")

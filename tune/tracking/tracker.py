@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from trainable.counts import counted
 from tune.printed.secrets_left_out import redact
 from tune.tracking.client import describe
 from tune.tracking.mlflow_writer import MlflowWriter
@@ -107,7 +108,7 @@ class Tracker:
         remedy = "all results are in the study's journal"
         if n_pending:
             why = f": {self._problem}" if self._problem else ""
-            return f"MLflow at {redact(self._uri)} may lack the last {n_pending} events{why}; {remedy}"
+            return f"MLflow at {redact(self._uri)} may lack the last {counted(n_pending, 'event')}{why}; {remedy}"
         return f"MLflow lacks parts of this study: {problems[0]}; {remedy}" if problems else ""
 
     def _run(self) -> None:

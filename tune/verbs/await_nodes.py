@@ -7,6 +7,8 @@ import socket
 import sys
 import time
 
+from trainable.counts import counted
+
 SECONDS = 180.0
 """Ray starts in 5 to 20 seconds; a node that reads Python from a busy file server takes longer (assumption)."""
 
@@ -27,10 +29,11 @@ def wait_for_nodes(address: str, n_nodes: int, *, seconds: float = SECONDS) -> s
     with ray_session(address=address, n_workers=1):
         while (n_alive := sum(node["Alive"] for node in ray.nodes())) < n_nodes:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{n_nodes} nodes must join within {seconds:g} s, but {n_alive} did")
+                raise TimeoutError(f"{counted(n_nodes, 'node')} must join within {seconds:g} s, but {n_alive} did")
             time.sleep(0.2)
         resources = ray.cluster_resources()
-    return f"Ray runs on {n_nodes} nodes: {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
+    cpus, gpus = (float(resources.get(kind, 0)) for kind in ("CPU", "GPU"))
+    return f"Ray runs on {counted(n_nodes, 'node')}: {counted(cpus, 'CPU')}, {counted(gpus, 'GPU')}"
 
 
 def _wait_for_head(address: str, deadline: float) -> None:

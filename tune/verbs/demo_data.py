@@ -5,6 +5,7 @@ sentinel-tune demo-data PATH [--specimens N] [--seed N]
 
 import os
 
+from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.shown import shown
 from tune.command_line.options import DemoDataOptions
@@ -22,5 +23,5 @@ def run(given: Given) -> int:
 
     draw_demo(options.path, n_specimens=options.specimens, seed=options.seed)
     words = quoted(option_words(data=options.path))
-    print(f"wrote {options.specimens} specimens to {shown(options.path)}; use it with `{words}`")
+    print(f"wrote {counted(options.specimens, 'specimen')} to {shown(options.path)}; use it with `{words}`")
     return 0

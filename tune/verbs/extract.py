@@ -6,6 +6,7 @@ sentinel-tune extract [--data ...] [--backbone ...] [--space NAME]
 from typing import TYPE_CHECKING
 
 from search_spaces.space import SearchSpace
+from trainable.counts import counted
 from tune.command_line.options import ExtractOptions
 from tune.execution.session import compute_session, request_for
 from tune.extraction.extraction import make_features
@@ -32,7 +33,7 @@ def run(given: "Given") -> int:
         features = make_features(request, on_ray=not options.local, tell=console.extraction)
     console.features(features)
     console.finish(
-        text=f"{len(specimens.frame)} specimens, taps {', '.join(map(str, features.taps))}: {features.path}",
+        text=f"{counted(len(specimens.frame), 'specimen')}, taps {', '.join(map(str, features.taps))}: {features.path}",
         json={"store": str(features.path), "taps": features.taps, "n_extracted": features.n_extracted},
     )
     return 0

@@ -96,7 +96,7 @@ def find_images(given: Sequence[str], say: Callable[[str], None]) -> tuple[Path,
         found = [path]
         if os.path.isdir(path):
             found, left_out = find_files(path, lambda name: name.lower().endswith(SUFFIXES))
-            line = left_out.line(path, "images", with_others=True)
+            line = left_out.line(path, "image", with_others=True)
             if not found:
                 problem = f"IMAGES must hold images ({', '.join(SUFFIXES)}), but the folder {path} has none"
                 problems.append(f"{problem} ({line})" if line else problem)

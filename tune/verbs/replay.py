@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.space import SearchSpace
+from trainable.counts import counted
 from tune.command_line.options import StudyOptions
 from tune.decisions.replay import differences
 from tune.journal.events import Event
@@ -97,14 +98,15 @@ def _study(event: Mapping[str, Any]) -> str:
     header = event["header"]
     return (
         f"study {event['study_id']}: space {header['space']['name']}, seed {header['seed']}, "
-        f"at most {header['max_epochs']} epochs, no stop before epoch {header['grace_epochs']}, "
+        f"at most {counted(header['max_epochs'], 'epoch')}, no stop before epoch {header['grace_epochs']}, "
         f"one in {header['reduction_factor']} goes on"
     )
 
 
 def _session(event: Mapping[str, Any]) -> str:
     where = f"{event.get('executor', '?')} on {event.get('host', '?')}, process {event.get('pid', '?')}"
-    return f"session began {_clock(event)}: {where}, {event.get('n_trials', '?')} trials in all"
+    trials = counted(event["n_trials"], "trial") if "n_trials" in event else "? trials"
+    return f"session began {_clock(event)}: {where}, {trials} in all"
 
 
 def _ask(event: Mapping[str, Any]) -> str:
@@ -138,7 +140,10 @@ def _verdict(events: list[Event], differing: list[str], refused: list[str]) -> l
     if found:
         return found
     counts = Counter(event["event"] for event in events)
-    return [f"{FOLLOWS} ({counts['ask']} proposals, {counts['decision']} decisions, {counts['tell']} ends)"]
+    parts = (
+        counted(counts[event], noun) for event, noun in (("ask", "proposal"), ("decision", "decision"), ("tell", "end"))
+    )
+    return [f"{FOLLOWS} ({', '.join(parts)})"]
 
 
 def _clock(event: Mapping[str, Any]) -> str:

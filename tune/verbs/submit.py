@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.shown import size_text
 from tune.command_line.cluster_options import SubmitOptions
@@ -152,7 +153,7 @@ def _send(server: JobServer, job: Job, console: Console) -> None:
         **job.variables, "RAY_JOB_STOP_SIGNAL": "SIGINT", "RAY_JOB_STOP_WAIT_TIME_S": str(round(job.stop_wait)),
     }  # fmt: skip
     server.send(job.job_id, job.entrypoint, job.upload.folder, excludes=list(EXCLUDES), env=variables)
-    size = f"{size_text(job.upload.n_bytes)} in {len(job.upload.sizes)} files"
+    size = f"{size_text(job.upload.n_bytes)} in {counted(len(job.upload.sizes), 'file')}"
     console.say(f"job {job.job_id} sent to {server.address} with {size} of {job.upload.folder}")
     for line in _places(job):
         console.say(line)

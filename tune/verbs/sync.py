@@ -6,6 +6,7 @@ sentinel-tune sync STUDY [--tracking-uri URI] [--experiment NAME] [--json]
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from trainable.counts import counted
 from tune.command_line.options import SearchOptions, SyncOptions
 from tune.journal.journal import owner_of, read_events
 from tune.printed.secrets_left_out import redact
@@ -50,6 +51,6 @@ def run(given: "Given") -> int:
 
 
 def _line(study_id: str, uri: str, report: SyncReport) -> str:
-    doubles = f", {report.n_duplicates} doubled runs deleted" if report.n_duplicates else ""
-    sent = f"{report.n_created} of them new, {report.n_metrics} metric values sent{doubles}"
-    return f"{uri} holds {study_id}: {report.n_runs} runs, {sent}, in {duration(report.seconds)}"
+    doubles = f", {counted(report.n_duplicates, 'doubled run')} deleted" if report.n_duplicates else ""
+    sent = f"{report.n_created} of them new, {counted(report.n_metrics, 'metric value')} sent{doubles}"
+    return f"{uri} holds {study_id}: {counted(report.n_runs, 'run')}, {sent}, in {duration(report.seconds)}"
