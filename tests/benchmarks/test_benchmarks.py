@@ -78,7 +78,8 @@ def test_the_json_is_written_through_what_is_there(tmp_path, kind, monkeypatch):
         place.symlink_to(real)
     else:
         os.mkfifo(place)
-        reader = subprocess.Popen(["cat", place], stdout=real.open("wb"))
+        with real.open("wb") as out:
+            reader = subprocess.Popen(["cat", place], stdout=out)
     assert main(["--quick", "--json", str(place)]) == 0
     if kind == "pipe":
         assert reader.wait(60) == 0
