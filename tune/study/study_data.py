@@ -78,7 +78,7 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
     frame = specimens.frame
     split = make_split(frame, holdout=split_options.holdout, fold=split_options.fold, seed=SPLIT_SEED)
     console.say(
-        f"split {split.policy}, fold {split.fold}: {counted(len(split.train), 'specimen')} to train on; held out "
+        f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out "
         f"are {len(split.id_)} of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
     )
     if split.warning:
