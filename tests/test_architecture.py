@@ -40,7 +40,7 @@ def loaded_by(statement: str) -> set[str]:
             marks=pytest.mark.slow,
         ),
         ("tune.decisions.decisions", {"ray", "mlflow", "torch"}),
-        ("tune.cli", {"ray", "mlflow", "torch", "optuna", "pandas"}),
+        ("tune.cli", {"ray", "mlflow", "torch", "optuna", "pandas", "argcomplete"}),
         ("tune.tracking.tracker, tune.tracking.syncing", {"ray", "mlflow", "torch", "optuna"}),
     ],
 )

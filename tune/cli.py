@@ -1,6 +1,7 @@
 """`sentinel-tune VERB ...`, the same as `python -m tune VERB ...`: one command a verb, each in the file of its name."""
 
 import argparse
+import difflib
 import importlib
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainable.errors import UserError
+from trainable.shown import brief
 from trainable.storage.remote_folder import StorageError
 from tune.command_line.cluster_options import SlurmOptions, SubmitOptions
 from tune.command_line.declaration import Options
@@ -100,6 +102,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit status: 0 done, 2 the user's mistake, 130 interrupted, 1 failed."""
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks what may come next
+        import argcomplete  # of no use to any other run
+
+        argcomplete.autocomplete(_make_parser())  # ends the process
     settle_streams()
     places: dict[str, str] = {}
     try:
@@ -138,8 +144,12 @@ def parse_command(argv: Sequence[str]) -> tuple[Verb, Given]:
     if named is not None and named.commands:
         own, command = split_command(argv[1:], named.commands)
         argv = [named.name, *own]
+    elif argv and named is None and not argv[0].startswith("-"):
+        raise UserError(_unknown_verb("VERB", [verb.name for verb in VERBS], argv[0]))
     arguments, unknown = _make_parser().parse_known_args(argv)
     verb: Verb = arguments.verb
+    if verb.commands and not command and unknown and not unknown[0].startswith("-"):
+        command, unknown = tuple(unknown), []  # a misspelt one, as no `--` told where it begins
     if unknown:
         raise UserError(unknown_options(unknown, verb.options, verb.name))
     if verb.commands:
@@ -147,13 +157,20 @@ def parse_command(argv: Sequence[str]) -> tuple[Verb, Given]:
     return verb, replace(given_options(arguments, verb.options), command=command)
 
 
+def _unknown_verb(what: str, verbs: Sequence[str], got: str) -> str:
+    meant = difflib.get_close_matches(got, verbs, n=1)
+    remedy = f"; did you mean `{meant[0]}`?" if meant else ""
+    return f"`{what}` must be one of {', '.join(verbs)}, but got {brief(got)}{remedy}"
+
+
 def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
     """The mistakes of a command that is run elsewhere are told here, before it is sent."""
     if not command or command[0] not in verb.commands:
-        got = f"{command[0]!r}" if command else "none"
+        example = f"`sentinel-tune {verb.name} -- {verb.commands[0]} --help` shows what it takes"
+        if command:
+            raise UserError(f"{_unknown_verb(f'{verb.name} -- COMMAND', verb.commands, command[0])}; {example}")
         raise UserError(
-            f"`{verb.name}` must be given a command, one of {', '.join(verb.commands)}, but got {got}; for example "
-            f"`sentinel-tune {verb.name} -- {verb.commands[0]} --help` shows what it takes"
+            f"`{verb.name}` must be given a command, one of {', '.join(verb.commands)}, but got none; {example}"
         )
     _, given = parse_command(command)
     given.options()

@@ -1,10 +1,12 @@
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from tune.cli import main, parse_command
+from tune.cli import VERBS, main, parse_command
+from tune.command_line.declaration import declarations, flag_of
 from tune.command_line.option_values import parse_duration, parse_value
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
@@ -53,8 +55,62 @@ def test_impossible_values_are_refused_before_any_work(capsys):
     assert "3 > 2" in errors
 
 
-def test_an_unknown_verb_lists_the_verbs(capsys):
-    assert "demo-data" in fails(capsys, "serach")
+def test_an_unknown_verb_gets_one_line_with_the_nearest_and_all(capsys):
+    errors = fails(capsys, "serach")
+
+    assert errors.count("\n") == 1
+    assert "demo-data" in errors
+    assert "did you mean `search`?" in errors
+
+
+@pytest.mark.parametrize(
+    "words", [("submit", "serach"), ("submit", "--", "serach"), ("slurm", "serach", "--trials", "3")]
+)
+def test_a_misspelt_command_to_run_elsewhere_gets_the_nearest(words, capsys):
+    assert "but got 'serach'; did you mean `search`?" in fails(capsys, *words)
+
+
+def test_the_help_shows_what_is_used_most_first_under_titles_with_choices(capsys):
+    with pytest.raises(SystemExit):
+        main(["search", "--help"])
+    text = capsys.readouterr().out
+    places = [text.index(part) for part in ("most used:", "--trials", "stopping early:", "--plateau", "MLflow:")]
+
+    assert places == sorted(places)
+    assert "--holdout {site,domain,both,official}" in text
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_the_help_shows_every_option_once(verb, capsys):
+    with pytest.raises(SystemExit):
+        main([verb.name, "--help"])
+    shown = re.findall(r"^  (?:-h, )?(--[a-z-]+|[A-Z]+)", capsys.readouterr().out, flags=re.MULTILINE)
+    declared = declarations(verb.options)
+
+    assert sorted(set(shown) - {"--help", "--config"}) == sorted(
+        {flag_of(name, declared) for name in declared} - {"--config"}
+    )
+    assert len(shown) == len(set(shown))
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("sentinel-tune sear", {"search"}),
+        ("sentinel-tune search --confirm-s", {"--confirm-seeds", "--confirm-share"}),
+        ("sentinel-tune search --holdout ", {"site", "domain", "both", "official"}),
+    ],
+)
+def test_a_shell_is_offered_what_may_come_next(line, offered, tmp_path):
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_IFS": "\n", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    found = tmp_path / "found"
+    subprocess.run(
+        [sys.executable, "-m", "tune"],
+        env={**os.environ, **asked, "_ARGCOMPLETE_STDOUT_FILENAME": str(found)},
+        check=True,
+    )
+
+    assert {word.strip() for word in found.read_text().split("\n")} == offered
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("45", 45), (12, 12.0)])

@@ -60,7 +60,9 @@ def _add_option(group: Any, flag: str, hint: Any, text: str, default: Any) -> No
         shown["metavar"] = f"{{{','.join(words_of(hint))}}}"
     if hint is not bool and default not in (None, ()):
         text = f"{text} [{default}]"
-    group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), **shown)
+    action = group.add_argument(flag, default=argparse.SUPPRESS, help=text.replace("%", "%%"), **shown)
+    if words_of(hint):
+        action.completer = lambda **_: words_of(hint)  # what a shell offers; `choices` would refuse values one by one
 
 
 def given_options(arguments: argparse.Namespace, options_class: type[Options]) -> "Given":
@@ -132,7 +134,7 @@ def _options_of(document: Document, names: set[str]) -> dict[str, str]:
     for key in document.values:
         name = key.replace("-", "_")
         if name not in names:
-            problems.append(document.problem((key,), f"`{brief(key)[1:-1]}` is not an option{nearest(name, names)}"))
+            problems.append(document.problem((key,), f"`{brief(key)[1:-1]}` is not an option{_nearest(name, names)}"))
         elif name in keys:
             problems.append(document.problem((key,), f"`{key}` must stand once, but stands as `{keys[name]}` too"))
         keys[name] = key
@@ -144,14 +146,14 @@ def _options_of(document: Document, names: set[str]) -> dict[str, str]:
 def unknown_options(unknown: list[str], options_class: type[Options], verb: str) -> list[str]:
     """What is said of words that a verb does not take, a line each."""
     names = {f.name for f in fields(options_class)} | {"config"}
-    return [f"`{brief(word)[1:-1]}` is not an option of {verb}{nearest(_name_of(word), names)}" for word in unknown]
+    return [f"`{brief(word)[1:-1]}` is not an option of {verb}{_nearest(_name_of(word), names)}" for word in unknown]
 
 
 def _name_of(word: str) -> str:
     return word.lstrip("-").partition("=")[0].replace("-", "_")
 
 
-def nearest(name: str, names: Collection[str]) -> str:
+def _nearest(name: str, names: Collection[str]) -> str:
     """The end of a line about a name that there is not: the one that was meant, else all that there are."""
     close = difflib.get_close_matches(name, names, n=1)
     if close:
