@@ -145,7 +145,9 @@ def parse_command(argv: Sequence[str]) -> tuple[Verb, Given]:
         own, command = split_command(argv[1:], named.commands)
         argv = [named.name, *own]
     elif argv and named is None and not argv[0].startswith("-"):
-        raise UserError(_unknown_verb("VERB", [verb.name for verb in VERBS], argv[0]))
+        names = [verb.name for verb in VERBS]
+        meant = _meant(argv[0], names)
+        raise UserError(f"`VERB` must be one of {', '.join(names)}, but got {brief(argv[0])}{meant}")
     arguments, unknown = _make_parser().parse_known_args(argv)
     verb: Verb = arguments.verb
     if verb.commands and not command and unknown and not unknown[0].startswith("-"):
@@ -157,20 +159,18 @@ def parse_command(argv: Sequence[str]) -> tuple[Verb, Given]:
     return verb, replace(given_options(arguments, verb.options), command=command)
 
 
-def _unknown_verb(what: str, verbs: Sequence[str], got: str) -> str:
-    meant = difflib.get_close_matches(got, verbs, n=1)
-    remedy = f"; did you mean `{meant[0]}`?" if meant else ""
-    return f"`{what}` must be one of {', '.join(verbs)}, but got {brief(got)}{remedy}"
+def _meant(got: str, verbs: Sequence[str]) -> str:
+    close = difflib.get_close_matches(got, verbs, n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""
 
 
 def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
     """The mistakes of a command that is run elsewhere are told here, before it is sent."""
     if not command or command[0] not in verb.commands:
-        example = f"`sentinel-tune {verb.name} -- {verb.commands[0]} --help` shows what it takes"
-        if command:
-            raise UserError(f"{_unknown_verb(f'{verb.name} -- COMMAND', verb.commands, command[0])}; {example}")
+        got = f"{brief(command[0])}{_meant(command[0], verb.commands)}" if command else "none"
         raise UserError(
-            f"`{verb.name}` must be given a command, one of {', '.join(verb.commands)}, but got none; {example}"
+            f"`{verb.name}` must be given a command, one of {', '.join(verb.commands)}, but got {got}; for example "
+            f"`sentinel-tune {verb.name} -- {verb.commands[0]} --help` shows what it takes"
         )
     _, given = parse_command(command)
     given.options()
