@@ -32,6 +32,9 @@ n as `rounding.forward_terms` counts, into features before they are stored (7 % 
 and into each block's output. Scores moved by at most 4e-9, of which λ = 8 makes 3e-8. Training moves them by 1e-4.
 """
 
+DROPPED_BY_TORCH_2_6 = 1_032
+"""Of `dropped_of_10_000`: for one seed, torch 2.6 draws other masks than 2.14 does (1,044); all else it draws alike."""
+
 LORA = {"kind": "lora", "rank": 8, "alpha": 8.0}
 TRIALS = {
     "full, 2 blocks": {"epochs": 3, "tail": {"n_blocks": 2}},
@@ -87,10 +90,18 @@ def scores(trainer: TailTrainer) -> list[float]:
     return [trainer.train_epoch()["score/all"] for _ in range(trainer.config.epochs)]
 
 
+def dropped_of_10_000() -> int:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return 10_000 - int(torch.nn.functional.dropout(torch.ones(10_000), 0.1).count_nonzero())
+
+
 @pytest.mark.parametrize("name", TRIALS)
 def test_a_trial_scores_what_it_scored_when_it_was_recorded(name, demo):
     found = scores(TailTrainer(TrialConfig.from_dict(TRIALS[name]), demo, seed=0))
 
+    if "head_dropout" in TRIALS[name].get("tail", {}) and dropped_of_10_000() == DROPPED_BY_TORCH_2_6:
+        name += "; dropout as torch 2.6 draws it"
     assert found == pytest.approx(RECORDED[name], rel=OTHER_PROCESSORS)
 
 
