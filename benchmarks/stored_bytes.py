@@ -41,8 +41,8 @@ def _copies(name: str, store: FeatureStore, tap: int) -> Figure:
     buffer = torch.zeros(_BATCH, store.architecture.n_tokens, store.architecture.width, dtype=torch.float16)
     first = FeatureStore.open(store.path)
     _read(first, tap, buffer)  # what a process takes once, to check the files and to gather, is no copy
+    readers = [store, FeatureStore.open(store.path)]  # their lists of files are no copy either
     before = _private_bytes()
-    readers = [store, FeatureStore.open(store.path)]
     for reader in readers:
         _read(reader, tap, buffer)
     private = max(_private_bytes() - before, 0) / _tap_bytes(store)
