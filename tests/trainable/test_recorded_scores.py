@@ -33,7 +33,7 @@ and into each block's output. Scores moved by at most 4e-9, of which λ = 8 make
 """
 
 DROPPED_BY_TORCH_2_6 = 1_032
-"""Of `dropped_of_10_000`: for one seed, torch 2.6 draws other masks than 2.14 does (1,044); all else it draws alike."""
+"""Of `dropped_of_10_000`: for one seed, torch 2.6 draws other masks than 2.14 does (1,044)."""
 
 LORA = {"kind": "lora", "rank": 8, "alpha": 8.0}
 TRIALS = {
