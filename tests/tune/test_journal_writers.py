@@ -54,6 +54,16 @@ def test_a_writer_of_an_older_version_is_seen_by_its_own_lock(study):
     Journal.open(study, notify=pytest.fail).close()
 
 
+def test_a_pipe_in_the_journals_place_is_refused_by_who_reads_and_who_writes_and_waited_for_by_neither(study):
+    (study / FILE_NAME).unlink()
+    os.mkfifo(study / FILE_NAME)
+
+    assert owner_of(study) is None
+    for look in (read_events, lambda folder: Journal.open(folder, notify=pytest.fail)):
+        with pytest.raises(UserError, match=r"must hold journal\.jsonl"):
+            look(study)
+
+
 def test_bytes_of_another_program_are_noticed_before_the_next_event_and_left_as_they_are(study):
     path = study / FILE_NAME
     with Journal.open(study, notify=pytest.fail) as journal:

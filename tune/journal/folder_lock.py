@@ -172,7 +172,7 @@ def is_locked(folder: Path) -> bool:
 def _is_file_locked(path: Path) -> bool:
     """Asked with a shared lock: that needs no right to write, and readers share it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would be waited for without end
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         finally:
