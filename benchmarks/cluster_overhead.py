@@ -22,6 +22,7 @@ from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.ray_shells import run_on_ray
+from tune.journal.entries import EpochReported, JournalEntry, TrialTold
 from tune.journal.journal import Journal
 
 N_WORKERS = 8
@@ -33,10 +34,10 @@ def measure(setting: Setting) -> list[Figure]:
     memory: list[float] = []
     reports: list[float] = []
 
-    def note(event: dict[str, object]) -> None:
-        if event["event"] == "tell":
+    def note(entry: JournalEntry) -> None:
+        if isinstance(entry, TrialTold):
             memory.append(rss_mb())
-        elif event["event"] == "report":
+        elif isinstance(entry, EpochReported):
             reports.append(time.monotonic())
 
     with tempfile.TemporaryDirectory(prefix="sentinel-benchmark-") as name:
@@ -50,7 +51,7 @@ def measure(setting: Setting) -> list[Figure]:
             Journal.create(folder, header, study_id=folder.name) as journal,
         ):
             journal.subscribe(note)
-            decisions = Decisions(space, header, on_event=journal.append)
+            decisions = Decisions(space, header, on_entry=journal.append)
             decisions.begin_session(n_trials=n_trials)
             resources = TrialResources(
                 data_folder=folder / "data", study_folder=folder, seed=0, device="cpu", n_threads=1

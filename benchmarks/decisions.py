@@ -25,7 +25,7 @@ from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
-from tune.journal.journal import FILE_NAME, Journal, read_events
+from tune.journal.journal import FILE_NAME, Journal, read_entries
 from tune.study.optuna_journal import OptunaJournal, rebuild
 
 METRICS = [
@@ -109,8 +109,8 @@ def main() -> None:
 def measure_search(folder: Path, space: WideSpace, header: dict[str, Any], generator: random.Random) -> None:
     """A whole study with its journal and its Optuna journal."""
     journal = Journal.create(folder, header, study_id="benchmark")
-    journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.events, notify=print).handle)
-    decisions = Decisions(space, header, on_event=journal.append)
+    journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.entries, notify=print).handle)
+    decisions = Decisions(space, header, on_entry=journal.append)
     seconds: list[float] = []
     while (ask := decisions.ask()) is not None:
         seconds.extend(run_trial(decisions, ask, header["max_epochs"], generator))
@@ -124,9 +124,9 @@ def measure_search(folder: Path, space: WideSpace, header: dict[str, Any], gener
 def measure_resume(folder: Path, space: WideSpace, header: dict[str, Any]) -> None:
     """Everything that stands between a resumed process and its first ask, and that ask."""
     journal, open_seconds = timed(lambda: Journal.open(folder, notify=print))
-    events, read_seconds = timed(lambda: read_events(folder))
-    decisions, replay_seconds = timed(lambda: Decisions.replay(space, events, on_event=journal.append))
-    _, rebuild_seconds = timed(lambda: rebuild(folder / "optuna.log", space, events))
+    entries, read_seconds = timed(lambda: read_entries(folder))
+    decisions, replay_seconds = timed(lambda: Decisions.replay(space, entries, on_entry=journal.append))
+    _, rebuild_seconds = timed(lambda: rebuild(folder / "optuna.log", space, entries))
     total = open_seconds + read_seconds + replay_seconds + rebuild_seconds
     print(
         f"resume          {total:.2f} s: open and check {open_seconds:.2f}, read {read_seconds:.2f}, "

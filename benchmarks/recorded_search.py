@@ -19,7 +19,8 @@ from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import sampler_description
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.ray_shells import run_on_ray
-from tune.journal.journal import Journal, read_events
+from tune.journal.entries import SessionBegun, TrialTold
+from tune.journal.journal import Journal, read_entries
 from tune.study.optuna_journal import optuna_projection
 from tune.tracking.tracker import Tracker
 
@@ -67,14 +68,14 @@ def _search(space: SearchSpace, folder: Path, setting: Setting) -> list[float]:
     tracker = Tracker(f"sqlite:///{folder / 'mlflow.db'}", "benchmark", study_id=folder.name)
     memory: list[float] = []
     with journal, ExitStack() as stack:
-        for event in read_events(folder):
-            tracker.handle(event)
-        projection = stack.enter_context(optuna_projection(folder, space, journal.events, notify=print))
+        for entry in read_entries(folder):
+            tracker.handle(entry)
+        projection = stack.enter_context(optuna_projection(folder, space, journal.entries, notify=print))
         journal.subscribe(projection.handle)
         journal.subscribe(tracker.handle)
-        journal.subscribe(lambda event: memory.append(rss_mb()) if event["event"] == "tell" else None)
-        decisions = Decisions(space, header, on_event=journal.append)
-        decisions.begin_session(n_trials=n_trials)
+        journal.subscribe(lambda entry: memory.append(rss_mb()) if isinstance(entry, TrialTold) else None)
+        decisions = Decisions(space, header, on_entry=journal.append)
+        decisions.begin_session(SessionBegun(n_trials=n_trials))
         resources = TrialResources(
             data_folder=folder / "data",
             study_folder=folder,

@@ -13,11 +13,11 @@ import yaml
 from PIL import Image
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import read_plain
 from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from tune.cli import VERBS, parse_command
 from tune.command_line.parsing import Given
-from tune.journal.journal import read_events
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -229,7 +229,7 @@ def test_the_main_job_beats_every_floor_and_the_default_in_four_gigabytes(proces
     assert ended.status == 0, ended.stderr
     result, (study,) = ended.result, (tmp_path / "studies").iterdir()
 
-    floors = next(event["floors"] for event in read_events(study) if event["event"] == "floors")
+    floors = next(event["floors"] for event in read_plain(study) if event["event"] == "floors")
     assert result["study"] == str(study)
     assert result["best"]["metrics"]["score/id"] < min(floor["score/id"] for floor in floors.values())
     assert result["best"]["score"] < min(floor["score/all"] for floor in floors.values())

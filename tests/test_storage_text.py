@@ -9,7 +9,7 @@ import pytest
 from trainable.storage.remote_folder import PATIENCE_SECONDS, RemoteFolder
 from tune.cli import parse_command
 from tune.journal.lease import LeaseTimes
-from tune.journal.segments import BLOCK_EVENTS, segment_name
+from tune.journal.segments import BLOCK_ENTRIES, segment_name
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "storage.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```bash\n(.*?)^```$", TEXT, flags=re.DOTALL | re.MULTILINE)
@@ -31,8 +31,8 @@ def test_its_figures_are_those_of_the_code():
     assert f"renews it every {times.renew_seconds:.0f} s" in TEXT.replace("\n", " ")
     assert f"nobody renews for {times.stale_seconds:.0f} s" in TEXT.replace("\n", " ")
     assert f"could not renew for {times.safe_seconds:.0f} s" in TEXT.replace("\n", " ")
-    assert f"for every {BLOCK_EVENTS} events" in TEXT
+    assert f"for every {BLOCK_ENTRIES} events" in TEXT
     assert "for a minute" in TEXT
     assert PATIENCE_SECONDS == 60
-    for name in (segment_name(2, 0, 122), segment_name(2, 123, 122 + BLOCK_EVENTS)):
+    for name in (segment_name(2, 0, 122), segment_name(2, 123, 122 + BLOCK_ENTRIES)):
         assert f"journal/{name}" in TEXT

@@ -19,8 +19,8 @@ from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import SearchOptions
 from tune.confirming.outcome import confirmed_of
 from tune.execution.session import local_device, with_precision
-from tune.journal.events import Event
-from tune.journal.journal import read_events
+from tune.journal.entries import JournalEntry, StudyBegun, study_of
+from tune.journal.journal import read_entries
 from tune.models.model_source import open_model
 from tune.models.recipe import Recipe, recipe_of
 from tune.models.retrain_folder import MODEL_NAME, check_folder, read_histories
@@ -45,12 +45,12 @@ def run(given: "Given") -> int:
     started = time.monotonic()
     options: RetrainOptions = given.options()
     console = Console(json=options.json)
-    events = read_events(options.study)
-    options = with_precision(_in_precision_of(events, options), local_device(options), trains_here=False)
-    recipe = recipe_of(options, events)
+    entries = read_entries(options.study)
+    options = with_precision(_in_precision_of(entries, options), local_device(options), trains_here=False)
+    recipe = recipe_of(options, entries)
     folder = (options.out or Path("retrained", f"{options.study.resolve().name}-{recipe.name}")).absolute()
-    registry = _registry(options, events)
-    identity = _identity(recipe, events[0], precision=options.precision)
+    registry = _registry(options, entries)
+    identity = _identity(recipe, study_of(entries), precision=options.precision)
     _tell_recipe(recipe, console)
     check_folder(folder, identity)
     if (folder / MODEL_NAME).is_dir():
@@ -59,25 +59,25 @@ def run(given: "Given") -> int:
     else:
         from tune.models.retraining import make_model
 
-        if not make_model(options, recipe, events, folder, identity, console):
+        if not make_model(options, recipe, entries, folder, identity, console):
             return EXIT_FAILED
-    registered = None if registry is None else _register(registry, options, recipe, events, folder, console)
-    steps = after_training(options, folder / MODEL_NAME, kept_options(events))
+    registered = None if registry is None else _register(registry, options, recipe, entries, folder, console)
+    steps = after_training(options, folder / MODEL_NAME, kept_options(entries))
     _finish(recipe, folder, registered, steps, console, seconds=time.monotonic() - started)
     return EXIT_DONE
 
 
-def _in_precision_of(events: Sequence[Event], options: RetrainOptions) -> RetrainOptions:
+def _in_precision_of(entries: Sequence[JournalEntry], options: RetrainOptions) -> RetrainOptions:
     """Epochs and sigma were measured in the study's, which is kept unless another is asked for."""
-    asked = kept_options(events).get("precision", "auto") if options.precision == "auto" else options.precision
+    asked = kept_options(entries).get("precision", "auto") if options.precision == "auto" else options.precision
     return replace(options, precision=asked)
 
 
-def _identity(recipe: Recipe, study: Event, *, precision: str) -> dict[str, Any]:
+def _identity(recipe: Recipe, study: StudyBegun, *, precision: str) -> dict[str, Any]:
     """What makes two retrainings the same, as plain values."""
-    header = study["header"]
+    header = study.header
     return {
-        "study_id": study["study_id"],
+        "study_id": study.study_id,
         "data_fingerprint": header["data_fingerprint"],
         "backbone_fingerprint": header["backbone_fingerprint"],
         "config": recipe.config.to_dict(),
@@ -88,13 +88,13 @@ def _identity(recipe: Recipe, study: Event, *, precision: str) -> dict[str, Any]
     }
 
 
-def _registry(options: RetrainOptions, events: Sequence[Event]) -> "Registry | None":
+def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> "Registry | None":
     """The registry, which answers now; None when it is to be left alone."""
     if options.no_register:
         return None
     from tune.models.registry import Registry
 
-    kept = kept_options(events)
+    kept = kept_options(entries)
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
     registry = Registry(uri, kept.get("experiment") or SearchOptions().experiment)
     registry.check(options.name)
@@ -120,19 +120,19 @@ def _register(
     registry: "Registry",
     options: RetrainOptions,
     recipe: Recipe,
-    events: Sequence[Event],
+    entries: Sequence[JournalEntry],
     folder: Path,
     console: Console,
 ) -> "Registered":
     from trainable.export.standalone import read_config
     from tune.models.retrain_run import Entry
 
-    confirmed = confirmed_of(events) if recipe.evidence is not None else None
+    confirmed = confirmed_of(entries) if recipe.evidence is not None else None
     entry = Entry(
         name=options.name,
         folder=folder / MODEL_NAME,
         facts=read_config(folder / MODEL_NAME)["facts"],
-        study_id=events[0]["study_id"],
+        study_id=study_of(entries).study_id,
         trial_id=recipe.trial_id,
         histories=read_histories(folder, n_members=len(recipe.seeds), say=console.say),
         table=confirmed.to_dict() if confirmed is not None else None,

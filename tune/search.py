@@ -21,6 +21,7 @@ from tune.execution.session import compute_session, request_for, with_precision
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
+from tune.journal.entries import SessionEnded
 from tune.journal.errors import StudyMovedError, StudyWriteError
 from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
@@ -88,7 +89,7 @@ def run_study(given: "Given", *, search_more: bool) -> int:
             tracking = _close(tracker, interrupts)
             moved = conductor.error if isinstance(conductor.error, StudyMovedError) else None
             console.search_result(
-                study.events(), study.folder, tracking, tracking_uri, options,
+                study.entries(), study.folder, tracking, tracking_uri, options,
                 since=started, now_in=moved.now if moved else study.folder,
             )  # fmt: skip
     if conductor.error is not None:
@@ -139,8 +140,8 @@ def _show_again(request: SearchRequest, tracking_uri: str, console: Console, sta
         f"{request.folder} is finished: all its {counted(standings.n_told, 'trial')} have ended; --trials N runs more"
     )
     tracker = Tracker(tracking_uri, request.options.experiment, study_id=str(standings.study_id))
-    for event in request.past:
-        tracker.handle(event)
+    for entry in request.past:
+        tracker.handle(entry)
     tracking = tracker.close(TRACKING_GRACE_SECONDS)
     console.search_result(
         request.past, request.folder, tracking, tracking_uri, request.options, since=started, now_in=request.folder
@@ -165,11 +166,11 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
 
 
 def _follow(study: Study, tracking_uri: str, experiment: str, console: Console) -> Tracker:
-    """Let MLflow and the terminal follow the journal, from its first event on."""
+    """Let MLflow and the terminal follow the journal, from its first entry on."""
     tracker = Tracker(tracking_uri, experiment, study_id=study.study_id)
-    for event in study.events():
-        tracker.handle(event)
-        console.past(event)
+    for entry in study.entries():
+        tracker.handle(entry)
+        console.past(entry)
     study.journal.subscribe(tracker.handle, name="MLflow")
     study.journal.subscribe(console.handle, name="the list of epochs")
     return tracker
@@ -189,8 +190,7 @@ def _end(conductor: Conductor, study: Study, tracker: Tracker) -> None:
         study.end(conductor.end_reason, conductor.state)
     except StudyWriteError as error:
         conductor.break_off(error)
-        unwritten = {"event": "end", "time": time.time(), "reason": conductor.end_reason, "state": conductor.state}
-        tracker.handle(unwritten)
+        tracker.handle(SessionEnded(time=time.time(), reason=conductor.end_reason, state=conductor.state))
 
 
 def _close(tracker: Tracker, interrupts: Interrupts) -> TrackingStatus:

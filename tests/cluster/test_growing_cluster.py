@@ -6,7 +6,7 @@ import pytest
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
 from tests.conftest import PLAIN
-from tune.journal.journal import read_events
+from tests.tune.plain_entries import read_plain
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -46,6 +46,6 @@ def test_a_search_has_a_cluster_grow_from_no_node_to_as_many_as_it_may_use(growi
 
     assert ended.status == 0, ended.stderr
     assert "waiting for a node with 1 CPU to join, 180 s at most" in ended.stderr
-    events = read_events(folder)
+    events = read_plain(folder)
     assert [event["state"] for event in events if event["event"] == "tell"].count("failed") == 0
     assert sum(event["event"] == "tell" for event in events) == 4

@@ -7,9 +7,10 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from tune.decisions.replay import differences
-from tune.journal.journal import read_events
+from tune.journal.journal import read_entries
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -32,7 +33,7 @@ def search(processes, ray_cluster, tracking_uri, tmp_path):
 
 def of_kind(folder: Path, kind: str) -> list[dict]:
     try:
-        return [event for event in read_events(folder) if event["event"] == kind]
+        return [event for event in read_plain(folder) if event["event"] == kind]
     except UserError:
         return []  # not begun yet
 
@@ -54,7 +55,7 @@ def check_epochs(folder: Path) -> None:
     for trial in told:
         epochs = [event["epoch"] for event in of_kind(folder, "report") if event["trial"] == trial]
         assert epochs == list(range(1, len(epochs) + 1))
-    assert differences(SearchSpace.load(str(PLAIN)), read_events(folder)) == []
+    assert differences(SearchSpace.load(str(PLAIN)), read_entries(folder)) == []
 
 
 def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_the_study(
@@ -111,13 +112,13 @@ def test_no_shard_and_no_epoch_is_lost_with_a_node_and_a_new_head_goes_on_with_t
     ended = processes.wait(driver)
     assert ended.status not in (0, 2)
     ray_cluster.kill(LATE)
-    before = read_events(folder)
+    before = read_plain(folder)
 
     ray_cluster.start_head(HEAD, n_cpus=1)
     again = processes.wait(search("--resume", folder))
     assert again.status == 0, again.stderr
     assert "nothing to extract" in again.stderr
-    assert read_events(folder)[: len(before)] == before
+    assert read_plain(folder)[: len(before)] == before
     check_epochs(folder)
     assert not of_kind(folder, "error")
     assert "is that of epoch 0" not in ended.stderr + again.stderr  # no trial began from nothing again

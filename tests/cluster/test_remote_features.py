@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.conftest import PLAIN
-from tune.journal.journal import read_events
+from tests.tune.plain_entries import read_plain
 
 pytestmark = [
     pytest.mark.cluster,
@@ -56,4 +56,4 @@ def test_nodes_with_disks_of_their_own_search_with_study_and_features_on_object_
     assert again.status == 0, again.stderr
     assert "nothing to extract" in again.stderr
     assert again.result["n_trials"] == 3
-    assert not [event for event in read_events(remote / "study") if event["event"] in ("error", "retry")]
+    assert not [event for event in read_plain(remote / "study") if event["event"] in ("error", "retry")]

@@ -6,8 +6,8 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
+from tests.tune.plain_entries import read_plain
 from tune.decisions.replay import differences
-from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -65,7 +65,7 @@ def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(
     assert {end.status for end in ended.values()} == {0}, [end.stderr for end in ended.values()]
     assert ray_cluster.is_up()
     assert "MLflow" not in "".join(end.stderr for end in ended.values())  # it took all records
-    events = {name: read_events(tmp_path / name) for name in ended}
+    events = {name: read_plain(tmp_path / name) for name in ended}
     assert most_at_once(events["halves"]) == 2  # two halves of one GPU, where CPUs are for six, whatever --workers says
     assert most_at_once(events["named"]) == 1
     assert most_at_once(events["unequal"]) <= 2

@@ -18,9 +18,9 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from tune.decisions.replay import differences
-from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -176,7 +176,7 @@ def driver_of(study: Path) -> psutil.Process:
 def reported(study: Path) -> list[tuple[str, int]]:
     """Trial and epoch of each report so far."""
     try:
-        return [(event["trial"], event["epoch"]) for event in read_events(study) if event["event"] == "report"]
+        return [(event["trial"], event["epoch"]) for event in read_plain(study) if event["event"] == "report"]
     except UserError:
         return []  # not begun yet
 
@@ -209,7 +209,7 @@ def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_eve
 
     slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=60", "StartTime=now+5")  # not minutes
     until(lambda: slurm.job(job)["JobState"] in ("COMPLETED", "FAILED"), what=lambda: output(tmp_path, job))
-    ended, said, events = slurm.job(job), output(tmp_path, job), read_events(study)
+    ended, said, events = slurm.job(job), output(tmp_path, job), read_plain(study)
     assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("COMPLETED", "0:0", "1"), said + slurm.logs()
     assert said.count("Ray runs on 2 nodes: 2 CPUs") == 2
     assert f"resuming {study}" in said

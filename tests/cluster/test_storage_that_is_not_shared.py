@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PLAIN
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
-from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -18,7 +18,7 @@ TRAINS = "ray::TailTrainable.train"
 
 def of_kind(folder: Path, kind: str) -> list[dict]:
     try:
-        return [event for event in read_events(folder) if event["event"] == kind]
+        return [event for event in read_plain(folder) if event["event"] == kind]
     except UserError:
         return []  # not begun yet
 

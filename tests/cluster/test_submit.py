@@ -16,7 +16,7 @@ import pytest
 from tests.cluster.job_head import JobHead, job_head
 from tests.cluster.source_tree import copy_source
 from tests.conftest import PLAIN
-from tune.journal.journal import read_events
+from tests.tune.plain_entries import read_plain
 
 pytestmark = pytest.mark.cluster
 
@@ -111,7 +111,7 @@ def test_a_job_is_followed_left_stopped_and_gone_on_with_without_losing_an_epoch
     assert status == 130, again
     assert "job long-one is there already" in again
     assert "finishing the running epochs" in again
-    before = list(read_events(study))
+    before = list(read_plain(study))
 
     resume = ("search", "--resume", str(study))
     status, shown = head.run(*SUBMIT, "--address", head.address, "--json", "--", *resume, cwd=sent)
@@ -119,7 +119,7 @@ def test_a_job_is_followed_left_stopped_and_gone_on_with_without_losing_an_epoch
     assert status == 0, shown
     result = json.loads(shown.splitlines()[-1])
     assert (result["state"], result["exit_status"], result["results"]) == ("SUCCEEDED", 0, str(study))
-    after = list(read_events(study))
+    after = list(read_plain(study))
     assert after[: len(before)] == before
     assert before[-1]["event"] == "end"
     assert before[-1]["state"] == "interrupted"

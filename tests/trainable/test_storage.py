@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tune.plain_entries import entry, read_plain
 from trainable.errors import UserError
 from trainable.storage.place import file_names, place_of, read_as_file, write_file, written_as_file
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 from trainable.training.checkpoint import load_latest, save_checkpoint
-from tune.journal.journal import Journal, read_events
+from tune.journal.journal import Journal
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,10 +137,10 @@ def test_googles_storage_holds_a_study_too(google):
     google.write("a.json", bytes(range(256)) * 40_000)
     assert google.read("a.json") == bytes(range(256)) * 40_000
     with Journal.create(google, {}, study_id="s") as journal:
-        journal.append("note", number=1)
+        journal.append(entry("note", number=1))
     with Journal.open(google, notify=pytest.fail) as journal:
-        journal.append("note", number=2)
-    assert [event.get("number") for event in read_events(google)] == [None, 1, 2]
+        journal.append(entry("note", number=2))
+    assert [event.get("number") for event in read_plain(google)] == [None, 1, 2]
     google.delete("a.json")
     google.delete("a.json")
     (google / "journal").delete_all()
@@ -236,10 +237,12 @@ def test_checkpoints_go_to_the_storage_keep_two_and_a_damaged_one_is_passed_over
 def test_a_local_folder_loads_nothing_of_object_storage():
     code = (
         "import sys; from pathlib import Path; from tempfile import mkdtemp\n"
-        "from tune.journal.journal import Journal, owner_of, read_events\n"
+        "from tune.journal.entries import OtherEntry\n"
+        "from tune.journal.journal import Journal, owner_of, read_entries\n"
         "folder = Path(mkdtemp())\n"
-        "Journal.create(folder, {}, study_id='s').close(); Journal.open(folder, notify=print).append('note')\n"
-        "read_events(folder); owner_of(folder)\n"
+        "Journal.create(folder, {}, study_id='s').close()\n"
+        "Journal.open(folder, notify=print).append(OtherEntry(kind='note'))\n"
+        "read_entries(folder); owner_of(folder)\n"
         "print(*sorted(n for n in sys.modules if n.startswith('pyarrow') or n == 'tune.journal.remote_journal'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

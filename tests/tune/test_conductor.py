@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import read_plain
 from trainable.failure import Failure, FailureKind
 from trainable.trial import StepResult, TrialTask
 from tune.decisions.decisions import Decisions
 from tune.decisions.ends import Ends, deadline_in
 from tune.decisions.proposals import starting_queue
 from tune.execution.conductor import Conductor, TrialResources
-from tune.journal.journal import Journal, read_events
+from tune.journal.journal import Journal, read_entries
 
 EPOCHS = 4
 
@@ -32,7 +33,7 @@ class Search:
             "queue": starting_queue(self.space, EPOCHS),
         } | header
         self.journal = Journal.create(folder, self.header, study_id="by-hand")
-        self.decisions = Decisions(self.space, self.header, on_event=self.journal.append)
+        self.decisions = Decisions(self.space, self.header, on_entry=self.journal.append)
         self.conductor = self.make_conductor(deadline)
 
     def make_conductor(self, deadline: float | None = None) -> Conductor:
@@ -45,7 +46,7 @@ class Search:
     def resume(self) -> None:
         self.journal.close()
         self.journal = Journal.open(self.folder, notify=self.told.append)
-        self.decisions = Decisions.replay(self.space, read_events(self.folder), on_event=self.journal.append)
+        self.decisions = Decisions.replay(self.space, read_entries(self.folder), on_entry=self.journal.append)
         self.conductor = self.make_conductor()
 
     def start(self) -> TrialTask:
@@ -66,7 +67,7 @@ class Search:
         return self.conductor.take(StepResult(trial_id=task.trial_id, epoch=epoch, failure=failure))
 
     def events(self, kind: str) -> list[dict]:
-        return [event for event in read_events(self.folder) if event["event"] == kind]
+        return [event for event in read_plain(self.folder) if event["event"] == kind]
 
     def ends(self) -> dict[str, str]:
         return {event["trial"]: event["state"] for event in self.events("tell")}

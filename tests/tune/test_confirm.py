@@ -7,13 +7,13 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from tests.tune.plain_entries import entries, read_plain
 from trainable.checksums import without_checksum
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
 from tune.confirming.outcome import confirmed_of
 from tune.confirming.runs import Confirmation
-from tune.journal.events import as_read
-from tune.journal.journal import read_events
+from tune.journal.journal import read_entries
 from tune.search import Times
 
 
@@ -35,13 +35,13 @@ def inner(events: list[dict], kind: str) -> list[dict]:
 
 def results(events: list[dict]) -> dict[tuple[str, int, int], list[float]]:
     """(name, fold, seed) -> scores by epoch."""
-    runs = Confirmation.replay(events).runs()
+    runs = Confirmation.replay(entries(events)).runs()
     return {(run.name, run.fold, run.seed): list(run.record.scores.values()) for run in runs}
 
 
 def test_a_search_ends_with_a_verdict_on_all_pairs_of_folds_and_configurations(confirmed_study):
-    events = read_events(confirmed_study)
-    confirmed = confirmed_of(events)
+    events = read_plain(confirmed_study)
+    confirmed = confirmed_of(entries(events))
 
     assert [event["event"] for event in events][-2:] == ["confirm", "end"]
     assert len(inner(events, "tell")) == 2 * len(confirmed.candidates)  # two folds, one seed
@@ -54,14 +54,14 @@ def test_a_search_ends_with_a_verdict_on_all_pairs_of_folds_and_configurations(c
 
 @pytest.mark.slow
 def test_confirming_again_with_the_same_options_trains_nothing_and_says_the_same(cli, in_process, study):
-    before = confirmed_of(read_events(study))
+    before = confirmed_of(read_entries(study))
     ended = cli("confirm", study, *in_process, "--confirm-top", 2, "--confirm-folds", 2, "--json")
 
     assert ended.status == 0, ended.stderr
     assert ended.result["confirmation"]["verdict"] == before.verdict
-    events = read_events(study)
+    events = read_plain(study)
     assert len(inner(events, "tell")) == 2 * len(before.candidates)
-    assert confirmed_of(events) == before
+    assert confirmed_of(entries(events)) == before
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_predictions_that_are_not_those_of_the_run_are_named_and_made_anew_by_th
     cli, in_process, study, has_checksum
 ):
     """Without a checksum, as they were written before there were any, their score is compared with the journal's."""
-    before, options = confirmed_of(read_events(study)), ("--confirm-top", 2, "--confirm-folds", 2)
+    before, options = confirmed_of(read_entries(study)), ("--confirm-top", 2, "--confirm-folds", 2)
     wanted = {file: file.read_bytes() for file in study.glob("checkpoints/c*/predictions-*.npy")}
     for file, content in wanted.items():
         plain = without_checksum(content)
@@ -90,7 +90,7 @@ def test_predictions_that_are_not_those_of_the_run_are_named_and_made_anew_by_th
 
     assert mended.status == 0, mended.stderr
     assert f"{named.parent.name} (" in mended.stderr
-    assert confirmed_of(read_events(study)) == before
+    assert confirmed_of(read_entries(study)) == before
     assert {file: file.read_bytes() for file in wanted} == wanted  # to the bit
 
 
@@ -107,11 +107,11 @@ def test_a_finished_study_is_shown_with_its_verdict_and_left_as_it_is(cli, in_pr
 
 @pytest.mark.slow
 def test_more_folds_run_what_was_not_run_yet(cli, in_process, study):
-    n_before = len(inner(read_events(study), "tell"))
+    n_before = len(inner(read_plain(study), "tell"))
     ended = cli("confirm", study, *in_process, "--confirm-top", 2, "--confirm-folds", 3, "--json")
 
     assert len(ended.result["confirmation"]["folds"]) == 3
-    assert len(inner(read_events(study), "tell")) == n_before * 3 // 2
+    assert len(inner(read_plain(study), "tell")) == n_before * 3 // 2
 
 
 @pytest.mark.slow
@@ -129,7 +129,7 @@ def test_a_study_that_was_not_confirmed_can_be_later(cli, in_process, finished_s
 @pytest.mark.slow
 def test_out_of_time_the_verdict_rests_on_whole_folds_and_the_rest_is_done_later(cli, in_process, study):
     """The journal is cut where a killed process would have left it: amid the second fold."""
-    events = read_events(study)
+    events = read_plain(study)
     whole = results(events)
     asks = [i for i, e in enumerate(events) if e["event"] == "confirm" and e["of"]["event"] == "ask"]
     cut = asks[len(asks) // 2] + 2  # a run of the second fold has begun
@@ -143,7 +143,7 @@ def test_out_of_time_the_verdict_rests_on_whole_folds_and_the_rest_is_done_later
     assert "the verdict rests on the whole runs so far" in short.stderr
     rest = cli("confirm", study, *in_process, *options, "--time-budget", "1h", "--json")
     assert len(rest.result["confirmation"]["folds"]) == 2
-    assert results(read_events(study)) == whole  # to the bit
+    assert results(read_plain(study)) == whole  # to the bit
 
 
 def test_mlflow_holds_every_run_the_table_and_the_verdict(confirmed_study, tracking_uri):
@@ -154,7 +154,7 @@ def test_mlflow_holds_every_run_the_table_and_the_verdict(confirmed_study, track
         for run in client.search_runs([experiment.experiment_id], "tags.`hpo.study` = 'ground-beetles'")
         if "mlflow.parentRunId" not in run.data.tags and "hpo.verdict" in run.data.tags
     ]
-    confirmed = confirmed_of(read_events(confirmed_study))
+    confirmed = confirmed_of(read_entries(confirmed_study))
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     confirming = [run for run in children if run.data.tags.get("hpo.origin", "").startswith("confirm:")]
 
@@ -179,7 +179,7 @@ def test_a_study_without_a_scored_trial_is_not_confirmed(cli, in_process, study)
 
     assert ended.status == 2
     assert "must have a scored trial to be confirmed" in ended.stderr
-    assert read_events(study)[-1]["event"] == "end"  # no study is left without a word
+    assert read_plain(study)[-1]["event"] == "end"  # no study is left without a word
     assert cli("confirm", study, *in_process, "--confirm-folds", 9).status == 2
 
 
@@ -225,6 +225,6 @@ def test_killed_amid_its_runs_a_confirmation_on_ray_goes_on_to_the_same_verdict(
 
 def events_of(folder: Path) -> list[dict]:
     try:
-        return [as_read(event) for event in read_events(folder)]
+        return read_plain(folder)
     except UserError:
         return []  # not begun yet

@@ -10,6 +10,7 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from search_spaces.variant import load_variant
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from trainable.failure import Failure
 from trainable.scoring.scoring import HeldOutScorer
@@ -22,8 +23,9 @@ from tune.confirming.runs import Configuration, Confirmation, Plan, complete_cel
 from tune.confirming.verdict import best_epoch, judge
 from tune.decisions.decisions import Decisions
 from tune.decisions.standings import Standings
-from tune.journal.events import as_read
-from tune.journal.journal import read_events
+from tune.journal.entries import Confirming, JournalEntry, study_of
+from tune.journal.journal import read_entries
+from tune.journal.lines import as_read
 from tune.report.confirmation_text import confirmation_text
 
 EPOCHS = 3
@@ -62,20 +64,20 @@ def test_every_configuration_runs_on_every_fold_with_every_seed_and_pairs_follow
 
 
 def test_replaying_the_events_gives_the_same_state_and_asks_for_the_rest():
-    events: list[dict] = []
+    events: list[JournalEntry] = []
 
-    def write(event, *, apply, **fields):
-        events.append(as_read({"seq": len(events), "time": 1.0 + len(events), "event": event, **fields}))
+    def write(entry, *, apply):
+        events.append(as_read(replace(entry, seq=len(events), time=1.0 + len(events))))
         apply(events[-1])
         return events[-1]
 
-    confirmation = Confirmation(on_event=write)
+    confirmation = Confirmation(on_entry=write)
     confirmation.begin(PLAN)
     first, second = confirmation.ask(), confirmation.ask()
     for epoch in (1, 2, 3):
         confirmation.report(first.trial_id, epoch, {"score/all": 0.5})
     confirmation.report(second.trial_id, 1, {"score/all": 0.6})
-    again = Confirmation.replay(events, on_event=write)
+    again = Confirmation.replay(events, on_entry=write)
 
     assert again.plan == PLAN
     assert [(a.trial_id, a.reported_epochs, a.fold, a.seed) for a in again.unfinished()] == [(second.trial_id, 1, 1, 1)]
@@ -120,13 +122,13 @@ def test_what_was_cut_short_is_compared_on_whole_folds_alone():
 
 
 def test_the_searchs_readers_pass_over_a_confirmation(confirmed_study):
-    events = read_events(confirmed_study)
-    alone = [event for event in events if event["event"] != "confirm"]
+    events = read_entries(confirmed_study)
+    alone = [event for event in events if not isinstance(event, Confirming)]
     assert len(alone) < len(events)
 
     assert Standings.of(events).best() == Standings.of(alone).best()
     assert Standings.of(events).trials == Standings.of(alone).trials
-    space = SearchSpace.from_dict(events[0]["header"]["space"])
+    space = SearchSpace.from_dict(study_of(events).header["space"])
     with_it, without = (Decisions.replay(space, e) for e in (events, alone))
     assert with_it.trials() == without.trials()
 
@@ -136,7 +138,7 @@ def world(confirmed_study: Path, tmp_path: Path):
     """Runs a planted confirmation on the real folds of a study: predictions are labels and noise, as told."""
     folder = tmp_path / "planted"
     shutil.copytree(confirmed_study / "data", folder / "data")
-    header = read_events(confirmed_study)[0]["header"]
+    header = read_plain(confirmed_study)[0]["header"]
     folds = tuple(sorted(int(path.name.partition("-")[2]) for path in (folder / "data").glob("fold-*")))
 
     def run(configurations: tuple[Configuration, ...], errors: dict[str, float], *, seed: int = 0):
@@ -159,7 +161,7 @@ def world(confirmed_study: Path, tmp_path: Path):
 
 def planted_plan(study: Path, *, best_score: float) -> Plan:
     """The plan of a search in which one trial scored so well, and the default 0.55."""
-    header = read_events(study)[0]["header"]
+    header = read_plain(study)[0]["header"]
     space = SearchSpace.from_dict(header["space"])
     decisions = Decisions(space, {**header, "max_epochs": EPOCHS, "grace_epochs": EPOCHS})
     for score in (0.55, best_score):
@@ -223,7 +225,7 @@ def test_a_fold_is_scored_at_the_epoch_that_the_other_folds_found_best(confirmed
             predictions = labels * np.float32(1 - 0.3 * abs(epoch - (1 if ask.fold == first else 3)))
             save_predictions(folder / "checkpoints" / ask.trial_id, epoch, predictions)
             confirmation.report(ask.trial_id, epoch, scorer.score(predictions))
-    judged = judge(folder, confirmation, search_fold=None, header=read_events(confirmed_study)[0]["header"])
+    judged = judge(folder, confirmation, search_fold=None, header=read_plain(confirmed_study)[0]["header"])
 
     part = judged.forecasts["default"].parts["ood"]
     assert set(part.folds.tolist()) == {first, second}
@@ -232,8 +234,8 @@ def test_a_fold_is_scored_at_the_epoch_that_the_other_folds_found_best(confirmed
 
 
 def test_the_plan_takes_the_best_that_are_unlike_one_another_and_folds_the_search_did_not_score_by(confirmed_study):
-    events = read_events(confirmed_study)
-    space = SearchSpace.from_dict(events[0]["header"]["space"])
+    events = read_entries(confirmed_study)
+    space = SearchSpace.from_dict(study_of(events).header["space"])
     trials = Decisions.replay(space, events).trials()
     frame = study_data().specimens.frame
     plan = make_plan(space, trials, frame, SearchOptions(data="demo:120", epochs=3, fold=2, confirm_seeds=2))
@@ -249,7 +251,7 @@ def test_the_plan_takes_the_best_that_are_unlike_one_another_and_folds_the_searc
 
 
 def test_result_and_evidence_come_back_as_they_were_written(confirmed_study, tmp_path):
-    confirmed = confirmed_of(read_events(confirmed_study))
+    confirmed = confirmed_of(read_entries(confirmed_study))
     assert confirmed == Confirmed.from_dict(json.loads(json.dumps(confirmed.to_dict())))
     (candidate, *_) = confirmed.candidates
     forecasts = out_of_fold_of(confirmed_study, confirmed, candidate)
@@ -264,7 +266,7 @@ def test_result_and_evidence_come_back_as_they_were_written(confirmed_study, tmp
 
 
 def test_the_table_is_within_120_columns_and_says_the_verdict(confirmed_study):
-    confirmed = confirmed_of(read_events(confirmed_study))
+    confirmed = confirmed_of(read_entries(confirmed_study))
     text = confirmation_text(confirmed)
 
     assert max(map(len, text.splitlines())) <= 120

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import encoded, read_plain
 from trainable.failure import Failure
 from tune.decisions.decisions import Decisions
-from tune.journal.events import encode_event
-from tune.journal.journal import FILE_NAME, Journal, read_events
-from tune.verbs.replay import FOLLOWS, log_entries
+from tune.journal.entries import SessionBegun
+from tune.journal.journal import FILE_NAME, Journal, read_entries
+from tune.verbs.replay import FOLLOWS, log_lines
 
 
 @pytest.fixture
@@ -19,15 +20,15 @@ def changed_study(finished_study: Path, tmp_path: Path) -> Path:
     """A copy in which one decision's cut is another, as of a version that decides otherwise."""
     study = Path(shutil.copytree(finished_study, tmp_path / "changed"))
     path = study / FILE_NAME
-    events = read_events(study)
+    events = read_plain(study)
     next(event for event in events if event["event"] == "decision")["cut"] = 0.125
-    path.write_bytes(b"".join(map(encode_event, events)))
+    path.write_bytes(b"".join(map(encoded, events)))
     return study
 
 
 def test_every_decision_is_told_in_order_with_trial_and_reason_and_follows(cli, finished_study):
     outcome = cli("replay", finished_study)
-    decisions = [event for event in read_events(finished_study) if event["event"] == "decision"]
+    decisions = [event for event in read_plain(finished_study) if event["event"] == "decision"]
     shown = [line.split(None, 1)[1] for line in outcome.stdout.splitlines() if ", cut " in line]
     assert outcome.status == 0
     assert shown == [f"{event['trial']} {event['reason']}" for event in decisions]
@@ -52,7 +53,7 @@ def test_proposals_starts_comparisons_ends_and_sessions_are_told(cli, finished_s
 def test_the_json_object_has_each_entry_and_the_verdict(cli, finished_study):
     result = cli("replay", finished_study, "--json").result
     assert (result["follows"], result["differences"]) == (True, [])
-    assert result["n_events"] == len(read_events(finished_study))
+    assert result["n_events"] == len(read_plain(finished_study))
     assert {"seq", "time", "event", "trial", "text"} == set(result["entries"][0])
 
 
@@ -72,8 +73,8 @@ def test_failures_retries_and_pauses_are_told_with_their_reasons(tmp_path):
         "space": space.to_dict(), "queue": [],
     }  # fmt: skip
     with Journal.create(tmp_path, header, study_id="s") as journal:
-        decisions = Decisions(space, header, on_event=journal.append)
-        decisions.begin_session(n_trials=6, executor="ray", host="here", pid=os.getpid())
+        decisions = Decisions(space, header, on_entry=journal.append)
+        decisions.begin_session(SessionBegun(n_trials=6, executor="ray", host="here", pid=os.getpid()))
         for _ in range(2):
             ask = decisions.ask()
             assert ask is not None
@@ -81,7 +82,7 @@ def test_failures_retries_and_pauses_are_told_with_their_reasons(tmp_path):
         decisions.fail("t0000", Failure(type="RuntimeError", message="shapes differ", node="node-1"))
         decisions.retry("t0001", reason="worker died: killed")
         decisions.pause("t0001", reason="interrupted")
-    told = [f"{entry.trial} {entry.text}" for entry in log_entries(read_events(tmp_path)) if entry.trial]
+    told = [f"{entry.trial} {entry.text}" for entry in log_lines(read_entries(tmp_path)) if entry.trial]
     assert told[-4:] == [
         "t0000 raised RuntimeError after epoch 1 on node-1: shapes differ",
         "t0000 failed: RuntimeError: shapes differ",

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from tests.tune.plain_entries import Plain, entry, plain
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
@@ -17,8 +19,9 @@ from tune.decisions.replay import differences
 from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
 from tune.decisions.verdicts import Verdict
-from tune.journal.events import as_read
-from tune.journal.journal import Journal, read_events
+from tune.journal.entries import JournalEntry, RungDecided, SessionBegun
+from tune.journal.journal import Journal, read_entries
+from tune.journal.lines import as_read
 
 START = {"adapter.kind": "full", "optim.lr": 1e-3, "tail.n_blocks": 2}
 QUEUE = [
@@ -56,18 +59,20 @@ def make_header(**changed: Any) -> dict[str, Any]:
 
 
 class Recorder:
-    """An event writer in memory, and the journal's events so far."""
+    """An entry writer in memory, and the journal's entries so far, also as the plain values of their lines."""
 
-    def __init__(self, header: dict[str, Any], events: list[dict[str, Any]] | None = None) -> None:
-        first = as_read({"seq": 0, "time": 0.0, "event": "study", "study_id": "s", "header": header})
-        self.events = events if events is not None else [first]
+    def __init__(self, header: dict[str, Any], entries: list[JournalEntry] | None = None) -> None:
+        self.entries = entries if entries is not None else [entry("study", study_id="s", header=header)]
 
-    def __call__(self, event: str, *, apply: Callable[[dict[str, Any]], None], **fields: Any) -> dict[str, Any]:
-        self.events.append(
-            as_read({"seq": len(self.events), "time": float(len(self.events)), "event": event, **fields})
-        )
-        apply(self.events[-1])
-        return self.events[-1]
+    @property
+    def events(self) -> list[Plain]:
+        return [plain(written) for written in self.entries]
+
+    def __call__(self, made: Any, *, apply: Callable[[Any], None]) -> Any:
+        written = as_read(dataclasses.replace(made, seq=len(self.entries), time=float(len(self.entries))))
+        self.entries.append(written)
+        apply(written)
+        return written
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [event for event in self.events if event["event"] == kind]
@@ -76,11 +81,11 @@ class Recorder:
 def start(space: Any = None, **changed: Any) -> tuple[Decisions, Recorder]:
     header = make_header(**changed)
     recorder = Recorder(header)
-    return Decisions(space or SmallSpace(), header, on_event=recorder), recorder
+    return Decisions(space or SmallSpace(), header, on_entry=recorder), recorder
 
 
 def replayed(recorder: Recorder) -> Decisions:
-    return Decisions.replay(SmallSpace(), recorder.events)
+    return Decisions.replay(SmallSpace(), recorder.entries)
 
 
 def score(ask: Ask, epoch: int) -> float:
@@ -165,7 +170,7 @@ def test_after_a_requested_stop_nothing_is_asked_for_but_a_resumed_study_goes_on
 def test_a_later_session_may_raise_the_number_of_trials():
     decisions, recorder = start(n_trials=4)
     assert len(list(take_all(decisions))) == 4
-    decisions.begin_session(n_trials=6, executor="local")
+    decisions.begin_session(SessionBegun(n_trials=6, executor="local"))
     assert len(list(take_all(decisions))) == 2
     assert replayed(recorder).n_trials == 6
 
@@ -229,14 +234,14 @@ def test_a_report_that_is_known_already_changes_nothing():
     ask = decisions.ask()
     assert ask is not None
     first = decisions.report(ask.trial_id, 1, {"score/all": 0.5})
-    n_events = len(recorder.events)
+    n_events = len(recorder.entries)
     assert decisions.report(ask.trial_id, 1, {"score/all": 0.4}) == first
     train(decisions, ask)
-    n_events, told = len(recorder.events), decisions.trial(ask.trial_id).reason
+    n_events, told = len(recorder.entries), decisions.trial(ask.trial_id).reason
     assert decisions.report(ask.trial_id, 9, {"score/all": 0.1}) == Verdict(
         action="stop", reason=told, state="completed"
     )
-    assert len(recorder.events) == n_events
+    assert len(recorder.entries) == n_events
 
 
 def test_a_report_that_jumps_past_a_rung_is_judged_there():
@@ -306,7 +311,7 @@ def test_five_failures_at_the_start_of_a_session_are_noticed_and_a_new_session_c
         assert decisions.first_trials_all_failed(5) == (number >= 5)
         decisions.fail(ask.trial_id, Failure(type="ImportError", message="no module"))
         if number == 5:
-            decisions.begin_session()
+            decisions.begin_session(SessionBegun())
             assert not decisions.first_trials_all_failed(5)
             return
 
@@ -342,7 +347,7 @@ def test_fault_2_a_trial_that_finished_just_before_a_crash_does_not_break_the_re
     ask = decisions.ask()
     assert ask is not None
     train(decisions, ask)
-    resumed = Decisions.replay(SmallSpace(), recorder.events, on_event=recorder)
+    resumed = Decisions.replay(SmallSpace(), recorder.entries, on_entry=recorder)
     assert resumed.report(ask.trial_id, 9, {"score/all": 0.5}).action == "stop"
     assert resumed.unfinished() == []
     assert resumed.ask() is not None
@@ -360,7 +365,7 @@ def test_fault_3_a_score_that_is_not_finite_stops_the_trial_and_is_told_as_faile
     assert decisions.sampler_trials()[0].state == TrialState.FAIL
     rung = {1: 1, 2: 3}[epoch]
     assert decisions.rung_sizes()[rung] == 1
-    assert differences(SmallSpace(), recorder.events) == []
+    assert differences(SmallSpace(), recorder.entries) == []
 
 
 @pytest.mark.parametrize(
@@ -404,7 +409,7 @@ def test_fault_6_interrupted_trials_are_unfinished_with_their_epoch_and_go_on_la
         assert ask is not None
         train(decisions, ask, epochs=number + 1)
         decisions.pause(ask.trial_id, reason="time budget spent")
-    resumed = Decisions.replay(SmallSpace(), recorder.events, on_event=recorder)
+    resumed = Decisions.replay(SmallSpace(), recorder.entries, on_entry=recorder)
     assert [(ask.trial_id, ask.reported_epochs, ask.attempts) for ask in resumed.unfinished()] == [
         ("t0000", 1, 1),
         ("t0001", 2, 1),
@@ -428,14 +433,14 @@ def test_fault_9_two_studies_at_once_share_nothing(tmp_path):
     for name in ("a", "b"):
         header = make_header(n_trials=3)
         journal = Journal.create(tmp_path / name, header, study_id=name)
-        studies.append((journal, Decisions(SmallSpace(), header, on_event=journal.append)))
+        studies.append((journal, Decisions(SmallSpace(), header, on_entry=journal.append)))
     for _, decisions in studies:
         for ask in take_all(decisions):
             train(decisions, ask)
     for journal, decisions in studies:
         journal.close()
         assert len(decisions.sampler_trials()) == 2
-        assert len(Decisions.replay(SmallSpace(), read_events(journal.folder)).trials()) == 3
+        assert len(Decisions.replay(SmallSpace(), read_entries(journal.folder)).trials()) == 3
 
 
 # Replay
@@ -472,8 +477,8 @@ def comparable(decisions: Decisions) -> str:
     records = []
     for record in decisions.trials():
         facts = {name: getattr(record, name) for name in record.__slots__ if name not in ("started", "ended")}
-        facts["decisions"] = [{**d, "time": 0, "seq": 0} for d in record.decisions.values()]
-        facts["error"] = record.error and {**record.error, "time": 0, "seq": 0}
+        facts["decisions"] = [dataclasses.replace(d, time=0, seq=0) for d in record.decisions.values()]
+        facts["error"] = record.error and dataclasses.replace(record.error, time=0, seq=0)
         records.append(facts)
     told = [(t.state, t.values, t.params, t.intermediate_values) for t in decisions.sampler_trials()]
     rungs = decisions.rung_sizes()
@@ -487,17 +492,17 @@ HEADER = make_header(n_trials=16)
 def uninterrupted() -> tuple[str, int]:
     """The state at the end of a study that nobody kills, and its number of events."""
     recorder = Recorder(HEADER)
-    decisions = Decisions(SmallSpace(), HEADER, on_event=recorder)
+    decisions = Decisions(SmallSpace(), HEADER, on_entry=recorder)
     work(decisions)
-    return comparable(decisions), len(recorder.events)
+    return comparable(decisions), len(recorder.entries)
 
 
 def test_a_replayed_study_has_the_state_of_the_live_one_and_every_decision_follows():
     recorder = Recorder(HEADER)
-    decisions = Decisions(SmallSpace(), HEADER, on_event=recorder)
+    decisions = Decisions(SmallSpace(), HEADER, on_entry=recorder)
     work(decisions)
     assert {record.state for record in decisions.trials()} == {"completed", "pruned", "failed"}
-    assert differences(SmallSpace(), recorder.events) == []
+    assert differences(SmallSpace(), recorder.entries) == []
     assert comparable(replayed(recorder)) == comparable(decisions)
 
 
@@ -509,10 +514,10 @@ def test_killed_at_any_events_and_resumed_equals_uninterrupted(deaths):
     for death in [*sorted(deaths), 2.0]:
         writer = killing(recorder, at=int(death * n_events))
         with contextlib.suppress(Killed):  # also while writing what the last process left undecided
-            decisions = Decisions.replay(SmallSpace(), recorder.events, on_event=writer)
+            decisions = Decisions.replay(SmallSpace(), recorder.entries, on_entry=writer)
             work(decisions)
     assert comparable(decisions) == state
-    assert differences(SmallSpace(), recorder.events) == []
+    assert differences(SmallSpace(), recorder.entries) == []
     reported = [(event["trial"], event["epoch"]) for event in recorder.of("report")]
     assert len(reported) == len(set(reported))
 
@@ -521,7 +526,7 @@ def killing(recorder: Recorder, *, at: int) -> Callable[..., dict[str, Any]]:
     """A writer whose process dies just after event number `at` is on the disk."""
 
     def write(event: str, **fields: Any) -> dict[str, Any]:
-        if len(recorder.events) == at:
+        if len(recorder.entries) == at:
             recorder(event, **(fields | {"apply": lambda _: None}))
             raise Killed
         return recorder(event, **fields)
@@ -543,7 +548,7 @@ def test_with_trials_side_by_side_every_decision_follows_from_the_events_before_
         epoch = epochs[ask.trial_id]
         if decisions.report(ask.trial_id, epoch, {"score/all": score(ask, epoch)}).action == "continue":
             running.insert(ask.number % (len(running) + 1), ask)
-    assert differences(SmallSpace(), recorder.events) == []
+    assert differences(SmallSpace(), recorder.entries) == []
     assert comparable(replayed(recorder)) == comparable(decisions)
 
 
@@ -551,7 +556,7 @@ def test_the_next_proposal_knows_of_running_trials_after_a_resume_too():
     decisions, recorder = start(n_trials=40)
     for ask in list(take_all(decisions))[:20]:
         train(decisions, ask)
-    decisions.begin_session(n_trials=41)
+    decisions.begin_session(SessionBegun(n_trials=41))
     assert sum(trial.state == TrialState.RUNNING for trial in replayed(recorder).sampler_trials()) == 20
     resumed, going_on = replayed(recorder).ask(), decisions.ask()
     assert resumed is not None
@@ -562,18 +567,18 @@ def test_an_altered_decision_is_found_by_replaying():
     decisions, recorder = start(n_trials=5)
     for ask in take_all(decisions):
         train(decisions, ask)
-    altered = next(event for event in recorder.of("decision") if event["trial"] == "t0004")
-    altered["cut"] = 123.0
-    assert any("cut is 123.0" in line for line in differences(SmallSpace(), recorder.events))
+    at = next(n for n, made in enumerate(recorder.entries) if isinstance(made, RungDecided) and made.trial == "t0004")
+    recorder.entries[at] = dataclasses.replace(recorder.entries[at], cut=123.0)
+    assert any("cut is 123.0" in line for line in differences(SmallSpace(), recorder.entries))
 
 
 def test_a_study_through_a_real_journal_replays_to_the_same_state(tmp_path):
     header = make_header()
     journal = Journal.create(tmp_path, header, study_id="s")
-    decisions = Decisions(SmallSpace(), header, on_event=journal.append)
+    decisions = Decisions(SmallSpace(), header, on_entry=journal.append)
     work(decisions)
     journal.close()
-    events = read_events(tmp_path)
+    events = read_entries(tmp_path)
     again = Decisions.replay(SmallSpace(), events)
     assert repr(again.trials()) == repr(decisions.trials())
     assert differences(SmallSpace(), events) == []
@@ -588,10 +593,10 @@ def test_a_listener_that_fails_at_the_end_of_a_trial_leaves_no_trial_half_told(t
 
     with Journal.create(tmp_path, header, study_id="s") as journal:
         journal.subscribe(broken)
-        decisions = Decisions(SmallSpace(), header, on_event=journal.append)
+        decisions = Decisions(SmallSpace(), header, on_entry=journal.append)
         work(decisions)
         assert decisions.unfinished() == []
         with pytest.raises(ValueError, match="must be running"):
             decisions.pause("t0000", reason="stopped by an error")
-    assert differences(SmallSpace(), read_events(tmp_path)) == []
-    assert repr(Decisions.replay(SmallSpace(), read_events(tmp_path)).trials()) == repr(decisions.trials())
+    assert differences(SmallSpace(), read_entries(tmp_path)) == []
+    assert repr(Decisions.replay(SmallSpace(), read_entries(tmp_path)).trials()) == repr(decisions.trials())

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tune.journal.journal import FILE_NAME, read_events
+from tests.tune.plain_entries import read_plain
+from tune.journal.journal import FILE_NAME
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -32,7 +33,7 @@ def search(processes, demo_cache, tracking_uri) -> Callable[[Path], Any]:
 
 
 def scores(study: Path) -> dict[tuple[str, int], float]:
-    reports = [event for event in read_events(study) if event["event"] == "report"]
+    reports = [event for event in read_plain(study) if event["event"] == "report"]
     found = {(event["trial"], event["epoch"]): event["metrics"]["score/all"] for event in reports}
     assert len(found) == len(reports), "an epoch was reported twice"
     return found

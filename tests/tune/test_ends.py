@@ -15,6 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
 from trainable.trial import StepResult, TrialTask
@@ -26,7 +27,8 @@ from tune.decisions.proposals import starting_queue
 from tune.decisions.replay import differences
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.interrupts import NEWS_OF_DEATH, STOP_SIGNALS, Interrupts, stop_signals
-from tune.journal.journal import Journal, StudyWriteError, read_events
+from tune.journal.entries import SessionBegun
+from tune.journal.journal import Journal, StudyWriteError, read_entries
 
 EPOCHS = 2
 SPACE = SearchSpace.load("smoke")
@@ -46,23 +48,23 @@ class Search:
     @contextmanager
     def session(self, *, ends: Ends | None = None, **fields: object) -> Iterator[Conductor]:
         with Journal.open(self.folder, notify=self.told.append) as journal:
-            past = read_events(self.folder)
+            past = read_entries(self.folder)
 
-            def append(event: str, **fields: object) -> dict:
+            def append(entry, **apply):
                 if self.is_full:
                     raise StudyWriteError("`the study's folder must be writable`, but was not: No space left on device")
-                return journal.append(event, **fields)
+                return journal.append(entry, **apply)
 
-            self.decisions = Decisions.replay(SPACE, past, on_event=append)
+            self.decisions = Decisions.replay(SPACE, past, on_entry=append)
             queue = noise_queue(past, SPACE, EPOCHS) if ends and ends.plateau else []
-            self.decisions.begin_session(queue=queue, **fields)
+            self.decisions.begin_session(SessionBegun(queue=queue, **fields))
             resources = TrialResources(
                 data_folder=self.folder, study_folder=self.folder, seed=0, device="cpu", n_threads=1
             )
             yield Conductor(self.decisions, resources, ends=ends, notify=self.told.append)
 
     def of(self, kind: str) -> list[dict]:
-        return [event for event in read_events(self.folder) if event["event"] == kind]
+        return [event for event in read_plain(self.folder) if event["event"] == kind]
 
 
 def run(conductor: Conductor, score: Callable[[TrialTask], float]) -> list[TrialTask]:
@@ -172,8 +174,8 @@ def test_the_default_runs_twice_more_with_other_seeds_unknown_to_the_sampler_and
     ]
     assert "seed" not in asks[0]
     assert best.trial_id == "t0000"
-    assert differences(SPACE, read_events(search.folder)) == []
-    assert [record.seed for record in Decisions.replay(SPACE, read_events(search.folder)).trials()] == [
+    assert differences(SPACE, read_entries(search.folder)) == []
+    assert [record.seed for record in Decisions.replay(SPACE, read_entries(search.folder)).trials()] == [
         None, None, 1, 2, None, None
     ]  # fmt: skip
 
@@ -192,7 +194,7 @@ def test_a_plateau_asked_for_at_a_resume_queues_the_reruns_once(tmp_path):
         "sampler",
         "sampler",
     ]
-    assert differences(SPACE, read_events(search.folder)) == []
+    assert differences(SPACE, read_entries(search.folder)) == []
 
 
 def test_without_starting_points_the_base_runs_with_three_seeds(tmp_path):
@@ -331,7 +333,7 @@ def test_ctrl_c_writes_the_end_and_the_table_and_leaves_no_trial_running(
 
     assert ended.status == 130
     assert "Best trial" in ended.stdout
-    events = read_events(folder)
+    events = read_plain(folder)
     assert (events[-1]["event"], events[-1]["reason"], events[-1]["state"]) == ("end", "interrupted", "interrupted")
     assert [event["trial"] for event in events if event["event"] == "pause"] == ["t0000"]
     assert statuses(tracking_uri, folder.name) == {"KILLED"}
@@ -342,7 +344,7 @@ def press_ctrl_c(folder: Path, n_signals: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            if any(event["event"] == "report" for event in read_events(folder)):
+            if any(event["event"] == "report" for event in read_plain(folder)):
                 break
         except UserError:
             pass
@@ -378,7 +380,7 @@ def test_a_disk_that_is_full_ends_the_search_in_order_and_a_resume_goes_on(tmp_p
         tasks = run(conductor, always(0.6))
 
     assert [(task.trial_id, task.reported_epochs) for task in tasks] == [("t0000", 1), ("t0001", 0), ("t0002", 0)]
-    assert differences(SPACE, read_events(tmp_path)) == []
+    assert differences(SPACE, read_entries(tmp_path)) == []
 
 
 def test_a_checkpoint_that_cannot_be_written_is_no_fault_of_its_trial(tmp_path):
@@ -428,4 +430,4 @@ def test_a_search_without_mlflow_runs_to_its_end_and_says_how_to_sync(demo_searc
 
     assert ended.status == 0
     assert f"`sentinel-tune sync {tmp_path / 'study'}` brings MLflow up to date" in ended.stderr
-    assert read_events(tmp_path / "study")[-1]["event"] == "end"
+    assert read_plain(tmp_path / "study")[-1]["event"] == "end"

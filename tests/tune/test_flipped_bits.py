@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import save_file
 
 from tests.conftest import Cli
+from tests.tune.plain_entries import read_plain
 from trainable.checksums import from_json
 from trainable.data.image_checks import check_images
 from trainable.data.specimens import Specimens, load_specimens
@@ -34,7 +35,8 @@ from trainable.training.trial_data import TrialData
 from tune.confirming.outcome import confirmed_of, out_of_fold_of
 from tune.confirming.runs import Confirmation
 from tune.confirming.verdict import judge
-from tune.journal.journal import FILE_NAME, read_events
+from tune.journal.entries import study_of
+from tune.journal.journal import FILE_NAME, read_entries
 from tune.models.champion import read_evidence
 from tune.models.retrain_folder import check_folder
 from tune.report.status import read_status
@@ -175,7 +177,7 @@ def test_in_unfinished_features(stored: Path, stored_again: Callable[[], str]) -
 
 def test_in_a_journal(study: Path) -> None:
     """Also in the last line's newline: it was acknowledged, so it is no torn line."""
-    assert check_flips([study / FILE_NAME], 60, lambda: repr(read_events(study))) == 60
+    assert check_flips([study / FILE_NAME], 60, lambda: repr(read_plain(study))) == 60
 
 
 def test_in_a_studys_data(study: Path) -> None:
@@ -192,11 +194,11 @@ def test_in_a_studys_data(study: Path) -> None:
 
 
 def test_in_a_confirmations_predictions(study: Path) -> None:
-    events = read_events(study)
+    events = read_entries(study)
     confirmation, wanted = Confirmation.replay(events), confirmed_of(events)
 
     def read() -> str:
-        judged = judge(study, confirmation, search_fold=0, header=events[0]["header"])
+        judged = judge(study, confirmation, search_fold=0, header=study_of(events).header)
         return json.dumps(judged.confirmed.to_dict())
 
     assert json.loads(read())["verdict"] == wanted.verdict
@@ -205,7 +207,7 @@ def test_in_a_confirmations_predictions(study: Path) -> None:
 
 
 def test_in_a_confirmations_forecasts(study: Path) -> None:
-    confirmed = confirmed_of(read_events(study))
+    confirmed = confirmed_of(read_entries(study))
 
     def read() -> list[dict[str, Any]]:
         return [out_of_fold_of(study, confirmed, candidate).to_dict() for candidate in confirmed.candidates]
@@ -241,14 +243,14 @@ def test_in_checkpoints_a_trial_goes_on_from_one_that_is_whole(study: Path) -> N
 
 
 def test_in_the_journal(study: Path) -> None:
-    assert check_flips([study / "journal.jsonl"], 80, lambda: read_events(study)) == 80
+    assert check_flips([study / "journal.jsonl"], 80, lambda: read_plain(study)) == 80
 
 
 def test_in_the_end_of_an_unfinished_journal(study: Path, tmp_path: Path) -> None:
     """Of one that was killed, where the last line may also be one that was never written in full."""
     lines = (study / "journal.jsonl").read_bytes().splitlines(keepends=True)
     (tmp_path / "journal.jsonl").write_bytes(b"".join(lines[:7]))
-    assert check_flips([tmp_path / "journal.jsonl"], 40, lambda: read_events(tmp_path)) == 40
+    assert check_flips([tmp_path / "journal.jsonl"], 40, lambda: read_plain(tmp_path)) == 40
 
 
 def test_in_what_people_alone_read_of_a_study(study: Path) -> None:
@@ -334,7 +336,7 @@ def test_an_unfinished_study_with_a_damaged_checkpoint_comes_to_the_same_end(
 ) -> None:
     """The journal is cut where a killed process would have left it, before the last epoch of the last trial."""
     study = Path(shutil.copytree(finished_study, tmp_path / "study"))
-    events = read_events(study)
+    events = read_plain(study)
     *_, last = [i for i, event in enumerate(events) if event["event"] == "report"]
     lines = (study / "journal.jsonl").read_bytes().splitlines(keepends=True)
     (study / "journal.jsonl").write_bytes(b"".join(lines[:last]))
@@ -345,7 +347,7 @@ def test_an_unfinished_study_with_a_damaged_checkpoint_comes_to_the_same_end(
 
     assert ended.status == 0, ended.stderr
     assert f"{trial}: passed over a damaged checkpoint: {newest}: its checksum does not match" in ended.stderr
-    assert scores(read_events(study)) == scores(events)
+    assert scores(read_plain(study)) == scores(events)
 
 
 def scores(events: list[dict[str, Any]]) -> dict[tuple[str, int], float]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune.plain_entries import entry, plain, read_plain
 from trainable.errors import UserError
-from tune.journal.journal import FILE_NAME, Journal, read_events
+from tune.journal.journal import FILE_NAME, Journal
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def begin(folder: Path, n_events: int = 0) -> Journal:
     journal = Journal.create(folder, {"seed": 1}, study_id="study-1")
     for number in range(n_events):
-        journal.append("note", number=number)
+        journal.append(entry("note", number=number))
     return journal
 
 
@@ -34,8 +35,8 @@ def start_script(code: str, *arguments: object) -> "subprocess.Popen[str]":
 def test_events_come_back_as_written_with_version_sequence_and_time(tmp_path):
     before = time.time()
     with begin(tmp_path) as journal:
-        journal.append("note", trial="t0000", values={"optim.lr": 0.1})
-    study, note = read_events(tmp_path)
+        journal.append(entry("note", trial="t0000", values={"optim.lr": 0.1}))
+    study, note = read_plain(tmp_path)
     assert study["event"] == "study"
     assert study["study_id"] == "study-1"
     assert study["header"] == {"seed": 1}
@@ -46,11 +47,13 @@ def test_events_come_back_as_written_with_version_sequence_and_time(tmp_path):
 def test_floats_round_trip_bit_equal_with_nan_and_infinities(tmp_path):
     numbers = [0.1 + 0.2, 1e-323, -0.0, 1.7976931348623157e308, math.nan, math.inf, -math.inf]
     with begin(tmp_path) as journal:
-        returned = journal.append("report", metrics={f"m{i}": x for i, x in enumerate(numbers)}, deep=[[math.nan]])
-    read = read_events(tmp_path)[-1]
+        returned = journal.append(
+            entry("report", metrics={f"m{i}": x for i, x in enumerate(numbers)}, deep=[[math.nan]])
+        )
+    read = read_plain(tmp_path)[-1]
     assert [float(x).hex() for x in read["metrics"].values()] == [x.hex() for x in numbers]
     assert math.isnan(read["deep"][0][0])
-    assert repr(read) == repr(returned)
+    assert repr(read) == repr(plain(returned))
     for line in (tmp_path / FILE_NAME).read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)  # plain JSON: no bare NaN
 
@@ -58,8 +61,8 @@ def test_floats_round_trip_bit_equal_with_nan_and_infinities(tmp_path):
 def test_every_event_is_readable_before_append_returns(tmp_path):
     journal = begin(tmp_path)
     for number in range(3):
-        journal.append("note", number=number)
-        assert read_events(tmp_path)[-1]["number"] == number
+        journal.append(entry("note", number=number))
+        assert read_plain(tmp_path)[-1]["number"] == number
     journal.close()
 
 
@@ -69,12 +72,12 @@ def test_a_torn_last_line_is_passed_over_by_readers_and_cut_off_by_the_next_writ
     path = tmp_path / FILE_NAME
     whole = path.read_bytes()
     path.write_bytes(whole + torn)
-    assert len(read_events(tmp_path)) == 3
+    assert len(read_plain(tmp_path)) == 3
     notices: list[str] = []
     with Journal.open(tmp_path, notify=notices.append) as journal:
         assert path.read_bytes() == whole
-        journal.append("note", number=2)
-    assert [event["seq"] for event in read_events(tmp_path)] == [0, 1, 2, 3]
+        journal.append(entry("note", number=2))
+    assert [event["seq"] for event in read_plain(tmp_path)] == [0, 1, 2, 3]
     assert len(notices) == 1
     assert f"{len(torn)} bytes" in notices[0]
 
@@ -84,7 +87,7 @@ def test_a_damaged_line_in_the_middle_is_refused_with_its_number(tmp_path):
     path = tmp_path / FILE_NAME
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"garbage\n" + b"".join(lines[2:]))
-    for read in (lambda: read_events(tmp_path), lambda: Journal.open(tmp_path, notify=quiet)):
+    for read in (lambda: read_plain(tmp_path), lambda: Journal.open(tmp_path, notify=quiet)):
         with pytest.raises(UserError, match="line 2"):
             read()
 
@@ -95,14 +98,14 @@ def test_missing_lines_are_refused(tmp_path):
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"".join(lines[2:]))
     with pytest.raises(UserError, match="line 2 has 2 where 1 belongs"):
-        read_events(tmp_path)
+        read_plain(tmp_path)
 
 
 def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path):
     path = tmp_path / FILE_NAME
     content = b'{"v":2,"seq":0,"time":1.0,"event":"study","new":"things"}\n'
     path.write_bytes(content)
-    for read in (lambda: read_events(tmp_path), lambda: Journal.open(tmp_path, notify=quiet)):
+    for read in (lambda: read_plain(tmp_path), lambda: Journal.open(tmp_path, notify=quiet)):
         with pytest.raises(UserError, match="newer sentinel-tune"):
             read()
     assert path.read_bytes() == content
@@ -110,11 +113,11 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path):
 
 def test_no_study_and_a_second_study_in_one_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match=FILE_NAME):
-        read_events(tmp_path / "none")
+        read_plain(tmp_path / "none")
     begin(tmp_path, n_events=1).close()
     with pytest.raises(UserError, match="--resume"):
         begin(tmp_path)
-    assert len(read_events(tmp_path)) == 2
+    assert len(read_plain(tmp_path)) == 2
 
 
 def test_a_study_whose_first_line_was_torn_can_be_begun_anew(tmp_path):
@@ -122,7 +125,7 @@ def test_a_study_whose_first_line_was_torn_can_be_begun_anew(tmp_path):
     with pytest.raises(UserError, match="start the study anew"):
         Journal.open(tmp_path, notify=quiet)
     begin(tmp_path).close()
-    assert len(read_events(tmp_path)) == 1
+    assert len(read_plain(tmp_path)) == 1
 
 
 HOLDER = """
@@ -145,22 +148,24 @@ def test_a_second_process_is_refused_with_owner_and_time_and_a_killed_owner_hold
             Journal.open(tmp_path, notify=quiet)
         with pytest.raises(UserError, match="one process at a time"):
             begin(tmp_path)
-        assert len(read_events(tmp_path)) == 2  # readers need no lock
+        assert len(read_plain(tmp_path)) == 2  # readers need no lock
         owner.send_signal(signal.SIGKILL)
     finally:
         owner.kill()
         owner.communicate()
     with Journal.open(tmp_path, notify=quiet) as journal:
-        journal.append("note", number=1)
+        journal.append(entry("note", number=1))
 
 
 WRITER = """
 import sys
 from pathlib import Path
+from tune.journal.entries import OtherEntry
 from tune.journal.journal import Journal
 journal = Journal.open(Path(sys.argv[1]), notify=lambda line: None)
 while True:
-    print(journal.append("report", metrics={f"m{n}": n / 3 for n in range(100)})["seq"], flush=True)
+    fields = {f"m{n}": n / 3 for n in range(100)}
+    print(journal.append(OtherEntry(kind="note", fields=fields)).seq, flush=True)
 """
 
 
@@ -175,7 +180,7 @@ def test_a_writer_killed_at_any_moment_loses_no_event_that_append_returned(tmp_p
         rest, _ = writer.communicate()
         acknowledged = [*lines, *rest.splitlines(keepends=True)]
         last = int(next(line for line in reversed(acknowledged) if line.endswith("\n")))
-        assert read_events(tmp_path)[-1]["seq"] in (last, last + 1)
+        assert read_plain(tmp_path)[-1]["seq"] in (last, last + 1)
 
 
 def test_closing_gives_the_study_free_and_a_closed_journal_cannot_append(tmp_path):
@@ -183,29 +188,30 @@ def test_closing_gives_the_study_free_and_a_closed_journal_cannot_append(tmp_pat
     journal.close()
     journal.close()
     with pytest.raises(RuntimeError, match="closed"):
-        journal.append("note")
+        journal.append(entry("note"))
     Journal.open(tmp_path, notify=quiet).close()
 
 
 FILLER = """
 import resource, sys
 from pathlib import Path
-from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, read_events
+from tests.tune.plain_entries import entry
+from tune.journal.journal import FILE_NAME, Journal, StudyWriteError
 folder = Path(sys.argv[1])
 journal = Journal.open(folder, notify=print)
 heard = []
 journal.subscribe(heard.append)
 size = (folder / FILE_NAME).stat().st_size
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 150, resource.RLIM_INFINITY))
-journal.append("note", text="fits")
+journal.append(entry("note", text="fits"))
 try:
-    journal.append("note", text="x" * 500)
+    journal.append(entry("note", text="x" * 500))
 except StudyWriteError as error:
     print(error)
 assert len(heard) == 1
 assert (folder / FILE_NAME).read_bytes().endswith(b"fits\\"}\\n")
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-journal.append("note", text="room again")
+journal.append(entry("note", text="room again"))
 """
 
 
@@ -215,20 +221,21 @@ def test_a_full_disk_cuts_the_partial_line_away_says_so_and_goes_on_when_there_i
     output, _ = filler.communicate(timeout=60)
     assert filler.returncode == 0
     assert "make room, then go on with `sentinel-tune search --resume " in output
-    assert [event.get("text") for event in read_events(tmp_path)] == [None, "fits", "room again"]
+    assert [event.get("text") for event in read_plain(tmp_path)] == [None, "fits", "room again"]
 
 
 def test_listeners_hear_each_event_once_it_is_on_the_disk(tmp_path):
     heard = []
 
-    def listen(event):
-        assert read_events(tmp_path)[-1] == event
+    def listen(written):
+        event = plain(written)
+        assert read_plain(tmp_path)[-1] == event
         heard.append(event["event"])
 
     with begin(tmp_path) as journal:
         journal.subscribe(listen)
-        journal.append("note", trial="t0000")
-        journal.append("end", reason="done")
+        journal.append(entry("note", trial="t0000"))
+        journal.append(entry("end", reason="done"))
     assert heard == ["note", "end"]
 
 
@@ -237,7 +244,7 @@ def test_a_pickled_journal_holds_no_file_lock_or_listener(tmp_path):
         journal.subscribe(lambda _: None)
         copy = pickle.loads(pickle.dumps(journal))  # noqa: S301 - our own bytes
         with pytest.raises(RuntimeError, match="copy"):
-            copy.append("note")
+            copy.append(entry("note"))
         copy.close()
-        journal.append("note", still="writable")
-    assert len(read_events(tmp_path)) == 2
+        journal.append(entry("note", still="writable"))
+    assert len(read_plain(tmp_path)) == 2

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune.plain_entries import entry, read_plain
 from trainable.errors import UserError
-from tune.journal.events import encode_event
-from tune.journal.journal import FILE_NAME, Journal, read_events
+from tune.journal.journal import FILE_NAME, Journal
+from tune.journal.lines import encode_entry
 from tune.journal.segments import read_log, segment_name
 
 OLD = Path(__file__).parent / "journal_without_digests.jsonl"
@@ -27,8 +28,8 @@ def flips(content: bytes) -> Iterator[tuple[int, bytes]]:
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     with Journal.create(tmp_path / "study", {}, study_id="s") as journal:
-        journal.append("note", text="x y", score=0.1 + 0.2)
-        journal.append("end", reason="", state="completed")
+        journal.append(entry("note", text="x y", score=0.1 + 0.2))
+        journal.append(entry("end", reason="", state="completed"))
     return tmp_path / "study"
 
 
@@ -38,7 +39,7 @@ def test_every_changed_bit_of_a_local_journal_is_named_with_its_line_and_nothing
         for line, damaged in flips(path.read_bytes()):
             os.pwrite(file.fileno(), damaged, 0)
             with pytest.raises(UserError) as refused:
-                read_events(study)
+                read_plain(study)
             assert f"{path}, line {line} " in str(refused.value)
             assert "restore the file from a copy" in str(refused.value)
     with pytest.raises(UserError, match="line 3"):
@@ -52,7 +53,7 @@ def test_a_line_that_was_cut_short_at_the_end_was_never_acknowledged_and_costs_n
     last = len(whole.splitlines(keepends=True)[-1])
     for n_lost in range(1, last + 1):
         path.write_bytes(whole[: len(whole) - n_lost])
-        assert len(read_events(study)) == 2
+        assert len(read_plain(study)) == 2
 
 
 class Objects(dict[str, bytes]):
@@ -76,8 +77,7 @@ class Objects(dict[str, bytes]):
 
 def lines(first: int, last: int) -> bytes:
     return b"".join(
-        encode_event({"v": 1, "seq": seq, "time": 0.5, "event": "note" if seq else "study"})
-        for seq in range(first, last + 1)
+        encode_entry(entry("note" if seq else "study", seq=seq, time=0.5)) for seq in range(first, last + 1)
     )
 
 
@@ -85,7 +85,7 @@ def lines(first: int, last: int) -> bytes:
 def test_every_changed_bit_of_a_segment_is_named_with_its_event(damaged):
     first, last = damaged
     whole = Objects({segment_name(1, *ends): lines(*ends) for ends in ((0, 1), (2, 3), (4, 4))})
-    assert len(read_log(whole).events("")) == 5
+    assert len(read_log(whole).entries("")) == 5
     for line, content in flips(lines(first, last)):
         changed = Objects(whole | {segment_name(1, first, last): content})
         with pytest.raises(UserError, match=f"event {first + line - 1} "):
@@ -102,13 +102,13 @@ def test_a_damaged_block_does_not_hide_its_parts():
 def test_a_journal_without_digests_is_read_as_before_and_gone_on_with(tmp_path):
     plain = [json.loads(line) for line in OLD.read_text().splitlines()]
     (tmp_path / FILE_NAME).write_bytes(OLD.read_bytes())
-    assert read_events(tmp_path) == plain
+    assert read_plain(tmp_path) == plain
     with Journal.open(tmp_path, notify=pytest.fail) as journal:
-        journal.append("note", text="new")
+        journal.append(entry("note", text="new"))
     *before, last = (tmp_path / FILE_NAME).read_bytes().splitlines(keepends=True)
     assert b"".join(before) == OLD.read_bytes()
     assert last.startswith(b'{"crc":"')
-    assert read_events(tmp_path)[:-1] == plain
+    assert read_plain(tmp_path)[:-1] == plain
 
 
 def test_a_line_changed_by_hand_is_said_to_be_changed(study):
@@ -118,7 +118,7 @@ def test_a_line_changed_by_hand_is_said_to_be_changed(study):
     for separators in (None, (",", ":")):
         path.write_text("".join(json.dumps(event, separators=separators) + "\n" for event in events))
         with pytest.raises(UserError, match=r"line [12] was changed since it was written"):
-            read_events(study)
+            read_plain(study)
 
 
 @pytest.mark.parametrize("verb", ["replay", "status", "sync", "search --local --resume"])

@@ -16,10 +16,10 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from trainable.training.checkpoint import load_latest
 from tune.decisions.replay import differences
-from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -106,7 +106,7 @@ def argv(demo_cache: Path, tracking_uri: str) -> Callable[[Path, int], list[obje
 
 def events_of(folder: Path) -> list[dict]:
     try:
-        return read_events(folder)
+        return read_plain(folder)
     except UserError:
         return []  # not begun yet
 
@@ -143,7 +143,7 @@ def check_no_checkpoint_is_damaged(folder: Path) -> None:
 
 def check_whole(folder: Path, *, n_trials: int) -> None:
     """Every epoch's result is there once, every trial has one end, and the decisions follow from what came before."""
-    events = read_events(folder)
+    events = read_plain(folder)
     told = [event["trial"] for event in events if event["event"] == "tell"]
     assert sorted(told) == [f"t{number:04d}" for number in range(n_trials)]
     reported = [(event["trial"], event["epoch"]) for event in events if event["event"] == "report"]
@@ -158,7 +158,7 @@ def learned(folder: Path) -> list[dict]:
     """Asks, results and ends in order, without the clock's values."""
     kept = {"ask": ("origin", "values", "config"), "report": ("epoch", "metrics"), "tell": ("state", "value", "reason")}
     found = []
-    for event in read_events(folder):
+    for event in read_plain(folder):
         if event["event"] in kept:
             values = {name: event[name] for name in ("event", "trial", *kept[event["event"]])}
             if event["event"] == "report":
@@ -191,7 +191,7 @@ def test_killed_at_random_moments_and_resumed_a_search_equals_one_that_was_not(n
     check_whole(folder, n_trials=n_trials)
     assert learned(folder) == learned(tmp_path / "never killed")
     check_tracked(tracking_uri, folder.name, n_trials=n_trials)
-    n_sessions = sum(event["event"] == "session" for event in read_events(folder))
+    n_sessions = sum(event["event"] == "session" for event in read_plain(folder))
     assert n_sessions > N_LOCAL_KILLS // 3  # most kills came after a session had begun
 
 

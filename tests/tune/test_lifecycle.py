@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.tune.plain_entries import entries, entry, read_plain
 from tune.decisions.replay import differences
-from tune.journal.events import encode_event
-from tune.journal.journal import FILE_NAME, Journal, read_contents, read_events
+from tune.journal.entries import JournalEntry, study_of
+from tune.journal.journal import FILE_NAME, Journal, read_contents
 from tune.journal.lifecycle import contents_of
+from tune.journal.lines import encode_entry, kind_of
 from tune.verbs.replay import FOLLOWS
 
 ASK = {"event": "ask", "number": 0, "origin": "sampler", "exempt": False, "values": {}, "config": {"epochs": 4}}
@@ -21,19 +23,19 @@ def report(epoch: Any) -> dict[str, Any]:
     return {"event": "report", "epoch": epoch, "metrics": {"score/all": 0.5}}
 
 
-def reasons(*entries: dict[str, Any], confirm: bool = False) -> list[str]:
+def reasons(*lines: dict[str, Any], confirm: bool = False) -> list[str]:
     """Why entries about one trial are left out of a study that has them."""
     events: list[dict[str, Any]] = [{"event": "study", "header": {}}]
-    for entry in entries:
-        of = {"trial": "t0000", **entry}
+    for line in lines:
+        of = {"trial": "t0000", **line}
         events.append({"event": "confirm", "of": of} if confirm else of)
     numbered = [{"v": 1, "seq": seq, "time": 0.0, **event} for seq, event in enumerate(events)]
-    return [str(entry) for entry in contents_of(numbered).left_out]
+    return [str(left_out) for left_out in contents_of(entries(numbered)).left_out]
 
 
 @pytest.mark.parametrize("confirm", [False, True])
 def test_a_trial_is_asked_for_once_then_heard_of_then_told(confirm):
-    for entries, expected in (
+    for told, expected in (
         ([ASK, report(1), PAUSE, report(2), TELL], []),
         ([ASK, TELL, PAUSE], ["3, pause of t0000: t0000 was told by event 2"]),
         ([ASK, TELL, TELL, report(1)], ["3, tell of t0000: t0000 was told", "4, report of t0000: t0000 was told"]),
@@ -45,7 +47,7 @@ def test_a_trial_is_asked_for_once_then_heard_of_then_told(confirm):
         ([ASK, {**TELL, "state": "paused"}], ["2, tell of t0000: 'paused' is none of completed, pruned, failed"]),
         ([{"event": "news"}], []),
     ):
-        found = reasons(*entries, confirm=confirm)
+        found = reasons(*told, confirm=confirm)
         assert len(found) == len(expected)
         for line, part in zip(found, expected, strict=True):
             assert line.replace("confirm ", "").startswith(f"event {part}")
@@ -53,23 +55,23 @@ def test_a_trial_is_asked_for_once_then_heard_of_then_told(confirm):
 
 def test_an_entry_that_could_not_follow_is_never_written(tmp_path):
     with Journal.create(tmp_path, {}, study_id="s") as journal:
-        journal.append(trial="t0000", **ASK)
-        journal.append(trial="t0000", **TELL)
+        journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **ASK}]))
+        journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **TELL}]))
         with pytest.raises(RuntimeError, match="t0000 was told by event 2"):
-            journal.append(trial="t0000", **PAUSE)
-        journal.append("note")
+            journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **PAUSE}]))
+        journal.append(entry("note"))
     contents = read_contents(tmp_path)
-    assert ([event["event"] for event in contents.events], contents.left_out) == (["study", "ask", "tell", "note"], ())
+    assert ([kind_of(e) for e in contents.entries], contents.left_out) == (["study", "ask", "tell", "note"], ())
 
 
 @pytest.fixture
 def poisoned(finished_study: Path, tmp_path: Path) -> Path:
     """A study with a `pause` after the first `tell`, as a failed projection left it behind."""
     study = Path(shutil.copytree(finished_study, tmp_path / "beetles"))
-    events = read_events(study)
+    events = read_plain(study)
     at = next(number for number, event in enumerate(events) if event["event"] == "tell") + 1
     pause = {**events[at - 1], "event": "pause", "epoch": 3, "reason": "stopped by an error: 't0000'"}
-    lines = [encode_event({**event, "seq": seq}) for seq, event in enumerate([*events[:at], pause])]
+    lines = map(encode_entry, entries({**event, "seq": seq} for seq, event in enumerate([*events[:at], pause])))
     (study / FILE_NAME).write_bytes(b"".join(lines))
     return study
 
@@ -91,17 +93,17 @@ def test_a_poisoned_study_is_resumed_with_a_message_to_the_result_of_one_that_is
 
     assert ended.status == 0, ended.stderr
     assert "left out 1 entry that cannot follow on what came before (event " in ended.stderr
-    assert scores(read_events(poisoned)) == scores(read_events(finished_study))
+    assert scores(read_plain(poisoned)) == scores(read_plain(finished_study))
     contents = read_contents(poisoned)
     assert len(contents.left_out) == 1
-    assert differences_of(contents.events) == []
+    assert differences_of(contents.entries) == []
 
 
 def scores(events: list[dict[str, Any]]) -> list[tuple[str, int, float]]:
     return [(e["trial"], e["epoch"], e["metrics"]["score/all"]) for e in events if e["event"] == "report"]
 
 
-def differences_of(events: list[dict[str, Any]]) -> list[str]:
+def differences_of(found: list[JournalEntry]) -> list[str]:
     from search_spaces.space import SearchSpace
 
-    return differences(SearchSpace.from_dict(events[0]["header"]["space"]), events)
+    return differences(SearchSpace.from_dict(study_of(found).header["space"]), found)

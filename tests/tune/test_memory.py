@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
-from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -35,7 +35,7 @@ def await_event(folder: Path, kind: str, search: subprocess.Popen, seconds: floa
     deadline = time.monotonic() + seconds
     while search.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(UserError):  # not begun yet
-            if any(event["event"] == kind for event in read_events(folder)):
+            if any(event["event"] == kind for event in read_plain(folder)):
                 return
         time.sleep(0.01)
 
@@ -61,7 +61,7 @@ def test_out_of_memory_a_trial_is_run_once_more_in_half_batches_and_the_search_g
 
     assert ended.status == 0, ended.stderr
     assert "t0001 is tried again: out of memory: batch split in 2, same effective batch" in ended.stderr
-    events = read_events(folder)
+    events = read_plain(folder)
     assert not [event for event in events if event["event"] == "error"]
     (retry,) = [event for event in events if event["event"] == "retry"]
     assert retry["trial"] == "t0001"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from tune.cluster.folder_marks import marked
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.extraction.request import Features
-from tune.journal.journal import read_events
 from tune.report.console import Console
 from tune.study.new_folder import claim_folder
 from tune.study.search_request import SearchRequest, search_request
@@ -61,7 +61,7 @@ def test_two_unnamed_searches_of_one_second_are_two_studies(demo_cache, tmp_path
             pass
 
     assert (second.folder.name, second.study_id) == (f"{first.folder.name}-2", f"{first.study_id}-2")
-    assert [read_events(study.folder)[0]["study_id"] for study in (first, second)] == [first.study_id, second.study_id]
+    assert [read_plain(study.folder)[0]["study_id"] for study in (first, second)] == [first.study_id, second.study_id]
 
 
 @contextmanager

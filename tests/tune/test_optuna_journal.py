@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
-from tune.journal.journal import Journal, read_events
+from tune.journal.entries import TrialTold
+from tune.journal.journal import Journal, read_entries
 from tune.study.optuna_journal import FILE_NAME, OptunaJournal, rebuild
 
 
@@ -47,8 +48,8 @@ HEADER = {
 def run(folder: Path) -> Decisions:
     """A study with completed, pruned, failed and interrupted trials, projected while it runs."""
     with Journal.create(folder, HEADER, study_id="study-7") as journal:
-        journal.subscribe(OptunaJournal(folder / FILE_NAME, LrSpace(), journal.events, notify=pytest.fail).handle)
-        decisions = Decisions(LrSpace(), HEADER, on_event=journal.append)
+        journal.subscribe(OptunaJournal(folder / FILE_NAME, LrSpace(), journal.entries, notify=pytest.fail).handle)
+        decisions = Decisions(LrSpace(), HEADER, on_entry=journal.append)
         while (ask := decisions.ask()) is not None:
             for epoch in range(1, 5):
                 value = math.nan if ask.number == 3 and epoch == 2 else 1.0 + 0.1 * ask.number + 0.5 / epoch
@@ -90,7 +91,7 @@ def test_fault_6_an_interrupted_trial_is_not_left_running(folder):
 
 
 def test_values_and_epochs_are_those_of_the_study(folder):
-    decisions = Decisions.replay(LrSpace(), read_events(folder))
+    decisions = Decisions.replay(LrSpace(), read_entries(folder))
     for trial in load(folder / FILE_NAME).trials:
         record = decisions.trial(trial.user_attrs["trial"])
         assert trial.params == record.values
@@ -101,7 +102,7 @@ def test_values_and_epochs_are_those_of_the_study(folder):
 
 
 def test_the_file_rebuilt_from_the_journal_equals_the_one_written_live(folder, tmp_path):
-    rebuild(tmp_path / FILE_NAME, LrSpace(), read_events(folder))
+    rebuild(tmp_path / FILE_NAME, LrSpace(), read_entries(folder))
     assert facts(load(tmp_path / FILE_NAME)) == facts(load(folder / FILE_NAME))
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
@@ -112,9 +113,9 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
     path.write_bytes(path.read_bytes()[:-20] + b"garbage\nmore garbage\n")
     (tmp_path / f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
     with Journal.open(tmp_path, notify=pytest.fail) as journal:
-        events = read_events(tmp_path)
-        journal.subscribe(OptunaJournal(path, LrSpace(), journal.events, notify=pytest.fail).handle)
-        decisions = Decisions.replay(LrSpace(), events, on_event=journal.append)
+        events = read_entries(tmp_path)
+        journal.subscribe(OptunaJournal(path, LrSpace(), journal.entries, notify=pytest.fail).handle)
+        decisions = Decisions.replay(LrSpace(), events, on_entry=journal.append)
         (ask,) = decisions.unfinished()
         while decisions.report(ask.trial_id, ask.reported_epochs + 1, {"score/all": 0.1}).action == "continue":
             ask = decisions.unfinished()[0]
@@ -125,8 +126,8 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
 
 @pytest.mark.parametrize("damage", ["appended", "emptied", "deleted", "replaced", "a folder"])
 def test_a_file_damaged_while_the_search_runs_is_written_anew_at_the_next_end_of_a_trial(folder, tmp_path, damage):
-    events, notices, path = read_events(folder), [], tmp_path / FILE_NAME
-    n_before = next(n for n, event in enumerate(events) if event["event"] == "tell") + 1
+    events, notices, path = read_entries(folder), [], tmp_path / FILE_NAME
+    n_before = next(n for n, event in enumerate(events) if isinstance(event, TrialTold)) + 1
     so_far = events[:n_before]
     projection = OptunaJournal(path, LrSpace(), lambda: so_far, notify=notices.append)
     if damage == "appended":
@@ -163,7 +164,7 @@ class UnwritableSpace(LrSpace):
 
 
 def test_a_file_that_cannot_be_written_stops_no_search_and_is_said_once(folder, tmp_path):
-    events, notices, space = read_events(folder), [], UnwritableSpace()
+    events, notices, space = read_entries(folder), [], UnwritableSpace()
     so_far = events[:1]
     projection = OptunaJournal(tmp_path / FILE_NAME, space, lambda: so_far, notify=notices.append)
     space.full = True

@@ -13,9 +13,9 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from tune.cluster.own_ray import SOCKET_PATH_BYTES, _session_folder
-from tune.journal.journal import read_events
 
 DAEMONS = ("gcs_server", "raylet")
 LOOPBACK = re.compile(r"(::ffff:)?127\.|::1$")
@@ -35,7 +35,7 @@ def search(processes, demo_cache, tracking_uri, tmp_path):
 
 def n_reports(folder: Path) -> int:
     try:
-        return sum(event["event"] == "report" for event in read_events(folder))
+        return sum(event["event"] == "report" for event in read_plain(folder))
     except UserError:
         return 0  # not begun yet
 
@@ -53,7 +53,7 @@ def check_end(ended, folder: Path, tracking_uri: str, reason: str) -> None:
     assert ended.status == 130, ended.stderr
     assert "Traceback" not in ended.stderr
     assert f"sentinel-tune search --resume {folder}" in ended.stdout
-    (*_, end) = read_events(folder)
+    (*_, end) = read_plain(folder)
     assert (end["event"], end["state"], end["reason"]) == ("end", "interrupted", reason)
     client = MlflowClient(tracking_uri=tracking_uri)
     experiment = client.get_experiment_by_name("sentinel-tune")
@@ -87,7 +87,7 @@ def test_nobody_else_reaches_it_and_a_signal_to_the_whole_group_ends_the_search_
     ended = processes.wait(search)
 
     check_end(ended, tmp_path / "study", tracking_uri, "interrupted")
-    assert not [event for event in read_events(tmp_path / "study") if event["event"] in ("retry", "error")]
+    assert not [event for event in read_plain(tmp_path / "study") if event["event"] in ("retry", "error")]
     wait_until(lambda: not processes.living(), seconds=60)
     assert not outer.exists()
 

@@ -9,10 +9,10 @@ import pytest
 
 from search_spaces.space import list_spaces
 from tests.conftest import DEMO
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from trainable.training.precision import lack_of_bfloat16
 from tune.cli import parse_command
-from tune.journal.journal import read_events
 from tune.planning.plan_text import plan_text
 from tune.planning.study_plan import StudyPlan
 from tune.report.console import Console
@@ -193,7 +193,7 @@ def test_the_rest_of_a_study_is_planned_and_a_finished_one_has_none(plan, finish
 
     assert (done.search.trials, done.search.epochs.high) == (0, 0)
     assert (more.search.trials, more.search.in_full, more.search.most_epochs) == (4, 0, 4 * 3)
-    assert read_events(study) == read_events(finished_study)
+    assert read_plain(study) == read_plain(finished_study)
 
 
 @pytest.mark.slow
@@ -202,7 +202,7 @@ def test_what_a_search_then_does_is_what_was_planned(plan, cli, tmp_path):
             "--grace-epochs", 2, "--study", tmp_path / "study"]  # fmt: skip
     promised = plan(*argv)
     ended = cli("search", "--local", "--space", "smoke", "--workers", 1, *argv, "--json")
-    events = read_events(tmp_path / "study")
+    events = read_plain(tmp_path / "study")
     reports = [event for event in events if event["event"] == "report"]
     (store,) = [path for path in (tmp_path / "cache" / "features").iterdir() if path.is_dir()]
     arrays = [np.load(file, mmap_mode="r") for file in store.glob("tap-*/*.npy")]

@@ -16,9 +16,9 @@ from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from tune.decisions.replay import differences
-from tune.journal.journal import read_events
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -45,7 +45,7 @@ def start(processes, demo_cache, tracking_uri, tmp_path):
 
 def events_of(folder: Path) -> list[dict]:
     try:
-        return read_events(folder)
+        return read_plain(folder)
     except UserError:
         return []  # not begun yet
 
@@ -65,7 +65,7 @@ def reports(folder: Path) -> list[tuple[str, int]]:
 
 def check_journal(folder: Path, *, n_trials: int, space: object = PLAIN) -> None:
     """Every trial has one end, no epoch was reported twice, and the decisions follow."""
-    events = read_events(folder)
+    events = read_plain(folder)
     told = [event["trial"] for event in events if event["event"] == "tell"]
     assert sorted(told) == [f"t{number:04d}" for number in range(n_trials)]
     found = reports(folder)
@@ -79,7 +79,7 @@ def check_journal(folder: Path, *, n_trials: int, space: object = PLAIN) -> None
 def mlflow_children(uri: str, study: Path) -> tuple:
     """The study's run and those of its trials by trial ID."""
     client = MlflowClient(tracking_uri=uri)
-    (event, *_) = read_events(study)
+    (event, *_) = read_plain(study)
     experiment = client.get_experiment_by_name("sentinel-tune")
     runs = client.search_runs([experiment.experiment_id], f"tags.`hpo.study` = '{event['study_id']}'", max_results=1000)
     children = {run.data.tags["hpo.trial"]: run for run in runs if "hpo.trial" in run.data.tags}
@@ -102,7 +102,7 @@ def test_a_search_uses_all_workers_reuses_them_and_is_recorded_everywhere(start,
     assert list(result["variants"]) == ["default", "ft_did"]
     assert not (folder / "ray").exists()
     check_journal(folder, n_trials=8, space="smoke")
-    ends = {event["trial"]: event for event in read_events(folder) if event["event"] == "tell"}
+    ends = {event["trial"]: event for event in read_plain(folder) if event["event"] == "tell"}
     assert "pruned" in {end["state"] for end in ends.values()}
 
     parent, children = mlflow_children(tracking_uri, folder)
@@ -138,7 +138,7 @@ def test_a_killed_worker_costs_its_trial_nothing_and_a_killed_driver_leaves_no_w
     wait_until(lambda: [event for event in events_of(folder) if event["event"] == "retry"], runs=process)
     n_reports = len(reports(folder))
     assert len(processes.living(RAY)) >= 2
-    (retry,) = [event for event in read_events(folder) if event["event"] == "retry"]
+    (retry,) = [event for event in read_plain(folder) if event["event"] == "retry"]
     assert "worker died" in retry["reason"]
 
     wait_until(lambda: len(reports(folder)) > n_reports, runs=process)
@@ -149,7 +149,7 @@ def test_a_killed_worker_costs_its_trial_nothing_and_a_killed_driver_leaves_no_w
 
     assert cli("search", "--resume", folder, "--local", "--workers", 1).status == 0
     check_journal(folder, n_trials=3)
-    assert not [event for event in read_events(folder) if event["event"] == "error"]
+    assert not [event for event in read_plain(folder) if event["event"] == "error"]
     _, children = mlflow_children(tracking_uri, folder)
     assert {run.info.status for run in children.values()} == {"FINISHED"}
 
@@ -178,7 +178,7 @@ def test_ctrl_c_finishes_the_epoch_a_second_one_stops_at_once_and_the_local_twin
     assert f"sentinel-tune search --resume '{folder}'" not in ended.stdout  # no quotes where none are needed
     assert f"--resume {folder}" in ended.stdout
     assert "Traceback" not in ended.stderr
-    events = read_events(folder)
+    events = read_plain(folder)
     assert (events[-1]["event"], events[-1]["reason"]) == ("end", "interrupted")
     paused = {event["trial"] for event in events if event["event"] == "pause"}
     told = {event["trial"] for event in events if event["event"] == "tell"}
@@ -196,8 +196,8 @@ def test_ctrl_c_finishes_the_epoch_a_second_one_stops_at_once_and_the_local_twin
     ended = processes.wait(process, seconds=60)
     assert ended.status == 130, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert read_events(folder)[: len(events)] == events
-    assert read_events(folder)[-1]["event"] == "end"
+    assert read_plain(folder)[: len(events)] == events
+    assert read_plain(folder)[-1]["event"] == "end"
     wait_until(lambda: not processes.living(), seconds=30)
 
     again = cli("search", "--resume", folder, "--local", "--workers", 1, "--json")

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune.plain_entries import entry, plain, read_plain
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder
-from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, owner_of, read_events
+from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, owner_of, read_entries
 from tune.journal.lease import LeaseTimes
 from tune.journal.remote_journal import RemoteWriter
-from tune.journal.segments import BLOCK_EVENTS, SegmentWriter, read_log, segment_name
+from tune.journal.segments import BLOCK_ENTRIES, SegmentWriter, read_log, segment_name
 
 ROOT = Path(__file__).parents[2]
 FAST = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
@@ -27,7 +28,7 @@ def quiet(_: str) -> None: ...
 def begin(folder: RemoteFolder, n_events: int = 0) -> Journal:
     journal = Journal.begin(RemoteWriter.create(folder, times=FAST), {"seed": 1}, study_id="study-1")
     for number in range(n_events):
-        journal.append("note", number=number)
+        journal.append(entry("note", number=number))
     return journal
 
 
@@ -43,24 +44,25 @@ def test_events_read_from_the_storage_equal_those_of_a_local_journal(remote, tmp
     values = [float("nan"), float("inf"), 0.1 + 0.2, -0.0]
     with Journal.create(tmp_path, {"seed": 1}, study_id="s") as local, begin(remote) as far:
         for journal in (local, far):
-            returned = [journal.append("report", metrics={"x": x}) for x in values]
-            assert repr(returned) == repr(journal.events()[1:])
-    there, here = ([e | {"time": 0} for e in read_events(place)][1:] for place in (remote, tmp_path))
+            returned = [journal.append(entry("report", metrics={"x": x})) for x in values]
+            assert repr(returned) == repr(journal.entries()[1:])
+    there, here = ([e | {"time": 0} for e in read_plain(place)][1:] for place in (remote, tmp_path))
     assert repr(there) == repr(here)
 
 
 def test_every_event_is_on_the_storage_before_append_returns_and_before_listeners_hear_it(remote):
     heard = []
 
-    def listen(event):
-        assert read_events(remote)[-1] == event
+    def listen(written):
+        event = plain(written)
+        assert read_plain(remote)[-1] == event
         heard.append(event["number"])
 
     with begin(remote) as journal:
         journal.subscribe(listen)
         for number in range(3):
-            journal.append("note", number=number)
-            assert read_events(remote)[-1]["number"] == number
+            journal.append(entry("note", number=number))
+            assert read_plain(remote)[-1]["number"] == number
     assert heard == [0, 1, 2]
 
 
@@ -69,17 +71,17 @@ def test_a_session_begins_with_everything_so_far_and_blocks_are_put_together(rem
     begin(remote, n_events=3).close()
     with go_on(remote) as journal:
         assert journal_names(remote) == [segment_name(2, 0, 3)]
-        for number in range(BLOCK_EVENTS + 2):
-            journal.append("note", number=number)
+        for number in range(BLOCK_ENTRIES + 2):
+            journal.append(entry("note", number=number))
         deadline = time.monotonic() + 5
         while len(journal_names(remote)) > 4 and time.monotonic() < deadline:
             time.sleep(0.05)
-        last = 3 + BLOCK_EVENTS
+        last = 3 + BLOCK_ENTRIES
         assert journal_names(remote) == sorted(
             [segment_name(2, 0, 3), segment_name(2, 4, last)]
             + [segment_name(2, seq, seq, block=last + 1) for seq in (last + 1, last + 2)]
         )
-    assert [event["seq"] for event in read_events(remote)] == list(range(last + 3))
+    assert [event["seq"] for event in read_plain(remote)] == list(range(last + 3))
     go_on(remote).close()
     assert journal_names(remote) == [segment_name(3, 0, last + 2)]
 
@@ -103,20 +105,20 @@ def test_overlapping_segments_count_once_the_longest_and_older_sessions_not_at_a
     put(remote, 2, 4, 5, "block")
     (remote / "journal").write("000002/something-else.txt", b"not ours")
 
-    words = [event["w"] for event in read_events(remote)]
+    words = [event["w"] for event in read_plain(remote)]
     assert words == ["new"] * 4 + ["block"] * 2 + ["part"]
 
 
 def test_a_torn_last_segment_is_passed_over_a_torn_or_missing_one_before_others_is_refused(remote):
     put(remote, 1, 0, 3)
     put(remote, 1, 4, 4, cut=5)
-    assert len(read_events(remote)) == 4
+    assert len(read_plain(remote)) == 4
     put(remote, 1, 5, 5)
-    for look in (read_events, go_on):
+    for look in (read_entries, go_on):
         with pytest.raises(UserError, match="event 4 is in none that is whole"):
             look(remote)
     put(remote, 1, 4, 4)
-    assert len(read_events(remote)) == 6
+    assert len(read_plain(remote)) == 6
 
 
 def test_a_torn_block_does_not_hide_its_parts(remote):
@@ -124,18 +126,18 @@ def test_a_torn_block_does_not_hide_its_parts(remote):
     for seq in (1, 2, 3):
         put(remote, 1, seq, seq, "part")
     put(remote, 1, 1, 3, "block", cut=3)
-    assert [event["w"] for event in read_events(remote)] == ["", "part", "part", "part"]
+    assert [event["w"] for event in read_plain(remote)] == ["", "part", "part", "part"]
 
 
 def test_a_damaged_event_a_newer_version_and_no_study_are_refused(remote):
     with pytest.raises(UserError, match="journal/"):
-        read_events(remote)
+        read_plain(remote)
     with pytest.raises(UserError, match="check the URI"):
         go_on(remote)
     put(remote, 1, 0, 1)
     (remote / "journal").write(segment_name(1, 2, 2), b"garbage\n")
     with pytest.raises(UserError, match="event 2"):
-        read_events(remote)
+        read_plain(remote)
     (remote / "journal").write(segment_name(1, 2, 2), line(2).replace(b'"v": 1', b'"v": 2'))
     with pytest.raises(UserError, match="newer sentinel-tune"):
         go_on(remote)
@@ -151,7 +153,7 @@ def test_a_second_study_in_one_place_and_a_second_writer_are_refused(remote):
     assert owner_of(remote) is None
     with pytest.raises(UserError, match=f"continue it with `sentinel-tune search --resume {remote}`"):
         begin(remote)
-    assert len(read_events(remote)) == 2
+    assert len(read_plain(remote)) == 2
 
 
 def test_a_writer_whose_lease_was_taken_over_stops_and_what_it_wrote_late_is_read_by_nobody(remote):
@@ -161,15 +163,15 @@ def test_a_writer_whose_lease_was_taken_over_stops_and_what_it_wrote_late_is_rea
     remote.write("journal.owner.json", json.dumps(facts | {"session_id": "another", "host": "elsewhere"}).encode())
     time.sleep(3 * FAST.renew_seconds)  # it learns of that by its next renewal
     with pytest.raises(StudyWriteError, match=r"taken over by process .* on elsewhere"):
-        old.append("note", number=1)
+        old.append(entry("note", number=1))
     old.close()
     assert json.loads(remote.read("journal.owner.json"))["session_id"] == "another"  # not given back by a stranger
 
     remote.delete("journal.owner.json")
     with go_on(remote) as new:
         put_late.put(line(2, "late"))
-        new.append("note", number=2)
-    assert [event.get("number") for event in read_events(remote)] == [None, 0, 2]
+        new.append(entry("note", number=2))
+    assert [event.get("number") for event in read_plain(remote)] == [None, 0, 2]
 
 
 WRITER = """
@@ -177,19 +179,21 @@ import sys
 from dataclasses import replace
 from trainable.storage.remote_folder import RemoteFolder
 from tune.journal.lease import LeaseTimes
+from tune.journal.entries import OtherEntry
 from tune.journal.journal import Journal
 from tune.journal.remote_journal import RemoteWriter
 times = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
 journal = Journal(RemoteWriter.open(RemoteFolder.parse(sys.argv[1]), notify=lambda line: None, times=times))
 while True:
-    print(journal.append("report", metrics={f"m{n}": n / 3 for n in range(50)})["seq"], flush=True)
+    fields = {f"m{n}": n / 3 for n in range(50)}
+    print(journal.append(OtherEntry(kind="note", fields=fields)).seq, flush=True)
 """
 
 
 @pytest.mark.slow
 def test_a_killed_writer_loses_no_event_that_append_returned_and_its_lease_ends_with_it(remote):
     begin(remote).close()
-    for n_lines in (3, BLOCK_EVENTS + 20):
+    for n_lines in (3, BLOCK_ENTRIES + 20):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, str(remote)], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
@@ -200,7 +204,7 @@ def test_a_killed_writer_loses_no_event_that_append_returned_and_its_lease_ends_
         rest, _ = writer.communicate()
         acknowledged = [*lines, *rest.splitlines(keepends=True)]
         last = int(next(line for line in reversed(acknowledged) if line.endswith("\n")))
-        assert read_events(remote)[-1]["seq"] in (last, last + 1)
+        assert read_plain(remote)[-1]["seq"] in (last, last + 1)
         assert owner_of(remote) is None
 
 
@@ -211,10 +215,10 @@ def test_a_silent_lease_of_another_machine_is_watched_then_taken_over(remote):
     told: list[str] = []
     assert owner_of(remote) is not None
     with Journal(RemoteWriter.open(remote, notify=told.append, times=FAST)) as journal:
-        journal.append("note", number=1)
+        journal.append(entry("note", number=1))
     assert len(told) == 1
     assert "process 1 on elsewhere" in told[0]
-    assert len(read_events(remote)) == 3
+    assert len(read_plain(remote)) == 3
 
 
 @pytest.mark.parametrize("altered", [{"renewed": "now"}, {"pid": 1.5}, {"since": None}, {"host": []}])
@@ -233,26 +237,26 @@ def test_a_storage_that_is_down_stops_the_writer_in_words_and_it_goes_on_when_it
         try:
             for _ in range(2):
                 with pytest.raises(StudyWriteError) as failed:
-                    journal.append("note", number=1)
+                    journal.append(entry("note", number=1))
         finally:
             storage_server.open_gate()
         assert f"go on with `sentinel-tune search --resume {remote}`" in str(failed.value)
         assert "make room" not in str(failed.value)
-        journal.append("note", number=2)
-    assert [event.get("number") for event in read_events(remote)] == [None, 0, 2]
+        journal.append(entry("note", number=2))
+    assert [event.get("number") for event in read_plain(remote)] == [None, 0, 2]
 
 
 def test_a_closed_journal_and_a_pickled_copy_cannot_append(remote):
     with begin(remote) as journal:
         copy = pickle.loads(pickle.dumps(journal))  # noqa: S301 - our own bytes
         with pytest.raises(RuntimeError, match="copy"):
-            copy.append("note")
+            copy.append(entry("note"))
         copy.close()
-        journal.append("note")
+        journal.append(entry("note"))
     journal.close()
     with pytest.raises(RuntimeError, match="closed"):
-        journal.append("note")
-    assert len(read_events(remote)) == 2
+        journal.append(entry("note"))
+    assert len(read_plain(remote)) == 2
 
 
 @pytest.mark.slow

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import Plain, read_plain
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from trainable.training.checkpoint import load_latest
 from tune.decisions.replay import differences
-from tune.journal.events import Event
-from tune.journal.journal import owner_of, read_events
+from tune.journal.journal import owner_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -25,9 +25,9 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def events_of(study: Place) -> list[Event]:
+def events_of(study: Place) -> list[Plain]:
     try:
-        return read_events(study)
+        return read_plain(study)
     except UserError:
         return []  # not begun yet
 
@@ -35,7 +35,7 @@ def events_of(study: Place) -> list[Event]:
 def learned(study: Place) -> list[tuple]:
     """Asks, results, ends and confirming runs in order, without what clocks and processes have to do with."""
     found = []
-    for event in read_events(study):
+    for event in read_plain(study):
         of = event["of"] if event["event"] == "confirm" else event
         kept = {name: of.get(name) for name in ("event", "trial", "origin", "values", "epoch", "state", "value")}
         metrics = {k: v for k, v in of.get("metrics", {}).items() if not k.startswith("time/")}
@@ -70,7 +70,7 @@ def test_a_study_on_object_storage_is_killed_gone_on_with_elsewhere_confirmed_re
     )
     driver.kill()
     processes.wait(driver)
-    before = read_events(remote)
+    before = read_plain(remote)
     assert before[-1]["event"] != "end"
     assert owner_of(remote) is None  # it was a process of this machine
 
@@ -81,7 +81,7 @@ def test_a_study_on_object_storage_is_killed_gone_on_with_elsewhere_confirmed_re
     monkeypatch.setenv("SENTINEL_TUNE_CACHE", str(demo_cache))
     assert ended.status == 0, ended.stderr
     assert ended.result["study"] == str(remote)
-    events = read_events(remote)
+    events = read_plain(remote)
     assert events[: len(before)] == before
     assert differences(SearchSpace.load("smoke"), events) == []
     assert not [event for event in events if event["event"] in ("error", "retry")]
@@ -123,7 +123,7 @@ def test_verbs_name_the_uri_and_a_missing_bucket_is_told_before_anything_is_done
     assert warm.status == 0, warm.stderr
     assert f"warm start from {remote.name}" in warm.stderr
     assert "MLflow lacks" not in warm.stderr
-    header = read_events(remote / "warm")[0]["header"]
+    header = read_plain(remote / "warm")[0]["header"]
     assert header["options"]["warm_start"] == [str(remote)]
     again = cli("search", "--resume", remote / "warm", "--local", "--trials", 3)
     assert again.status == 0, again.stderr

@@ -3,14 +3,15 @@
 import io
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests.tune.plain_entries import entry
+from tune.journal.entries import EpochReported, JournalEntry
 from tune.report.progress import ProgressPrinter
 from tune.report.report import duration, result_json, result_table
-
-Event = dict[str, Any]
 
 
 def metrics(score: float, **more: float) -> dict[str, float]:
@@ -21,12 +22,12 @@ def metrics(score: float, **more: float) -> dict[str, float]:
     return found | more
 
 
-def a_study() -> list[Event]:
+def a_study() -> list[JournalEntry]:
     """Four trials of at most 12 epochs: the variant lora, a comparison, a sampled one that wins, one that fails."""
-    events: list[Event] = []
+    entries: list[JournalEntry] = []
 
     def add(kind: str, **fields: Any) -> None:
-        events.append({"v": 1, "seq": len(events), "time": 1000.0 + 10 * len(events), "event": kind, **fields})
+        entries.append(entry(kind, seq=len(entries), time=1000.0 + 10 * len(entries), **fields))
 
     config = {"epochs": 12, "adapter": {"kind": "lora"}}
     add("study", study_id="demo-1", header={"n_trials": 24, "max_epochs": 12})
@@ -53,10 +54,10 @@ def a_study() -> list[Event]:
     add("tell", trial="t0002", state="pruned", value=0.6, epoch=1, reason="stopped")
     add("ask", trial="t0003", number=3, origin="sampler", exempt=False, values=values, config=config)
     add("end", reason="finished")
-    return events
+    return entries
 
 
-def result(events: list[Event]) -> dict[str, Any]:
+def result(events: list[JournalEntry]) -> dict[str, Any]:
     return result_json(
         events, study="studies/demo-1", tracking_uri="http://ada:geheim@host:5000", experiment_id="1",
         parent_run_id="abc", seconds=83.12345,
@@ -88,7 +89,7 @@ def test_the_json_object_is_the_promised_one() -> None:
 
 def test_the_json_object_is_strict_json_whatever_the_metrics_are() -> None:
     events = a_study()
-    events[4]["metrics"] = metrics(0.1, **{"train/loss": math.inf, "x/y": math.nan})
+    events[4] = replace(events[4], metrics=metrics(0.1, **{"train/loss": math.inf, "x/y": math.nan}))
     found = result(events)
     assert found["best"]["metrics"]["train/loss"] is None
     json.dumps(found, allow_nan=False)
@@ -102,7 +103,7 @@ def test_a_study_without_any_score_has_no_best() -> None:
 def test_a_failed_trial_is_not_the_best_though_it_once_was() -> None:
     events = a_study()[:5]
     assert result(events)["best"]["trial_id"] == "t0000"
-    failed = {"event": "tell", "time": 1.0, "trial": "t0000", "state": "failed", "value": 0.7, "epoch": 1}
+    failed = entry("tell", trial="t0000", state="failed", value=0.7, epoch=1, reason="")
     assert result([*events, failed])["best"] is None
 
 
@@ -139,9 +140,12 @@ def test_the_table_shows_best_variants_floors_and_the_two_commands() -> None:
 
 def test_the_table_fits_120_columns_whatever_names_and_values() -> None:
     events = a_study()
-    events[3]["origin"] = "start:" + "a_very_long_name_of_a_variant_file" * 2
-    events[3]["values"] = {f"group.parameter_{i}": "x" * 10 for i in range(30)}
-    events[4]["metrics"] = dict.fromkeys(metrics(0.0), -123456.789)
+    events[3] = replace(
+        events[3],
+        origin="start:" + "a_very_long_name_of_a_variant_file" * 2,
+        values={f"group.parameter_{i}": "x" * 10 for i in range(30)},
+    )
+    events[4] = replace(events[4], metrics=dict.fromkeys(metrics(0.0), -123456.789))
     table = result_table(events, study="demo-1", seconds=83)
     assert max(map(len, table.splitlines())) <= 120
     assert "-1e+05" in table
@@ -149,16 +153,18 @@ def test_the_table_fits_120_columns_whatever_names_and_values() -> None:
 
 
 def test_a_part_that_was_not_held_out_is_shown_as_absent() -> None:
-    events = a_study()
-    for event in events:
-        if event["event"] == "report":
-            event["metrics"] = {name: value for name, value in event["metrics"].items() if "ood" not in name}
+    events = [
+        replace(e, metrics={name: value for name, value in e.metrics.items() if "ood" not in name})
+        if isinstance(e, EpochReported)
+        else e
+        for e in a_study()
+    ]
     row = next(line for line in result_table(events, study="d", seconds=1).splitlines() if line.startswith("lora"))
     assert row.split() == ["lora", "0.650", "0.550", "-", *["0.25"] * 3, *["-"] * 3, *["0.50"] * 3, *["-"] * 3]
 
 
 def test_why_a_search_ended_early_is_said() -> None:
-    events = [*a_study()[:-1], {"event": "end", "time": 1.0, "reason": "time budget spent"}]
+    events = [*a_study()[:-1], entry("end", time=1.0, reason="time budget spent")]
     assert "in 5s (time budget spent): " in result_table(events, study="demo-1", seconds=5)
 
 
@@ -202,8 +208,8 @@ def test_earlier_sessions_count_and_are_not_shown() -> None:
     for event in events:
         printer.past(event)
     assert stream.getvalue() == ""
-    printer.handle({"event": "session", "time": 5000.0, "n_trials": 30})
-    printer.handle({"event": "report", "time": 5010.0, "trial": "t0003", "epoch": 1, "metrics": metrics(0.61)})
+    printer.handle(entry("session", time=5000.0, n_trials=30))
+    printer.handle(entry("report", time=5010.0, trial="t0003", epoch=1, metrics=metrics(0.61)))
     assert stream.getvalue().startswith("t0003  epoch 1/12  rung -  score 0.610  best 0.600 (t0002)  3/30 done")
 
 

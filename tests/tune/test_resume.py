@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import save_file
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import entry, read_plain
 from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from trainable.frozen.backbone import load_backbone
@@ -17,7 +18,7 @@ from tune.cli import _make_parser
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import given_options
 from tune.decisions.replay import differences
-from tune.journal.journal import Journal, read_events
+from tune.journal.journal import Journal, read_entries
 from tune.study.search_request import SearchRequest, search_request
 
 N_TRIALS, EPOCHS = 5, 3  # of `finished_study`
@@ -43,14 +44,14 @@ def problems_of(*argv: object) -> list[str]:
 
 def rewrite(study: Path, change) -> list[dict]:
     """Replace the journal by what `change` makes of its events."""
-    events = change(read_events(study))
+    events = change(read_plain(study))
     lines = [json.dumps({**event, "seq": number}) + "\n" for number, event in enumerate(events)]
     (study / "journal.jsonl").write_text("".join(lines))
     return events
 
 
 def results(study: Path) -> dict[tuple[str, int], float]:
-    reports = [event for event in read_events(study) if event["event"] == "report"]
+    reports = [event for event in read_plain(study) if event["event"] == "report"]
     found = {(event["trial"], event["epoch"]): event["metrics"]["score/all"] for event in reports}
     assert len(found) == len(reports), "an epoch was reported twice"
     return found
@@ -84,7 +85,7 @@ def test_what_is_safe_may_be_named_anew_and_holds_from_then_on(study):
     request = ask("--resume", study, "--trials", 9, "--time-budget", "2h", "--max-concurrent", 1, "--workers", 3)
     assert (request.options.trials, request.options.time_budget, request.options.workers) == (9, 7200.0, 3)
     with Journal.open(study, notify=print) as journal:
-        journal.append("session", n_trials=9, given=dict(request.given), queue=[])
+        journal.append(entry("session", n_trials=9, given=dict(request.given), queue=[]))
 
     options = ask("--resume", study).options
     assert (options.trials, options.time_budget, options.workers, options.max_concurrent) == (9, 7200.0, 3, 1)
@@ -111,7 +112,7 @@ def test_which_specimens_are_left_out_stays_what_it_was(study):
 
 
 def test_a_study_keeps_what_auto_came_to_when_it_began(study):
-    assert read_events(study)[2]["precision"] == "float32"  # of its session, on this device
+    assert read_plain(study)[2]["precision"] == "float32"  # of its session, on this device
     (problem,) = problems_of("--resume", study, "--precision", "bfloat16")
     assert "`--precision` must stay float32 in the study" in problem
     again = ask("--resume", study, "--precision", "auto")
@@ -165,7 +166,7 @@ def test_a_second_process_is_refused_with_the_owner_before_any_work(study, cli):
 def test_the_space_is_the_studys_own_when_its_file_is_gone_and_a_change_of_it_is_shown(study, tmp_path):
     own = tmp_path / "own.yaml"
     text = (Path(__file__).parents[2] / "search_spaces" / "smoke.yaml").read_text()
-    options = {**read_events(study)[0]["header"]["options"], "space": str(own)}
+    options = {**read_plain(study)[0]["header"]["options"], "space": str(own)}
     rewrite(study, lambda events: [with_header(events[0], options=options), *events[1:]])
     then = SearchSpace.load("smoke").to_dict()
 
@@ -197,7 +198,7 @@ def test_a_backbone_that_makes_other_features_of_the_same_weights_is_refused_bef
     save_file({f"visual.{k}": v for k, v in tiny.visual.state_dict().items()}, folder / "open_clip_model.safetensors")
     config = {"model_cfg": tiny.model_cfg, "preprocess_cfg": {"mean": [0.5, 0.5, 0.5]}}
     (folder / "open_clip_config.json").write_text(json.dumps(config))
-    before = read_events(study)[0]["header"]
+    before = read_plain(study)[0]["header"]
     options = {**before["options"], "backbone": f"local-dir:{folder}"}
     rewrite(study, lambda events: [with_header(events[0], options=options), *events[1:]])
     ended = cli("search", "--resume", study, "--local", "--trials", 6)
@@ -231,7 +232,7 @@ def test_a_killed_beginning_is_made_up_for(study, cli):
     ended = cli("search", "--resume", study, "--local")
 
     assert ended.status == 0
-    assert [event["event"] for event in read_events(study)[:3]] == ["study", "floors", "session"]
+    assert [event["event"] for event in read_plain(study)[:3]] == ["study", "floors", "session"]
     assert yaml.safe_load((study / "study.yaml").read_text()) == events[0]["header"]
     assert results(study) == finished
 
@@ -261,13 +262,13 @@ def test_a_torn_line_and_truncated_checkpoints_cost_no_result_and_are_told(study
     assert "cut off a torn last line" in ended.stderr
     assert "t0001: passed over a damaged checkpoint" in ended.stderr
     assert results(study) == finished
-    assert differences(SearchSpace.load("smoke"), read_events(study)) == []
+    assert differences(SearchSpace.load("smoke"), read_entries(study)) == []
 
 
 def test_moved_data_and_a_new_cache_are_found_by_their_content(study, cli, demo_cache, tmp_path):
     (shards,) = {path.parent.parent for path in demo_cache.glob("demo-*-120-*/**/*.parquet")}
     moved = Path(shutil.copytree(shards, tmp_path / "moved"))
-    key = read_events(study)[0]["header"]["data_fingerprint"]
+    key = read_plain(study)[0]["header"]["data_fingerprint"]
     ended = cli("search", "--resume", study, "--local", "--trials", 6, "--data", moved, "--cache", tmp_path / "cache")
 
     assert ended.status == 0, ended.stderr
@@ -276,4 +277,4 @@ def test_moved_data_and_a_new_cache_are_found_by_their_content(study, cli, demo_
     assert (demo_cache / "features" / store).is_dir()
     options = ask("--resume", study).options
     assert (options.data, options.cache, options.trials) == (str(moved), tmp_path / "cache", 6)
-    assert read_events(study)[0]["header"]["data_fingerprint"] == key
+    assert read_plain(study)[0]["header"]["data_fingerprint"] == key

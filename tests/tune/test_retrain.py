@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
+from tests.tune.plain_entries import encoded, read_plain
 from trainable.checksums import from_json, to_json
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import calibrated_sigmas
 from tune.confirming.outcome import confirmed_of, out_of_fold_of
-from tune.journal.events import encode_event
-from tune.journal.journal import FILE_NAME, read_events
+from tune.journal.journal import FILE_NAME, read_entries
 from tune.tracking.client import open_client
 
 NAME = "beetles-of-tests"
@@ -37,8 +37,8 @@ def retrain(cli, demo_cache, tracking_uri, tmp_path):
 
 
 def replace_in_journal(study: Path, text: str, other: str) -> None:
-    events = [json.loads(json.dumps(event).replace(text, other)) for event in read_events(study)]
-    (study / FILE_NAME).write_bytes(b"".join(map(encode_event, events)))
+    events = [json.loads(json.dumps(event).replace(text, other)) for event in read_plain(study)]
+    (study / FILE_NAME).write_bytes(b"".join(map(encoded, events)))
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -51,7 +51,7 @@ def same_weights(one: Path, other: Path) -> bool:
 
 
 def test_the_winner_is_retrained_on_all_data_for_the_epochs_that_confirmation_found_best(retrained, confirmed_study):
-    confirmed = confirmed_of(read_events(confirmed_study))
+    confirmed = confirmed_of(read_entries(confirmed_study))
     winner = confirmed.candidate(confirmed.winner)
     model = ExportedModel.load(retrained / "model")
     facts = model.config["facts"]
@@ -69,7 +69,7 @@ def test_the_winner_is_retrained_on_all_data_for_the_epochs_that_confirmation_fo
 
 
 def test_sigma_comes_from_the_confirmations_out_of_fold_forecasts(retrained, confirmed_study):
-    confirmed = confirmed_of(read_events(confirmed_study))
+    confirmed = confirmed_of(read_entries(confirmed_study))
     forecasts = out_of_fold_of(confirmed_study, confirmed, confirmed.candidate(confirmed.winner))
 
     sigmas = ExportedModel.load(retrained / "model").config["sigmas"]
@@ -159,7 +159,7 @@ def test_an_ensemble_has_a_member_a_seed_and_predicts_their_mean(ensemble, confi
     members = [ExportedModel(model.config, [member]) for member in model.members]
     alone = [predicted_in_float64(member, pixels, [1, None]) for member in members]
 
-    first = confirmed_of(read_events(confirmed_study)).seeds[0]
+    first = confirmed_of(read_entries(confirmed_study)).seeds[0]
     assert model.config["facts"]["seeds"][0] == first
     assert len(set(model.config["facts"]["seeds"])) == len(model.members) == 2
     assert not np.allclose(*alone)
@@ -208,7 +208,7 @@ def test_a_trial_without_confirmation_gets_the_sigma_of_the_searchs_own_held_out
 ):
     refused = retrain(finished_study)
     ended = retrain(finished_study, "--trial", "t0001", "--json")
-    report = [e for e in read_events(finished_study) if e["event"] == "report" and e["trial"] == "t0001"]
+    report = [e for e in read_plain(finished_study) if e["event"] == "report" and e["trial"] == "t0001"]
     best = min(report, key=lambda event: event["metrics"]["score/all"])
 
     assert refused.status == 2
@@ -266,7 +266,7 @@ def test_data_or_backbone_that_are_not_the_studys_any_more_are_refused_with_both
 ):
     study = tmp_path / "study"
     shutil.copytree(confirmed_study, study)
-    fingerprint = read_events(study)[0]["header"][f"{name}_fingerprint"]
+    fingerprint = read_plain(study)[0]["header"][f"{name}_fingerprint"]
     replace_in_journal(study, fingerprint, "0" * len(fingerprint))
     for file in study.glob("confirmation/*.json"):
         values = from_json(file.read_bytes())

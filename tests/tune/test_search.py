@@ -11,9 +11,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import read_plain
 from trainable.training.precision import lack_of_bfloat16
 from tune.decisions.replay import differences
-from tune.journal.journal import read_events
 from tune.tracking.values import study_tags
 
 LACK = lack_of_bfloat16("cpu")
@@ -29,14 +29,14 @@ BEST_KEYS = ["trial_id", "score", "epoch", "config", "metrics"]
 def scores_of(folder: Path) -> dict[str, list[float]]:
     """Every trial's scores, epoch by epoch, as the journal has them."""
     found: dict[str, list[float]] = {}
-    for event in read_events(folder):
+    for event in read_plain(folder):
         if event["event"] == "report":
             found.setdefault(event["trial"], []).append(event["metrics"]["score/all"])
     return found
 
 
 def configs_of(folder: Path) -> list[dict]:
-    return [event["config"] for event in read_events(folder) if event["event"] == "ask"]
+    return [event["config"] for event in read_plain(folder) if event["event"] == "ask"]
 
 
 def test_json_is_one_object_on_stdout_and_everything_else_on_stderr(demo_search, tmp_path, tracking_uri):
@@ -75,7 +75,7 @@ def test_the_table_shows_best_variants_floors_and_the_commands_to_go_on(demo_sea
 
 def test_the_journal_holds_every_step_and_replays_to_the_same_decisions(demo_search, tmp_path):
     demo_search("--trials", 4)
-    events = read_events(tmp_path / "study")
+    events = read_plain(tmp_path / "study")
 
     assert [event["event"] for event in events[:3]] == ["study", "floors", "session"]
     assert events[-1]["event"] == "end"
@@ -96,11 +96,11 @@ def test_the_study_folder_says_what_was_asked_for_and_opens_in_optuna_without_co
     folder = tmp_path / "study"
 
     header = yaml.safe_load((folder / "study.yaml").read_text())
-    assert header == read_events(folder)[0]["header"]
+    assert header == read_plain(folder)[0]["header"]
     assert (header["options"]["data"], header["seed"], header["n_trials"]) == ("demo:120", 5, 3)
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.log")))
     study = optuna.load_study(study_name="study", storage=storage)
-    ends = {event["trial"]: event["state"] for event in read_events(folder) if event["event"] == "tell"}
+    ends = {event["trial"]: event["state"] for event in read_plain(folder) if event["event"] == "tell"}
     assert [trial.state for trial in study.trials] == [STATES[ends[name]] for name in ("t0000", "t0002")]
     assert not (folder / "ray").exists()
 
@@ -122,7 +122,7 @@ def test_a_search_in_bfloat16_says_so_and_resumed_ends_as_one_that_was_not_inter
     demo_search("--precision", "bfloat16", "--trials", 1, "--study", tmp_path / "half")
     demo_search("--resume", tmp_path / "half", "--trials", 2, "--study", tmp_path / "half")
 
-    first, _, session = read_events(tmp_path / "half")[:3]
+    first, _, session = read_plain(tmp_path / "half")[:3]
     assert first["header"]["options"]["precision"] == "bfloat16"
     assert (session["device"], session["precision"]) == ("cpu", "bfloat16 products")
     assert study_tags("half", first["header"])["hpo.precision"] == "bfloat16"
@@ -149,12 +149,12 @@ def test_a_first_search_draws_and_extracts_and_shows_images_a_second(demo_search
 
 def test_resume_adds_trials_goes_on_with_the_sampler_and_repeats_none(demo_search, cli, tmp_path):
     demo_search()
-    before = read_events(tmp_path / "study")
+    before = read_plain(tmp_path / "study")
     ended = cli("search", "--resume", tmp_path / "study", "--local", "--trials", 6, "--json")
 
     assert (ended.status, ended.result["n_trials"]) == (0, 6)
     assert "nothing to extract" in ended.stderr
-    assert read_events(tmp_path / "study")[: len(before)] == before
+    assert read_plain(tmp_path / "study")[: len(before)] == before
     configs = configs_of(tmp_path / "study")
     assert len({repr(config) for config in configs}) == 6
     demo_search("--trials", 6, "--study", tmp_path / "at once")
@@ -178,7 +178,7 @@ def test_no_variants_leaves_the_starting_points_out(demo_search):
 
 def test_the_official_split_warns_with_the_number_of_leaked_events(demo_search, tmp_path):
     ended = demo_search("--holdout", "official", "--trials", 1)
-    n_leaked = read_events(tmp_path / "study")[0]["header"]["n_leaked_events"]
+    n_leaked = read_plain(tmp_path / "study")[0]["header"]["n_leaked_events"]
 
     (warning,) = [line for line in ended.stderr.splitlines() if line.startswith("warning: ")]
     assert n_leaked > 0
@@ -187,13 +187,13 @@ def test_the_official_split_warns_with_the_number_of_leaked_events(demo_search, 
 
 def test_a_spent_time_budget_pauses_and_a_resume_goes_on_where_it_stopped(demo_search, cli, tmp_path):
     ended = demo_search("--time-budget", "0.01", "--epochs", 3)
-    events = read_events(tmp_path / "study")
+    events = read_plain(tmp_path / "study")
 
     assert ended.status in (0, 1)  # 1 when there was time for no score at all
     assert events[-1]["reason"] == "time budget spent"
     result = cli("search", "--resume", tmp_path / "study", "--local", "--time-budget", "1h", "--json").result
     assert (result["n_trials"], result["n_failed"]) == (3, 0)
-    reported = [(e["trial"], e["epoch"]) for e in read_events(tmp_path / "study") if e["event"] == "report"]
+    reported = [(e["trial"], e["epoch"]) for e in read_plain(tmp_path / "study") if e["event"] == "report"]
     assert len(set(reported)) == len(reported)
 
 
@@ -247,12 +247,12 @@ def test_a_users_mistake_is_clear_lines_and_status_2_and_leaves_no_study(demo_se
 
 def test_a_second_search_into_the_same_folder_is_refused_and_the_first_one_stays(demo_search, tmp_path):
     demo_search()
-    before = read_events(tmp_path / "study")
+    before = read_plain(tmp_path / "study")
     ended = demo_search()
 
     assert ended.status == 2
     assert "--resume" in ended.stderr
-    assert read_events(tmp_path / "study") == before
+    assert read_plain(tmp_path / "study") == before
 
 
 @pytest.mark.parametrize(
@@ -267,12 +267,12 @@ def test_a_second_search_into_the_same_folder_is_refused_and_the_first_one_stays
 )
 def test_a_resume_with_other_fixed_options_is_refused(demo_search, cli, tmp_path, argv, message):
     demo_search("--trials", 1)
-    before = read_events(tmp_path / "study")
+    before = read_plain(tmp_path / "study")
     ended = cli("search", "--local", "--resume", tmp_path / "study", *argv)
 
     assert ended.status == 2
     assert message in ended.stderr
-    assert read_events(tmp_path / "study") == before
+    assert read_plain(tmp_path / "study") == before
 
 
 def test_a_resume_with_a_changed_space_file_is_refused_with_the_difference(demo_search, cli, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.trainable.rounding import input_bound
-from tune.journal.journal import read_events
+from tests.tune.plain_entries import read_plain
 
 TAP_BYTES = 76 * 17 * 128 * 2
 """Of 76 specimens with 17 tokens of 128 half-precision numbers."""
@@ -68,7 +68,7 @@ def test_trials_above_the_kept_depth_learn_the_same(demo_search, free, tmp_path)
 
     found = []
     for name in ("all", "one"):
-        events = read_events(tmp_path / name)
+        events = read_plain(tmp_path / name)
         assert {e["config"]["tail"]["n_blocks"] for e in events if e["event"] == "ask"} == {1, 2}
         found.append([e["metrics"]["score/all"] for e in events if e["event"] == "report"])
     # features of other depths are rounded to half precision, before the blocks between or after them

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import encoded, entry
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
 from trainable.training.best_forecasts import best_forecasts
 from tune.decisions.decisions import Decisions
 from tune.decisions.rungs import rung_standings
-from tune.journal.events import encode_event
-from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_events
+from tune.journal.entries import SessionBegun
+from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_entries
 from tune.report.status import read_status
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +36,7 @@ def write_journal(folder: Path, *events: tuple[float, str, dict[str, Any]]) -> P
     """A journal of (time, event, fields) as such."""
     folder.mkdir()
     lines = [
-        encode_event({"v": 1, "seq": seq, "time": time, "event": event, **fields})
+        encoded({"seq": seq, "time": time, "event": event, **fields})
         for seq, (time, event, fields) in enumerate(events)
     ]
     (folder / FILE_NAME).write_bytes(b"".join(lines))
@@ -47,8 +48,8 @@ def begin(folder: Path) -> tuple[Journal, Decisions]:
     space = SearchSpace.load("smoke")
     header = {**HEADER, "space": space.to_dict(), "options": {}, "queue": []}
     journal = Journal.create(folder, header, study_id="told")
-    decisions = Decisions(space, header, on_event=journal.append)
-    decisions.begin_session(n_trials=6, executor="local", host="here", pid=os.getpid())
+    decisions = Decisions(space, header, on_entry=journal.append)
+    decisions.begin_session(SessionBegun(n_trials=6, executor="local", host="here", pid=os.getpid()))
     return journal, decisions
 
 
@@ -163,7 +164,7 @@ def test_failures_and_retries_are_told_with_their_reasons(cli, tmp_path):
         retried = ask_and_report(decisions, 0.7)
         decisions.retry(retried, reason="worker died: killed")
         decisions.pause(retried, reason="time budget spent")
-        journal.append("end", reason="time budget spent")
+        journal.append(entry("end", reason="time budget spent"))
     outcome = cli("status", tmp_path / "study")
     assert "ended: time budget spent" in outcome.stdout
     assert f"failed    {failed} at epoch 1: RuntimeError: shapes differ" in outcome.stdout
@@ -196,7 +197,7 @@ def test_rungs_count_as_the_core_does_also_trials_that_diverged(tmp_path):
         diverged = ask_and_report(decisions)
         decisions.fail(diverged, Failure(type="TrialDiverged", message="NaN", kind=FailureKind.DIVERGED))
         ask_and_report(decisions, float("nan"))
-        rungs = rung_standings(read_events(tmp_path))
+        rungs = rung_standings(read_entries(tmp_path))
     assert {rung.epoch: rung.n_reached for rung in rungs} == decisions.rung_sizes()
     assert [rung.epoch for rung in rungs] == [1, 2]
     assert rungs[0].n_reached == 6

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
-from tune.journal.journal import Journal, read_events
+from tune.journal.journal import Journal
 from tune.tracking.uri import chosen_tracking_uri, default_tracking_uri
 
 
 def n_reports(study: Path) -> int:
-    return sum(event["event"] == "report" for event in read_events(study))
+    return sum(event["event"] == "report" for event in read_plain(study))
 
 
 def test_after_a_search_there_is_nothing_to_send_to_the_place_that_the_study_knows(cli, finished_study, tracking_uri):

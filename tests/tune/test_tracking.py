@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.tune.plain_entries import entry
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from tune.journal.entries import EpochReported, FloorsMeasured, JournalEntry
+from tune.journal.lines import kind_of
 from tune.printed.secrets_left_out import redact
 from tune.tracking.mlflow_runs import desired_runs
 from tune.tracking.syncing import sync
@@ -29,7 +32,6 @@ from tune.tracking.wished_run import PARENT
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
 
-Event = dict[str, Any]
 EXPERIMENT = "beetles"
 START = 1_700_000_000.25
 
@@ -47,13 +49,13 @@ class Log:
     """Journal events with times of a made-up clock: one second an event."""
 
     def __init__(self, study_id: str = "study-1") -> None:
-        self.events: list[Event] = []
+        self.entries: list[JournalEntry] = []
         self.add("study", study_id=study_id, header=HEADER)
         self.add("session", session=0, executor="local")
 
     def add(self, kind: str, /, **fields: Any) -> None:
-        n = len(self.events)
-        self.events.append({"v": 1, "seq": n, "time": START + n, "event": kind, **fields})
+        n = len(self.entries)
+        self.entries.append(entry(kind, seq=n, time=START + n, **fields))
 
     def ask(self, trial: str, origin: str = "sampler", **values: Any) -> None:
         config = TrialConfig(epochs=4).with_values(values).to_dict()
@@ -147,16 +149,16 @@ def content(uri: str) -> dict[str, Any]:
     return seen
 
 
-def track(uri: str, events: list[Event], **named: Any) -> Any:
+def track(uri: str, entries: list[JournalEntry], **named: Any) -> Any:
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02, **named)
-    for event in events:
+    for event in entries:
         tracker.handle(event)
     return tracker.close(30)
 
 
 def test_a_study_is_a_parent_run_with_one_child_for_every_trial(uri: str, tmp_path: Path) -> None:
     log = a_study()
-    status = track(uri, log.events)
+    status = track(uri, log.entries)
     assert status.message == ""
     runs = runs_of(uri)
     parent = runs.pop(PARENT)
@@ -179,7 +181,7 @@ def test_a_study_is_a_parent_run_with_one_child_for_every_trial(uri: str, tmp_pa
 
 
 def test_a_run_carries_what_the_ui_compares(uri: str) -> None:
-    track(uri, a_study().events)
+    track(uri, a_study().entries)
     run = runs_of(uri)["t0000"]
     history = {p.step: p.value for p in client(uri).get_metric_history(run.info.run_id, "score/all")}
     assert history == {1: 0.8, 2: 0.6, 3: 0.7, 4: 0.65}
@@ -199,7 +201,7 @@ def test_a_run_carries_what_the_ui_compares(uri: str) -> None:
 
 
 def test_the_parent_shows_floors_progress_and_the_best_trial(uri: str) -> None:
-    track(uri, a_study().events)
+    track(uri, a_study().entries)
     parent = runs_of(uri)[PARENT]
     assert parent.data.metrics["floor_species_mean/score"] == 0.9
     assert parent.data.metrics["floor_constant/r2_id_SPEI_1y"] == 0.0
@@ -211,17 +213,18 @@ def test_the_parent_shows_floors_progress_and_the_best_trial(uri: str) -> None:
 
 def test_times_are_those_of_the_journal(uri: str) -> None:
     log = a_study()
-    track(uri, log.events)
-    asked, told = (next(e for e in log.events if e["event"] == kind) for kind in ("ask", "tell"))
+    track(uri, log.entries)
+    asked, told = (next(e for e in log.entries if kind_of(e) == kind) for kind in ("ask", "tell"))
     info = runs_of(uri)["t0000"].info
-    assert (info.start_time, info.end_time) == (round(asked["time"] * 1000), round(told["time"] * 1000))
+    assert (info.start_time, info.end_time) == (round(asked.time * 1000), round(told.time * 1000))
 
 
-def test_what_is_no_event_is_told_and_stops_nothing(uri: str) -> None:
+def test_an_entry_that_cannot_be_read_is_told_and_stops_nothing(uri: str) -> None:
     log = a_study()
-    broken: list[Any] = [{}, {"event": "report", "trial": "t0000", "time": 1.0}, None, 3]
+    nothing: Any = None
+    broken = [EpochReported(trial="t0000", epoch=1, metrics=nothing), FloorsMeasured(floors=nothing)]
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1")
-    for event in [*log.events[:8], *broken[:2], broken[3], *log.events[8:]]:
+    for event in [*log.entries[:8], *broken, *log.entries[8:]]:
         tracker.handle(event)
     status = tracker.close(30)
     assert "could not be read" in status.message
@@ -233,7 +236,7 @@ def test_fault_8_no_metric_name_can_stop_tracking(uri: str, name: str) -> None:
     log = Log()
     log.ask("t0000")
     log.report("t0000", 1, 0.5, **{name: 1.0})
-    assert not track(uri, log.events).message
+    assert not track(uri, log.entries).message
     assert metric_key(name).count("/") <= 1
     assert runs_of(uri)["t0000"].data.metrics[metric_key(name)] == 1.0
 
@@ -242,7 +245,7 @@ def test_an_infinite_value_is_recorded_as_nan(uri: str) -> None:
     log = Log()
     log.ask("t0000")
     log.report("t0000", 1, math.inf, **{"train/loss": -math.inf})
-    assert not track(uri, log.events).message
+    assert not track(uri, log.entries).message
     metrics = runs_of(uri)["t0000"].data.metrics
     assert math.isnan(metrics["score/all"])
     assert math.isnan(metrics["train/loss"])
@@ -252,10 +255,10 @@ def test_an_infinite_value_is_recorded_as_nan(uri: str) -> None:
 def test_live_tracking_and_sync_end_in_the_same_content(uri: str, tmp_path: Path) -> None:
     log = a_study()
     log.add("end", reason="all trials done")
-    track(uri, log.events)
+    track(uri, log.entries)
     (tmp_path / "other").mkdir()
     other = f"sqlite:///{tmp_path / 'other' / 'mlflow.db'}"
-    sync(log.events, other, EXPERIMENT)
+    sync(log.entries, other, EXPERIMENT)
     assert content(uri) == content(other)
 
 
@@ -263,14 +266,14 @@ def test_sync_completes_any_partial_writing_and_repeats_without_doubles(uri: str
     log = a_study()
     log.add("end", reason="all trials done")
     rng = random.Random(0)
-    for n in sorted(rng.sample(range(1, len(log.events)), 4)):
-        track(uri, log.events[:n])  # a driver that died after n events; the next one starts from the journal again
-    sync(log.events, uri, EXPERIMENT)
+    for n in sorted(rng.sample(range(1, len(log.entries)), 4)):
+        track(uri, log.entries[:n])  # a driver that died after n events; the next one starts from the journal again
+    sync(log.entries, uri, EXPERIMENT)
     once = content(uri)
-    again = sync(log.events, uri, EXPERIMENT)
+    again = sync(log.entries, uri, EXPERIMENT)
     assert content(uri) == once
     assert (again.n_created, again.n_metrics, again.n_requests) == (0, 0, 2)
-    wished = desired_runs(log.events, running=False)
+    wished = desired_runs(log.entries, running=False)
     for key, run in wished.items():
         points = {(p.key, p.step): repr(p.value) for p in run.metrics}
         held = {(name, step): value for name, rows in once[key][5].items() for step, value, _ in rows}
@@ -279,31 +282,31 @@ def test_sync_completes_any_partial_writing_and_repeats_without_doubles(uri: str
 
 def test_sync_sends_values_whole_when_a_run_does_not_say_what_it_holds(uri: str) -> None:
     log = a_study()
-    sync(log.events, uri, EXPERIMENT)
+    sync(log.entries, uri, EXPERIMENT)
     whole = content(uri)
     run_id = runs_of(uri)["t0000"].info.run_id
     client(uri).delete_tag(run_id, "hpo.tracked")
-    assert sync(log.events, uri, EXPERIMENT).n_metrics > 0
+    assert sync(log.entries, uri, EXPERIMENT).n_metrics > 0
     assert content(uri) == whole
 
 
 def test_no_run_stays_running_when_the_driver_was_killed(uri: str) -> None:
     log = a_study()
-    track(uri, log.events)
+    track(uri, log.entries)
     assert runs_of(uri)["t0004"].info.status == "RUNNING"
-    sync(log.events, uri, EXPERIMENT, running=True)
+    sync(log.entries, uri, EXPERIMENT, running=True)
     assert runs_of(uri)["t0004"].info.status == "RUNNING"
-    sync(log.events, uri, EXPERIMENT)
+    sync(log.entries, uri, EXPERIMENT)
     runs = runs_of(uri)
     assert {run.info.status for run in runs.values()} == {"FINISHED", "FAILED", "KILLED"}
-    last = next(e for e in reversed(log.events) if e.get("trial") == "t0004")
+    last = next(e for e in reversed(log.entries) if e.get("trial") == "t0004")
     assert runs["t0004"].info.end_time == round(last["time"] * 1000)
 
 
 def test_the_end_of_a_search_ends_every_run(uri: str) -> None:
     log = a_study()
     log.add("end", reason="interrupted")
-    track(uri, log.events)
+    track(uri, log.entries)
     runs = runs_of(uri)
     assert (runs[PARENT].info.status, runs[PARENT].data.tags["hpo.status"]) == ("KILLED", "interrupted")
     assert runs["t0004"].data.tags["hpo.status"] == "interrupted"
@@ -312,22 +315,22 @@ def test_the_end_of_a_search_ends_every_run(uri: str) -> None:
 def test_a_resumed_study_goes_on_in_its_runs(uri: str) -> None:
     log = a_study()
     log.add("end", reason="interrupted")
-    track(uri, log.events)
+    track(uri, log.entries)
     before = {key: run.info.run_id for key, run in runs_of(uri).items()}
     log.add("session", session=1, executor="local")
     log.report("t0003", 2, 0.5)
-    track(uri, log.events)
+    track(uri, log.entries)
     runs = runs_of(uri)
     assert {key: run.info.run_id for key, run in runs.items()} == before
     assert (runs["t0003"].info.status, runs["t0003"].data.tags["hpo.status"]) == ("RUNNING", "running")
     assert runs[PARENT].info.status == "RUNNING"
     log.tell("t0003", "completed", 2, 0.5)
     log.add("end", reason="all trials done")
-    track(uri, log.events)
+    track(uri, log.entries)
     runs = runs_of(uri)
     assert runs["t0003"].info.status == "FINISHED"
     assert runs[PARENT].data.tags["hpo.best_trial"] == "t0003"
-    sync(log.events, uri, EXPERIMENT)
+    sync(log.entries, uri, EXPERIMENT)
     content(uri)
 
 
@@ -336,7 +339,7 @@ def test_an_epoch_that_was_repeated_after_a_crash_is_recorded_once(uri: str) -> 
     log.ask("t0000")
     for epoch in (1, 2, 2, 3):
         log.report("t0000", epoch, 1.0 / epoch)
-    track(uri, log.events)
+    track(uri, log.entries)
     points = content(uri)["t0000"][5]["score/all"]
     assert [step for step, *_ in points] == [1, 2, 3]
 
@@ -345,9 +348,9 @@ def test_a_retry_with_another_configuration_keeps_the_run_and_says_so(uri: str) 
     log = Log()
     log.ask("t0000")
     config = TrialConfig(epochs=4).with_values({"optim.accumulation_steps": 2}).to_dict()
-    log.add("retry", trial="t0000", reason="out of memory: batch split in 2", config=config)
+    log.add("retry", trial="t0000", attempt=2, reason="out of memory: batch split in 2", config=config)
     log.report("t0000", 1, 0.5)
-    assert not track(uri, log.events).message
+    assert not track(uri, log.entries).message
     run = runs_of(uri)["t0000"]
     assert run.data.params["optim.accumulation_steps"] == "1"
     assert run.data.tags["hpo.retry.optim.accumulation_steps"] == "2"
@@ -356,25 +359,25 @@ def test_a_retry_with_another_configuration_keeps_the_run_and_says_so(uri: str) 
 
 def test_a_run_that_a_repeated_request_doubled_is_made_single(uri: str) -> None:
     log = a_study()
-    sync(log.events, uri, EXPERIMENT)
+    sync(log.entries, uri, EXPERIMENT)
     whole = content(uri)
     run = runs_of(uri)["t0001"]
     client(uri).create_run(run.info.experiment_id, tags={"hpo.study": "study-1", "hpo.trial": "t0001"})
-    assert sync(log.events, uri, EXPERIMENT).n_duplicates == 1
+    assert sync(log.entries, uri, EXPERIMENT).n_duplicates == 1
     assert content(uri) == whole
 
 
 def test_runs_that_were_deleted_during_the_search_are_made_anew(uri: str) -> None:
     log = a_study()
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
-    for event in log.events:
+    for event in log.entries:
         tracker.handle(event)
     wait_for(lambda: tracker.parent_run_id is not None, 20)
     wait_for(lambda: len(runs_of(uri)) == 6 and "best/score" in runs_of(uri)["t0004"].data.metrics)
     for key in (PARENT, "t0004"):
         client(uri).delete_run(runs_of(uri)[key].info.run_id)
     log.report("t0004", 2, 0.4)
-    tracker.handle(log.events[-1])
+    tracker.handle(log.entries[-1])
     status = tracker.close(30)
     assert not status.message, status
     assert {step for step, *_ in content(uri)["t0004"][5]["score/all"]} == {1, 2}
@@ -387,8 +390,8 @@ def test_runs_that_were_deleted_during_the_search_are_made_anew(uri: str) -> Non
 def test_two_studies_in_one_experiment_do_not_touch_each_other(uri: str) -> None:
     first, second = a_study(), Log("study-2")
     second.ask("t0000")
-    sync(first.events, uri, EXPERIMENT)
-    sync(second.events, uri, EXPERIMENT)
+    sync(first.entries, uri, EXPERIMENT)
+    sync(second.entries, uri, EXPERIMENT)
     mlflow = client(uri)
     experiment = mlflow.get_experiment_by_name(EXPERIMENT)
     studies = [run.data.tags["hpo.study"] for run in mlflow.search_runs([experiment.experiment_id])]
@@ -396,7 +399,7 @@ def test_two_studies_in_one_experiment_do_not_touch_each_other(uri: str) -> None
 
 
 def test_credentials_are_not_stored(uri: str, tmp_path: Path) -> None:
-    track(uri, a_study().events)
+    track(uri, a_study().entries)
     stored = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert len(stored) > 5
     assert not any(b"geheim" in text for text in stored)
@@ -410,7 +413,7 @@ def test_a_journal_without_a_study_is_refused() -> None:
 def test_a_broken_file_store_is_told_and_holds_up_nothing_else(uri: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     client(uri).create_experiment(EXPERIMENT, artifact_location=(tmp_path / "file" / "artifacts").as_uri())
-    status = track(uri, a_study().events)
+    status = track(uri, a_study().entries)
     assert status.n_pending == 0
     assert "could not be stored" in status.message
     run = runs_of(uri)["t0000"]
@@ -418,20 +421,19 @@ def test_a_broken_file_store_is_told_and_holds_up_nothing_else(uri: str, tmp_pat
 
 
 def test_a_study_of_a_real_journal_is_tracked_while_it_is_written(uri: str, tmp_path: Path) -> None:
-    from tune.journal.journal import Journal, read_events
+    from tune.journal.journal import Journal, read_entries
 
-    written = a_study().events
+    written = a_study().entries
     with Journal.create(tmp_path / "study", HEADER, study_id="study-1") as journal:
         tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
-        for event in read_events(journal.folder):
+        for event in journal.entries():
             tracker.handle(event)
         journal.subscribe(tracker.handle)
         for event in written[1:]:
-            fields = {name: value for name, value in event.items() if name not in ("v", "seq", "time", "event")}
-            journal.append(event["event"], **fields)
+            journal.append(event)
         assert not tracker.close(30).message
     live = content(uri)
-    assert sync(read_events(tmp_path / "study"), uri, EXPERIMENT, running=True).n_metrics == 0
+    assert sync(read_entries(tmp_path / "study"), uri, EXPERIMENT, running=True).n_metrics == 0
     assert content(uri) == live
 
 
@@ -439,8 +441,8 @@ def test_a_deleted_experiment_is_told_with_the_remedy(uri: str) -> None:
     mlflow = client(uri)
     mlflow.delete_experiment(mlflow.create_experiment(EXPERIMENT))
     with pytest.raises(UserError, match=r"mlflow experiments restore"):
-        sync(a_study().events, uri, EXPERIMENT)
-    status = track(uri, a_study().events)
+        sync(a_study().entries, uri, EXPERIMENT)
+    status = track(uri, a_study().entries)
     assert "mlflow experiments restore" in status.message
 
 
@@ -449,10 +451,10 @@ def test_a_server_that_was_never_there_is_told_with_all_that_it_lacks(caplog: py
     port = free_port()
     uri = f"http://ada:geheim@127.0.0.1:{port}"
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
-    for event in a_study().events:
+    for event in a_study().entries:
         tracker.handle(event)
     status = tracker.close(2.0)
-    assert status.n_pending == len(a_study().events)
+    assert status.n_pending == len(a_study().entries)
     assert (status.experiment_id, status.parent_run_id) == (None, None)
     assert "all results are in the study" in status.message
     assert "geheim" not in status.message + caplog.text
@@ -557,9 +559,9 @@ def test_a_server_killed_and_restarted_during_a_search_loses_nothing(tmp_path: P
 
     def hand_over() -> None:
         nonlocal n_sent
-        for event in log.events[n_sent:]:
+        for event in log.entries[n_sent:]:
             tracker.handle(event)
-        n_sent = len(log.events)
+        n_sent = len(log.entries)
 
     with server(tmp_path, port):
         log.ask("t0000")
@@ -580,7 +582,7 @@ def test_a_server_killed_and_restarted_during_a_search_loses_nothing(tmp_path: P
         status = tracker.close(60)
         assert not status.message, status
         live = content(uri)
-        assert sync(log.events, uri, EXPERIMENT).n_metrics == 0
+        assert sync(log.entries, uri, EXPERIMENT).n_metrics == 0
         assert content(uri) == live
         assert len(live["t0000"][5]["score/all"]) == 39
 
@@ -592,18 +594,18 @@ def test_a_tracker_that_gave_up_is_made_good_by_sync(tmp_path: Path) -> None:
     log.add("end", reason="all trials done")
     with server(tmp_path, port):
         tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
-        for event in log.events[:10]:
+        for event in log.entries[:10]:
             tracker.handle(event)
         wait_for(lambda: tracker.parent_run_id is not None, 60)
-    for event in log.events[10:]:
+    for event in log.entries[10:]:
         tracker.handle(event)
     assert tracker.close(3).n_pending > 0
     with pytest.raises(UserError, match="must answer"):
-        sync(log.events, uri, EXPERIMENT)
+        sync(log.entries, uri, EXPERIMENT)
     with server(tmp_path, port):
         for _ in range(3):
-            sync(log.events, uri, EXPERIMENT)
+            sync(log.entries, uri, EXPERIMENT)
         (tmp_path / "other").mkdir()
         other = f"sqlite:///{tmp_path / 'other' / 'mlflow.db'}"
-        sync(log.events, other, EXPERIMENT)
+        sync(log.entries, other, EXPERIMENT)
         assert content(uri) == content(other)

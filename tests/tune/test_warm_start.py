@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import entries, read_plain
 from trainable.errors import UserError
 from tune.cli import _make_parser
 from tune.command_line.options import SearchOptions
@@ -19,7 +20,7 @@ from tune.decisions.proposals import starting_queue
 from tune.decisions.replay import differences
 from tune.decisions.trial_record import fold_trials
 from tune.decisions.warm_start import N_BEST, warm_start
-from tune.journal.journal import Journal, read_events
+from tune.journal.journal import Journal, read_entries
 
 EPOCHS = 2
 SPACE = SearchSpace.load("smoke")
@@ -39,7 +40,7 @@ def make_study(
     """A finished study whose trials score by their sampled values."""
     made = make_header(space, **header)
     with Journal.create(folder, made, study_id=folder.name) as journal:
-        decisions = Decisions(space, made, on_event=journal.append)
+        decisions = Decisions(space, made, on_entry=journal.append)
         while (ask := decisions.ask()) is not None:
             for epoch in range(1, EPOCHS + 1):
                 value = score(ask.values or {"optim.lr": 1.0}) + 0.01 / epoch
@@ -61,7 +62,7 @@ def test_the_best_that_differ_are_run_first_and_the_rest_is_told_to_the_sampler(
     header = make_header()
     gained = warm_start([earlier], SPACE, header, lines.append)
     decisions = Decisions(SPACE, header | gained)
-    records = fold_trials(read_events(earlier))
+    records = fold_trials(read_entries(earlier))
 
     taken = gained["queue"][2:]
     assert origins(gained)[:2] == ["start:default", "compare:ft_did"]
@@ -85,9 +86,9 @@ def test_the_header_holds_all_so_replay_needs_no_other_folder(tmp_path):
     shutil.rmtree(earlier)
     later = make_study(tmp_path / "later", by_rate, **gained)
 
-    events = read_events(later)
+    events = read_plain(later)
     assert [event["origin"] for event in events if event["event"] == "ask"][2:5] == origins(gained)[2:]
-    assert differences(SPACE, events) == []
+    assert differences(SPACE, entries(events)) == []
     assert events[0]["header"]["warm_started_from"] == ["earlier"]
 
 
@@ -111,7 +112,7 @@ def test_what_lies_outside_of_the_space_is_named_and_passed_over(tmp_path):
     space = SearchSpace.from_dict(narrow)
     gained = warm_start([earlier], space, make_header(space), lines.append)
 
-    outside = [r for r in fold_trials(read_events(earlier)).values() if r.values and r.values["optim.lr"] < 2e-4]
+    outside = [r for r in fold_trials(read_entries(earlier)).values() if r.values and r.values["optim.lr"] < 2e-4]
     assert outside
     for record in outside:
         assert any(f"{record.trial_id} lies outside of this space: `optim.lr`" in line for line in lines)
@@ -171,8 +172,8 @@ def test_a_search_begins_with_what_an_earlier_one_found(demo_search, finished_st
     shutil.rmtree(earlier)
 
     assert ended.status == 0, ended.stderr
-    events = read_events(tmp_path / "study")
+    events = read_plain(tmp_path / "study")
     assert [event["origin"].partition(":")[0] for event in events if event["event"] == "ask"][2] == "warm"
     assert events[0]["header"]["warm_start"]
-    assert differences(SPACE, events) == []
+    assert differences(SPACE, entries(events)) == []
     assert cli("search", "--resume", tmp_path / "study", "--local", "--trials", 6).status == 0

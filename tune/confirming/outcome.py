@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.storage.place import Place, read_file, write_file
+from tune.journal.entries import Confirming, JournalEntry, VerdictReached
 from tune.printed.next_command import next_command
 
 if TYPE_CHECKING:
@@ -89,10 +90,10 @@ class Confirmed:
         return cls(**{**values, **lists, "candidates": candidates})
 
 
-def confirmed_of(events: Iterable[Mapping[str, Any]]) -> Confirmed | None:
+def confirmed_of(entries: Iterable[JournalEntry]) -> Confirmed | None:
     """The latest verdict of a journal; None if there is none."""
     results = [
-        event["of"]["result"] for event in events if event["event"] == "confirm" and event["of"]["event"] == "verdict"
+        entry.of.result for entry in entries if isinstance(entry, Confirming) and isinstance(entry.of, VerdictReached)
     ]
     return Confirmed.from_dict(results[-1]) if results else None
 

@@ -1,21 +1,29 @@
 """The runs that confirm a study's best configurations: each of them and the default on the same folds and seeds.
 
-Like the search's decisions a pure function of the journal's events. An event of a confirmation is an envelope around
-one of the search's kinds, `{"event": "confirm", "of": {"event": "ask", ...}}`, so that readers of the search's events
-pass over it: a confirmation's scores are of other held-out events and must not be ranked among the trials'.
+Like the search's decisions a pure function of the journal. What happens to a run is told by the entries of a trial,
+each in the envelope `Confirming`.
 """
 
 import json
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainable.storage.place import Place
-from tune.decisions.trial_events import TrialEvents
+from tune.decisions.decisions import unwritten
+from tune.decisions.trial_entries import TrialEntries
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import completion
-from tune.journal.events import Event, EventWriter, as_read
+from tune.journal.entries import (
+    Confirmable,
+    Confirming,
+    EntryWriter,
+    JournalEntry,
+    PlanMade,
+    TrialAsked,
+    TrialEntry,
+    VerdictReached,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,23 +74,23 @@ class Run:
     record: TrialRecord
 
 
-class Confirmation(TrialEvents):
+class Confirmation(TrialEntries):
     """Hands out the runs of the latest plan, takes in their results; a run of an earlier plan is not repeated."""
 
-    def __init__(self, *, on_event: EventWriter | None = None) -> None:
-        """on_event: `Journal.append`; without it, events are kept nowhere."""
+    def __init__(self, *, on_entry: EntryWriter | None = None) -> None:
+        """on_entry: `Journal.append`; without it, entries are kept nowhere."""
         self.plan: Plan | None = None
-        self._emit = on_event
+        self._emit: EntryWriter = unwritten if on_entry is None else on_entry
         self._runs: dict[str, Run] = {}
         self._run_of_cell: dict[tuple[str, int, int], Run] = {}
 
     @classmethod
-    def replay(cls, events: Iterable[Event], *, on_event: EventWriter | None = None) -> "Confirmation":
-        """The state that a journal's events add up to; with `on_event`, what a killed process left open is told now."""
-        confirmation = cls(on_event=on_event)
-        for event in events:
-            confirmation.apply(event)
-        if on_event is not None:
+    def replay(cls, entries: Iterable[JournalEntry], *, on_entry: EntryWriter | None = None) -> "Confirmation":
+        """The state that a journal's entries add up to; with `on_entry`, what was left open is told now."""
+        confirmation = cls(on_entry=on_entry)
+        for entry in entries:
+            confirmation.apply(entry)
+        if on_entry is not None:
             for run in list(confirmation._runs.values()):
                 confirmation._advance(run.record)
         return confirmation
@@ -90,11 +98,11 @@ class Confirmation(TrialEvents):
     def begin(self, plan: Plan) -> None:
         """Make this the plan; writes nothing when it is already."""
         if self.plan != plan:
-            self._write("plan", plan=asdict(plan))
+            self._write(PlanMade(plan=asdict(plan)))
 
     def conclude(self, result: Mapping[str, Any]) -> None:
         """Write down the verdict."""
-        self._write("verdict", result=dict(result))
+        self._write(VerdictReached(result=dict(result)))
 
     def ask(self) -> Ask | None:
         """The next run; None when all of the plan's were asked for."""
@@ -105,15 +113,16 @@ class Confirmation(TrialEvents):
         number = len(self._runs)
         run_id = f"c{number:04d}"
         self._write(
-            "ask",
-            trial=run_id,
-            number=number,
-            origin=f"confirm:{configuration.name}",
-            exempt=True,
-            values=None,
-            config=configuration.config,
-            seed=seed,
-            fold=fold,
+            TrialAsked(
+                trial=run_id,
+                number=number,
+                origin=f"confirm:{configuration.name}",
+                exempt=True,
+                values=None,
+                config=configuration.config,
+                seed=seed,
+                fold=fold,
+            )
         )
         return self._ask_of(self._record(run_id))
 
@@ -162,20 +171,25 @@ class Confirmation(TrialEvents):
         """Whether every run of the plan has ended."""
         return self.n_ended == self.n_wanted
 
-    def apply(self, event: Event) -> None:
-        """Take in one event of the journal; those of the search are passed over."""
-        if event["event"] != "confirm":
+    def apply(self, entry: JournalEntry) -> None:
+        """Take in one entry of the journal; those of the search are passed over."""
+        if not isinstance(entry, Confirming):
             return
-        inner = {**event["of"], "time": event["time"]}
-        if inner["event"] == "plan":
-            self.plan = Plan.from_dict(inner["plan"])
-        elif inner["event"] == "ask":
-            name, record = inner["origin"].partition(":")[2], TrialRecord.from_ask(inner)
-            run = Run(name=name, fold=inner["fold"], seed=inner["seed"], record=record)
-            self._runs[record.trial_id] = run
-            self._run_of_cell[_key(inner["config"]), run.fold, run.seed] = run
-        elif "trial" in inner:
-            self._runs[inner["trial"]].record.apply(inner)
+        match entry.of:
+            case PlanMade(plan=plan):
+                self.plan = Plan.from_dict(plan)
+            case TrialAsked() as asked:
+                self._begin(asked)
+            case TrialEntry() as of:
+                self._runs[of.trial].record.apply(of)
+
+    def _begin(self, asked: TrialAsked) -> None:
+        assert asked.fold is not None
+        assert asked.seed is not None
+        name, record = asked.origin.partition(":")[2], TrialRecord.from_ask(asked)
+        run = Run(name=name, fold=asked.fold, seed=asked.seed, record=record)
+        self._runs[record.trial_id] = run
+        self._run_of_cell[_key(asked.config), run.fold, run.seed] = run
 
     def _cells(self) -> Iterator[tuple[Configuration, int, int]]:
         return iter(()) if self.plan is None else self.plan.cells()
@@ -190,15 +204,11 @@ class Confirmation(TrialEvents):
         return replace(record.to_ask(), fold=self._runs[record.trial_id].fold)
 
     def _advance(self, record: TrialRecord) -> None:
-        if (fields := completion(record, record.config["epochs"])) is not None:
-            self._write("tell", trial=record.trial_id, **fields)
+        if (told := completion(record, record.config["epochs"])) is not None:
+            self._write(told)
 
-    def _write(self, event: str, **fields: Any) -> None:
-        inner = {"event": event, **fields}
-        if self._emit is None:
-            self.apply(as_read({"time": time.time(), "event": "confirm", "of": inner}))
-        else:
-            self._emit("confirm", apply=self.apply, of=inner)
+    def _write(self, of: Confirmable) -> None:
+        self._emit(Confirming(of=of), apply=self.apply)
 
 
 def complete_cells(runs: Sequence[Run], plan: Plan, *, without: Iterable[str] = ()) -> tuple[list[int], list[int]]:

@@ -1,28 +1,42 @@
-"""Ask, report, decide, tell: the search's decisions, without Ray, as a function of the study's events.
+"""Ask, report, decide, tell: the search's decisions, without Ray, as a function of the study's journal.
 
-Every change of state goes through an event: a live call works out what follows, has the event written, and applies it
+Every change of state goes through an entry: a live call works out what follows, has the entry written, and applies it
 just as `Decisions.replay` does. What follows from a report (a rung's decision, a trial's end) follows from the state
-alone, so a process killed between two of these events leaves them to the next one, which decides the same.
+alone, so a process killed between two of these entries leaves them to the next one, which decides the same.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Self
 
 from optuna.trial import FrozenTrial
 
+from trainable.failure import FailureKind
 from tune.decisions.asha import Asha
 from tune.decisions.proposals import Proposals
 from tune.decisions.sampler import Space
-from tune.decisions.trial_events import TrialEvents
+from tune.decisions.trial_entries import TrialEntries
 from tune.decisions.trial_record import Ask, State, TrialRecord
-from tune.decisions.verdicts import next_event
-from tune.journal.events import Event, EventWriter, as_read
+from tune.decisions.verdicts import next_entry
+from tune.journal.entries import (
+    EntryWriter,
+    JournalEntry,
+    Kind,
+    RungDecided,
+    SessionBegun,
+    StudyBegun,
+    TrialAsked,
+    TrialEntry,
+    TrialRaised,
+    TrialTold,
+)
+from tune.journal.lines import as_read, plain_as_read
 
 
-class Decisions(TrialEvents):
+class Decisions(TrialEntries):
     """One study's sampler, rungs and trials.
 
     The header needs: seed, n_trials (all trials together), max_epochs, grace_epochs, reduction_factor. It may hold:
@@ -31,12 +45,12 @@ class Decisions(TrialEvents):
     `sampler_description()`), warm_start (trials of earlier studies, see `Proposer.add_history`).
     """
 
-    def __init__(self, space: Space, header: Mapping[str, Any], *, on_event: EventWriter | None = None) -> None:
-        """on_event: `Journal.append`; without it, events are kept nowhere (simulations, reading a study).
+    def __init__(self, space: Space, header: Mapping[str, Any], *, on_entry: EntryWriter | None = None) -> None:
+        """on_entry: `Journal.append`; without it, entries are kept nowhere (simulations, reading a study).
 
         Raises: UserError naming every problem of the numbers and of the starting points.
         """
-        header = as_read(dict(header))  # the same whether it comes from here or from the journal
+        header = plain_as_read(dict(header))  # the same whether it comes from here or from the journal
         self._proposals = Proposals(space, header)
         self._asha = Asha(
             grace_epochs=header["grace_epochs"],
@@ -47,19 +61,20 @@ class Decisions(TrialEvents):
         self.n_trials: int = header["n_trials"]
         self._records: dict[str, TrialRecord] = {}
         self._ends_this_session: list[State] = []
-        self._emit: EventWriter = on_event if on_event is not None else _unwritten
+        self._emit: EntryWriter = unwritten if on_entry is None else on_entry
 
     @classmethod
-    def replay(cls, space: Space, events: Iterable[Event], *, on_event: EventWriter | None = None) -> Self:
-        """The state that a journal's events add up to.
+    def replay(cls, space: Space, entries: Iterable[JournalEntry], *, on_entry: EntryWriter | None = None) -> Self:
+        """The state that a journal's entries add up to.
 
-        With `on_event`, what a killed process left undecided is decided and written now.
+        With `on_entry`, what a killed process left undecided is decided and written now.
         """
-        first, *others = events
-        decisions = cls(space, first["header"], on_event=on_event)
-        for event in others:
-            decisions.apply(event)
-        if on_event is not None:
+        first, *others = entries
+        assert isinstance(first, StudyBegun)
+        decisions = cls(space, first.header, on_entry=on_entry)
+        for entry in others:
+            decisions.apply(entry)
+        if on_entry is not None:
             for record in list(decisions._records.values()):
                 decisions._advance(record)
         return decisions
@@ -72,14 +87,12 @@ class Decisions(TrialEvents):
         if proposal is None:
             self.stop_reason = "every configuration of the space was tried"
             return None
-        number = len(self._records)
-        trial_id = f"t{number:04d}"
-        self._write("ask", trial=trial_id, number=number, **proposal.fields())
-        return self._records[trial_id].to_ask()
+        asked = self._emit(proposal.asked(len(self._records)), apply=self.apply)
+        return self._records[asked.trial].to_ask()
 
-    def begin_session(self, **fields: Any) -> None:
-        """A process begins to work on the study; `n_trials` changes the budget, `queue` adds to what runs first."""
-        self._write("session", **fields)
+    def begin_session(self, session: SessionBegun) -> None:
+        """A process begins to work on the study, which may change the budget and add to what runs first."""
+        self._emit(session, apply=self.apply)
 
     @property
     def n_left(self) -> int:
@@ -132,35 +145,35 @@ class Decisions(TrialEvents):
         ends = self._ends_this_session
         return len(ends) >= n and all(state == "failed" for state in islice(ends, n))
 
-    def foresee(self, event: Event) -> dict[str, Any] | None:
-        """The fields that an ask, decision or tell standing here must have; None for events that come from outside."""
-        if event["event"] == "ask":
+    def foresee(self, entry: TrialAsked | RungDecided | TrialTold) -> TrialEntry | None:
+        """What belongs where this entry stands; None when nothing does."""
+        if isinstance(entry, TrialAsked):
             proposal = self._proposals.next()
-            return {} if proposal is None else proposal.fields()
-        if event["event"] in ("decision", "tell"):
-            step = next_event(self._records[event["trial"]], self._asha, self._max_epochs)
-            return step[1] if step is not None and step[0] == event["event"] else {}
-        return None
+            return None if proposal is None else proposal.asked(len(self._records))
+        return next_entry(self._records[entry.trial], self._asha, self._max_epochs)
 
-    def apply(self, event: Event) -> None:
-        """Take in one event, live or from a journal; kinds that decide nothing are passed over."""
-        kind = event["event"]
-        if kind == "session":
-            self._ends_this_session = []
-            self.n_trials = event.get("n_trials", self.n_trials)
-            self._proposals.extend(event.get("queue", ()))
-        elif kind == "ask":
-            record = TrialRecord.from_ask(event)
-            self._records[record.trial_id] = record
-            self._proposals.begin(record)
-        elif "trial" in event:
-            record = self._records[event["trial"]]
-            record.apply(event)
-            if kind == "decision" and event["rung"] is not None:
-                self._asha.record(event["rung"], record.trial_id, event["value"])
-            elif kind == "error" and event["kind"] == "diverged":
+    def apply(self, entry: JournalEntry) -> None:
+        """Take in one entry, live or from a journal; kinds that decide nothing are passed over."""
+        match entry:
+            case SessionBegun():
+                self._ends_this_session = []
+                self.n_trials = self.n_trials if entry.n_trials is None else entry.n_trials
+                self._proposals.extend(entry.queue)
+            case TrialAsked():
+                record = TrialRecord.from_ask(entry)
+                self._records[record.trial_id] = record
+                self._proposals.begin(record)
+            case TrialEntry():
+                self._apply_to(self._records[entry.trial], entry)
+
+    def _apply_to(self, record: TrialRecord, entry: TrialEntry) -> None:
+        record.apply(entry)
+        match entry:
+            case RungDecided() if entry.rung is not None:
+                self._asha.record(entry.rung, record.trial_id, entry.value)
+            case TrialRaised() if entry.kind is FailureKind.DIVERGED:
                 self._record_diverged(record)
-            elif kind == "tell":
+            case TrialTold():
                 self._ends_this_session.append(record.state)
                 self._proposals.tell(record)
 
@@ -172,17 +185,17 @@ class Decisions(TrialEvents):
     def _record(self, trial_id: str) -> TrialRecord:
         return self._records[trial_id]
 
-    def _write(self, event: str, **fields: Any) -> None:
-        self._emit(event, apply=self.apply, **fields)
+    def _write(self, entry: TrialEntry) -> None:
+        self._emit(entry, apply=self.apply)
 
     def _advance(self, record: TrialRecord) -> None:
-        while (step := next_event(record, self._asha, self._max_epochs)) is not None:
-            kind, fields = step
-            self._write(kind, trial=record.trial_id, **fields)
+        while (entry := next_entry(record, self._asha, self._max_epochs)) is not None:
+            self._write(entry)
 
 
-def _unwritten(event: str, *, apply: Callable[[Event], None], **fields: Any) -> Event:
-    """An event that no journal keeps, with the values that one would have given back."""
-    made = as_read({"time": time.time(), "event": event, **fields})
-    apply(made)
+def unwritten(entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:
+    """An entry that no journal keeps, with the values that one would have given back."""
+    made = as_read(replace(entry, time=time.time()))
+    if apply is not None:
+        apply(made)
     return made

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tune.decisions.plateau import plateau_reason
-from tune.decisions.trial_events import TrialEvents
+from tune.decisions.trial_entries import TrialEntries
 
 EndState = Literal["completed", "interrupted", "failed"]
-"""What became of a session's work, as its `end` event says."""
+"""What became of a session's work, as its end says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Ends:
     target_score: float | None = None
     plateau: int = 0
 
-    def stop_reason(self, work: TrialEvents, *, now: float) -> str | None:
+    def stop_reason(self, work: TrialEntries, *, now: float) -> str | None:
         """Why running trials, too, must stop after their epoch; None while they need not."""
         if self.deadline is not None and now >= self.deadline:
             return "time budget spent"
@@ -34,7 +34,7 @@ class Ends:
             return None
         return f"target score {self.target_score:g} reached: {best.best_score:.4g} by {best.trial_id}"
 
-    def plateau_reason(self, work: TrialEvents) -> str | None:
+    def plateau_reason(self, work: TrialEntries) -> str | None:
         """Why no more trials should be proposed; None while they should."""
         if not self.plateau or work.n_queued:
             return None

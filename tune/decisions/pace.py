@@ -1,13 +1,11 @@
 """How fast a session of a study goes, and how long the rest takes at that speed."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from tune.decisions.standings import Standings
+from tune.journal.entries import EpochReported, JournalEntry, SessionBegun
 
 
 class Pace:
-    """Counts the epochs of the latest session; takes events in order, and need not see those before that session.
+    """Counts the epochs of the latest session; takes entries in order, and need not see those before that session.
 
     The clock starts with the session's first result: what comes before it, starting processes above all, happens once.
     """
@@ -16,14 +14,14 @@ class Pace:
         self._start: float | None = None
         self._n_reports = 0
 
-    def apply(self, event: Mapping[str, Any]) -> None:
-        """Take one event; a session's begin starts the count anew."""
-        if event["event"] == "session":
-            self._start, self._n_reports = None, 0
-        elif event["event"] == "report":
-            if self._start is None:
-                self._start = float(event["time"])
-            else:
+    def apply(self, entry: JournalEntry) -> None:
+        """Take one entry; a session's begin starts the count anew."""
+        match entry:
+            case SessionBegun():
+                self._start, self._n_reports = None, 0
+            case EpochReported() if self._start is None:
+                self._start = entry.time
+            case EpochReported():
                 self._n_reports += 1
 
     def seconds_left(self, standings: Standings, *, now: float) -> float | None:

@@ -12,23 +12,21 @@ from typing import Any
 from search_spaces.space import SearchSpace
 from trainable.counts import counted
 from tune.decisions.trial_record import NOISE, TrialRecord
-from tune.journal.events import Event
+from tune.journal.entries import JournalEntry, SessionBegun, study_of
 
 N_SEEDS = 3
 """Runs of the default that the noise is measured from, the ordinary one included."""
 
 
-def noise_queue(past: Iterable[Event], space: SearchSpace, epochs: int) -> list[dict[str, Any]]:
+def noise_queue(past: Sequence[JournalEntry], space: SearchSpace, epochs: int) -> list[dict[str, Any]]:
     """What a study must still queue to know its noise: the default, as the space names it, with further seeds.
 
     The default is the starting point or comparison of that name, else the first of them; a study without any runs the
     space's base, with its own seed too. Nothing if it was queued before.
     """
-    header: dict[str, Any] = {}
-    for event in past:
-        header = event["header"] if event["event"] == "study" else header
-        if event["event"] == "session" and event.get("queue"):
-            return []
+    if any(isinstance(entry, SessionBegun) and entry.queue for entry in past):
+        return []
+    header = study_of(past).header
     seed = header["seed"]
     named = {entry["origin"].partition(":")[2]: entry for entry in header["queue"]}
     if not named:

@@ -11,6 +11,7 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from tune.decisions.sampler import Proposer, Space, distributions_of, sampler_description
 from tune.decisions.trial_record import TrialRecord
+from tune.journal.entries import TrialAsked
 
 TPE_TRIES = 4
 """Draws from TPE before a proposal that was run already is given up."""
@@ -21,7 +22,7 @@ UNIFORM_TRIES = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """A trial to be: fields of an `ask` event."""
+    """A trial to be, as it will be asked for."""
 
     origin: str
     exempt: bool
@@ -29,10 +30,17 @@ class Proposal:
     config: dict[str, Any]
     seed: int | None = None
 
-    def fields(self) -> dict[str, Any]:
-        """As the event has them; `seed` only where it is not the study's."""
-        own = {} if self.seed is None else {"seed": self.seed}
-        return {"origin": self.origin, "exempt": self.exempt, "values": self.values, "config": self.config, **own}
+    def asked(self, number: int) -> TrialAsked:
+        """The entry that begins it, as the trial of that number."""
+        return TrialAsked(
+            trial=f"t{number:04d}",
+            number=number,
+            origin=self.origin,
+            exempt=self.exempt,
+            values=self.values,
+            config=self.config,
+            seed=self.seed,
+        )
 
 
 def starting_queue(space: SearchSpace, epochs: int) -> list[dict[str, Any]]:

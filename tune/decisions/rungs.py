@@ -2,11 +2,12 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from trainable.failure import FailureKind
 from tune.decisions.asha import Asha
+from tune.journal.entries import EpochReported, JournalEntry, RungDecided, StudyBegun, TrialRaised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,10 +24,11 @@ class RungStanding:
     cut: float | None
 
 
-def rung_standings(events: Iterable[Mapping[str, Any]]) -> list[RungStanding]:
+def rung_standings(entries: Iterable[JournalEntry]) -> list[RungStanding]:
     """Every rung of the study that a whole journal tells of, in order."""
-    first, *others = events
-    header = first["header"]
+    first, *others = entries
+    assert isinstance(first, StudyBegun)
+    header = first.header
     asha = Asha(
         grace_epochs=header["grace_epochs"],
         reduction_factor=header["reduction_factor"],
@@ -34,16 +36,17 @@ def rung_standings(events: Iterable[Mapping[str, Any]]) -> list[RungStanding]:
     )
     last_epochs: dict[str, int] = {}
     n_stopped: Counter[int] = Counter()
-    for event in others:
-        if event["event"] == "report":
-            last_epochs[event["trial"]] = event["epoch"]
-        elif event["event"] == "decision" and event["rung"] is not None:
-            asha.record(event["rung"], event["trial"], event["value"])
-            n_stopped[event["rung"]] += event["action"] == "stop"
-        elif event["event"] == "error" and event["kind"] == "diverged":
-            rung = asha.next_rung(last_epochs.get(event["trial"], 0) + 1)
-            if rung is not None:
-                asha.record(rung, event["trial"], math.nan)
+    for entry in others:
+        match entry:
+            case EpochReported():
+                last_epochs[entry.trial] = entry.epoch
+            case RungDecided() if entry.rung is not None:
+                asha.record(entry.rung, entry.trial, entry.value)
+                n_stopped[entry.rung] += entry.action == "stop"
+            case TrialRaised() if entry.kind is FailureKind.DIVERGED:
+                rung = asha.next_rung(last_epochs.get(entry.trial, 0) + 1)
+                if rung is not None:
+                    asha.record(rung, entry.trial, math.nan)
     return [
         RungStanding(epoch=rung, n_reached=n, n_stopped=n_stopped[rung], cut=_cut(asha, rung))
         for rung, n in asha.sizes().items()

@@ -1,6 +1,6 @@
 """The sampler's side of the decisions: what it is told of trials, its proposals, strict reading of given values.
 
-Every proposal is a function of the study's events and of a seed derived from the study's seed and the trial's number,
+Every proposal is a function of the study's journal and of a seed derived from the study's seed and the trial's number,
 so a study rebuilt from its journal proposes what it would have proposed had it never stopped.
 """
 
@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
+from trainable.failure import FailureKind
 from tune.decisions.observations import Observations
 from tune.decisions.tpe import ARGUMENTS, Tpe, draw_uniform
 from tune.decisions.trial_record import TrialRecord
@@ -154,7 +155,9 @@ def _is_to_blame(record: TrialRecord) -> bool:
     """Whether a trial failed for its configuration: it diverged, had a score that is not finite, or took too much
     memory, also with its batch in parts; a bug, a disk or a dead worker says nothing of it.
     """
-    return record.state == "failed" and (record.error is None or record.error["kind"] in ("diverged", "memory"))
+    return record.state == "failed" and (
+        record.error is None or record.error.kind in (FailureKind.DIVERGED, FailureKind.MEMORY)
+    )
 
 
 def distributions_of(space: Space, values: Mapping[str, Any]) -> dict[str, BaseDistribution]:

@@ -1,12 +1,26 @@
-"""How a study stands: journal events folded into one entry a trial, the best of them, the floors."""
+"""How a study stands: a journal folded into one standing a trial, the best of them, the floors."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from tune.decisions.trial_record import NOISE
+from tune.journal.entries import (
+    EpochReported,
+    FloorsMeasured,
+    JournalEntry,
+    RungDecided,
+    SessionBegun,
+    SessionEnded,
+    StudyBegun,
+    TrialAsked,
+    TrialEntry,
+    TrialPaused,
+    TrialRetried,
+    TrialTold,
+)
 
 SCORE = "score/all"
 """The metric that a search minimises."""
@@ -64,7 +78,7 @@ class TrialStanding:
 
 
 class Standings:
-    """The fold itself; `apply` takes the journal's events in order."""
+    """The fold itself; `apply` takes the journal's entries in order."""
 
     def __init__(self) -> None:
         self.study_id: str | None = None
@@ -78,37 +92,39 @@ class Standings:
         self._counts: Counter[TrialState] = Counter()
 
     @classmethod
-    def of(cls, events: Iterable[Mapping[str, Any]]) -> Self:
+    def of(cls, entries: Iterable[JournalEntry]) -> Self:
         """Fold a whole journal."""
         standings = cls()
-        for event in events:
-            standings.apply(event)
+        for entry in entries:
+            standings.apply(entry)
         return standings
 
-    def apply(self, event: Mapping[str, Any]) -> None:
-        """Take one event; kinds that say nothing about standings are passed over."""
-        kind = event["event"]
-        if kind == "study":
-            self.study_id = str(event["study_id"])
-            self.header = dict(event.get("header") or {})
-            self.n_trials = int(self.header.get("n_trials") or 0)
-        elif kind == "session":
-            self.end_reason = None
-            self.n_trials = int(event.get("n_trials") or self.n_trials)
-        elif kind == "end":
-            self.end_reason = str(event.get("reason", ""))
-        elif kind == "floors":
-            self.floors = floors_of(event)
-        elif isinstance(trial_id := event.get("trial"), str):
-            trial = self.trials.get(trial_id)
-            if trial is None:
-                trial = self.trials[trial_id] = TrialStanding(trial_id=trial_id, name=trial_id)
-                self._counts[trial.state] += 1
-            before = trial.state
-            self._apply_to(trial, kind, event)
-            self._counts[before] -= 1
+    def apply(self, entry: JournalEntry) -> None:
+        """Take one entry; kinds that say nothing about standings are passed over."""
+        match entry:
+            case StudyBegun():
+                self.study_id, self.header = entry.study_id, dict(entry.header)
+                self.n_trials = int(self.header.get("n_trials") or 0)
+            case SessionBegun():
+                self.end_reason = None
+                self.n_trials = entry.n_trials or self.n_trials
+            case SessionEnded():
+                self.end_reason = entry.reason
+            case FloorsMeasured():
+                self.floors = entry.floors
+            case TrialEntry():
+                self._apply_to_trial(entry)
+
+    def _apply_to_trial(self, entry: TrialEntry) -> None:
+        trial = self.trials.get(entry.trial)
+        if trial is None:
+            trial = self.trials[entry.trial] = TrialStanding(trial_id=entry.trial, name=entry.trial)
             self._counts[trial.state] += 1
-            self._update_best(trial, before)
+        before = trial.state
+        self._change(trial, entry)
+        self._counts[before] -= 1
+        self._counts[trial.state] += 1
+        self._update_best(trial, before)
 
     def best(self) -> TrialStanding | None:
         """Lowest best score among the trials that have not failed; of equal ones, the one that got there first.
@@ -146,44 +162,38 @@ class Standings:
         elif trial.state != "failed" and (self._best is None or _best_score(trial) < _best_score(self._best)):
             self._best = trial if trial.best_score is not None else self._best
 
-    def _apply_to(self, trial: TrialStanding, kind: str, event: Mapping[str, Any]) -> None:
-        if kind == "ask":
-            trial.origin = str(event.get("origin") or "")
-            trial.name = trial.variant or trial.trial_id
-            trial.config = dict(event.get("config") or {})
-            trial.values = dict(event.get("values") or {})
-        elif kind == "report":
-            self.n_reports += 1
-            _apply_report(trial, event)
-        elif kind == "decision":
-            trial.rung = event["rung"] if event.get("rung") is not None else trial.rung
-        elif kind == "tell":
-            trial.state, trial.reason = event["state"], str(event.get("reason") or "")
-        elif kind == "pause":
-            trial.state, trial.reason = "paused", str(event.get("reason") or "")
-        elif kind == "retry":
-            trial.state = "running"
-            trial.retries.append(str(event.get("reason") or ""))
-            trial.config = dict(event.get("config") or trial.config)
+    def _change(self, trial: TrialStanding, entry: TrialEntry) -> None:
+        match entry:
+            case TrialAsked():
+                trial.origin = entry.origin
+                trial.name = trial.variant or trial.trial_id
+                trial.config, trial.values = dict(entry.config), dict(entry.values or {})
+            case EpochReported():
+                self.n_reports += 1
+                _apply_report(trial, entry)
+            case RungDecided():
+                trial.rung = trial.rung if entry.rung is None else entry.rung
+            case TrialTold():
+                trial.state, trial.reason = entry.state, entry.reason
+            case TrialPaused():
+                trial.state, trial.reason = "paused", entry.reason
+            case TrialRetried():
+                trial.state = "running"
+                trial.retries.append(entry.reason)
+                trial.config = dict(entry.config or trial.config)
 
 
-def _apply_report(trial: TrialStanding, event: Mapping[str, Any]) -> None:
+def _apply_report(trial: TrialStanding, entry: EpochReported) -> None:
     trial.state = "running"
-    trial.epoch = int(event["epoch"])
-    trial.score = finite(event["metrics"].get(SCORE))
+    trial.epoch = entry.epoch
+    trial.score = finite(entry.metrics.get(SCORE))
     if trial.score is not None and (trial.best_score is None or trial.score < trial.best_score):
         trial.best_score, trial.best_epoch = trial.score, trial.epoch
-        trial.best_metrics = dict(event["metrics"])
+        trial.best_metrics = dict(entry.metrics)
 
 
 def _best_score(trial: TrialStanding) -> float:
     return math.inf if trial.best_score is None else trial.best_score
-
-
-def floors_of(event: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Floor name -> metric name -> value, whether the event carries them under `floors` or as its own fields."""
-    source = event["floors"] if isinstance(event.get("floors"), Mapping) else event
-    return {str(name): dict(metrics) for name, metrics in source.items() if isinstance(metrics, Mapping)}
 
 
 def finite(value: Any) -> float | None:

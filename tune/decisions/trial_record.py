@@ -1,11 +1,23 @@
-"""What a study knows of one trial: the state that its events add up to."""
+"""What a study knows of one trial: the state that its entries add up to."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainable.config import TrialConfig
+from tune.journal.entries import (
+    CheckpointWritten,
+    EpochReported,
+    JournalEntry,
+    RungDecided,
+    TrialAsked,
+    TrialEntry,
+    TrialPaused,
+    TrialRaised,
+    TrialRetried,
+    TrialTold,
+)
 
 OBJECTIVE = "score/all"
 """The metric of a report that is minimised."""
@@ -46,7 +58,7 @@ class TrialRecord:
     "warm:STUDY/t0003". exempt: never stopped early. values: the sampler's flat values, None for a comparison that the
     sampler does not know. config: nested plain values. seed: its own, None for the study's. is_paused: interrupted, and
     not heard of since. scores: epoch -> score (lower is better), as reported. best_score, best_epoch, best_metrics:
-    of the lowest finite score. decisions: epoch -> the decision event made there. error: the last error event, until
+    of the lowest finite score. decisions: epoch -> the one made there. error: the last one raised, until
     a retry. attempts: 1 + retries. n_faults: retries that the trial itself may have caused. started, ended: unix
     seconds of the ask and the tell.
     """
@@ -69,22 +81,22 @@ class TrialRecord:
     best_score: float | None = None
     best_epoch: int | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
-    decisions: dict[int, dict[str, Any]] = field(default_factory=dict)
+    decisions: dict[int, RungDecided] = field(default_factory=dict)
     checkpoint: str | None = None
-    error: dict[str, Any] | None = None
+    error: TrialRaised | None = None
 
     @classmethod
-    def from_ask(cls, event: dict[str, Any]) -> "TrialRecord":
-        """The trial that an `ask` event begins."""
+    def from_ask(cls, asked: TrialAsked) -> "TrialRecord":
+        """The trial as it begins."""
         return cls(
-            trial_id=event["trial"],
-            number=event["number"],
-            origin=event["origin"],
-            exempt=event["exempt"],
-            values=event["values"],
-            config=event["config"],
-            started=event["time"],
-            seed=event.get("seed"),
+            trial_id=asked.trial,
+            number=asked.number,
+            origin=asked.origin,
+            exempt=asked.exempt,
+            values=asked.values,
+            config=asked.config,
+            started=asked.time,
+            seed=asked.seed,
         )
 
     @property
@@ -132,24 +144,24 @@ class TrialRecord:
         scores = [score for at, score in self.scores.items() if at <= epoch and math.isfinite(score)]
         return min(scores, default=math.nan)
 
-    def apply(self, event: dict[str, Any]) -> None:
-        """Take in one event of this trial; events of other kinds than a trial's change nothing."""
-        match event["event"]:
-            case "report":
-                self._apply_report(event["epoch"], event["metrics"])
-            case "checkpoint":
-                self.checkpoint = event["path"]
-            case "decision":
-                self.decisions[event["epoch"]] = event
-            case "error":
-                self.error = event
-            case "retry":
-                self.attempts, self.error = event["attempt"], None
-                self.n_faults += not event.get("blameless", False)
-                self.config = event["config"] or self.config
-            case "tell":
-                self.state, self.reason, self.ended = event["state"], event["reason"], event["time"]
-            case "pause":
+    def apply(self, entry: TrialEntry) -> None:
+        """Take in one entry of this trial."""
+        match entry:
+            case EpochReported():
+                self._apply_report(entry.epoch, entry.metrics)
+            case CheckpointWritten():
+                self.checkpoint = entry.path
+            case RungDecided():
+                self.decisions[entry.epoch] = entry
+            case TrialRaised():
+                self.error = entry
+            case TrialRetried():
+                self.attempts, self.error = entry.attempt, None
+                self.n_faults += not entry.blameless
+                self.config = entry.config or self.config
+            case TrialTold():
+                self.state, self.reason, self.ended = entry.state, entry.reason, entry.time
+            case TrialPaused():
                 self.is_paused = True
 
     def _apply_report(self, epoch: int, metrics: dict[str, float]) -> None:
@@ -160,12 +172,13 @@ class TrialRecord:
             self.best_score, self.best_epoch, self.best_metrics = score, epoch, metrics
 
 
-def fold_trials(events: Iterable[Mapping[str, Any]]) -> dict[str, TrialRecord]:
-    """The trials that a journal's events add up to, by id; no decision is taken."""
+def fold_trials(entries: Iterable[JournalEntry]) -> dict[str, TrialRecord]:
+    """The trials that a journal's entries add up to, by id; no decision is taken."""
     trials: dict[str, TrialRecord] = {}
-    for event in events:
-        if event["event"] == "ask":
-            trials[event["trial"]] = TrialRecord.from_ask(dict(event))
-        elif "trial" in event:
-            trials[event["trial"]].apply(dict(event))
+    for entry in entries:
+        match entry:
+            case TrialAsked():
+                trials[entry.trial] = TrialRecord.from_ask(entry)
+            case TrialEntry():
+                trials[entry.trial].apply(entry)
     return trials

@@ -2,18 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from trainable.counts import counted
 from tune.decisions.asha import Asha
 from tune.decisions.trial_record import State, TrialRecord
+from tune.journal.entries import Action, RungDecided, ToldState, TrialTold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """What follows from a report: whether the trial goes on, why, and its state now."""
 
-    action: Literal["continue", "stop"]
+    action: Action
     reason: str
     state: State
 
@@ -22,16 +22,16 @@ def verdict_on(record: TrialRecord) -> Verdict:
     """What the trial's executor must do now."""
     if record.state != "running":
         return Verdict(action="stop", reason=record.reason, state=record.state)
-    decision = record.decisions.get(record.epoch, {})
-    return Verdict(action="continue", reason=decision.get("reason", ""), state=record.state)
+    decision = record.decisions.get(record.epoch)
+    return Verdict(action="continue", reason="" if decision is None else decision.reason, state=record.state)
 
 
-def next_event(record: TrialRecord, asha: Asha, max_epochs: int) -> tuple[str, dict[str, Any]] | None:
-    """Name and fields of the event that the trial's state calls for; None when it is the trial's turn."""
+def next_entry(record: TrialRecord, asha: Asha, max_epochs: int) -> RungDecided | TrialTold | None:
+    """The entry that the trial's state calls for; None when it is the trial's turn."""
     if record.state != "running":
         return None
     if record.error is not None:
-        return "tell", _failed(record)
+        return _failed(record)
     if not record.scores:
         return None
     epoch = record.epoch
@@ -39,16 +39,14 @@ def next_event(record: TrialRecord, asha: Asha, max_epochs: int) -> tuple[str, d
     if decision is None:
         decision = _decision(record, asha)
         if decision is not None:
-            return "decision", decision
-    elif decision["action"] == "stop":
-        state: State = "pruned" if math.isfinite(record.scores[epoch]) else "failed"
-        return "tell", _tell(record, state, decision["reason"])
-    fields = completion(record, max_epochs)
-    return None if fields is None else ("tell", fields)
+            return decision
+    elif decision.action == "stop":
+        return _tell(record, "pruned" if math.isfinite(record.scores[epoch]) else "failed", decision.reason)
+    return completion(record, max_epochs)
 
 
-def completion(record: TrialRecord, max_epochs: int) -> dict[str, Any] | None:
-    """Fields of the tell of a running trial that needs no decision: it failed, or went its whole length."""
+def completion(record: TrialRecord, max_epochs: int) -> TrialTold | None:
+    """The end of a running trial that needs no decision: it failed, or went its whole length."""
     if record.state != "running":
         return None
     if record.error is not None:
@@ -61,37 +59,49 @@ def completion(record: TrialRecord, max_epochs: int) -> dict[str, Any] | None:
     return None
 
 
-def _decision(record: TrialRecord, asha: Asha) -> dict[str, Any] | None:
+def _decision(record: TrialRecord, asha: Asha) -> RungDecided | None:
     epoch, score = record.epoch, record.scores[record.epoch]
     if not math.isfinite(score):
-        reason = f"stopped at epoch {epoch}: the score is {score}"
-        return {
-            "epoch": epoch, "action": "stop", "rung": asha.next_rung(epoch),
-            "value": score, "cut": None, "n": None, "reason": reason,
-        }  # fmt: skip
+        return RungDecided(
+            trial=record.trial_id,
+            epoch=epoch,
+            action="stop",
+            rung=asha.next_rung(epoch),
+            value=score,
+            reason=f"stopped at epoch {epoch}: the score is {score}",
+        )
     rung = asha.due_rung(record.trial_id, epoch)
     if rung is None:
         return None
     judgement = asha.judge(rung, record.trial_id, record.best_until(epoch))
-    action = "continue" if record.exempt else judgement.action
+    action: Action = "continue" if record.exempt else judgement.action
     word = "stopped" if action == "stop" else "goes on"
     trials = counted(judgement.n, "trial")
     reason = f"{word} at epoch {epoch}: {judgement.value:.4g}, cut {judgement.cut:.4g} from {trials}"
     if record.exempt and judgement.action == "stop":
         reason += "; exempt from stopping"
-    return {
-        "epoch": epoch, "action": action, "rung": rung,
-        "value": judgement.value, "cut": judgement.cut, "n": judgement.n, "reason": reason,
-    }  # fmt: skip
+    return RungDecided(
+        trial=record.trial_id,
+        epoch=epoch,
+        action=action,
+        rung=rung,
+        value=judgement.value,
+        cut=judgement.cut,
+        n=judgement.n,
+        reason=reason,
+    )
 
 
-def _tell(record: TrialRecord, state: State, reason: str) -> dict[str, Any]:
-    return {"state": state, "value": record.best_score, "epoch": record.best_epoch, "reason": reason}
+def _tell(record: TrialRecord, state: ToldState, reason: str) -> TrialTold:
+    return TrialTold(
+        trial=record.trial_id, state=state, value=record.best_score, epoch=record.best_epoch, reason=reason
+    )
 
 
-def _failed(record: TrialRecord) -> dict[str, Any]:
-    error = record.error or {}
-    return _tell(record, "failed", f"{error['type']}: {error['message']}")
+def _failed(record: TrialRecord) -> TrialTold:
+    error = record.error
+    assert error is not None
+    return _tell(record, "failed", f"{error.type}: {error.message}")
 
 
 def _best(record: TrialRecord) -> str:

@@ -13,7 +13,8 @@ from trainable.errors import UserError
 from trainable.storage.place import Place
 from tune.decisions.diversity import Candidate, best_diverse
 from tune.decisions.trial_record import TrialRecord, fold_trials
-from tune.journal.journal import read_events
+from tune.journal.entries import JournalEntry, study_of
+from tune.journal.journal import read_entries
 
 N_BEST = 3
 """Configurations taken of each study."""
@@ -33,26 +34,27 @@ def warm_start(
     studies, problems = [], []
     for folder in dict.fromkeys(folders):
         try:
-            studies.append(read_events(folder))
+            studies.append(read_entries(folder))
         except UserError as error:
             problems += [f"--warm-start: {problem}" for problem in error.problems]
     if problems:
         raise UserError(problems)
     gained: dict[str, Any] = {"queue": list(header["queue"]), "warm_start": [], "warm_started_from": []}
-    for events in studies:
-        _take(events, space, header, gained, notify)
+    for entries in studies:
+        _take(entries, space, header, gained, notify)
     return gained if studies else {}
 
 
 def _take(
-    events: Sequence[Mapping[str, Any]],
+    entries: Sequence[JournalEntry],
     space: SearchSpace,
     header: Mapping[str, Any],
     gained: dict[str, Any],
     notify: Callable[[str], None],
 ) -> None:
-    name, then = events[0]["study_id"], events[0]["header"]
-    inside, outside = _candidates(events, space, header["max_epochs"])
+    study = study_of(entries)
+    name, then = study.study_id, study.header
+    inside, outside = _candidates(entries, space, header["max_epochs"])
     queued = [e.get("config") or space.config(e["values"], header["max_epochs"]).to_dict() for e in gained["queue"]]
     best = [c for c in best_diverse(inside, space, n=N_BEST) if c.config not in queued]
     gained["queue"] += [{"origin": f"warm:{name}/{c.record.trial_id}", "values": c.values} for c in best]
@@ -73,12 +75,12 @@ def _take(
 
 
 def _candidates(
-    events: Sequence[Mapping[str, Any]], space: SearchSpace, epochs: int
+    entries: Sequence[JournalEntry], space: SearchSpace, epochs: int
 ) -> tuple[list[Candidate], list[tuple[TrialRecord, str]]]:
     """Trials with a score, best first; and those of them that would have been among the best but do not fit."""
     scored = [
         (record.best_score, record)
-        for record in fold_trials(events).values()
+        for record in fold_trials(entries).values()
         if record.best_score is not None and record.state != "failed" and not record.is_noise
     ]
     inside: list[Candidate] = []

@@ -15,7 +15,7 @@ from trainable.storage.place import Place
 from trainable.trial import StepResult, TrialTask
 from tune.confirming.runs import fold_data_folder
 from tune.decisions.ends import Ends, EndState
-from tune.decisions.trial_events import TrialEvents
+from tune.decisions.trial_entries import TrialEntries
 from tune.decisions.trial_record import Ask
 from tune.journal.errors import StudyWriteError, not_writable
 
@@ -49,7 +49,7 @@ class Conductor:
 
     def __init__(
         self,
-        work: TrialEvents,
+        work: TrialEntries,
         resources: TrialResources,
         *,
         ends: Ends | None = None,

@@ -24,7 +24,7 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     Raises: UserError when no trial has a score, or the data have no such folds.
     """
     study, options = place.study, place.request.options
-    confirmation = Confirmation.replay(study.events(), on_event=study.journal.append)
+    confirmation = Confirmation.replay(study.entries(), on_entry=study.journal.append)
     plan = make_plan(
         place.request.space, study.decisions.trials(), place.data.specimens.frame, options, confirmation.plan
     )

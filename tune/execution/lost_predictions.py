@@ -6,6 +6,7 @@ from tune.confirming.runs import Confirmation, Run
 from tune.decisions.ends import Ends
 from tune.execution.conductor import Conductor
 from tune.execution.workplace import Workplace
+from tune.journal.entries import Confirming, PlanMade, TrialAsked, TrialRetried
 
 
 def runs_without_predictions(folder: Place, confirmation: Confirmation) -> list[Run]:
@@ -37,11 +38,12 @@ def train_anew(place: Workplace, runs: list[Run], ends: Ends) -> Conductor:
 def _as_asked(place: Workplace, runs: list[Run]) -> Confirmation:
     """The runs as they were when they were asked for, and no others; what is reported of them is kept nowhere."""
     wanted, again = {run.record.trial_id for run in runs}, Confirmation()
-    for event in place.study.events():
-        if event["event"] == "confirm":
-            inner = event["of"]
-            if inner["event"] == "plan" or (inner["event"] in ("ask", "retry") and inner["trial"] in wanted):
-                again.apply(event)
+    for entry in place.study.entries():
+        match entry:
+            case Confirming(of=PlanMade()):
+                again.apply(entry)
+            case Confirming(of=TrialAsked() | TrialRetried() as of) if of.trial in wanted:
+                again.apply(entry)
     again.request_stop("all that was to be trained anew has been")
     return again
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainable.storage.remote_folder import RemoteFolder
 from tune.decisions.ends import Ends
-from tune.decisions.trial_events import TrialEvents
+from tune.decisions.trial_entries import TrialEntries
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.interrupts import Interrupts
 from tune.execution.session import ComputeSession
@@ -39,7 +39,7 @@ class Workplace:
     interrupts: Interrupts
     console: Console
 
-    def conductor(self, work: TrialEvents, ends: Ends) -> Conductor:
+    def conductor(self, work: TrialEntries, ends: Ends) -> Conductor:
         """Between this work and the executor."""
         options = self.request.options
         resources = TrialResources(

@@ -1,6 +1,6 @@
 """The journal of a study in a folder: JSON lines in `STUDY/journal.jsonl`, one writer at a time.
 
-A line is on the disk (fsync) before `put` returns. A process killed while writing leaves a torn last line; that event
+A line is on the disk (fsync) before `put` returns. A process killed while writing leaves a torn last line; that entry
 was never acknowledged, so readers pass over it and the next writer cuts it off.
 """
 
@@ -13,19 +13,20 @@ from typing import BinaryIO, Self
 from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.whole_file import sync
+from tune.journal.entries import JournalEntry
 from tune.journal.errors import StudyWriteError, not_in_place, not_writable
-from tune.journal.events import OLD_START, Event, decode_event, is_whole
 from tune.journal.folder_lock import FILE_NAME, LockedJournal, lock_journal
+from tune.journal.lines import OLD_START, decode_entry, is_whole
 from tune.printed.next_command import next_command
 
 
 class LocalWriter:
     """The file opened for writing, and locked."""
 
-    def __init__(self, locked: LockedJournal, *, n_events: int, size: int) -> None:
+    def __init__(self, locked: LockedJournal, *, n_entries: int, size: int) -> None:
         """Internal: use `create` or `open`. size: bytes of the whole lines in the file."""
         self.folder = locked.folder
-        self.n_events = n_events
+        self.n_entries = n_entries
         self._size = size
         self._locked = locked
         self._is_torn = False
@@ -50,7 +51,7 @@ class LocalWriter:
                     f"`the folder of a new study must be empty of studies`, but {folder / FILE_NAME} exists; "
                     f"continue it with `{next_command('search', resume=folder)}`, or choose another --study"
                 )
-            writer = cls(locked, n_events=0, size=0)
+            writer = cls(locked, n_entries=0, size=0)
             sync(folder)
         except BaseException:
             locked.release()
@@ -58,30 +59,30 @@ class LocalWriter:
         return writer
 
     @classmethod
-    def open(cls, folder: Path, *, notify: Callable[[str], None], take: Callable[[Event], None]) -> Self:
+    def open(cls, folder: Path, *, notify: Callable[[str], None], take: Callable[[JournalEntry], None]) -> Self:
         """For a study that is there: lock it, check every line, cut a torn last line off.
 
-        notify: takes one line for the user when something was cut off. take: takes each event.
+        notify: takes one line for the user when something was cut off. take: takes each entry.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         path = _existing(folder)
         locked = lock_journal(folder, create=False)
         try:
-            n_events, size = 0, 0
+            n_entries, size = 0, 0
             with _opened(locked.file) as file:
                 for line in _lines(file):
-                    take(decode_event(line, where=_line_name(path, n_events), seq=n_events))
-                    n_events, size = n_events + 1, size + len(line)
+                    take(decode_entry(line, where=_line_name(path, n_entries), seq=n_entries))
+                    n_entries, size = n_entries + 1, size + len(line)
             torn = os.fstat(locked.file).st_size - size
-            if n_events == 0:
-                raise _no_events(path)
-            writer = cls(locked, n_events=n_events, size=size)
+            if n_entries == 0:
+                raise _no_entries(path)
+            writer = cls(locked, n_entries=n_entries, size=size)
         except BaseException:
             locked.release()
             raise
         if torn:
             notify(
-                f"{path}: cut off a torn last line of {counted(torn, 'byte')} after {counted(n_events, 'whole event')}"
+                f"{path}: cut off a torn last line of {counted(torn, 'byte')} after {counted(n_entries, 'whole event')}"
             )
         return writer
 
@@ -101,7 +102,7 @@ class LocalWriter:
             with contextlib.suppress(OSError):  # it stays a torn line, which every reader tolerates, until it can be
                 self._cut_torn()
             raise not_writable(self.folder, f"{error.strerror}", what=FILE_NAME) from error
-        self.n_events += 1
+        self.n_entries += 1
         self._size += len(line)
 
     def _cut_torn(self) -> None:
@@ -123,7 +124,7 @@ class LocalWriter:
                 f"`{next_command('search', resume=self.folder)}`"
             )
 
-    def events(self) -> list[Event]:
+    def entries(self) -> list[JournalEntry]:
         """Everything that this writer found and put, wherever the file lies by now."""
         with _opened(self._locked.file) as file:
             content = file.read(self._size)
@@ -134,21 +135,21 @@ class LocalWriter:
         self._locked.release()
 
 
-def read_local_events(folder: Path) -> list[Event]:
-    """All whole events of a study, also while another process writes it.
+def read_local_entries(folder: Path) -> list[JournalEntry]:
+    """All whole entries of a study, also while another process writes it.
 
     Raises: UserError if there is no study, a line other than the last is damaged, or the log is of a newer version.
     """
     path = _existing(folder)
     with path.open("rb") as file:
-        events = _decoded(_lines(file), path)
-    if not events:
-        raise _no_events(path)
-    return events
+        entries = _decoded(_lines(file), path)
+    if not entries:
+        raise _no_entries(path)
+    return entries
 
 
-def _decoded(lines: Iterable[bytes], path: Path) -> list[Event]:
-    return [decode_event(line, where=_line_name(path, seq), seq=seq) for seq, line in enumerate(lines)]
+def _decoded(lines: Iterable[bytes], path: Path) -> list[JournalEntry]:
+    return [decode_entry(line, where=_line_name(path, seq), seq=seq) for seq, line in enumerate(lines)]
 
 
 def _line_name(path: Path, seq: int) -> str:
@@ -197,5 +198,5 @@ def _existing(folder: Path) -> Path:
     return path
 
 
-def _no_events(path: Path) -> UserError:
+def _no_entries(path: Path) -> UserError:
     return UserError(f"`a journal must begin with a study event`, but {path} holds none; start the study anew")

@@ -1,4 +1,4 @@
-"""The journal of a study on object storage: one writer that holds a lease, each event put at once."""
+"""The journal of a study on object storage: one writer that holds a lease, each entry put at once."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,10 +7,11 @@ from typing import Self
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import REMEDY, RemoteFolder, StorageError
+from tune.journal.entries import JournalEntry
 from tune.journal.errors import not_writable
-from tune.journal.events import Event, read_back
 from tune.journal.folder_lock import Owner
 from tune.journal.lease import Lease, LeaseTimes, remote_owner, watched_owner
+from tune.journal.lines import read_back
 from tune.journal.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
 from tune.printed.next_command import next_command
 
@@ -60,7 +61,7 @@ class RemoteWriter:
         def go_on(log: RemoteLog) -> SegmentWriter:
             if not log.lines:
                 raise no_study(folder)
-            log.events(folder / FOLDER_NAME)
+            log.entries(folder / FOLDER_NAME)
             return SegmentWriter(folder, log.session + 1, log.lines)
 
         return cls._open(folder, go_on, tell=notify, times=times)
@@ -88,12 +89,12 @@ class RemoteWriter:
         return cls(folder, lease, segments, times)
 
     @property
-    def n_events(self) -> int:
+    def n_entries(self) -> int:
         """Events that were acknowledged."""
-        return self._segments.n_events
+        return self._segments.n_entries
 
     def put(self, line: bytes) -> None:
-        """Put the next event; it is on the storage when this returns.
+        """Put the next entry; it is on the storage when this returns.
 
         A storage that kept silent for its patience is asked once the next time: a session that ends does not wait anew.
         Raises: StudyWriteError if the storage did not take it, or another process has taken over; after an outage a
@@ -108,7 +109,7 @@ class RemoteWriter:
             self._is_silent = True
             raise not_writable(self.folder, str(error)) from error
 
-    def events(self) -> list[Event]:
+    def entries(self) -> list[JournalEntry]:
         """Everything so far; asks the storage nothing."""
         return [read_back(line) for line in self._segments.lines]
 
@@ -127,8 +128,8 @@ def _keep(closing: threading.Event, lease: Lease, segments: SegmentWriter, times
         segments.roll_up()
 
 
-def read_remote_events(folder: RemoteFolder) -> list[Event]:
-    """All events of a study, also while another process writes it.
+def read_remote_entries(folder: RemoteFolder) -> list[JournalEntry]:
+    """All entries of a study, also while another process writes it.
 
     Raises: UserError if there is no study, it is damaged or newer, or the storage cannot be read.
     """
@@ -136,7 +137,7 @@ def read_remote_events(folder: RemoteFolder) -> list[Event]:
         log = read_log(folder)
     if not log.lines:
         raise no_study(folder)
-    return log.events(folder / FOLDER_NAME)
+    return log.entries(folder / FOLDER_NAME)
 
 
 def has_remote_study(folder: RemoteFolder) -> bool:

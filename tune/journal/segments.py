@@ -1,8 +1,8 @@
 """The journal of a study on object storage, which cannot append: numbered segments, each written once.
 
-STUDY/journal/000002/000000000-000000122.jsonl                 session 2 begins with all events so far
+STUDY/journal/000002/000000000-000000122.jsonl                 session 2 begins with all entries so far
 STUDY/journal/000002/000000123-000000186.jsonl                 a block of 64, put together from its parts
-STUDY/journal/000002/parts-000000187/000000187-000000187.jsonl   one event, as it was appended
+STUDY/journal/000002/parts-000000187/000000187-000000187.jsonl   one entry, as it was appended
 
 Segments hold the lines of a local journal.jsonl, by the `seq` of the first and the last one. They may overlap, since
 parts are deleted only after their block is there; the longest counts. The newest session counts alone: what a writer
@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder, StorageError
-from tune.journal.events import Event, decode_event, is_unchanged, is_whole
+from tune.journal.entries import JournalEntry
+from tune.journal.lines import decode_entry, is_unchanged, is_whole
 
 FOLDER_NAME = "journal"
-BLOCK_EVENTS = 64
+BLOCK_ENTRIES = 64
 READ_ATTEMPTS = 5
 """Of a journal whose segments are put together while it is read."""
 
@@ -35,13 +36,13 @@ class Segment:
     name: str
 
     @property
-    def n_events(self) -> int:
+    def n_entries(self) -> int:
         """How many it must have."""
         return self.last - self.first + 1
 
 
 def segment_name(session: int, first: int, last: int, *, block: int | None = None) -> str:
-    """Where a segment lies; block: first event of the block that it is a part of."""
+    """Where a segment lies; block: first entry of the block that it is a part of."""
     part = "" if block is None else f"parts-{block:09d}/"
     return f"{session:06d}/{part}{first:09d}-{last:09d}.jsonl"
 
@@ -64,8 +65,8 @@ class RemoteLog:
     session: int
     lines: list[bytes]
 
-    def events(self, where: object) -> list[Event]:
-        """The events, checked.
+    def entries(self, where: object) -> list[JournalEntry]:
+        """The entries, checked.
 
         Raises: UserError naming `where` when one is damaged, out of sequence, or of a newer version.
         """
@@ -95,7 +96,7 @@ def read_log(study: RemoteFolder) -> RemoteLog:
 
 
 def _lines(folder: RemoteFolder, segments: Sequence[Segment]) -> list[bytes]:
-    """Lines of the longest segments that follow on one another, from event 0 on, as far as they are whole.
+    """Lines of the longest segments that follow on one another, from entry 0 on, as far as they are whole.
 
     Raises: UserError naming the event where a segment is damaged, and no other one has it.
     """
@@ -107,7 +108,7 @@ def _lines(folder: RemoteFolder, segments: Sequence[Segment]) -> list[bytes]:
         for segment in candidates:
             content = contents[segment.name] if segment.name in contents else folder.read(segment.name)
             *found, rest = content.split(b"\n")
-            if not rest and len(found) == segment.n_events and all(map(is_unchanged, found)):
+            if not rest and len(found) == segment.n_entries and all(map(is_unchanged, found)):
                 lines += [line + b"\n" for line in found]
                 break
             if not _is_torn(found, rest, segment):
@@ -118,9 +119,9 @@ def _lines(folder: RemoteFolder, segments: Sequence[Segment]) -> list[bytes]:
             return lines
 
 
-def _decoded(lines: Iterable[bytes], where: object, *, first: int = 0) -> list[Event]:
+def _decoded(lines: Iterable[bytes], where: object, *, first: int = 0) -> list[JournalEntry]:
     return [
-        decode_event(line, where=f"{where}, event {number}", seq=number) for number, line in enumerate(lines, first)
+        decode_entry(line, where=f"{where}, event {number}", seq=number) for number, line in enumerate(lines, first)
     ]
 
 
@@ -129,7 +130,7 @@ def _is_torn(lines: Sequence[bytes], rest: bytes, segment: Segment) -> bool:
 
     rest: what follows the last newline; whole but for its newline it is damaged, not torn.
     """
-    is_part = bool(rest) and len(lines) < segment.n_events
+    is_part = bool(rest) and len(lines) < segment.n_entries
     return is_part and all(map(is_unchanged, lines)) and not is_whole(rest[:-1])
 
 
@@ -157,7 +158,7 @@ class SegmentWriter:
         self._start = self._rolled = len(lines)
 
     @property
-    def n_events(self) -> int:
+    def n_entries(self) -> int:
         """Events that are on the storage."""
         return len(self._lines)
 
@@ -167,7 +168,7 @@ class SegmentWriter:
         return list(self._lines)
 
     def begin(self) -> None:
-        """Put all events so far under this session's number, then delete the older sessions.
+        """Put all entries so far under this session's number, then delete the older sessions.
 
         Raises: StorageError.
         """
@@ -179,24 +180,24 @@ class SegmentWriter:
             (self._folder / session).delete_all()
 
     def put(self, line: bytes, *, once: bool = False) -> None:
-        """Put the next event; it is on the storage when this returns.
+        """Put the next entry; it is on the storage when this returns.
 
         once: do not ask a silent storage again.
-        Raises: StorageError; a later try of this or another event then takes its place.
+        Raises: StorageError; a later try of this or another entry then takes its place.
         """
         seq = len(self._lines)
-        block = seq - (seq - self._start) % BLOCK_EVENTS
+        block = seq - (seq - self._start) % BLOCK_ENTRIES
         folder = self._hasty if once else self._folder
         folder.write(segment_name(self._session, seq, seq, block=block if seq else None), line)
         self._lines.append(line)
 
     def roll_up(self) -> None:
         """Put whole blocks together and delete their parts; may run beside `put`. What fails is done the next time."""
-        while len(self._lines) - self._rolled >= BLOCK_EVENTS:
-            first, last = self._rolled, self._rolled + BLOCK_EVENTS - 1
+        while len(self._lines) - self._rolled >= BLOCK_ENTRIES:
+            first, last = self._rolled, self._rolled + BLOCK_ENTRIES - 1
             try:
                 self._hasty.write(segment_name(self._session, first, last), b"".join(self._lines[first : last + 1]))
                 (self._hasty / f"{self._session:06d}" / f"parts-{first:09d}").delete_all()
             except StorageError:
                 return
-            self._rolled += BLOCK_EVENTS
+            self._rolled += BLOCK_ENTRIES

@@ -17,6 +17,7 @@ from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
 from tune.confirming.outcome import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
 from tune.decisions.trial_record import TrialRecord, fold_trials
+from tune.journal.entries import JournalEntry, study_of
 from tune.printed.next_command import next_command
 from tune.study.kept_options import kept_options
 
@@ -52,15 +53,15 @@ TRAINED_WITH = (
 """Options of a study that a training beside it needs, to be measured alike."""
 
 
-def recipe_of(options: RetrainOptions, events: Sequence[Mapping[str, Any]]) -> Recipe:
+def recipe_of(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Recipe:
     """The confirmed winner, or what `--trial` or `--config` asks for.
 
     Raises: UserError when there is no such thing, or when nothing is known of its errors on events held out.
     """
-    confirmed, trials = confirmed_of(events), fold_trials(events)
-    header = events[0]["header"]
+    confirmed, trials = confirmed_of(entries), fold_trials(entries)
+    header = study_of(entries).header
     if options.config is not None:
-        chosen = _of_config(options.config, confirmed, trials, kept_options(events), epochs=header["max_epochs"])
+        chosen = _of_config(options.config, confirmed, trials, kept_options(entries), epochs=header["max_epochs"])
     elif options.trial is not None:
         chosen = _of_trial(options.trial, confirmed, trials)
     else:

@@ -17,7 +17,7 @@ from tune.confirming.outcome import confirmed_of
 from tune.execution.session import local_device, request_for
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
-from tune.journal.events import Event
+from tune.journal.entries import FloorsMeasured, JournalEntry, study_of
 from tune.models.exporting import Measured, export_trainers
 from tune.models.recipe import Recipe
 from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_folder
@@ -43,7 +43,7 @@ class Material:
 def make_model(
     options: RetrainOptions,
     recipe: Recipe,
-    events: Sequence[Event],
+    entries: Sequence[JournalEntry],
     folder: Path,
     identity: Mapping[str, Any],
     console: Console,
@@ -54,9 +54,9 @@ def make_model(
     """
     from trainable.data.splits import whole
 
-    material = _material(options, recipe, events, console)
+    material = _material(options, recipe, entries, console)
     specimens = material.specimens
-    floors = _floors(events, recipe, specimens)
+    floors = _floors(entries, recipe, specimens)
     claim_folder(folder, identity)
     data = StudyData(specimens=specimens, split=whole(specimens.frame), floors=floors)
     write_trial_data(data, material.features, folder / "data")
@@ -69,12 +69,12 @@ def make_model(
         trainers,
         name=recipe.name,
         epochs=recipe.epochs,
-        backbone=kept_options(events)["backbone"],
+        backbone=kept_options(entries)["backbone"],
         specimens=specimens,
         sigmas=recipe.sigmas,
         measured=_measured(recipe, floors),
         evidence=recipe.evidence,
-        study_id=events[0]["study_id"],
+        study_id=study_of(entries).study_id,
     )
     return True
 
@@ -90,10 +90,10 @@ def _measured(recipe: Recipe, floors: dict[str, dict[str, float]]) -> Measured:
     )
 
 
-def _material(options: RetrainOptions, recipe: Recipe, events: Sequence[Event], console: Console) -> Material:
+def _material(options: RetrainOptions, recipe: Recipe, entries: Sequence[JournalEntry], console: Console) -> Material:
     from trainable.training.precision import Precision
 
-    kept, header = kept_options(events), events[0]["header"]
+    kept, header = kept_options(entries), study_of(entries).header
     data_options = DataOptions(
         data=kept["data"],
         backbone=kept["backbone"],
@@ -156,11 +156,11 @@ def train_members(
     return trainers
 
 
-def _floors(events: Sequence[Event], recipe: Recipe, specimens: "Specimens") -> dict[str, dict[str, float]]:
+def _floors(entries: Sequence[JournalEntry], recipe: Recipe, specimens: "Specimens") -> dict[str, dict[str, float]]:
     """Metrics of the floors on the very events that the model's scores were measured on, pooled in the same way."""
-    confirmed = confirmed_of(events)
+    confirmed = confirmed_of(entries)
     if recipe.evidence is None or confirmed is None:
-        return next((event["floors"] for event in events if event["event"] == "floors"), {})
+        return next((entry.floors for entry in entries if isinstance(entry, FloorsMeasured)), {})
     from trainable.data.splits import SPLIT_SEED, Holdout, make_split
     from trainable.scoring.out_of_fold import OutOfFold, only_fresh
     from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
@@ -168,7 +168,7 @@ def _floors(events: Sequence[Event], recipe: Recipe, specimens: "Specimens") -> 
     frame, holdout = specimens.frame, cast(Holdout, confirmed.holdout)
     labels, events_of_rows = frame[list(TARGETS)].to_numpy(np.float64), frame["event_id"].to_numpy()
     groups = frame["domain_id"].to_numpy(), frame["species"].to_numpy()
-    search = make_split(frame, holdout=holdout, fold=events[0]["header"]["options"]["fold"], seed=SPLIT_SEED)
+    search = make_split(frame, holdout=holdout, fold=study_of(entries).header["options"]["fold"], seed=SPLIT_SEED)
     held_out = np.concatenate([search.id_, search.ood])
     seen = events_of_rows[held_out] if confirmed.fresh_only else events_of_rows[:0]
     domain_of_site = dict(zip(frame["site_id"].astype(str), frame["domain_id"].astype(int), strict=True))

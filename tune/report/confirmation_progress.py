@@ -1,36 +1,34 @@
 """What a user sees while a confirmation runs: a line an epoch at most, how many runs are done, the time left."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from tune.confirming.runs import Confirmation
+from tune.journal.entries import Confirming, EpochReported, JournalEntry, TrialTold
 from tune.report.report import duration
 
 
 class ConfirmationProgress:
-    """Follows the journal's `confirm` events; the time left is reckoned from the epochs of this session."""
+    """Follows a confirmation in the journal; the time left is reckoned from the epochs of this session."""
 
     def __init__(self) -> None:
         self._confirmation = Confirmation()
         self._began: float | None = None
         self._n_reports = 0
 
-    def past(self, event: Mapping[str, Any]) -> None:
-        """An event of an earlier session."""
-        self._confirmation.apply(dict(event))
+    def past(self, entry: JournalEntry) -> None:
+        """An entry of an earlier session."""
+        self._confirmation.apply(entry)
 
-    def line(self, event: Mapping[str, Any]) -> tuple[str, bool] | None:
-        """The line that an event of this session is worth, and whether it is the last of a run; None for no line."""
-        self._confirmation.apply(dict(event))
-        inner, now = event["of"], float(event["time"])
-        if inner["event"] not in ("report", "tell"):
+    def line(self, entry: Confirming) -> tuple[str, bool] | None:
+        """The line that an entry of this session is worth, and whether it is the last of a run; None for no line."""
+        self._confirmation.apply(entry)
+        inner, now = entry.of, entry.time
+        if not isinstance(inner, EpochReported | TrialTold):
             return None
-        is_end = inner["event"] == "tell"
+        is_end = isinstance(inner, TrialTold)
         if self._began is None:
             self._began = now  # from the first result on: what comes before it happens once
         else:
             self._n_reports += not is_end
-        run = self._confirmation.run(inner["trial"])
+        run = self._confirmation.run(inner.trial)
         record, full = run.record, run.record.config["epochs"]
         state = f"{record.state} at " if is_end else ""
         score = record.scores.get(record.epoch)

@@ -13,6 +13,7 @@ from trainable.storage.place import Place
 from trainable.trial import StepResult
 from tune.confirming.outcome import confirmed_of
 from tune.decisions.standings import Standings
+from tune.journal.entries import JournalEntry
 from tune.report.confirmation_text import confirmation_text
 from tune.report.next_steps import after_search, after_training, sync_command
 from tune.report.progress import ProgressPrinter
@@ -58,13 +59,13 @@ class Console:
         else:
             self.say(f"features are there already, nothing to extract: {features.path}")
 
-    def past(self, event: Mapping[str, Any]) -> None:
-        """A journal event of an earlier session: counted, not shown."""
-        self._progress.past(event)
+    def past(self, entry: JournalEntry) -> None:
+        """A journal entry of an earlier session: counted, not shown."""
+        self._progress.past(entry)
 
-    def handle(self, event: Mapping[str, Any]) -> None:
-        """A journal event of this session."""
-        self._progress.handle(event)
+    def handle(self, entry: JournalEntry) -> None:
+        """A journal entry of this session."""
+        self._progress.handle(entry)
 
     def epoch(self, step: StepResult, n_epochs: int) -> None:
         """An epoch of a training without a search."""
@@ -77,7 +78,7 @@ class Console:
 
     def search_result(
         self,
-        events: Sequence[Mapping[str, Any]],
+        entries: Sequence[JournalEntry],
         folder: Place,
         tracking: "TrackingStatus",
         tracking_uri: str,
@@ -93,15 +94,15 @@ class Console:
         if tracking.message:
             remedy = "" if now_in is None else f"; `{sync_command(options, now_in)}` brings MLflow up to date"
             self.say(f"{tracking.message}{remedy}")
-        standings, study, seconds = Standings.of(events), str(folder), time.monotonic() - since
+        standings, study, seconds = Standings.of(entries), str(folder), time.monotonic() - since
         is_done = standings.n_told >= standings.n_wanted
         more = standings.n_wanted * 2 if is_done else None
-        confirmed = confirmed_of(events)
+        confirmed = confirmed_of(entries)
         commands = [ui_command(tracking_uri, tracking.experiment_id)]
         if now_in is not None:
             commands += after_search(options, now_in, is_confirmed=confirmed is not None, n_trials=more)
         result = result_json(
-            events,
+            entries,
             study=study,
             tracking_uri=tracking_uri,
             experiment_id=tracking.experiment_id,
@@ -110,7 +111,7 @@ class Console:
         )
         self.finish(
             text=result_table(
-                events,
+                entries,
                 study=study,
                 seconds=seconds,
                 confirmation="" if confirmed is None else confirmation_text(confirmed),

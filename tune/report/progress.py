@@ -2,11 +2,12 @@
 
 import textwrap
 import time
-from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import TextIO
 
 from tune.decisions.pace import Pace
 from tune.decisions.standings import Standings, TrialStanding
+from tune.journal.entries import Confirming, EpochReported, JournalEntry, TrialTold
 from tune.report.confirmation_progress import ConfirmationProgress
 from tune.report.image_progress import ImageProgress
 from tune.report.report import duration
@@ -16,7 +17,7 @@ LINE_SECONDS = 1.0
 
 
 class ProgressPrinter:
-    """Prints journal events and extraction progress as lines.
+    """Prints journal entries and extraction progress as lines.
 
     Time left is reckoned from the epochs of this session: the speed so far, and the mean length of ended trials.
     """
@@ -37,34 +38,32 @@ class ProgressPrinter:
         """Show how far extraction is: rewritten in place on a terminal, else a line every few seconds."""
         self._extraction.show(n_done, n_total)
 
-    def past(self, event: Mapping[str, Any]) -> None:
-        """Take an event of an earlier session: it counts, and is not shown."""
-        self._standings.apply(event)
-        self._confirmation.past(event)
+    def past(self, entry: JournalEntry) -> None:
+        """Take an entry of an earlier session: it counts, and is not shown."""
+        self._standings.apply(entry)
+        self._confirmation.past(entry)
 
-    def handle(self, event: Mapping[str, Any]) -> None:
-        """Take a journal event of this session and show what it means."""
-        self._standings.apply(event)
-        self._pace.apply(event)
-        now = float(event["time"])
-        if event["event"] == "confirm":
-            self._confirm(event, now)
-            return
-        trial = self._standings.trials.get(str(event.get("trial")))
-        if trial is None:
-            return
-        if event["event"] == "report":
-            if now - self._last_line >= self._line_seconds:
+    def handle(self, entry: JournalEntry) -> None:
+        """Take a journal entry of this session and show what it means."""
+        self._standings.apply(entry)
+        self._pace.apply(entry)
+        now = entry.time
+        match entry:
+            case Confirming():
+                self._confirm(entry)
+            case EpochReported() if now - self._last_line >= self._line_seconds:
+                trial = self._standings.trials[entry.trial]
                 self._last_line = now
                 self._write(self._line(trial, _epoch(trial), _score(trial.score), now))
-        elif event["event"] == "tell":
-            self._last_line = now
-            self._write(self._line(trial, _ending(trial), _score(trial.best_score), now))
+            case TrialTold():
+                trial = self._standings.trials[entry.trial]
+                self._last_line = now
+                self._write(self._line(trial, _ending(trial), _score(trial.best_score), now))
 
-    def _confirm(self, event: Mapping[str, Any], now: float) -> None:
-        shown = self._confirmation.line(event)
-        if shown is not None and (shown[1] or now - self._last_line >= self._line_seconds):
-            self._last_line = now
+    def _confirm(self, entry: Confirming) -> None:
+        shown = self._confirmation.line(entry)
+        if shown is not None and (shown[1] or entry.time - self._last_line >= self._line_seconds):
+            self._last_line = entry.time
             self._write(f"{shown[0]}\n")
 
     def _line(self, trial: TrialStanding, what: str, score: str, now: float) -> str:

@@ -1,6 +1,6 @@
 """What a search found: one JSON object for programs, one plain-text table for people.
 
-Pure functions of journal events.
+Pure functions of journal entries.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import Any
 from trainable.config import TARGETS
 from trainable.shown import well_formed
 from tune.decisions.standings import SCORE, Standings, TrialStanding, finite
+from tune.journal.entries import JournalEntry
 from tune.printed.secrets_left_out import redact
 
 COLUMNS = 120
@@ -22,7 +23,7 @@ _GROUPS = (("R2, ID", "r2_id"), ("R2, OOD", "r2_ood"), ("MAE, ID", "mae_id"), ("
 
 
 def result_json(
-    events: Iterable[Mapping[str, Any]],
+    entries: Iterable[JournalEntry],
     *,
     study: str,
     tracking_uri: str,
@@ -34,7 +35,7 @@ def result_json(
 
     Variants and floors are given by their `score/all`; a variant without any finite score is null.
     """
-    standings = Standings.of(events)
+    standings = Standings.of(entries)
     result = {
         "study": study,
         "n_trials": len(standings.trials),
@@ -66,7 +67,7 @@ def json_values(value: Any) -> Any:
 
 
 def result_table(
-    events: Iterable[Mapping[str, Any]],
+    entries: Iterable[JournalEntry],
     *,
     study: str,
     seconds: float,
@@ -78,7 +79,7 @@ def result_table(
     confirmation: its own table and verdict, if there is one. commands: shown one a line, whole even where they are
     longer.
     """
-    standings = Standings.of(events)
+    standings = Standings.of(entries)
     lines = [_summary(standings, study, seconds), ""]
     best = standings.best()
     if best is None:

@@ -12,8 +12,8 @@ from tune.confirming.runs import Confirmation
 from tune.decisions.pace import Pace
 from tune.decisions.rungs import RungStanding, rung_standings
 from tune.decisions.standings import SCORE, Standings, TrialStanding
-from tune.journal.events import Event
-from tune.journal.journal import Owner, owner_of, read_events
+from tune.journal.entries import JournalEntry, RungDecided, SessionBegun, TrialTold
+from tune.journal.journal import Owner, owner_of, read_entries
 from tune.printed.next_command import next_command
 
 MAX_INTERVAL_SECONDS = 30.0
@@ -91,38 +91,41 @@ def read_status(folder: Place) -> StudyStatus:
 
     Raises: UserError when the folder holds none, or a damaged or newer one.
     """
-    owner = owner_of(folder)  # before the events: one that ends in between is then seen with its end
-    events = read_events(folder)
+    owner = owner_of(folder)  # before the entries: one that ends in between is then seen with its end
+    entries = read_entries(folder)
     standings, pace = Standings(), Pace()
-    for event in events:
-        standings.apply(event)
-        pace.apply(event)
+    for entry in entries:
+        standings.apply(entry)
+        pace.apply(entry)
     if standings.end_reason is not None:
         owner = None  # it only writes up
-    confirmed = confirmed_of(events)
-    now = time.time() if owner else float(events[-1]["time"])
+    confirmed = confirmed_of(entries)
+    now = time.time() if owner else entries[-1].time
     return StudyStatus(
         folder=folder,
         standings=standings,
-        rungs=rung_standings(events),
+        rungs=rung_standings(entries),
         owner=owner,
         interval=_interval(folder, standings),
-        seconds_used=_seconds_used(events, now=now),
+        seconds_used=_seconds_used(entries, now=now),
         seconds_left=pace.seconds_left(standings, now=now),
-        confirmation=Confirmation.replay(events),
+        confirmation=Confirmation.replay(entries),
         verdict=None if confirmed is None else confirmed.verdict,
     )
 
 
-def _seconds_used(events: Sequence[Event], *, now: float) -> float:
+def _seconds_used(entries: Sequence[JournalEntry], *, now: float) -> float:
     """All sessions' lengths; decisions do not count, since a resume makes those that a killed process left open."""
     used, start, last = 0.0, None, 0.0
-    for event in events:
-        if event["event"] == "session":
-            used += last - start if start is not None else 0.0
-            start = last = float(event["time"])
-        elif event["event"] not in ("decision", "tell"):
-            last = float(event["time"])
+    for entry in entries:
+        match entry:
+            case SessionBegun():
+                used += last - start if start is not None else 0.0
+                start = last = entry.time
+            case RungDecided() | TrialTold():
+                pass
+            case _:
+                last = entry.time
     return used + (now - start if start is not None else 0.0)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
-from tune.journal.journal import read_events
+from tune.journal.journal import read_entries
 from tune.printed.next_command import option_words
 from tune.printed.shell_words import quoted
 from tune.report.console import Console
@@ -25,7 +25,7 @@ def learned_from_earlier(given: "Given") -> dict[str, Any]:
     studies, problems = {}, []
     for folder in dict.fromkeys(given.values.get("warm_start") or ()):
         try:
-            studies[folder] = kept_options(read_events(folder))
+            studies[folder] = kept_options(read_entries(folder))
         except UserError as error:
             problems += [f"--warm-start: {problem}" for problem in error.problems]
     found: dict[str, Any] = {}

@@ -1,15 +1,18 @@
 """What a study was given, for the verbs that come after its search."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from tune.journal.entries import JournalEntry, SessionBegun, StudyBegun
 
-def kept_options(events: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+
+def kept_options(entries: Iterable[JournalEntry]) -> dict[str, Any]:
     """The study's options as its latest session had them, plain values by name."""
     kept: dict[str, Any] = {}
-    for event in events:
-        if event["event"] == "study":
-            kept = dict(event["header"]["options"])
-        elif event["event"] == "session":
-            kept |= event.get("given", {})
+    for entry in entries:
+        match entry:
+            case StudyBegun():
+                kept = dict(entry.header["options"])
+            case SessionBegun():
+                kept |= entry.given
     return kept

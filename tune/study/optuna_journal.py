@@ -1,13 +1,13 @@
 """`STUDY/optuna.log`: the study as Optuna's own journal, for optuna-dashboard and `optuna.load_study`; a projection.
 
 It holds the trials that have ended and that the sampler knows (no comparisons), so it never shows one as running. It
-can be damaged or deleted at any time: every session begins by writing it anew from the study's events, as does the end
+can be damaged or deleted at any time: every session begins by writing it anew from the study's entries, as does the end
 of a trial that it does not take. On object storage it is brought up to the journal at the end of a session.
 """
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -24,36 +24,36 @@ from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.decisions.sampler import STATES, Space, distributions_of, without_notices
 from tune.decisions.trial_record import OBJECTIVE, TrialRecord
-from tune.journal.events import Event
+from tune.journal.entries import JournalEntry, TrialAsked, TrialEntry, TrialTold, study_of
 
 FILE_NAME = "optuna.log"
 
 
 class OptunaJournal:
-    """Keeps the file in step with the study's events; subscribe `handle` to the journal.
+    """Keeps the file in step with the study's entries; subscribe `handle` to the journal.
 
     The file is never the study's concern: what goes wrong with it is told, and stops nothing.
     """
 
     def __init__(
-        self, path: Path, space: Space, events: Callable[[], Sequence[Event]], *, notify: Callable[[str], None]
+        self, path: Path, space: Space, entries: Callable[[], Sequence[JournalEntry]], *, notify: Callable[[str], None]
     ) -> None:
-        """Write the file anew, and stand ready for the next event.
+        """Write the file anew, and stand ready for the next entry.
 
-        events: gives the whole journal so far. notify: takes a line for the user when the file was damaged, and one
+        entries: gives the whole journal so far. notify: takes a line for the user when the file was damaged, and one
         when it cannot be written.
         """
         self._path = path
         self._space = space
-        self._events = events
+        self._entries = entries
         self._notify = notify
         self._running: dict[str, TrialRecord] = {}
         self._study: optuna.Study | None = None
         self._write_anew()
 
-    def handle(self, event: Event) -> None:
-        """Take the journal's next event; a trial is written when it is told."""
-        ended = _fold(event, self._running)
+    def handle(self, entry: JournalEntry) -> None:
+        """Take the journal's next entry; a trial is written when it is told."""
+        ended = _fold(entry, self._running)
         if ended is None or self._study is None:
             return
         try:
@@ -66,7 +66,7 @@ class OptunaJournal:
     def _write_anew(self) -> bool:
         self._running.clear()
         try:
-            self._study = _write_anew(self._path, self._space, self._events(), self._running)
+            self._study = _write_anew(self._path, self._space, self._entries(), self._running)
         except Exception as error:
             self._notify(f"{self._path} could not be written ({_words(error)}); the next --resume writes it anew")
         return self._study is not None
@@ -78,35 +78,37 @@ def _words(error: Exception) -> str:
 
 @contextmanager
 def optuna_projection(
-    folder: Place, space: Space, events: Callable[[], Sequence[Event]], *, notify: Callable[[str], None]
+    folder: Place, space: Space, entries: Callable[[], Sequence[JournalEntry]], *, notify: Callable[[str], None]
 ) -> Iterator[OptunaJournal]:
     """A study's `OptunaJournal`; of one on object storage it is a local file, put there at the end of the block."""
     if not isinstance(folder, RemoteFolder):
-        yield OptunaJournal(folder / FILE_NAME, space, events, notify=notify)
+        yield OptunaJournal(folder / FILE_NAME, space, entries, notify=notify)
         return
     with TemporaryDirectory(prefix="sentinel-tune-") as scratch:
         file = Path(scratch, FILE_NAME)
-        yield OptunaJournal(file, space, events, notify=notify)
+        yield OptunaJournal(file, space, entries, notify=notify)
         try:
             replace(folder, patience_seconds=0.0).upload(file, FILE_NAME)  # not worth waiting for
         except OSError as error:
             notify(f"{folder / FILE_NAME} could not be written ({error}); the next --resume writes it anew")
 
 
-def rebuild(path: Path, space: Space, events: Iterable[Event]) -> None:
+def rebuild(path: Path, space: Space, entries: Sequence[JournalEntry]) -> None:
     """Write the file anew from a whole journal; another process sees the old one or the new one, never a part."""
-    _write_anew(path, space, events, {})
+    _write_anew(path, space, entries, {})
 
 
-def _write_anew(path: Path, space: Space, events: Iterable[Event], running: dict[str, TrialRecord]) -> optuna.Study:
-    first, *others = events
-    ended = [record for event in others if (record := _fold(event, running)) is not None]
+def _write_anew(
+    path: Path, space: Space, entries: Sequence[JournalEntry], running: dict[str, TrialRecord]
+) -> optuna.Study:
+    name = study_of(entries).study_id
+    ended = [record for entry in entries if (record := _fold(entry, running)) is not None]
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     with without_notices():
         study = optuna.create_study(
             storage=JournalStorage(JournalFileBackend(str(temporary))),
-            study_name=first["study_id"],
+            study_name=name,
             direction="minimize",
         )
         study.set_metric_names([OBJECTIVE])
@@ -118,18 +120,20 @@ def _write_anew(path: Path, space: Space, events: Iterable[Event], running: dict
         raise
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # of a writer that was killed; writers hold the study
     with without_notices():
-        return optuna.load_study(study_name=first["study_id"], storage=JournalStorage(JournalFileBackend(str(path))))
+        return optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(path))))
 
 
-def _fold(event: Event, running: dict[str, TrialRecord]) -> TrialRecord | None:
-    """Take in one event; the trial that it ended, if the sampler knows it."""
-    if event["event"] == "ask":
-        running[event["trial"]] = TrialRecord.from_ask(event)
-    elif "trial" in event:
-        running[event["trial"]].apply(event)
-        if event["event"] == "tell":
-            record = running.pop(event["trial"])
+def _fold(entry: JournalEntry, running: dict[str, TrialRecord]) -> TrialRecord | None:
+    """Take in one entry; the trial that it ended, if the sampler knows it."""
+    match entry:
+        case TrialAsked():
+            running[entry.trial] = TrialRecord.from_ask(entry)
+        case TrialTold():
+            record = running.pop(entry.trial)
+            record.apply(entry)
             return None if record.is_comparison else record
+        case TrialEntry():
+            running[entry.trial].apply(entry)
     return None
 
 

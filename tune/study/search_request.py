@@ -20,8 +20,17 @@ from tune.command_line.option_values import parse_value
 from tune.command_line.options import SearchOptions, plain_options, plain_value
 from tune.command_line.outputs import folder_problem
 from tune.confirming.runs import Confirmation
-from tune.journal.events import Event
-from tune.journal.journal import certain_owner_of, read_events
+from tune.journal.entries import (
+    Confirming,
+    JournalEntry,
+    SessionBegun,
+    SessionEnded,
+    TrialAsked,
+    TrialTold,
+    VerdictReached,
+    study_of,
+)
+from tune.journal.journal import certain_owner_of, read_entries
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.study.earlier_studies import learned_from_earlier
@@ -35,7 +44,7 @@ if TYPE_CHECKING:
 class SearchRequest:
     """A search to run.
 
-    given: plain values of the options that were given now and hold for later sessions too. past: the events of the
+    given: plain values of the options that were given now and hold for later sessions too. past: the entries of the
     study that is gone on with; none for a new one. is_named: whether the user chose the study's folder; else it is the
     first of its name that is free.
     """
@@ -43,7 +52,7 @@ class SearchRequest:
     options: SearchOptions
     space: SearchSpace
     given: Mapping[str, Any]
-    past: tuple[Event, ...] = ()
+    past: tuple[JournalEntry, ...] = ()
     is_named: bool = True
 
     @property
@@ -61,8 +70,7 @@ class SearchRequest:
     @property
     def header(self) -> dict[str, Any]:
         """Of the study that is gone on with."""
-        header: dict[str, Any] = self.past[0]["header"]
-        return header
+        return study_of(self.past).header
 
     @property
     def is_finished(self) -> bool:
@@ -70,10 +78,10 @@ class SearchRequest:
 
         With other options for confirming than before there may be more to do: `confirming/plan.py` sees.
         """
-        if not self.is_resume or self.past[-1]["event"] != "end":
+        if not self.is_resume or not isinstance(self.past[-1], SessionEnded):
             return False
-        asked = sum(event["event"] == "ask" for event in self.past)
-        told = sum(event["event"] == "tell" for event in self.past)
+        asked = sum(isinstance(entry, TrialAsked) for entry in self.past)
+        told = sum(isinstance(entry, TrialTold) for entry in self.past)
         asks_anew = any(name.startswith("confirm_") for name in self.given)
         is_confirmed = self.options.no_confirm or (self._has_verdict and not asks_anew)
         return asked == told >= self.options.trials and is_confirmed
@@ -81,8 +89,8 @@ class SearchRequest:
     @property
     def _has_verdict(self) -> bool:
         """Whether the last confirmation covers all trials and all of its runs have ended."""
-        last_tell = max((event["seq"] for event in self.past if event["event"] == "tell"), default=-1)
-        verdicts = [e["seq"] for e in self.past if e["event"] == "confirm" and e["of"]["event"] == "verdict"]
+        last_tell = max((entry.seq for entry in self.past if isinstance(entry, TrialTold)), default=-1)
+        verdicts = [e.seq for e in self.past if isinstance(e, Confirming) and isinstance(e.of, VerdictReached)]
         return bool(verdicts) and verdicts[-1] > last_tell and Confirmation.replay(self.past).is_complete
 
     def with_options(self, options: SearchOptions) -> "SearchRequest":
@@ -128,7 +136,7 @@ def _resumed(given: "Given") -> SearchRequest:
     if given.values.get("precision") == "auto":  # what the study has, which need not be what it is on this device
         given = replace(given, values={name: value for name, value in given.values.items() if name != "precision"})
     folder = given.values["resume"].absolute()  # workers have another working folder
-    past = tuple(read_events(folder))
+    past = tuple(read_entries(folder))
     if (owner := certain_owner_of(folder, tell=Console(json=given.values.get("json", False)).say)) is not None:
         raise UserError(f"`one process at a time may write a study`, but {folder} is being written by {owner}")
     kept = _kept(past)
@@ -139,20 +147,20 @@ def _resumed(given: "Given") -> SearchRequest:
     options: SearchOptions = replace(given, values=taken | {"resume": folder}).options(**kept)
     return SearchRequest(
         options=options,
-        space=SearchSpace.from_dict(past[0]["header"]["space"]),
+        space=SearchSpace.from_dict(study_of(past).header["space"]),
         given=_lasting(given),
         past=past,
     )
 
 
-def _kept(past: tuple[Event, ...]) -> dict[str, Any]:
+def _kept(past: tuple[JournalEntry, ...]) -> dict[str, Any]:
     """Option -> its value in the study so far; what was never given is not among them and takes today's default."""
-    header = past[0]["header"]
+    header = study_of(past).header
     lasting = [*names_kept(SearchOptions, "for life", "as the study had it"), *header["given"]]
     found = {name: header["options"].get(name) for name in lasting} | {"trials": header["n_trials"]}
-    for event in past:
-        if event["event"] == "session":
-            found |= event.get("given", {}) | {"trials": event["n_trials"]}
+    for entry in past:
+        if isinstance(entry, SessionBegun):
+            found |= entry.given | {"trials": entry.n_trials}
     return {name: parse_value(SearchOptions, name, value) for name, value in found.items() if value is not None}
 
 
@@ -187,12 +195,12 @@ def _unconfirmed(given: "Given", kept: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _changed_space(given: "Given", past: tuple[Event, ...], folder: Place) -> list[str]:
+def _changed_space(given: "Given", past: tuple[JournalEntry, ...], folder: Place) -> list[str]:
     """A study keeps its space; another one under its name is told of, since whoever changed it may expect it to hold.
 
     Its file may be gone by now. With `--accept-change` a change of that file, which has no effect, is accepted.
     """
-    header = past[0]["header"]
+    header = study_of(past).header
     is_named = "space" in given.values
     if not is_named and given.values.get("accept_change"):
         return []

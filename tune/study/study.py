@@ -1,7 +1,7 @@
 """A study: its folder, journal and decisions, begun anew or gone on with.
 
 STUDY/
-  journal.jsonl   the truth: every event of the search; on object storage journal/, its segments
+  journal.jsonl   the truth: every entry of the search; on object storage journal/, its segments
   study.yaml      what was asked for, to read
   data/           labels, split and the place of the features, as trials read them
   checkpoints/    one folder a trial
@@ -30,8 +30,8 @@ from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import sampler_description
 from tune.decisions.warm_start import warm_start
 from tune.extraction.request import Features
+from tune.journal.entries import FloorsMeasured, JournalEntry, SessionBegun, SessionEnded, study_of
 from tune.journal.errors import not_writable
-from tune.journal.events import Event
 from tune.journal.journal import Journal
 from tune.printed.secrets_left_out import redact
 from tune.study.new_folder import claim_folder
@@ -49,32 +49,31 @@ SUMMARY_NAME = "study.yaml"
 class Study:
     """An open study; only one process at a time has it open.
 
-    past: the events before this session.
+    past: the entries before this session.
     """
 
     folder: Place
     journal: Journal
     decisions: Decisions
-    past: tuple[Event, ...]
+    past: tuple[JournalEntry, ...]
 
     @property
     def study_id(self) -> str:
         """The folder's name when the study began."""
-        return str(self.past[0]["study_id"])
+        return study_of(self.past).study_id
 
     @property
     def header(self) -> dict[str, Any]:
         """All that it is made of."""
-        header: dict[str, Any] = self.past[0]["header"]
-        return header
+        return study_of(self.past).header
 
     def end(self, reason: str, state: EndState) -> None:
         """Record why this session's work ended."""
-        self.journal.append("end", reason=reason, state=state)
+        self.journal.append(SessionEnded(reason=reason, state=state))
 
-    def events(self) -> list[Event]:
+    def entries(self) -> list[JournalEntry]:
         """Everything so far."""
-        return self.journal.events()
+        return self.journal.entries()
 
 
 def make_header(
@@ -84,7 +83,7 @@ def make_header(
     tracking_uri: str,
     notify: Callable[[str], None],
 ) -> dict[str, Any]:
-    """All that a study is made of, as plain values; the first event of its journal.
+    """All that a study is made of, as plain values; the first entry of its journal.
 
     Raises: UserError, also when a study of `--warm-start` cannot be read.
     """
@@ -147,12 +146,12 @@ def open_study(
     with journal, ExitStack() as closing:
         with written_or_told(journal.folder):
             past = _complete(journal, data)
-            decisions = Decisions.replay(request.space, past, on_event=journal.append)
+            decisions = Decisions.replay(request.space, past, on_entry=journal.append)
         projection = closing.enter_context(
-            optuna_projection(journal.folder, request.space, journal.events, notify=notify)
+            optuna_projection(journal.folder, request.space, journal.entries, notify=notify)
         )
         journal.subscribe(projection.handle, name="optuna.log")
-        decisions.begin_session(**_session(request, past, device))
+        decisions.begin_session(_session(request, past, device))
         yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
 
 
@@ -175,13 +174,13 @@ def written_or_told(folder: Place) -> Iterator[None]:
         raise not_writable(folder, str(error.strerror or error)) from error
 
 
-def _complete(journal: Journal, data: "StudyData") -> tuple[Event, ...]:
-    """The events so far, once all that belongs to the beginning of a study is written."""
-    past = journal.events()
+def _complete(journal: Journal, data: "StudyData") -> tuple[JournalEntry, ...]:
+    """The entries so far, once all that belongs to the beginning of a study is written."""
+    past = journal.entries()
     if not _has_summary(journal.folder):
-        _write_summary(journal.folder, past[0]["header"])
-    if not any(event["event"] == "floors" for event in past):
-        past.append(journal.append("floors", floors=data.floors))
+        _write_summary(journal.folder, study_of(past).header)
+    if not any(isinstance(entry, FloorsMeasured) for entry in past):
+        past.append(journal.append(FloorsMeasured(floors=data.floors)))
     return tuple(past)
 
 
@@ -196,20 +195,20 @@ def _write_summary(folder: Place, header: Mapping[str, Any]) -> None:
     write_file(folder, SUMMARY_NAME, yaml.safe_dump(dict(header), sort_keys=False).encode())
 
 
-def _session(request: SearchRequest, past: tuple[Event, ...], device: str) -> dict[str, Any]:
-    """Fields of the event that begins a process's work; what it queues is run before the sampler's next proposal."""
+def _session(request: SearchRequest, past: tuple[JournalEntry, ...], device: str) -> SessionBegun:
+    """What begins a process's work; what it queues is run before the sampler's next proposal."""
     from trainable.training.precision import Precision, products_of
 
     options = request.options
-    return {
-        "n_trials": options.trials,
-        "executor": "local" if options.local else "ray",
-        "device": device,
-        "precision": str(Precision(products_of(options.precision, device), device)),
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "versions": library_versions(),
-        "time_budget": options.time_budget,
-        "given": dict(request.given),
-        "queue": noise_queue(past, request.space, options.epochs) if options.plateau else [],
-    }
+    return SessionBegun(
+        n_trials=options.trials,
+        executor="local" if options.local else "ray",
+        device=device,
+        precision=str(Precision(products_of(options.precision, device), device)),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        versions=library_versions(),
+        time_budget=options.time_budget,
+        given=dict(request.given),
+        queue=noise_queue(past, request.space, options.epochs) if options.plateau else [],
+    )

@@ -7,6 +7,17 @@ from typing import Any
 from tune.confirming.outcome import Candidate, Confirmed
 from tune.confirming.runs import Confirmation
 from tune.decisions.standings import finite
+from tune.journal.entries import (
+    Confirming,
+    EpochReported,
+    TrialAsked,
+    TrialEntry,
+    TrialPaused,
+    TrialRaised,
+    TrialRetried,
+    TrialTold,
+    VerdictReached,
+)
 from tune.tracking.values import MAX_KEY, metric_key, trial_params
 from tune.tracking.wished_run import MetricPoint, WishedRun
 
@@ -15,24 +26,25 @@ ARTIFACT = "confirmation.json"
 
 
 class ConfirmationRuns:
-    """Folds `confirm` events into wished-for runs, beside those of the search's trials."""
+    """Folds a confirmation into wished-for runs, beside those of the search's trials."""
 
     def __init__(self, tags: Mapping[str, str], log_scaled: tuple[str, ...]) -> None:
         """tags: that all runs of the study share."""
         self._tags, self._log_scaled = dict(tags), log_scaled
         self._confirmation = Confirmation()
 
-    def apply(self, event: Mapping[str, Any], runs: dict[str, WishedRun], parent: WishedRun) -> set[str]:
-        """Take one `confirm` event; returns the keys of the runs that it changes."""
-        self._confirmation.apply(dict(event))
-        inner, now_ms = event["of"], round(float(event["time"]) * 1000)
-        kind = inner["event"]
-        if kind == "verdict":
-            _tell_verdict(parent, Confirmed.from_dict(inner["result"]), now_ms)
+    def apply(self, entry: Confirming, runs: dict[str, WishedRun], parent: WishedRun) -> set[str]:
+        """Take one entry; returns the keys of the runs that it changes."""
+        self._confirmation.apply(entry)
+        inner, now_ms = entry.of, round(entry.time * 1000)
+        if isinstance(inner, VerdictReached):
+            _tell_verdict(parent, Confirmed.from_dict(inner.result), now_ms)
             return {parent.key}
-        if kind == "ask":
-            runs[inner["trial"]] = self._begin(inner["trial"], now_ms)
-        run = runs.get(str(inner.get("trial")))
+        if not isinstance(inner, TrialEntry):
+            return set()
+        if isinstance(inner, TrialAsked):
+            runs[inner.trial] = self._begin(inner.trial, now_ms)
+        run = runs.get(inner.trial)
         if run is None:
             return set()
         self._change(run, inner, now_ms)
@@ -51,27 +63,28 @@ class ConfirmationRuns:
         run.artifacts["config/resolved.json"] = json.dumps(confirmed.record.config, indent=2, sort_keys=True)
         return run
 
-    def _change(self, run: WishedRun, inner: Mapping[str, Any], now_ms: int) -> None:
-        match inner["event"]:
-            case "ask" | "retry":
+    def _change(self, run: WishedRun, entry: TrialEntry, now_ms: int) -> None:
+        match entry:
+            case TrialAsked():
                 run.settle("RUNNING", "running", end_ms=None)
-                run.tag("hpo.retry", inner.get("reason"))
-            case "report":
+            case TrialRetried():
                 run.settle("RUNNING", "running", end_ms=None)
-                step = int(inner["epoch"])
-                if step not in run.steps_seen:
-                    run.steps_seen.add(step)
-                    _add_all(run, inner["metrics"], now_ms, step)
-            case "error":
-                run.tag("hpo.error", f"{inner['type']}: {inner['message']}")
-                run.tag("hpo.traceback", inner.get("traceback_tail"))
-                run.tag("hpo.node", inner.get("node"))
-            case "tell":
-                run.settle("FAILED" if inner["state"] == "failed" else "FINISHED", inner["state"], end_ms=now_ms)
-                run.tag("hpo.reason", inner.get("reason"))
-            case "pause":
+                run.tag("hpo.retry", entry.reason)
+            case EpochReported():
+                run.settle("RUNNING", "running", end_ms=None)
+                if entry.epoch not in run.steps_seen:
+                    run.steps_seen.add(entry.epoch)
+                    _add_all(run, entry.metrics, now_ms, entry.epoch)
+            case TrialRaised():
+                run.tag("hpo.error", f"{entry.type}: {entry.message}")
+                run.tag("hpo.traceback", entry.traceback_tail)
+                run.tag("hpo.node", entry.node)
+            case TrialTold():
+                run.settle("FAILED" if entry.state == "failed" else "FINISHED", entry.state, end_ms=now_ms)
+                run.tag("hpo.reason", entry.reason)
+            case TrialPaused():
                 run.settle("KILLED", "interrupted", end_ms=now_ms)
-                run.tag("hpo.reason", inner.get("reason"))
+                run.tag("hpo.reason", entry.reason)
 
 
 def _tell_verdict(parent: WishedRun, confirmed: Confirmed, now_ms: int) -> None:

@@ -1,9 +1,8 @@
-"""What the tracker's thread still has to send, from events to changed runs."""
+"""What the tracker's thread still has to send, from entries to changed runs."""
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
+from tune.journal.entries import JournalEntry
 from tune.tracking.client import describe
 from tune.tracking.mlflow_runs import RunBook
 from tune.tracking.mlflow_writer import MlflowWriter, is_permanent
@@ -11,7 +10,7 @@ from tune.tracking.wished_run import PARENT, WishedRun
 
 
 class Outbox:
-    """What the writer thread still has to send: runs that changed, and how many events each of them waits for."""
+    """What the writer thread still has to send: runs that changed, and how many entries each of them waits for."""
 
     def __init__(self) -> None:
         self.n_settled = 0
@@ -26,13 +25,13 @@ class Outbox:
         """Nothing waits to be sent."""
         return not self._changed
 
-    def put(self, event: Mapping[str, Any]) -> None:
-        """Fold an event; one that cannot be read is a problem and no reason to stop."""
+    def put(self, entry: JournalEntry) -> None:
+        """Fold an entry; one that cannot be read is a problem and no reason to stop."""
         self._n_unsettled += 1
         try:
-            keys = self._book.apply(event)
+            keys = self._book.apply(entry)
         except Exception as error:
-            self._note(f"a journal event could not be read: {describe(error)}")
+            self._note(f"a journal entry could not be read: {describe(error)}")
             keys = set()
         self._changed.update(dict.fromkeys(sorted(keys)))
         self._settle()

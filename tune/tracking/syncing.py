@@ -1,11 +1,12 @@
 """Bringing MLflow to a journal's content after an outage, a killed driver, or into another server."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from trainable.errors import UserError
+from tune.journal.entries import JournalEntry
 from tune.printed.secrets_left_out import redact
 from tune.tracking.client import describe
 from tune.tracking.mlflow_runs import desired_runs
@@ -32,7 +33,7 @@ class SyncReport:
     parent_run_id: str | None
 
 
-def sync(events: Iterable[Mapping[str, Any]], uri: str, experiment_name: str, *, running: bool = False) -> SyncReport:
+def sync(entries: Iterable[JournalEntry], uri: str, experiment_name: str, *, running: bool = False) -> SyncReport:
     """Bring MLflow to exactly the content of a journal, however often it is called and whatever was written before.
 
     running: True while a search works on the study; else open ends are closed as interrupted.
@@ -40,7 +41,7 @@ def sync(events: Iterable[Mapping[str, Any]], uri: str, experiment_name: str, *,
     Raises: UserError when the journal holds no study or MLflow does not answer.
     """
     start = time.monotonic()
-    runs = desired_runs(events, running=running)
+    runs = desired_runs(entries, running=running)
     if PARENT not in runs:
         raise UserError("a journal must begin with its study, but this one holds no study event; check the folder")
     try:

@@ -1,6 +1,6 @@
 """MLflow as a projection of the journal, written while a search runs.
 
-`Tracker` takes the journal's events from the search without ever holding it up; one thread sends them. After an outage
+`Tracker` takes the journal's entries from the search without ever holding it up; one thread sends them. After an outage
 or a killed driver, `syncing.sync` brings MLflow to the journal's content. Both send the difference between what
 the same fold (`mlflow_runs.py`) wishes for and what MLflow holds, so their results are equal.
 """
@@ -10,11 +10,11 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from trainable.counts import counted
+from tune.journal.entries import JournalEntry
 from tune.printed.secrets_left_out import redact
 from tune.tracking.client import describe
 from tune.tracking.mlflow_writer import MlflowWriter
@@ -22,7 +22,7 @@ from tune.tracking.outbox import Outbox
 from tune.tracking.uri import ui_command
 
 FLUSH_SECONDS = 0.5
-"""Events of this long travel together: one request a run."""
+"""Entries of this long travel together: one request a run."""
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 15.0
 """Between attempts while MLflow does not answer; doubled each time."""
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 class TrackingStatus:
     """How tracking ended.
 
-    n_pending: events that MLflow may not hold. message: one line for the user, empty if it holds everything.
+    n_pending: entries that MLflow may not hold. message: one line for the user, empty if it holds everything.
     """
 
     n_pending: int
@@ -45,17 +45,18 @@ class TrackingStatus:
 
 
 class Tracker:
-    """Takes journal events, sends them from one thread; the search neither waits for MLflow nor fails with it.
+    """Takes journal entries, sends them from one thread; the search neither waits for MLflow nor fails with it.
 
-    It must get the study's events from the first on, at a resume too: runs that MLflow holds already are found by their
-    tags and go on. Its thread imports mlflow at the first event; the heavy imports of the main thread should be over.
+    It must get the study's entries from the first on, at a resume too: runs that MLflow holds already are found by
+    their tags and go on. Its thread imports mlflow at the first entry; the heavy imports of the main thread should be
+    over.
     """
 
     def __init__(self, uri: str, experiment_name: str, *, study_id: str, flush_seconds: float = FLUSH_SECONDS) -> None:
         """uri: as `check_uri` returns it. The thread starts here; nothing is waited for."""
         self._uri, self._experiment_name, self._study_id = uri, experiment_name, study_id
         self._flush_seconds = flush_seconds
-        self._inbox: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[JournalEntry | None] = queue.SimpleQueue()
         self._n_handed = 0
         self._deadline = math.inf
         self._writer: MlflowWriter | None = None
@@ -64,10 +65,10 @@ class Tracker:
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
         self._thread.start()
 
-    def handle(self, event: Mapping[str, Any]) -> None:
-        """Take one journal event; only puts it into a queue."""
+    def handle(self, entry: JournalEntry) -> None:
+        """Take one journal entry; only puts it into a queue."""
         self._n_handed += 1
-        self._inbox.put(event)
+        self._inbox.put(entry)
 
     @property
     def experiment_id(self) -> str | None:
@@ -131,23 +132,23 @@ class Tracker:
                     return
 
     def _take(self, seconds: float, is_closing: bool) -> bool:
-        """Move events from the inbox to the outbox for some seconds; True, at once, when the search closes the tracker.
+        """Move entries from the inbox to the outbox for some seconds; True, at once, when the tracker is closed.
 
-        Idle, it waits for the first event without end.
+        Idle, it waits for the first entry without end.
         """
         end = time.monotonic() + seconds
         idle = self._outbox.is_empty and not is_closing
         while True:
             left = max(0.0, end - time.monotonic())
             try:
-                event = self._inbox.get(timeout=None if idle else left)
+                entry = self._inbox.get(timeout=None if idle else left)
             except queue.Empty:
                 return False
-            if event is None:
+            if entry is None:
                 return True
             if idle:
                 idle, end = False, time.monotonic() + seconds
-            self._outbox.put(event)
+            self._outbox.put(entry)
 
     def _flush(self) -> None:
         if self._outbox.is_empty:

@@ -13,8 +13,22 @@ from search_spaces.space import SearchSpace
 from trainable.counts import counted
 from tune.command_line.options import StudyOptions
 from tune.decisions.replay import differences
-from tune.journal.events import Event
+from tune.journal.entries import (
+    JournalEntry,
+    RungDecided,
+    SessionBegun,
+    SessionEnded,
+    StudyBegun,
+    TrialAsked,
+    TrialEntry,
+    TrialPaused,
+    TrialRaised,
+    TrialRetried,
+    TrialTold,
+    study_of,
+)
 from tune.journal.journal import read_contents
+from tune.journal.lines import kind_of
 from tune.report.console import Console
 
 if TYPE_CHECKING:
@@ -25,12 +39,12 @@ FOLLOWS = "every proposal and decision follows from what came before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One line of the log; trial: None for what concerns the whole study. seq, time: of the event in the journal."""
+class LogLine:
+    """One line of the log; trial: None for what concerns the whole study. Others: of the entry in the journal."""
 
     seq: int
     time: float
-    event: str
+    kind: str
     trial: str | None
     text: str
 
@@ -42,17 +56,17 @@ def run(given: "Given") -> int:
     """Run the verb; returns the exit status: 0 all follows, 1 something would come out differently or cannot follow."""
     options: StudyOptions = given.options()
     contents = read_contents(options.study)
-    events = contents.events
-    entries = log_entries(events)
-    differing = differences(SearchSpace.from_dict(events[0]["header"]["space"]), events)
+    entries = contents.entries
+    lines = log_lines(entries)
+    differing = differences(SearchSpace.from_dict(study_of(entries).header["space"]), entries)
     refused = [str(entry) for entry in contents.left_out]
     Console(json=options.json).finish(
-        text="\n".join([*map(str, entries), "", *_verdict(events, differing, refused)]),
+        text="\n".join([*map(str, lines), "", *_verdict(entries, differing, refused)]),
         json={
             "study": str(options.study),
-            "n_events": len(events) + len(refused),
+            "n_events": len(entries) + len(refused),
             "entries": [
-                {"seq": e.seq, "time": e.time, "event": e.event, "trial": e.trial, "text": e.text} for e in entries
+                {"seq": n.seq, "time": n.time, "event": n.kind, "trial": n.trial, "text": n.text} for n in lines
             ],
             "follows": not differing and not refused,
             "differences": differing,
@@ -62,59 +76,65 @@ def run(given: "Given") -> int:
     return EXIT_DIFFERS if differing or refused else EXIT_FOLLOWS
 
 
-def log_entries(events: Iterable[Mapping[str, Any]]) -> list[Entry]:
-    """The events that begin, judge or end something; epochs and checkpoints are not among them."""
+def log_lines(entries: Iterable[JournalEntry]) -> list[LogLine]:
+    """What begins, judges or ends something; epochs and checkpoints are not among them."""
     return [
-        Entry(seq=event["seq"], time=event["time"], event=event["event"], trial=event.get("trial"), text=text)
-        for event in events
-        if (text := _text(event)) is not None
+        LogLine(
+            seq=entry.seq,
+            time=entry.time,
+            kind=kind_of(entry),
+            trial=entry.trial if isinstance(entry, TrialEntry) else None,
+            text=text,
+        )
+        for entry in entries
+        if (text := _text(entry)) is not None
     ]
 
 
-def _text(event: Mapping[str, Any]) -> str | None:
-    match event["event"]:
-        case "study":
-            return _study(event)
-        case "session":
-            return _session(event)
-        case "ask":
-            return _ask(event)
-        case "decision":
-            return str(event["reason"])
-        case "tell":
-            return _tell(event)
-        case "error":
-            return f"raised {event['type']} after epoch {event['epoch']} on {event['node'] or '?'}: {event['message']}"
-        case "retry":
-            return f"is tried again, attempt {event['attempt']}: {event['reason']}"
-        case "pause":
-            return f"paused after epoch {event['epoch']}: {event['reason']}"
-        case "end":
-            return f"session ended {_clock(event)}: {event['reason']}"
+def _text(entry: JournalEntry) -> str | None:
+    match entry:
+        case StudyBegun():
+            return _study(entry)
+        case SessionBegun():
+            return _session(entry)
+        case TrialAsked():
+            return _ask(entry)
+        case RungDecided():
+            return entry.reason
+        case TrialTold():
+            return _tell(entry)
+        case TrialRaised():
+            return f"raised {entry.type} after epoch {entry.epoch} on {entry.node or '?'}: {entry.message}"
+        case TrialRetried():
+            return f"is tried again, attempt {entry.attempt}: {entry.reason}"
+        case TrialPaused():
+            return f"paused after epoch {entry.epoch}: {entry.reason}"
+        case SessionEnded():
+            return f"session ended {_clock(entry)}: {entry.reason}"
     return None
 
 
-def _study(event: Mapping[str, Any]) -> str:
-    header = event["header"]
+def _study(study: StudyBegun) -> str:
+    header = study.header
     return (
-        f"study {event['study_id']}: space {header['space']['name']}, seed {header['seed']}, "
+        f"study {study.study_id}: space {header['space']['name']}, seed {header['seed']}, "
         f"at most {counted(header['max_epochs'], 'epoch')}, no stop before epoch {header['grace_epochs']}, "
         f"one in {header['reduction_factor']} goes on"
     )
 
 
-def _session(event: Mapping[str, Any]) -> str:
-    where = f"{event.get('executor', '?')} on {event.get('host', '?')}, process {event.get('pid', '?')}"
-    trials = counted(event["n_trials"], "trial") if "n_trials" in event else "? trials"
-    return f"session began {_clock(event)}: {where}, {trials} in all"
+def _session(session: SessionBegun) -> str:
+    where = f"{session.executor or '?'} on {session.host or '?'}, process {session.pid or '?'}"
+    trials = "? trials" if session.n_trials is None else counted(session.n_trials, "trial")
+    return f"session began {_clock(session)}: {where}, {trials} in all"
 
 
-def _ask(event: Mapping[str, Any]) -> str:
-    if event["origin"] == "sampler":
-        return f"proposed by the sampler: {_settings(event['values'])}"
-    kind, _, name = event["origin"].partition(":")
-    beside = ", unknown to the sampler" if event["values"] is None else ""
-    exempt = ", never stopped early" if event["exempt"] else ""
+def _ask(asked: TrialAsked) -> str:
+    if asked.origin == "sampler":
+        return f"proposed by the sampler: {_settings(asked.values or {})}"
+    kind, _, name = asked.origin.partition(":")
+    beside = ", unknown to the sampler" if asked.values is None else ""
+    exempt = ", never stopped early" if asked.exempt else ""
     return f"asked for as {kind} {name}{beside}{exempt}"
 
 
@@ -122,14 +142,14 @@ def _settings(values: Mapping[str, Any]) -> str:
     return "  ".join(f"{name}={f'{v:.4g}' if isinstance(v, float) else v}" for name, v in values.items())
 
 
-def _tell(event: Mapping[str, Any]) -> str:
-    if event["state"] == "failed":
-        return f"failed: {event['reason']}"
-    best = "no score" if event["value"] is None else f"best {event['value']:.4g} at epoch {event['epoch']}"
-    return f"{event['state']}: {best}"
+def _tell(told: TrialTold) -> str:
+    if told.state == "failed":
+        return f"failed: {told.reason}"
+    best = "no score" if told.value is None else f"best {told.value:.4g} at epoch {told.epoch}"
+    return f"{told.state}: {best}"
 
 
-def _verdict(events: list[Event], differing: list[str], refused: list[str]) -> list[str]:
+def _verdict(entries: list[JournalEntry], differing: list[str], refused: list[str]) -> list[str]:
     found = []
     if refused:
         head = "cannot follow on what came before; --resume, status and all else leave it out and keep the rest:"
@@ -139,12 +159,12 @@ def _verdict(events: list[Event], differing: list[str], refused: list[str]) -> l
         found += [head, *(f"  {line}" for line in differing)]
     if found:
         return found
-    counts = Counter(event["event"] for event in events)
+    counts = Counter(map(kind_of, entries))
     parts = (
-        counted(counts[event], noun) for event, noun in (("ask", "proposal"), ("decision", "decision"), ("tell", "end"))
+        counted(counts[kind], noun) for kind, noun in (("ask", "proposal"), ("decision", "decision"), ("tell", "end"))
     )
     return [f"{FOLLOWS} ({', '.join(parts)})"]
 
 
-def _clock(event: Mapping[str, Any]) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
+def _clock(entry: JournalEntry) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.time))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from trainable.counts import counted
 from tune.command_line.options import SearchOptions, SyncOptions
-from tune.journal.journal import owner_of, read_events
+from tune.journal.entries import study_of
+from tune.journal.journal import owner_of, read_entries
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.report.report import duration
@@ -30,15 +31,15 @@ def run(given: "Given") -> int:
     options: SyncOptions = given.options()
     console = Console(json=options.json)
     is_running = owner_of(options.study) is not None
-    events = read_events(options.study)
-    kept = kept_options(events)
+    entries = read_entries(options.study)
+    kept = kept_options(entries)
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
     experiment = options.experiment or kept.get("experiment") or SearchOptions().experiment
-    report = sync(events, uri, experiment, running=is_running)
+    report = sync(entries, uri, experiment, running=is_running)
     for problem in report.problems:
         console.say(f"MLflow lacks a part of this study: {problem}")
     console.finish(
-        text=_line(str(events[0]["study_id"]), redact(uri), report),
+        text=_line(study_of(entries).study_id, redact(uri), report),
         json={
             "study": str(options.study),
             "tracking_uri": redact(uri),

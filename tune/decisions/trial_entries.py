@@ -1,16 +1,23 @@
-"""What happens to a trial, written down as events: the part that a search and a confirmation share."""
+"""What happens to a trial, written down as entries: the part that a search and a confirmation share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
 
 from trainable.config import TrialConfig
 from trainable.failure import Failure
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import Verdict, verdict_on
+from tune.journal.entries import (
+    CheckpointWritten,
+    EpochReported,
+    TrialEntry,
+    TrialPaused,
+    TrialRaised,
+    TrialRetried,
+)
 
 
-class TrialEvents(ABC):
+class TrialEntries(ABC):
     """Takes in what executors say of trials; what follows from it is the subclass's to write.
 
     stop_reason: why no more trials are asked for in this process; None while they are.
@@ -25,9 +32,9 @@ class TrialEvents(ABC):
         record = self._record(trial_id)
         if record.state == "running" and epoch > record.epoch:
             if checkpoint is not None:
-                self._write("checkpoint", trial=trial_id, epoch=epoch, path=checkpoint)
+                self._write(CheckpointWritten(trial=trial_id, epoch=epoch, path=checkpoint))
             plain = {name: float(value) for name, value in metrics.items()}
-            self._write("report", trial=trial_id, epoch=epoch, metrics=plain)
+            self._write(EpochReported(trial=trial_id, epoch=epoch, metrics=plain))
             self._advance(record)
         return verdict_on(record)
 
@@ -39,14 +46,15 @@ class TrialEvents(ABC):
         """
         record = self._running(trial_id)
         self._write(
-            "error",
-            trial=trial_id,
-            epoch=record.epoch,
-            type=failure.type,
-            message=failure.message,
-            traceback_tail=failure.traceback_tail,
-            node=failure.node,
-            kind=failure.kind,
+            TrialRaised(
+                trial=trial_id,
+                epoch=record.epoch,
+                type=failure.type,
+                message=failure.message,
+                traceback_tail=failure.traceback_tail,
+                node=failure.node,
+                kind=failure.kind,
+            )
         )
         self._advance(record)
 
@@ -59,15 +67,15 @@ class TrialEvents(ABC):
         record = self._running(trial_id)
         changed = None if config is None else config.to_dict()
         attempt = record.attempts + 1
-        self._write("retry", trial=trial_id, reason=reason, attempt=attempt, config=changed, blameless=blameless)
+        self._write(TrialRetried(trial=trial_id, reason=reason, attempt=attempt, config=changed, blameless=blameless))
         return self._ask_of(record)
 
     def pause(self, trial_id: str, *, reason: str) -> None:
         """A trial was interrupted and is to go on when the study is resumed."""
-        self._write("pause", trial=trial_id, epoch=self._running(trial_id).epoch, reason=reason)
+        self._write(TrialPaused(trial=trial_id, epoch=self._running(trial_id).epoch, reason=reason))
 
     def request_stop(self, reason: str) -> None:
-        """Ask for no more trials in this process; not an event, so a resumed study goes on."""
+        """Ask for no more trials in this process; not an entry, so a resumed study goes on."""
         self.stop_reason = self.stop_reason or reason
 
     def is_paused(self, trial_id: str) -> bool:
@@ -120,7 +128,7 @@ class TrialEvents(ABC):
     def _record(self, trial_id: str) -> TrialRecord: ...
 
     @abstractmethod
-    def _write(self, event: str, **fields: Any) -> None: ...
+    def _write(self, entry: TrialEntry) -> None: ...
 
     @abstractmethod
     def _advance(self, record: TrialRecord) -> None: ...

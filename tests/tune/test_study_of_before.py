@@ -1,0 +1,82 @@
+"""A study that was searched, resumed and confirmed before entries had types is read as it was.
+
+`study_of_before/` holds its journal and the evidence of its confirmation, as the code of then wrote them.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from search_spaces.space import SearchSpace
+from tests.tune.plain_entries import entry, plain
+from tune.confirming.outcome import confirmed_of, out_of_fold_of
+from tune.confirming.runs import Confirmation
+from tune.decisions.replay import differences
+from tune.decisions.standings import Standings
+from tune.journal.entries import OtherEntry, UnusableEntry, study_of
+from tune.journal.journal import FILE_NAME, Journal, read_entries
+from tune.journal.lines import encode_entry, read_back
+from tune.tracking.mlflow_runs import desired_runs
+
+BEFORE = Path(__file__).parent / "study_of_before"
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(BEFORE, tmp_path / "beetles"))
+
+
+def test_every_line_is_of_a_known_kind_and_would_be_written_the_same_to_the_byte():
+    for line in (BEFORE / FILE_NAME).read_bytes().splitlines(keepends=True):
+        found = read_back(line)
+        assert not isinstance(found, OtherEntry | UnusableEntry)
+        assert encode_entry(found) == line
+        values = json.loads(line)
+        del values["crc"]
+        assert plain(found) == values
+
+
+def test_it_stands_as_it_did_and_every_decision_follows():
+    entries = read_entries(BEFORE)
+    standings, confirmation = Standings.of(entries), Confirmation.replay(entries)
+
+    assert (standings.n_told, standings.n_wanted, standings.end_reason) == (4, 4, "finished")
+    assert (confirmation.n_ended, confirmation.n_wanted) == (4, 4)
+    assert differences(SearchSpace.from_dict(study_of(entries).header["space"]), entries) == []
+
+
+def test_its_verdict_rests_on_evidence_that_is_read():
+    confirmed = confirmed_of(read_entries(BEFORE))
+
+    assert confirmed is not None
+    assert {candidate.name for candidate in confirmed.candidates} == {"default", "ft_did"}
+    for candidate in confirmed.candidates:
+        assert out_of_fold_of(BEFORE, confirmed, candidate).metrics()["score/all"] == pytest.approx(
+            candidate.metrics["score/all"]
+        )
+
+
+def test_it_is_gone_on_with_behind_what_is_there(study):
+    before = (study / FILE_NAME).read_bytes()
+    with Journal.open(study, notify=pytest.fail) as journal:
+        journal.append(entry("session", n_trials=5))
+    after = (study / FILE_NAME).read_bytes()
+
+    assert after.startswith(before)
+    assert after != before
+    assert Standings.of(read_entries(study)).n_wanted == 5
+
+
+def test_status_replay_sync_and_resume_take_it(cli, demo_cache, study, tracking_uri):
+    assert demo_cache.is_dir()
+    assert cli("status", study, "--json").result["n_completed"] >= 1
+    assert cli("replay", study).status == 0
+    assert cli("sync", study, "--tracking-uri", tracking_uri).status == 0
+    again = cli("search", "--resume", study, "--local", "--tracking-uri", tracking_uri)
+    assert again.status == 0, again.stderr
+    assert set(desired_runs(read_entries(study), running=False)) == {
+        "",
+        *(f"{k}000{n}" for k in "tc" for n in range(4)),
+    }
