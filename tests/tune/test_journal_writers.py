@@ -60,7 +60,7 @@ def test_a_pipe_in_the_journals_place_is_refused_by_who_reads_and_who_writes_and
     os.mkfifo(study / FILE_NAME)
 
     assert owner_of(study) is None
-    for look in (read_events, lambda folder: Journal.open(folder, notify=pytest.fail)):
+    for look in (read_plain, lambda folder: Journal.open(folder, notify=pytest.fail)):
         with pytest.raises(UserError, match=r"must hold journal\.jsonl"):
             look(study)
 
