@@ -401,7 +401,7 @@ def test_training_ends_with_the_last_epoch():
     trainer = TailTrainer(make_config(1), DATA, seed=0)
     trainer.train_epoch()
 
-    with pytest.raises(ValueError, match="is of 1 epochs, and all are done"):
+    with pytest.raises(ValueError, match="has 1 epochs, and all are done"):
         trainer.train_epoch()
 
 

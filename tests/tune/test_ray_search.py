@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
-from tests.tune.plain_entries import read_plain
+from tests.tune.plain_entries import entries, read_plain
 from trainable.errors import UserError
 from tune.decisions.replay import differences
 
@@ -73,7 +73,7 @@ def check_journal(folder: Path, *, n_trials: int, space: object = PLAIN) -> None
     for trial in told:
         epochs = [epoch for name, epoch in found if name == trial]
         assert epochs == list(range(1, len(epochs) + 1))
-    assert differences(SearchSpace.load(str(space)), events) == []
+    assert differences(SearchSpace.load(str(space)), entries(events)) == []
 
 
 def mlflow_children(uri: str, study: Path) -> tuple:

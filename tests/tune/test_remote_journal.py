@@ -88,7 +88,7 @@ def test_a_session_begins_with_everything_so_far_and_blocks_are_put_together(rem
 
 def line(seq: int, word: str = "") -> bytes:
     event = "note" if seq else "study"
-    return json.dumps({"v": 1, "seq": seq, "time": 0.0, "event": event, "w": word}).encode() + b"\n"
+    return json.dumps({"v": 1, "seq": seq, "time": 0.0, "event": event, "study_id": word}).encode() + b"\n"
 
 
 def put(folder: RemoteFolder, session: int, first: int, last: int, word: str = "", cut: int = 0) -> None:
@@ -105,7 +105,7 @@ def test_overlapping_segments_count_once_the_longest_and_older_sessions_not_at_a
     put(remote, 2, 4, 5, "block")
     (remote / "journal").write("000002/something-else.txt", b"not ours")
 
-    words = [event["w"] for event in read_plain(remote)]
+    words = [event["study_id"] for event in read_plain(remote)]
     assert words == ["new"] * 4 + ["block"] * 2 + ["part"]
 
 
@@ -126,7 +126,7 @@ def test_a_torn_block_does_not_hide_its_parts(remote):
     for seq in (1, 2, 3):
         put(remote, 1, seq, seq, "part")
     put(remote, 1, 1, 3, "block", cut=3)
-    assert [event["w"] for event in read_plain(remote)] == ["", "part", "part", "part"]
+    assert [event["study_id"] for event in read_plain(remote)] == ["", "part", "part", "part"]
 
 
 def test_a_damaged_event_a_newer_version_and_no_study_are_refused(remote):

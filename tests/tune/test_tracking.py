@@ -20,7 +20,7 @@ import pytest
 from tests.tune.plain_entries import entry
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from tune.journal.entries import EpochReported, FloorsMeasured, JournalEntry
+from tune.journal.entries import EpochReported, FloorsMeasured, JournalEntry, TrialEntry
 from tune.journal.lines import kind_of
 from tune.printed.secrets_left_out import redact
 from tune.tracking.mlflow_runs import desired_runs
@@ -299,8 +299,8 @@ def test_no_run_stays_running_when_the_driver_was_killed(uri: str) -> None:
     sync(log.entries, uri, EXPERIMENT)
     runs = runs_of(uri)
     assert {run.info.status for run in runs.values()} == {"FINISHED", "FAILED", "KILLED"}
-    last = next(e for e in reversed(log.entries) if e.get("trial") == "t0004")
-    assert runs["t0004"].info.end_time == round(last["time"] * 1000)
+    last = next(e for e in reversed(log.entries) if isinstance(e, TrialEntry) and e.trial == "t0004")
+    assert runs["t0004"].info.end_time == round(last.time * 1000)
 
 
 def test_the_end_of_a_search_ends_every_run(uri: str) -> None:

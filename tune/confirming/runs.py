@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainable.storage.place import Place
-from tune.decisions.decisions import unwritten
-from tune.decisions.trial_entries import TrialEntries
+from tune.decisions.trial_entries import TrialEntries, unwritten
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import completion
 from tune.journal.entries import (

@@ -6,9 +6,7 @@ alone, so a process killed between two of these entries leaves them to the next 
 """
 
 import math
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, Self
 
@@ -18,13 +16,12 @@ from trainable.failure import FailureKind
 from tune.decisions.asha import Asha
 from tune.decisions.proposals import Proposals
 from tune.decisions.sampler import Space
-from tune.decisions.trial_entries import TrialEntries
+from tune.decisions.trial_entries import TrialEntries, unwritten
 from tune.decisions.trial_record import Ask, State, TrialRecord
 from tune.decisions.verdicts import next_entry
 from tune.journal.entries import (
     EntryWriter,
     JournalEntry,
-    Kind,
     RungDecided,
     SessionBegun,
     StudyBegun,
@@ -33,7 +30,7 @@ from tune.journal.entries import (
     TrialRaised,
     TrialTold,
 )
-from tune.journal.lines import as_read, plain_as_read
+from tune.journal.lines import plain_as_read
 
 
 class Decisions(TrialEntries):
@@ -191,11 +188,3 @@ class Decisions(TrialEntries):
     def _advance(self, record: TrialRecord) -> None:
         while (entry := next_entry(record, self._asha, self._max_epochs)) is not None:
             self._write(entry)
-
-
-def unwritten(entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:
-    """An entry that no journal keeps, with the values that one would have given back."""
-    made = as_read(replace(entry, time=time.time()))
-    if apply is not None:
-        apply(made)
-    return made

@@ -1,7 +1,9 @@
 """What happens to a trial, written down as entries: the part that a search and a confirmation share."""
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from trainable.config import TrialConfig
 from trainable.failure import Failure
@@ -10,11 +12,13 @@ from tune.decisions.verdicts import Verdict, verdict_on
 from tune.journal.entries import (
     CheckpointWritten,
     EpochReported,
+    Kind,
     TrialEntry,
     TrialPaused,
     TrialRaised,
     TrialRetried,
 )
+from tune.journal.lines import as_read
 
 
 class TrialEntries(ABC):
@@ -132,3 +136,11 @@ class TrialEntries(ABC):
 
     @abstractmethod
     def _advance(self, record: TrialRecord) -> None: ...
+
+
+def unwritten(entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:
+    """An entry that no journal keeps, with the values that one would have given back."""
+    made = as_read(replace(entry, time=time.time()))
+    if apply is not None:
+        apply(made)
+    return made
