@@ -31,7 +31,7 @@ def test_its_figures_are_those_of_the_code():
     assert f"renews it every {times.renew_seconds:.0f} s" in TEXT.replace("\n", " ")
     assert f"nobody renews for {times.stale_seconds:.0f} s" in TEXT.replace("\n", " ")
     assert f"could not renew for {times.safe_seconds:.0f} s" in TEXT.replace("\n", " ")
-    assert f"for every {BLOCK_ENTRIES} events" in TEXT
+    assert f"for every {BLOCK_ENTRIES} entries" in TEXT
     assert "for a minute" in TEXT
     assert PATIENCE_SECONDS == 60
     for name in (segment_name(2, 0, 122), segment_name(2, 123, 122 + BLOCK_ENTRIES)):

@@ -88,7 +88,7 @@ def test_every_changed_bit_of_a_segment_is_named_with_its_event(damaged):
     assert len(read_log(whole).entries("")) == 5
     for line, content in flips(lines(first, last)):
         changed = Objects(whole | {segment_name(1, first, last): content})
-        with pytest.raises(UserError, match=f"event {first + line - 1} "):
+        with pytest.raises(UserError, match=f"entry {first + line - 1} "):
             read_log(changed)
 
 

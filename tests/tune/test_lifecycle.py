@@ -37,9 +37,9 @@ def reasons(*lines: dict[str, Any], confirm: bool = False) -> list[str]:
 def test_a_trial_is_asked_for_once_then_heard_of_then_told(confirm):
     for told, expected in (
         ([ASK, report(1), PAUSE, report(2), TELL], []),
-        ([ASK, TELL, PAUSE], ["3, pause of t0000: t0000 was told by event 2"]),
+        ([ASK, TELL, PAUSE], ["3, pause of t0000: t0000 was told by entry 2"]),
         ([ASK, TELL, TELL, report(1)], ["3, tell of t0000: t0000 was told", "4, report of t0000: t0000 was told"]),
-        ([ASK, ASK], ["2, ask of t0000: t0000 was asked for by event 1"]),
+        ([ASK, ASK], ["2, ask of t0000: t0000 was asked for by entry 1"]),
         ([report(1)], ["1, report of t0000: t0000 was not asked for before"]),
         ([ASK, report(2), report(2), report(3)], ["3, report of t0000: epoch 2 was reported before"]),
         ([ASK, report("2")], ["2, report of t0000: it has no epoch and metrics"]),
@@ -50,14 +50,14 @@ def test_a_trial_is_asked_for_once_then_heard_of_then_told(confirm):
         found = reasons(*told, confirm=confirm)
         assert len(found) == len(expected)
         for line, part in zip(found, expected, strict=True):
-            assert line.replace("confirm ", "").startswith(f"event {part}")
+            assert line.replace("confirm ", "").startswith(f"entry {part}")
 
 
 def test_an_entry_that_could_not_follow_is_never_written(tmp_path):
     with Journal.create(tmp_path, {}, study_id="s") as journal:
         journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **ASK}]))
         journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **TELL}]))
-        with pytest.raises(RuntimeError, match="t0000 was told by event 2"):
+        with pytest.raises(RuntimeError, match="t0000 was told by entry 2"):
             journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **PAUSE}]))
         journal.append(entry("note"))
     contents = read_contents(tmp_path)
@@ -81,7 +81,7 @@ def test_replay_refuses_what_cannot_follow_and_names_it(cli, poisoned):
     last = len((poisoned / FILE_NAME).read_bytes().splitlines()) - 1
 
     assert ended.status == 1
-    assert f"event {last}, pause of t0000: t0000 was told by event {last - 1}" in ended.stdout
+    assert f"entry {last}, pause of t0000: t0000 was told by entry {last - 1}" in ended.stdout
     assert FOLLOWS not in ended.stdout
     assert (result["follows"], len(result["refused"]), result["differences"]) == (False, 1, [])
     assert result["n_events"] == last + 1
@@ -92,7 +92,7 @@ def test_a_poisoned_study_is_resumed_with_a_message_to_the_result_of_one_that_is
     ended = cli("search", "--resume", poisoned, "--local")
 
     assert ended.status == 0, ended.stderr
-    assert "left out 1 entry that cannot follow on what came before (event " in ended.stderr
+    assert "left out 1 entry that cannot follow on what came before (entry " in ended.stderr
     assert scores(read_plain(poisoned)) == scores(read_plain(finished_study))
     contents = read_contents(poisoned)
     assert len(contents.left_out) == 1

@@ -115,7 +115,7 @@ def test_a_torn_last_segment_is_passed_over_a_torn_or_missing_one_before_others_
     assert len(read_plain(remote)) == 4
     put(remote, 1, 5, 5)
     for look in (read_entries, go_on):
-        with pytest.raises(UserError, match="event 4 is in none that is whole"):
+        with pytest.raises(UserError, match="entry 4 is in none that is whole"):
             look(remote)
     put(remote, 1, 4, 4)
     assert len(read_plain(remote)) == 6
@@ -136,7 +136,7 @@ def test_a_damaged_event_a_newer_version_and_no_study_are_refused(remote):
         go_on(remote)
     put(remote, 1, 0, 1)
     (remote / "journal").write(segment_name(1, 2, 2), b"garbage\n")
-    with pytest.raises(UserError, match="event 2"):
+    with pytest.raises(UserError, match="entry 2"):
         read_plain(remote)
     (remote / "journal").write(segment_name(1, 2, 2), line(2).replace(b'"v": 1', b'"v": 2'))
     with pytest.raises(UserError, match="newer sentinel-tune"):

@@ -152,7 +152,7 @@ def test_a_study_whose_process_was_killed_is_cut_off_and_its_trials_interrupted(
     outcome = cli("status", tmp_path / "study")
     assert "cut off" in outcome.stdout.splitlines()[0]
     assert "0 of 6 done: 1 interrupted" in outcome.stdout
-    assert "once gone on with" in line_of(outcome.stdout, "used")
+    assert "once resumed" in line_of(outcome.stdout, "used")
     assert f"search --resume {tmp_path / 'study'}\n" in outcome.stdout
 
 

@@ -23,12 +23,12 @@ from trainable.errors import UserError
 from tune.journal.entries import EpochReported, FloorsMeasured, JournalEntry, TrialEntry
 from tune.journal.lines import kind_of
 from tune.printed.secrets_left_out import redact
+from tune.tracking.desired_run import PARENT
 from tune.tracking.mlflow_runs import desired_runs
 from tune.tracking.syncing import sync
 from tune.tracking.tracker import Tracker
 from tune.tracking.uri import check_uri, default_tracking_uri, ui_command, ui_link
 from tune.tracking.values import metric_key
-from tune.tracking.wished_run import PARENT
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
 
@@ -273,8 +273,8 @@ def test_sync_completes_any_partial_writing_and_repeats_without_doubles(uri: str
     again = sync(log.entries, uri, EXPERIMENT)
     assert content(uri) == once
     assert (again.n_created, again.n_metrics, again.n_requests) == (0, 0, 2)
-    wished = desired_runs(log.entries, running=False)
-    for key, run in wished.items():
+    desired = desired_runs(log.entries, running=False)
+    for key, run in desired.items():
         points = {(p.key, p.step): repr(p.value) for p in run.metrics}
         held = {(name, step): value for name, rows in once[key][5].items() for step, value, _ in rows}
         assert held == points
@@ -406,7 +406,7 @@ def test_credentials_are_not_stored(uri: str, tmp_path: Path) -> None:
 
 
 def test_a_journal_without_a_study_is_refused() -> None:
-    with pytest.raises(UserError, match="holds no study event"):
+    with pytest.raises(UserError, match="holds no study entry"):
         sync([], "sqlite:////tmp/none.db", EXPERIMENT)
 
 

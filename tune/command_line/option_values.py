@@ -22,7 +22,7 @@ LONGEST_TEXT = 4096
 """Characters; systems take no longer path."""
 
 LONGEST_DURATION = 1e9
-"""Seconds, some thirty years: beyond it dates cannot be reckoned any more."""
+"""Seconds, some thirty years: beyond it no date can be computed."""
 
 
 def parse_value(options_class: type[Options], name: str, value: Any) -> Any:

@@ -195,7 +195,7 @@ class TrainOptions(DataOptions, PrecisionOptions, SplitOptions, title="the train
     epochs: int = option(20, "epochs to train; schedules and ramps are laid out over them", at_least=1, often=True)
     out: Path | None = option(
         None,
-        "folder of checkpoints and results; one with checkpoints is gone on with [trained/VARIANT-DATE-TIME]",
+        "folder of checkpoints and results; training resumes in one with checkpoints [trained/VARIANT-DATE-TIME]",
         often=True,
         own_folder=True,
     )

@@ -25,7 +25,7 @@ def differences(space: Space, entries: Iterable[JournalEntry]) -> list[str]:
 
 
 def _differing(entry: TrialAsked | RungDecided | TrialTold, expected: JournalEntry | None) -> list[str]:
-    where = f"event {entry.seq}, {kind_of(entry)} of {entry.trial}"
+    where = f"entry {entry.seq}, {kind_of(entry)} of {entry.trial}"
     if type(expected) is not type(entry):
         return [f"{where}: does not follow from what came before"]
     found, wanted = _decided(entry), _decided(as_read(expected))

@@ -43,7 +43,7 @@ def sampler_description() -> dict[str, Any]:
     """The sampler with its arguments and Optuna's version, for the study's header; a resumed study keeps to its own.
 
     Univariate TPE with constant liar: in a 12-dimensional mixed space Optuna 5's multivariate default did worse than
-    random search under ASHA. Trials told as pruned count as observations, ranked by how far they came; those that
+    random search under ASHA. Pruned trials count as observations, ranked by how far they came; those that
     failed for their configuration rank last, so that others keep away from it.
     """
     return {"name": "TPESampler", "arguments": dict(ARGUMENTS), "optuna": optuna.__version__, "failed": "last"}

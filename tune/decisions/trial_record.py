@@ -30,7 +30,7 @@ State = Literal["running", "completed", "pruned", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """A trial to start or to go on with.
+    """A trial to start or to resume.
 
     values: the sampler's flat values, None for a comparison. reported_epochs: epochs whose results are known.
     attempts: 1 for a trial never retried. checkpoint: the last one the study heard of. seed: its own, None for the
@@ -125,7 +125,7 @@ class TrialRecord:
         return TrialConfig.from_dict(self.config)
 
     def to_ask(self) -> Ask:
-        """The trial as it is to be started or gone on with."""
+        """The trial as it is to be started or resumed."""
         return Ask(
             trial_id=self.trial_id,
             number=self.number,

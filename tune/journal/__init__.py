@@ -1,1 +1,1 @@
-"""The event log of a study, in a folder or on object storage, and its one writer."""
+"""The log of a study, entry by entry, in a folder or on object storage, and its one writer."""

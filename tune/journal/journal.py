@@ -197,7 +197,7 @@ def read_contents(folder: Place) -> Contents:
         entries = read_local_entries(folder)
     contents = contents_of(entries)
     if not contents.entries:
-        raise UserError(f"`a journal must begin with a study event`, but that of {folder} does not; restore it")
+        raise UserError(f"`a journal must begin with a study entry`, but that of {folder} does not; restore it")
     return contents
 
 

@@ -32,7 +32,7 @@ class LeftOut:
 
     def __str__(self) -> str:
         of = "" if self.trial is None else f" of {self.trial}"
-        return f"event {self.seq}, {self.kind}{of}: {self.reason}"
+        return f"entry {self.seq}, {self.kind}{of}: {self.reason}"
 
 
 @dataclass(slots=True)
@@ -91,9 +91,9 @@ class Lifecycle:
         if life is None:
             return None if is_ask else f"{trial} was not asked for before"
         if is_ask:
-            return f"{trial} was asked for by event {life.asked}"
+            return f"{trial} was asked for by entry {life.asked}"
         if life.told is not None:
-            return f"{trial} was told by event {life.told}"
+            return f"{trial} was told by entry {life.told}"
         if isinstance(inner, EpochReported) and inner.epoch <= life.epoch:
             return f"epoch {life.epoch} was reported before"
         return None

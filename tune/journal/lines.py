@@ -119,7 +119,7 @@ def decode_entry(line: bytes, *, where: str, seq: int | None = None) -> JournalE
     except (ValueError, KeyError, TypeError) as error:
         what = "was changed since it was written" if isinstance(error, DigestError) else "is not"
         raise UserError(
-            f"`every line but the last must be a whole event`, but {where} {what}: {line[:60]!r}; "
+            f"`every line but the last must be a whole entry`, but {where} {what}: {line[:60]!r}; "
             "restore the file from a copy, or delete this line and all after it to go on from there"
         ) from None
     if is_newer:

@@ -82,7 +82,7 @@ class LocalWriter:
             raise
         if torn:
             notify(
-                f"{path}: cut off a torn last line of {counted(torn, 'byte')} after {counted(n_entries, 'whole event')}"
+                f"{path}: cut off a torn last line of {counted(torn, 'byte')} after {counted(n_entries, 'whole entry')}"
             )
         return writer
 
@@ -199,4 +199,4 @@ def _existing(folder: Path) -> Path:
 
 
 def _no_entries(path: Path) -> UserError:
-    return UserError(f"`a journal must begin with a study event`, but {path} holds none; start the study anew")
+    return UserError(f"`a journal must begin with a study entry`, but {path} holds none; start the study anew")

@@ -89,7 +89,7 @@ def read_log(study: RemoteFolder) -> RemoteLog:
             continue  # put together into a larger one since it was listed
         if len(lines) > segments[-1].last or len(lines) == segments[-1].first:  # a torn last one was never acknowledged
             return RemoteLog(segments[0].session, lines)
-        problem = f"event {len(lines)} is in none that is whole, while later ones are there"
+        problem = f"entry {len(lines)} is in none that is whole, while later ones are there"
     raise UserError(
         f"`the segments of a journal must follow on one another`, but in {folder} {problem or 'they do not'}"
     )
@@ -98,7 +98,7 @@ def read_log(study: RemoteFolder) -> RemoteLog:
 def _lines(folder: RemoteFolder, segments: Sequence[Segment]) -> list[bytes]:
     """Lines of the longest segments that follow on one another, from entry 0 on, as far as they are whole.
 
-    Raises: UserError naming the event where a segment is damaged, and no other one has it.
+    Raises: UserError naming the entry where a segment is damaged, and no other one has it.
     """
     contents = _contents(folder, segments)
     lines: list[bytes] = []
@@ -121,7 +121,7 @@ def _lines(folder: RemoteFolder, segments: Sequence[Segment]) -> list[bytes]:
 
 def _decoded(lines: Iterable[bytes], where: object, *, first: int = 0) -> list[JournalEntry]:
     return [
-        decode_entry(line, where=f"{where}, event {number}", seq=number) for number, line in enumerate(lines, first)
+        decode_entry(line, where=f"{where}, entry {number}", seq=number) for number, line in enumerate(lines, first)
     ]
 
 

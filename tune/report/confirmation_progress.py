@@ -6,7 +6,7 @@ from tune.report.report import duration
 
 
 class ConfirmationProgress:
-    """Follows a confirmation in the journal; the time left is reckoned from the epochs of this session."""
+    """Follows a confirmation in the journal; the time left is estimated from the epochs of this session."""
 
     def __init__(self) -> None:
         self._confirmation = Confirmation()

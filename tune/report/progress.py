@@ -19,7 +19,7 @@ LINE_SECONDS = 1.0
 class ProgressPrinter:
     """Prints journal entries and extraction progress as lines.
 
-    Time left is reckoned from the epochs of this session: the speed so far, and the mean length of ended trials.
+    Time left is estimated from the epochs of this session: the speed so far, and the mean length of ended trials.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ def _times(status: "StudyStatus") -> str:
     if status.standings.n_told >= status.standings.n_wanted:
         return used
     left = "time left not known yet" if status.seconds_left is None else f"about {duration(status.seconds_left)} left"
-    return f"{used}, {left}{'' if status.owner else ' once gone on with'}"
+    return f"{used}, {left}{'' if status.owner else ' once resumed'}"
 
 
 def _confirmation(status: "StudyStatus") -> list[str]:

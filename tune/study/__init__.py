@@ -1,1 +1,1 @@
-"""A study: asked for, its data loaded, its folder begun or gone on with."""
+"""A study: asked for, its data loaded, its folder begun or resumed."""

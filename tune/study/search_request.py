@@ -1,4 +1,4 @@
-"""What a search is asked to do: the options and space of a new study, or of one that is gone on with.
+"""What a search is asked to do: the options and space of a new study, or of one that is resumed.
 
 At a resume, what a study was given holds until it is given anew. What would make results before and after incomparable
 cannot be changed. The rest is taken from the command line as it is; in a `--config` file, which may be meant for
@@ -45,7 +45,7 @@ class SearchRequest:
     """A search to run.
 
     given: plain values of the options that were given now and hold for later sessions too. past: the entries of the
-    study that is gone on with; none for a new one. is_named: whether the user chose the study's folder; else it is the
+    study that is resumed; none for a new one. is_named: whether the user chose the study's folder; else it is the
     first of its name that is free.
     """
 
@@ -57,7 +57,7 @@ class SearchRequest:
 
     @property
     def is_resume(self) -> bool:
-        """Whether a study is gone on with."""
+        """Whether a study is resumed."""
         return bool(self.past)
 
     @property
@@ -69,7 +69,7 @@ class SearchRequest:
 
     @property
     def header(self) -> dict[str, Any]:
-        """Of the study that is gone on with."""
+        """Of the study that is resumed."""
         return study_of(self.past).header
 
     @property

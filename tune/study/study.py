@@ -1,4 +1,4 @@
-"""A study: its folder, journal and decisions, begun anew or gone on with.
+"""A study: its folder, journal and decisions, begun or resumed.
 
 STUDY/
   journal.jsonl   the truth: every entry of the search; on object storage journal/, its segments
@@ -126,11 +126,11 @@ def open_study(
     *,
     device: str,
 ) -> Iterator[Study]:
-    """The study that is to be begun or gone on with, locked until the end of the block.
+    """The study that is to be begun or resumed, locked until the end of the block.
 
     device: "cpu" or "cuda", on which trials run in this session.
     Raises: UserError when the folder holds a study already, when another process works on it, or when what is to be
-    gone on with was made from another dataset or backbone.
+    resumed was made from another dataset or backbone.
     """
     if request.is_resume:
         check_data(request, data)

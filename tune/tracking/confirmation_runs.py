@@ -18,22 +18,22 @@ from tune.journal.entries import (
     TrialTold,
     VerdictReached,
 )
+from tune.tracking.desired_run import DesiredRun, MetricPoint
 from tune.tracking.values import MAX_KEY, metric_key, trial_params
-from tune.tracking.wished_run import MetricPoint, WishedRun
 
 ARTIFACT = "confirmation.json"
 """In the study's run: the whole result."""
 
 
 class ConfirmationRuns:
-    """Folds a confirmation into wished-for runs, beside those of the search's trials."""
+    """Folds a confirmation into desired runs, beside those of the search's trials."""
 
     def __init__(self, tags: Mapping[str, str], log_scaled: tuple[str, ...]) -> None:
         """tags: that all runs of the study share."""
         self._tags, self._log_scaled = dict(tags), log_scaled
         self._confirmation = Confirmation()
 
-    def apply(self, entry: Confirming, runs: dict[str, WishedRun], parent: WishedRun) -> set[str]:
+    def apply(self, entry: Confirming, runs: dict[str, DesiredRun], parent: DesiredRun) -> set[str]:
         """Take one entry; returns the keys of the runs that it changes."""
         self._confirmation.apply(entry)
         inner, now_ms = entry.of, round(entry.time * 1000)
@@ -50,10 +50,10 @@ class ConfirmationRuns:
         self._change(run, inner, now_ms)
         return {run.key}
 
-    def _begin(self, run_id: str, now_ms: int) -> WishedRun:
+    def _begin(self, run_id: str, now_ms: int) -> DesiredRun:
         confirmed = self._confirmation.run(run_id)
         name = f"confirm {confirmed.name} fold {confirmed.fold} seed {confirmed.seed}"
-        run = WishedRun(key=run_id, name=name[:MAX_KEY], start_ms=now_ms)
+        run = DesiredRun(key=run_id, name=name[:MAX_KEY], start_ms=now_ms)
         run.params = trial_params(confirmed.record.config, self._log_scaled)
         run.tags = dict(self._tags)
         run.tag("hpo.trial", run_id)
@@ -63,7 +63,7 @@ class ConfirmationRuns:
         run.artifacts["config/resolved.json"] = json.dumps(confirmed.record.config, indent=2, sort_keys=True)
         return run
 
-    def _change(self, run: WishedRun, entry: TrialEntry, now_ms: int) -> None:
+    def _change(self, run: DesiredRun, entry: TrialEntry, now_ms: int) -> None:
         match entry:
             case TrialAsked():
                 run.settle("RUNNING", "running", end_ms=None)
@@ -87,7 +87,7 @@ class ConfirmationRuns:
                 run.tag("hpo.reason", entry.reason)
 
 
-def _tell_verdict(parent: WishedRun, confirmed: Confirmed, now_ms: int) -> None:
+def _tell_verdict(parent: DesiredRun, confirmed: Confirmed, now_ms: int) -> None:
     parent.tag("hpo.verdict", confirmed.verdict)
     parent.tag("hpo.winner", confirmed.winner)
     parent.artifacts[ARTIFACT] = json.dumps(confirmed.to_dict(), indent=2)
@@ -104,7 +104,7 @@ def _summary(candidate: Candidate) -> dict[str, float]:
     return {f"confirmed/{candidate.name}_{name}": value for name, value in values.items()}
 
 
-def _add_all(run: WishedRun, metrics: Mapping[str, Any], now_ms: int, step: int) -> None:
+def _add_all(run: DesiredRun, metrics: Mapping[str, Any], now_ms: int, step: int) -> None:
     known: set[str] = set()
     for name, value in metrics.items():
         key, number = metric_key(name), finite(value)

@@ -1,4 +1,4 @@
-"""What MLflow must hold for a journal: one wished-for run for the study and one for every trial.
+"""What MLflow must hold for a journal: one desired run for the study and one for every trial.
 
 A pure fold without MLflow. The live writer folds entry by entry and sends the difference; `sync` folds the whole
 journal and sends the difference: both end in the same records. Times come from the journal, so a value that is sent
@@ -29,16 +29,16 @@ from tune.journal.entries import (
 )
 from tune.printed.secrets_left_out import redact
 from tune.tracking.confirmation_runs import ConfirmationRuns
+from tune.tracking.desired_run import PARENT, DesiredRun, MetricPoint, RunStatus
 from tune.tracking.values import MAX_KEY, log_scaled, metric_key, study_params, study_tags, trial_params
-from tune.tracking.wished_run import PARENT, MetricPoint, RunStatus, WishedRun
 
 
 class RunBook:
-    """Folds journal entries into wished-for runs."""
+    """Folds journal entries into desired runs."""
 
     def __init__(self) -> None:
         self.standings = Standings()
-        self.runs: dict[str, WishedRun] = {}
+        self.runs: dict[str, DesiredRun] = {}
         self._log_scaled: tuple[str, ...] = ()
         self._parent_best: tuple[str, float] | None = None
         self._n_told = 0
@@ -75,7 +75,7 @@ class RunBook:
                 return self._on_end(self.runs[PARENT], entry)
         return set()
 
-    def _change_trial(self, run: WishedRun, entry: TrialEntry) -> set[str]:
+    def _change_trial(self, run: DesiredRun, entry: TrialEntry) -> set[str]:
         changed: set[str] = set()
         match entry:
             case EpochReported():
@@ -113,20 +113,20 @@ class RunBook:
         parent = self.runs.get(PARENT)
         if parent is None:
             name = entry.study_id[:MAX_KEY]
-            parent = self.runs[PARENT] = WishedRun(key=PARENT, name=name, start_ms=_ms(entry))
+            parent = self.runs[PARENT] = DesiredRun(key=PARENT, name=name, start_ms=_ms(entry))
             parent.params = study_params(header)
         parent.tags.update(study_tags(self.standings.study_id, self.standings.header))
         parent.settle("RUNNING", "running", end_ms=None)
         shown = {"study_id": entry.study_id, **header}
         parent.artifacts["study.json"] = redact(json.dumps(shown, indent=2, sort_keys=True, default=str))
 
-    def _on_session(self, parent: WishedRun, entry: SessionBegun) -> set[str]:
+    def _on_session(self, parent: DesiredRun, entry: SessionBegun) -> set[str]:
         parent.settle("RUNNING", "running", end_ms=None)
         parent.tag("hpo.executor", entry.executor)
         parent.tag("hpo.precision", entry.precision)
         return {PARENT}
 
-    def _on_floors(self, parent: WishedRun, entry: FloorsMeasured) -> set[str]:
+    def _on_floors(self, parent: DesiredRun, entry: FloorsMeasured) -> set[str]:
         if any(point.key.startswith("floor_") for point in parent.metrics):
             return set()  # a resumed session computes the same floors again
         for floor, metrics in entry.floors.items():
@@ -139,7 +139,7 @@ class RunBook:
         trial = self.standings.trials[entry.trial]
         run = self.runs.get(trial.trial_id)
         if run is None:
-            run = WishedRun(key=trial.trial_id, name=trial.name[:MAX_KEY], start_ms=_ms(entry))
+            run = DesiredRun(key=trial.trial_id, name=trial.name[:MAX_KEY], start_ms=_ms(entry))
             self.runs[run.key] = run
             run.params = trial_params(trial.config, self._log_scaled)
             run.tags = study_tags(self.standings.study_id, self.standings.header)
@@ -157,7 +157,7 @@ class RunBook:
             self._confirmation = ConfirmationRuns(tags, self._log_scaled)
         return self._confirmation.apply(entry, self.runs, self.runs[PARENT])
 
-    def _on_report(self, run: WishedRun, entry: EpochReported) -> set[str]:
+    def _on_report(self, run: DesiredRun, entry: EpochReported) -> set[str]:
         step = entry.epoch
         run.settle("RUNNING", "running", end_ms=None)
         if step not in run.steps_seen:  # an epoch repeated after a crash is equal; MLflow would keep both
@@ -172,7 +172,7 @@ class RunBook:
                 _add(run, "best/score", best, _ms(entry), step)
         return self._parent_progress(entry)
 
-    def _on_tell(self, run: WishedRun, entry: TrialTold) -> set[str]:
+    def _on_tell(self, run: DesiredRun, entry: TrialTold) -> set[str]:
         state = entry.state
         run.settle("FAILED" if state == "failed" else "FINISHED", state, end_ms=_ms(entry))
         run.tag("hpo.reason", entry.reason)
@@ -184,7 +184,7 @@ class RunBook:
             _add(parent, f"progress/{told}", self.standings.count(told), _ms(entry), self._n_told)
         return self._parent_progress(entry) | {PARENT}
 
-    def _on_retry(self, run: WishedRun, entry: TrialRetried) -> None:
+    def _on_retry(self, run: DesiredRun, entry: TrialRetried) -> None:
         trial = self.standings.trials[run.key]
         run.settle("RUNNING", "running", end_ms=None)
         run.tag("hpo.retry", entry.reason)
@@ -193,7 +193,7 @@ class RunBook:
             if run.params.get(name, value) != value:
                 run.tag(f"hpo.retry.{name}", value)  # params of a run cannot be changed
 
-    def _on_end(self, parent: WishedRun, entry: SessionEnded) -> set[str]:
+    def _on_end(self, parent: DesiredRun, entry: SessionEnded) -> set[str]:
         reason = entry.reason
         status, hpo_status = _end_state(entry.state, reason)
         parent.tag("hpo.reason", reason)
@@ -214,8 +214,8 @@ class RunBook:
         return {PARENT}
 
 
-def desired_runs(entries: Iterable[JournalEntry], *, running: bool) -> dict[str, WishedRun]:
-    """Key -> wished-for run for a whole journal; the study's own run has the key `PARENT` and comes first.
+def desired_runs(entries: Iterable[JournalEntry], *, running: bool) -> dict[str, DesiredRun]:
+    """Key -> desired run for a whole journal; the study's own run has the key `PARENT` and comes first.
 
     running: False when no search works on the study any more: what the journal leaves open (its driver was killed) is
     then ended as interrupted, at the time of its last entry.
@@ -228,7 +228,7 @@ def desired_runs(entries: Iterable[JournalEntry], *, running: bool) -> dict[str,
     return book.runs
 
 
-def _add(run: WishedRun, key: str, value: Any, timestamp_ms: int, step: int) -> None:
+def _add(run: DesiredRun, key: str, value: Any, timestamp_ms: int, step: int) -> None:
     number = finite(value)
     if number is None and not (value is None or isinstance(value, float | str)):
         return  # not a measurement

@@ -1,4 +1,4 @@
-"""Brings runs in MLflow to their wished-for content: the calls of MLflow that project a journal.
+"""Brings runs in MLflow to their desired content: the calls of MLflow that project a journal.
 
 One writer at a time for a study. Requests may be repeated after an unclear failure: a metric row is unique by
 key, step, time and value, parameters and tags are set by name, and runs are looked up by tag before they are made.
@@ -12,7 +12,7 @@ from typing import Any
 from trainable.errors import UserError
 from tune.tracking.client import describe, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
-from tune.tracking.wished_run import PARENT, WishedRun
+from tune.tracking.desired_run import PARENT, DesiredRun
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 800, 100, 100
 """MLflow takes 1000 metrics, 100 params, 100 tags and 1000 things in all."""
@@ -64,7 +64,7 @@ class MlflowWriter:
         """What could not be stored, though MLflow takes the rest."""
         return tuple(self._file_problems.values())
 
-    def bring(self, run: WishedRun) -> None:
+    def bring(self, run: DesiredRun) -> None:
         """Send what `run` lacks in MLflow; nothing is sent twice on purpose."""
         held = self._find(run)
         self._bring_batches(run, held)
@@ -75,7 +75,7 @@ class MlflowWriter:
         """Look all up again before the next run: another hand was in the store, or a request's fate is unclear."""
         self._held = None
 
-    def _find(self, run: WishedRun) -> HeldRun:
+    def _find(self, run: DesiredRun) -> HeldRun:
         if self._held is None:
             self._held = self._look_up()
         held = self._held.get(run.key)
@@ -119,7 +119,7 @@ class MlflowWriter:
             if not token:
                 return
 
-    def _create(self, run: WishedRun) -> HeldRun:
+    def _create(self, run: DesiredRun) -> HeldRun:
         tags = self._tags(run)
         try:
             made = self._call("create_run", self.experiment_id, start_time=run.start_ms, tags=tags, run_name=run.name)
@@ -129,13 +129,13 @@ class MlflowWriter:
         self.n_created += 1
         return HeldRun(run_id=made.info.run_id, tags=dict(tags))
 
-    def _tags(self, run: WishedRun) -> dict[str, str]:
+    def _tags(self, run: DesiredRun) -> dict[str, str]:
         tags = run.tags | {"mlflow.runName": run.name}
         if run.key != PARENT and self.parent_run_id is not None:
             tags["mlflow.parentRunId"] = self.parent_run_id
         return tags
 
-    def _bring_artifacts(self, run: WishedRun, held: HeldRun) -> None:
+    def _bring_artifacts(self, run: DesiredRun, held: HeldRun) -> None:
         """Store the run's files; a broken file store is a problem to tell and holds up nothing else."""
         digest = _digest(run.artifacts)
         if not run.artifacts or held.tags.get(ARTIFACTS) == digest:
@@ -151,7 +151,7 @@ class MlflowWriter:
         held.tags[ARTIFACTS] = digest
         self._file_problems.pop(run.key, None)
 
-    def _bring_batches(self, run: WishedRun, held: HeldRun) -> None:
+    def _bring_batches(self, run: DesiredRun, held: HeldRun) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         params = [(name, value) for name, value in run.params.items() if name not in held.params]
@@ -176,7 +176,7 @@ class MlflowWriter:
             metrics, params = metrics[METRICS_A_BATCH:], params[PARAMS_A_BATCH:]
             tags = tags[TAGS_A_BATCH - 1 :]
 
-    def _bring_state(self, run: WishedRun, held: HeldRun) -> None:
+    def _bring_state(self, run: DesiredRun, held: HeldRun) -> None:
         if run.status == "RUNNING":
             if held.status != "RUNNING":
                 self._call("update_run", held.run_id, status="RUNNING")

@@ -4,9 +4,9 @@ from collections import Counter
 
 from tune.journal.entries import JournalEntry
 from tune.tracking.client import describe
+from tune.tracking.desired_run import PARENT, DesiredRun
 from tune.tracking.mlflow_runs import RunBook
 from tune.tracking.mlflow_writer import MlflowWriter, is_permanent
-from tune.tracking.wished_run import PARENT, WishedRun
 
 
 class Outbox:
@@ -56,7 +56,7 @@ class Outbox:
             self._changed.update(dict.fromkeys(self._book.runs))
         self._settle()
 
-    def _refuse(self, run: WishedRun, error: Exception, writer: MlflowWriter) -> None:
+    def _refuse(self, run: DesiredRun, error: Exception, writer: MlflowWriter) -> None:
         """Look a refused run up anew once, since another hand may have deleted it; leave it out the second time."""
         writer.forget()
         self._refused[run.key] += 1

@@ -9,9 +9,9 @@ from trainable.errors import UserError
 from tune.journal.entries import JournalEntry
 from tune.printed.secrets_left_out import redact
 from tune.tracking.client import describe
+from tune.tracking.desired_run import PARENT, DesiredRun
 from tune.tracking.mlflow_runs import desired_runs
 from tune.tracking.mlflow_writer import MlflowWriter, is_permanent
-from tune.tracking.wished_run import PARENT, WishedRun
 
 SYNC_TRIES = 3
 
@@ -43,7 +43,7 @@ def sync(entries: Iterable[JournalEntry], uri: str, experiment_name: str, *, run
     start = time.monotonic()
     runs = desired_runs(entries, running=running)
     if PARENT not in runs:
-        raise UserError("a journal must begin with its study, but this one holds no study event; check the folder")
+        raise UserError("a journal must begin with its study, but this one holds no study entry; check the folder")
     try:
         writer = _patiently(lambda: MlflowWriter(uri, experiment_name, study_id=runs[PARENT].tags["hpo.study"]))
         for key in sorted(runs):
@@ -68,7 +68,7 @@ def sync(entries: Iterable[JournalEntry], uri: str, experiment_name: str, *, run
     )
 
 
-def _bring(writer: MlflowWriter, run: WishedRun) -> None:
+def _bring(writer: MlflowWriter, run: DesiredRun) -> None:
     _patiently(lambda: writer.bring(run), between=writer.forget)
 
 

@@ -2,7 +2,7 @@
 
 `Tracker` takes the journal's entries from the search without ever holding it up; one thread sends them. After an outage
 or a killed driver, `syncing.sync` brings MLflow to the journal's content. Both send the difference between what
-the same fold (`mlflow_runs.py`) wishes for and what MLflow holds, so their results are equal.
+the same fold (`mlflow_runs.py`) asks for and what MLflow holds, so their results are equal.
 """
 
 import logging

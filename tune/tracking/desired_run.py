@@ -12,7 +12,7 @@ RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 
 class MetricPoint(NamedTuple):
-    """One value of one metric; `timestamp_ms` is the journal's time of the event that brought it."""
+    """One value of one metric; `timestamp_ms` is the journal's time of the entry that brought it."""
 
     key: str
     value: float
@@ -21,7 +21,7 @@ class MetricPoint(NamedTuple):
 
 
 @dataclass(slots=True, kw_only=True)
-class WishedRun:
+class DesiredRun:
     """The content that a run must get.
 
     metrics: points in journal order, unique by (key, step); the first `n_forgotten` of them are no longer kept here
