@@ -22,7 +22,7 @@ from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.ray_shells import run_on_ray
-from tune.journal.entries import EpochReported, JournalEntry, TrialTold
+from tune.journal.entries import EpochReported, JournalEntry, SessionBegun, TrialTold
 from tune.journal.journal import Journal
 
 N_WORKERS = 8
@@ -52,7 +52,7 @@ def measure(setting: Setting) -> list[Figure]:
         ):
             journal.subscribe(note)
             decisions = Decisions(space, header, on_entry=journal.append)
-            decisions.begin_session(n_trials=n_trials)
+            decisions.begin_session(SessionBegun(n_trials=n_trials))
             resources = TrialResources(
                 data_folder=folder / "data", study_folder=folder, seed=0, device="cpu", n_threads=1
             )

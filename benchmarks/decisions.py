@@ -25,6 +25,7 @@ from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
+from tune.journal.entries import SessionBegun
 from tune.journal.journal import FILE_NAME, Journal, read_entries
 from tune.study.optuna_journal import OptunaJournal, rebuild
 
@@ -132,7 +133,7 @@ def measure_resume(folder: Path, space: WideSpace, header: dict[str, Any]) -> No
         f"resume          {total:.2f} s: open and check {open_seconds:.2f}, read {read_seconds:.2f}, "
         f"replay {replay_seconds:.2f}, optuna.log {rebuild_seconds:.2f}"
     )
-    decisions.begin_session(n_trials=header["n_trials"] + N_ASKS)
+    decisions.begin_session(SessionBegun(n_trials=header["n_trials"] + N_ASKS))
     seconds = [timed(decisions.ask)[1] for _ in range(N_ASKS)]
     n_parameters = len(UNIT_PARAMETERS) + 6
     print(f"ask             {spread(seconds)} with {header['n_trials']} trials told, {n_parameters} parameters")

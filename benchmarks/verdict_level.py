@@ -25,14 +25,13 @@ import pandas as pd
 
 from trainable.config import LABEL_RANGE, TARGETS
 from trainable.data.specimens import load_specimens
-from trainable.data.splits import make_split
+from trainable.data.splits import SPLIT_SEED, make_split
 from trainable.scoring.crps import Floats, crps_normal, fit_sigma
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import OutOfFold, only_fresh, paired_difference
 from trainable.scoring.scoring import EventForecast
 from tune.command_line.options import DataOptions
 from tune.confirming.fresh_folds import fresh_folds
-from tune.study.study_data import SPLIT_SEED
 
 TRAINING_NOISE = {"run": 0.025, "domain": 0.052, "site": 0.006, "event": 0.035}
 LASTING = {"A": (0.0, 0.0), "B": (0.10, 0.17), "C": (0.25, 0.17)}
