@@ -6,7 +6,7 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
-from tests.tune.plain_entries import read_plain
+from tests.tune.plain_entries import entries, read_plain
 from tune.decisions.replay import differences
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -72,6 +72,6 @@ def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(
     assert "nodes differ in memory" in ended["unequal"].stderr
     assert "nodes differ in memory" not in ended["halves"].stderr + ended["named"].stderr
     for name, space in (("halves", PLAIN), ("named", PLAIN), ("unequal", unequal)):
-        assert differences(SearchSpace.load(str(space)), events[name]) == []
+        assert differences(SearchSpace.load(str(space)), entries(events[name])) == []
         assert not [event for event in events[name] if event["event"] in ("error", "retry")]
         assert json.loads(ended[name].stdout)["n_trials"] == len([e for e in events[name] if e["event"] == "tell"])
