@@ -193,6 +193,7 @@ def in_small(arguments: list[str], study: Path | None) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, demo_cache, tmp_path, monkeypatch):
     """In the text's order, each on what those before it left; the bare `search` has its own test."""
     monkeypatch.chdir(tmp_path)
