@@ -41,6 +41,7 @@ def loaded_by(statement: str) -> set[str]:
         ),
         ("tune.decisions.decisions", {"ray", "mlflow", "torch"}),
         ("tune.cli", {"ray", "mlflow", "torch", "optuna", "pandas", "argcomplete"}),
+        ("tune.verbs.plan", {"ray", "mlflow", "torch"}),
         ("tune.tracking.tracker, tune.tracking.syncing", {"ray", "mlflow", "torch", "optuna"}),
     ],
 )

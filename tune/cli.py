@@ -1,7 +1,6 @@
 """`sentinel-tune VERB ...`, the same as `python -m tune VERB ...`: one command a verb, each in the file of its name."""
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
@@ -29,7 +28,7 @@ from tune.command_line.options import (
     SyncOptions,
     TrainOptions,
 )
-from tune.command_line.parsing import Given, add_options, given_options, split_command, unknown_options
+from tune.command_line.parsing import Given, add_options, given_options, meant, split_command, unknown_options
 from tune.command_line.places import named_places
 from tune.command_line.streams import StdoutError, leave_stdout, settle_streams
 from tune.execution.interrupts import EXIT_INTERRUPTED, stop_signals
@@ -146,8 +145,7 @@ def parse_command(argv: Sequence[str]) -> tuple[Verb, Given]:
         argv = [named.name, *own]
     elif argv and named is None and not argv[0].startswith("-"):
         names = [verb.name for verb in VERBS]
-        meant = _meant(argv[0], names)
-        raise UserError(f"`VERB` must be one of {', '.join(names)}, but got {brief(argv[0])}{meant}")
+        raise UserError(f"`VERB` must be one of {', '.join(names)}, but got {brief(argv[0])}{meant(argv[0], names)}")
     arguments, unknown = _make_parser().parse_known_args(argv)
     verb: Verb = arguments.verb
     if verb.commands and not command and unknown and not unknown[0].startswith("-"):
@@ -159,15 +157,10 @@ def parse_command(argv: Sequence[str]) -> tuple[Verb, Given]:
     return verb, replace(given_options(arguments, verb.options), command=command)
 
 
-def _meant(got: str, verbs: Sequence[str]) -> str:
-    close = difflib.get_close_matches(got, verbs, n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""
-
-
 def _check_command(verb: Verb, command: tuple[str, ...]) -> None:
     """The mistakes of a command that is run elsewhere are told here, before it is sent."""
     if not command or command[0] not in verb.commands:
-        got = f"{brief(command[0])}{_meant(command[0], verb.commands)}" if command else "none"
+        got = f"{brief(command[0])}{meant(command[0], verb.commands)}" if command else "none"
         raise UserError(
             f"`{verb.name}` must be given a command, one of {', '.join(verb.commands)}, but got {got}; for example "
             f"`sentinel-tune {verb.name} -- {verb.commands[0]} --help` shows what it takes"

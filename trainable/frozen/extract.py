@@ -20,13 +20,12 @@ from trainable.frozen.extraction_plan import (
     bytes_missing,
     discard_damaged,
     make_plan,
-    room_for,
     shards_missing,
     sweep,
 )
 from trainable.frozen.features import MANIFEST_NAME, FeatureStore, store_path
 from trainable.frozen.image_feed import Images
-from trainable.frozen.shards import ShardRecord, merge_moments, read_record, sha256_of, write_atomically
+from trainable.frozen.shards import ShardRecord, merge_moments, read_record, room_for, sha256_of, write_atomically
 from trainable.frozen.verification import DamagedFeatures
 from trainable.shown import size_text
 

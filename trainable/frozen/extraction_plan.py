@@ -97,11 +97,6 @@ def shards_missing(plan: ExtractionPlan) -> list[int]:
     return [shard for shard in range(plan.n_shards) if plan.missing_taps(shard)]
 
 
-def room_for(n_bytes: float) -> int:
-    """Bytes that must be free for so many of features: one percent more, for records beside them and the tail."""
-    return int(n_bytes * 1.01)
-
-
 def bytes_missing(plan: ExtractionPlan) -> int:
     """Bytes on disk that the missing shards will take, at half precision."""
     rows = sum(len(plan.rows(shard)) * len(plan.missing_taps(shard)) for shard in range(plan.n_shards))

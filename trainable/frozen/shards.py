@@ -20,6 +20,11 @@ from trainable.checksums import from_json, to_json
 from trainable.plain_values import misfits
 
 
+def room_for(n_bytes: float) -> int:
+    """Bytes that must be free for so many of features: one percent more, for records beside them and the tail."""
+    return int(n_bytes * 1.01)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
     """Mean and centred sum of squares of each channel over `count` values; float64 [width] each."""

@@ -155,7 +155,11 @@ def _name_of(word: str) -> str:
 
 def _nearest(name: str, names: Collection[str]) -> str:
     """The end of a line about a name that there is not: the one that was meant, else all that there are."""
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"; did you mean `{close[0].replace('_', '-')}`?"
-    return f"; valid: {', '.join(sorted(n.replace('_', '-') for n in names))}" if names else ""
+    valid = sorted(n.replace("_", "-") for n in names)
+    return meant(name.replace("_", "-"), valid) or (f"; valid: {', '.join(valid)}" if valid else "")
+
+
+def meant(word: str, words: Collection[str]) -> str:
+    """The end of a line about a word that there is not: the nearest one; empty where none is near."""
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainable.storage.place import Place
-from tune.decisions.trial_entries import TrialEntries, unwritten
+from tune.decisions.trial_entries import TrialEntries, kept_nowhere
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import completion
 from tune.journal.entries import (
@@ -79,7 +79,7 @@ class Confirmation(TrialEntries):
     def __init__(self, *, on_entry: EntryWriter | None = None) -> None:
         """on_entry: `Journal.append`; without it, entries are kept nowhere."""
         self.plan: Plan | None = None
-        self._emit: EntryWriter = unwritten if on_entry is None else on_entry
+        self._emit: EntryWriter = kept_nowhere if on_entry is None else on_entry
         self._runs: dict[str, Run] = {}
         self._run_of_cell: dict[tuple[str, int, int], Run] = {}
 

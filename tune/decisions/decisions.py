@@ -16,7 +16,7 @@ from trainable.failure import FailureKind
 from tune.decisions.asha import Asha
 from tune.decisions.proposals import Proposals
 from tune.decisions.sampler import Space
-from tune.decisions.trial_entries import TrialEntries, unwritten
+from tune.decisions.trial_entries import TrialEntries, kept_nowhere
 from tune.decisions.trial_record import Ask, State, TrialRecord
 from tune.decisions.verdicts import next_entry
 from tune.journal.entries import (
@@ -24,11 +24,11 @@ from tune.journal.entries import (
     JournalEntry,
     RungDecided,
     SessionBegun,
-    StudyBegun,
     TrialAsked,
     TrialEntry,
     TrialRaised,
     TrialTold,
+    begun,
 )
 from tune.journal.lines import plain_as_read
 
@@ -58,7 +58,7 @@ class Decisions(TrialEntries):
         self.n_trials: int = header["n_trials"]
         self._records: dict[str, TrialRecord] = {}
         self._ends_this_session: list[State] = []
-        self._emit: EntryWriter = unwritten if on_entry is None else on_entry
+        self._emit: EntryWriter = kept_nowhere if on_entry is None else on_entry
 
     @classmethod
     def replay(cls, space: Space, entries: Iterable[JournalEntry], *, on_entry: EntryWriter | None = None) -> Self:
@@ -66,9 +66,8 @@ class Decisions(TrialEntries):
 
         With `on_entry`, what a killed process left undecided is decided and written now.
         """
-        first, *others = entries
-        assert isinstance(first, StudyBegun)
-        decisions = cls(space, first.header, on_entry=on_entry)
+        study, others = begun(entries)
+        decisions = cls(space, study.header, on_entry=on_entry)
         for entry in others:
             decisions.apply(entry)
         if on_entry is not None:

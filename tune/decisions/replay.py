@@ -1,11 +1,15 @@
 """Replays a journal against today's code: does every proposal and decision in it follow from what came before?"""
 
 from collections.abc import Iterable
+from dataclasses import fields
 
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import Space
-from tune.journal.entries import JournalEntry, RungDecided, StudyBegun, TrialAsked, TrialTold
+from tune.journal.entries import JournalEntry, RungDecided, TrialAsked, TrialTold, begun
 from tune.journal.lines import as_read, kind_of
+
+_NOT_DECIDED = ("seq", "time", "trial", "number", "fold")
+"""What does not follow from the state before: when it was written, which trial it is about, whether it confirms."""
 
 
 def differences(space: Space, entries: Iterable[JournalEntry]) -> list[str]:
@@ -13,9 +17,8 @@ def differences(space: Space, entries: Iterable[JournalEntry]) -> list[str]:
 
     Another version of Optuna may propose differently; a journal is taken as it is all the same, never corrected.
     """
-    first, *others = entries
-    assert isinstance(first, StudyBegun)
-    decisions = Decisions(space, first.header)
+    study, others = begun(entries)
+    decisions = Decisions(space, study.header)
     found = []
     for entry in others:
         if isinstance(entry, TrialAsked | RungDecided | TrialTold):
@@ -37,26 +40,4 @@ def _differing(entry: TrialAsked | RungDecided | TrialTold, expected: JournalEnt
 
 
 def _decided(entry: JournalEntry) -> dict[str, object]:
-    """What followed from the state before; which trial it is about did not."""
-    match entry:
-        case TrialAsked():
-            return {
-                "origin": entry.origin,
-                "exempt": entry.exempt,
-                "values": entry.values,
-                "config": entry.config,
-                "seed": entry.seed,
-            }
-        case RungDecided():
-            return {
-                "epoch": entry.epoch,
-                "action": entry.action,
-                "rung": entry.rung,
-                "value": entry.value,
-                "cut": entry.cut,
-                "n": entry.n,
-                "reason": entry.reason,
-            }
-        case TrialTold():
-            return {"state": entry.state, "value": entry.value, "epoch": entry.epoch, "reason": entry.reason}
-    return {}
+    return {f.name: getattr(entry, f.name) for f in fields(entry) if f.name not in _NOT_DECIDED}

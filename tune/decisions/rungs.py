@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from trainable.failure import FailureKind
 from tune.decisions.asha import Asha
-from tune.journal.entries import EpochReported, JournalEntry, RungDecided, StudyBegun, TrialRaised
+from tune.journal.entries import EpochReported, JournalEntry, RungDecided, TrialRaised, begun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,8 @@ class RungStanding:
 
 def rung_standings(entries: Iterable[JournalEntry]) -> list[RungStanding]:
     """Every rung of the study that a whole journal tells of, in order."""
-    first, *others = entries
-    assert isinstance(first, StudyBegun)
-    header = first.header
+    study, others = begun(entries)
+    header = study.header
     asha = Asha(
         grace_epochs=header["grace_epochs"],
         reduction_factor=header["reduction_factor"],

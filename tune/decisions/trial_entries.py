@@ -138,7 +138,7 @@ class TrialEntries(ABC):
     def _advance(self, record: TrialRecord) -> None: ...
 
 
-def unwritten(entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:
+def kept_nowhere(entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:
     """An entry that no journal keeps, with the values that one would have given back."""
     made = as_read(replace(entry, time=time.time()))
     if apply is not None:

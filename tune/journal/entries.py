@@ -4,7 +4,7 @@ The order of a type's fields is their order on the line. What a trial goes throu
 search and for a confirmation; those of the latter come in a `Confirming`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar, get_args
 
@@ -217,6 +217,11 @@ class EntryWriter(Protocol):
 
 def study_of(entries: Sequence[JournalEntry]) -> StudyBegun:
     """The first entry of a whole journal."""
-    first = entries[0]
+    return begun(entries[:1])[0]
+
+
+def begun(entries: Iterable[JournalEntry]) -> tuple[StudyBegun, list[JournalEntry]]:
+    """The first entry of a whole journal, and the others."""
+    first, *others = entries
     assert isinstance(first, StudyBegun)
-    return first
+    return first, others

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.config import TrialConfig
-from trainable.frozen.extraction_plan import room_for
+from trainable.frozen.shards import room_for
 from trainable.shown import size_text
 from tune.confirming.runs import Confirmation
 from tune.measuring.corners import drawn

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from trainable.frozen.extraction_plan import room_for
+from trainable.frozen.shards import room_for
 from trainable.shown import size_text
 from tune.planning.image_probe import nearest_folder
 from tune.planning.study_plan import StudyPlan
