@@ -7,18 +7,8 @@ from typing import Any
 from tune.confirming.outcome import Candidate, Confirmed
 from tune.confirming.runs import Confirmation
 from tune.decisions.standings import finite
-from tune.journal.entries import (
-    Confirming,
-    EpochReported,
-    TrialAsked,
-    TrialEntry,
-    TrialPaused,
-    TrialRaised,
-    TrialRetried,
-    TrialTold,
-    VerdictReached,
-)
-from tune.tracking.desired_run import DesiredRun, MetricPoint
+from tune.journal.entries import Confirming, EpochReported, TrialAsked, TrialEntry, VerdictReached
+from tune.tracking.desired_run import DesiredRun, MetricPoint, ms_of
 from tune.tracking.values import MAX_KEY, metric_key, trial_params
 
 ARTIFACT = "confirmation.json"
@@ -36,7 +26,7 @@ class ConfirmationRuns:
     def apply(self, entry: Confirming, runs: dict[str, DesiredRun], parent: DesiredRun) -> set[str]:
         """Take one entry; returns the keys of the runs that it changes."""
         self._confirmation.apply(entry)
-        inner, now_ms = entry.of, round(entry.time * 1000)
+        inner, now_ms = entry.of, ms_of(entry)
         if isinstance(inner, VerdictReached):
             _tell_verdict(parent, Confirmed.from_dict(inner.result), now_ms)
             return {parent.key}
@@ -47,7 +37,10 @@ class ConfirmationRuns:
         run = runs.get(inner.trial)
         if run is None:
             return set()
-        self._change(run, inner, now_ms)
+        run.take(inner)
+        if isinstance(inner, EpochReported) and inner.epoch not in run.steps_seen:
+            run.steps_seen.add(inner.epoch)
+            _add_all(run, inner.metrics, now_ms, inner.epoch)
         return {run.key}
 
     def _begin(self, run_id: str, now_ms: int) -> DesiredRun:
@@ -62,29 +55,6 @@ class ConfirmationRuns:
         run.tag("hpo.seed", confirmed.seed)
         run.artifacts["config/resolved.json"] = json.dumps(confirmed.record.config, indent=2, sort_keys=True)
         return run
-
-    def _change(self, run: DesiredRun, entry: TrialEntry, now_ms: int) -> None:
-        match entry:
-            case TrialAsked():
-                run.settle("RUNNING", "running", end_ms=None)
-            case TrialRetried():
-                run.settle("RUNNING", "running", end_ms=None)
-                run.tag("hpo.retry", entry.reason)
-            case EpochReported():
-                run.settle("RUNNING", "running", end_ms=None)
-                if entry.epoch not in run.steps_seen:
-                    run.steps_seen.add(entry.epoch)
-                    _add_all(run, entry.metrics, now_ms, entry.epoch)
-            case TrialRaised():
-                run.tag("hpo.error", f"{entry.type}: {entry.message}")
-                run.tag("hpo.traceback", entry.traceback_tail)
-                run.tag("hpo.node", entry.node)
-            case TrialTold():
-                run.settle("FAILED" if entry.state == "failed" else "FINISHED", entry.state, end_ms=now_ms)
-                run.tag("hpo.reason", entry.reason)
-            case TrialPaused():
-                run.settle("KILLED", "interrupted", end_ms=now_ms)
-                run.tag("hpo.reason", entry.reason)
 
 
 def _tell_verdict(parent: DesiredRun, confirmed: Confirmed, now_ms: int) -> None:

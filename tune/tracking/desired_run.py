@@ -3,6 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from tune.journal.entries import (
+    EpochReported,
+    JournalEntry,
+    TrialAsked,
+    TrialEntry,
+    TrialPaused,
+    TrialRaised,
+    TrialRetried,
+    TrialTold,
+)
 from tune.tracking.values import MAX_KEY, tag_text
 
 PARENT = ""
@@ -51,6 +61,25 @@ class DesiredRun:
         self.n_forgotten += len(self.metrics)
         self.metrics = []
 
+    def take(self, entry: TrialEntry) -> None:
+        """Take in what happened to the run's trial, of a search or of a confirmation, but for what was measured."""
+        match entry:
+            case TrialAsked() | EpochReported():
+                self.settle("RUNNING", "running", end_ms=None)
+            case TrialRetried():
+                self.settle("RUNNING", "running", end_ms=None)
+                self.tag("hpo.retry", entry.reason)
+            case TrialPaused():
+                self.settle("KILLED", "interrupted", end_ms=ms_of(entry))
+                self.tag("hpo.reason", entry.reason)
+            case TrialRaised():
+                self.tag("hpo.error", f"{entry.type}: {entry.message}")
+                self.tag("hpo.traceback", entry.traceback_tail)
+                self.tag("hpo.node", entry.node)
+            case TrialTold():
+                self.settle("FAILED" if entry.state == "failed" else "FINISHED", entry.state, end_ms=ms_of(entry))
+                self.tag("hpo.reason", entry.reason)
+
     def settle(self, status: RunStatus, hpo_status: str, *, end_ms: int | None) -> None:
         """Set the state as MLflow knows it and as the search knows it."""
         self.status, self.end_ms = status, end_ms
@@ -62,3 +91,8 @@ class DesiredRun:
         """Set a tag; nothing for a missing or empty value."""
         if value is not None and value != "":
             self.tags[name[:MAX_KEY]] = tag_text(value)
+
+
+def ms_of(entry: JournalEntry) -> int:
+    """When it was written, in MLflow's unit."""
+    return round(entry.time * 1000)

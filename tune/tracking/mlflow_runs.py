@@ -12,6 +12,7 @@ from typing import Any
 
 from tune.decisions.standings import SCORE, Standings, TrialStanding, finite
 from tune.journal.entries import (
+    CheckpointWritten,
     Confirming,
     EpochReported,
     FloorsMeasured,
@@ -22,14 +23,12 @@ from tune.journal.entries import (
     StudyBegun,
     TrialAsked,
     TrialEntry,
-    TrialPaused,
-    TrialRaised,
     TrialRetried,
     TrialTold,
 )
 from tune.printed.secrets_left_out import redact
 from tune.tracking.confirmation_runs import ConfirmationRuns
-from tune.tracking.desired_run import PARENT, DesiredRun, MetricPoint, RunStatus
+from tune.tracking.desired_run import PARENT, DesiredRun, MetricPoint, RunStatus, ms_of
 from tune.tracking.values import MAX_KEY, log_scaled, metric_key, study_params, study_tags, trial_params
 
 
@@ -55,7 +54,7 @@ class RunBook:
         else:
             return set()
         for key in changed:
-            self.runs[key].last_ms = max(_ms(entry), self.runs[key].last_ms)
+            self.runs[key].last_ms = max(ms_of(entry), self.runs[key].last_ms)
         return changed
 
     def _change(self, entry: JournalEntry) -> set[str]:
@@ -77,6 +76,7 @@ class RunBook:
 
     def _change_trial(self, run: DesiredRun, entry: TrialEntry) -> set[str]:
         changed: set[str] = set()
+        run.take(entry)
         match entry:
             case EpochReported():
                 changed = self._on_report(run, entry)
@@ -84,16 +84,9 @@ class RunBook:
                 run.tag("hpo.rung", entry.rung)
             case TrialTold():
                 changed = self._on_tell(run, entry)
-            case TrialPaused():
-                run.settle("KILLED", "interrupted", end_ms=_ms(entry))
-                run.tag("hpo.reason", entry.reason)
-            case TrialRaised():
-                run.tag("hpo.error", f"{entry.type}: {entry.message}")
-                run.tag("hpo.traceback", entry.traceback_tail)
-                run.tag("hpo.node", entry.node)
             case TrialRetried():
-                self._on_retry(run, entry)
-            case _:
+                self._on_retry(run)
+            case CheckpointWritten():
                 return set()
         return changed | {run.key}
 
@@ -113,7 +106,7 @@ class RunBook:
         parent = self.runs.get(PARENT)
         if parent is None:
             name = entry.study_id[:MAX_KEY]
-            parent = self.runs[PARENT] = DesiredRun(key=PARENT, name=name, start_ms=_ms(entry))
+            parent = self.runs[PARENT] = DesiredRun(key=PARENT, name=name, start_ms=ms_of(entry))
             parent.params = study_params(header)
         parent.tags.update(study_tags(self.standings.study_id, self.standings.header))
         parent.settle("RUNNING", "running", end_ms=None)
@@ -132,14 +125,14 @@ class RunBook:
         for floor, metrics in entry.floors.items():
             for name, value in metrics.items():
                 leaf = "score" if name == SCORE else name.replace("/", "_")
-                _add(parent, f"floor_{floor}/{leaf}", value, _ms(entry), 0)
+                _add(parent, f"floor_{floor}/{leaf}", value, ms_of(entry), 0)
         return {PARENT}
 
     def _on_ask(self, entry: TrialAsked) -> str:
         trial = self.standings.trials[entry.trial]
         run = self.runs.get(trial.trial_id)
         if run is None:
-            run = DesiredRun(key=trial.trial_id, name=trial.name[:MAX_KEY], start_ms=_ms(entry))
+            run = DesiredRun(key=trial.trial_id, name=trial.name[:MAX_KEY], start_ms=ms_of(entry))
             self.runs[run.key] = run
             run.params = trial_params(trial.config, self._log_scaled)
             run.tags = study_tags(self.standings.study_id, self.standings.header)
@@ -147,7 +140,7 @@ class RunBook:
             run.tag("hpo.origin", trial.origin)
             run.tag("hpo.seed", entry.seed)
             run.tag("hpo.variant", trial.variant)
-        run.settle("RUNNING", "running", end_ms=None)
+        run.take(entry)
         run.artifacts["config/resolved.json"] = _config_json(trial)
         return run.key
 
@@ -159,35 +152,29 @@ class RunBook:
 
     def _on_report(self, run: DesiredRun, entry: EpochReported) -> set[str]:
         step = entry.epoch
-        run.settle("RUNNING", "running", end_ms=None)
         if step not in run.steps_seen:  # an epoch repeated after a crash is equal; MLflow would keep both
             run.steps_seen.add(step)
             keys: set[str] = set()
             for name, value in entry.metrics.items():
                 if (key := metric_key(name)) not in keys:
                     keys.add(key)
-                    _add(run, key, value, _ms(entry), step)
+                    _add(run, key, value, ms_of(entry), step)
             best = self.standings.trials[run.key].best_score
             if "best/score" not in keys and best is not None:
-                _add(run, "best/score", best, _ms(entry), step)
+                _add(run, "best/score", best, ms_of(entry), step)
         return self._parent_progress(entry)
 
     def _on_tell(self, run: DesiredRun, entry: TrialTold) -> set[str]:
-        state = entry.state
-        run.settle("FAILED" if state == "failed" else "FINISHED", state, end_ms=_ms(entry))
-        run.tag("hpo.reason", entry.reason)
-        if state == "failed" and "hpo.error" not in run.tags:
+        if entry.state == "failed" and "hpo.error" not in run.tags:
             run.tag("hpo.error", entry.reason)
         self._n_told += 1
         parent = self.runs[PARENT]
         for told in ("completed", "pruned", "failed"):
-            _add(parent, f"progress/{told}", self.standings.count(told), _ms(entry), self._n_told)
+            _add(parent, f"progress/{told}", self.standings.count(told), ms_of(entry), self._n_told)
         return self._parent_progress(entry) | {PARENT}
 
-    def _on_retry(self, run: DesiredRun, entry: TrialRetried) -> None:
+    def _on_retry(self, run: DesiredRun) -> None:
         trial = self.standings.trials[run.key]
-        run.settle("RUNNING", "running", end_ms=None)
-        run.tag("hpo.retry", entry.reason)
         run.artifacts["config/resolved.json"] = _config_json(trial)
         for name, value in trial_params(trial.config, self._log_scaled).items():
             if run.params.get(name, value) != value:
@@ -197,7 +184,7 @@ class RunBook:
         reason = entry.reason
         status, hpo_status = _end_state(entry.state, reason)
         parent.tag("hpo.reason", reason)
-        return {PARENT} | self.end_all(status=status, hpo_status=hpo_status, end_ms=_ms(entry))
+        return {PARENT} | self.end_all(status=status, hpo_status=hpo_status, end_ms=ms_of(entry))
 
     def _parent_progress(self, entry: JournalEntry) -> set[str]:
         best = self.standings.best()
@@ -208,7 +195,7 @@ class RunBook:
         step = self.standings.n_reports
         if step not in parent.steps_seen:  # a failing trial can change the best without a report
             parent.steps_seen.add(step)
-            _add(parent, "best/score", best.best_score, _ms(entry), step)
+            _add(parent, "best/score", best.best_score, ms_of(entry), step)
         parent.tag("hpo.best_trial", best.trial_id)
         parent.tag("hpo.best_score", f"{best.best_score:.6g}")
         return {PARENT}
@@ -246,7 +233,3 @@ def _end_state(state: str, reason: str) -> tuple[RunStatus, str]:
     if state == "failed" or (not state and "all failed" in reason):
         return "FAILED", "failed"
     return "FINISHED", "completed"
-
-
-def _ms(entry: JournalEntry) -> int:
-    return round(entry.time * 1000)
