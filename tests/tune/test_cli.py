@@ -37,6 +37,14 @@ def test_a_misspelt_option_gets_one_line_with_the_nearest_name(capsys):
     assert "Traceback" not in errors
 
 
+@pytest.mark.parametrize("words", [["--trails", "3"], ["--sed", "-1"], ["--trails=3"]])
+def test_the_value_of_a_misspelt_option_is_not_called_an_option(words, capsys):
+    errors = fails(capsys, "search", *words).splitlines()
+
+    assert len(errors) == 1
+    assert "did you mean" in errors[0]
+
+
 def test_every_bad_value_is_named_at_once(capsys):
     errors = fails(
         capsys, "search", "--trials", "many", "--holdout", "random", "--time-budget", "soon", "--gpus-per-trial", "x"

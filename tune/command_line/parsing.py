@@ -144,9 +144,14 @@ def _options_of(document: Document, names: set[str]) -> dict[str, str]:
 
 
 def unknown_options(unknown: list[str], options_class: type[Options], verb: str) -> list[str]:
-    """What is said of words that a verb does not take, a line each."""
+    """What is said of words that a verb does not take, a line each; the value of an unknown option needs none."""
     names = {f.name for f in fields(options_class)} | {"config"}
-    return [f"`{brief(word)[1:-1]}` is not an option of {verb}{_nearest(_name_of(word), names)}" for word in unknown]
+    told = [
+        word
+        for before, word in zip(["", *unknown], unknown, strict=False)
+        if word.startswith("--") or not before.startswith("--") or "=" in before
+    ]
+    return [f"`{brief(word)[1:-1]}` is not an option of {verb}{_nearest(_name_of(word), names)}" for word in told]
 
 
 def _name_of(word: str) -> str:
