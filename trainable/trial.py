@@ -142,7 +142,7 @@ class Trial:
         self._notes = tuple(f"{self.task.trial_id}: passed over a damaged checkpoint: {reason}" for reason in skipped)
         if state is not None:
             trainer.load_state_dict(state)
-        make_checkpoint_folder(place_of(self.task.checkpoint_folder))  # not later: a study may be moved meanwhile
+        make_checkpoint_folder(place_of(self.task.checkpoint_folder))
         self._pace, self._saved_epoch = CheckpointPace(), trainer.epoch
         if trainer.epoch < self._n_reported:
             n_lost = self._n_reported - trainer.epoch

@@ -38,15 +38,6 @@ def write_file(folder: Place, name: str, content: bytes, *, make_parents: bool =
         temporary.write_bytes(content)
 
 
-def make_folder(folder: Place) -> None:
-    """Make a folder where it lacks, and those around it; on object storage there is nothing to make.
-
-    Raises: OSError.
-    """
-    if isinstance(folder, Path):
-        folder.mkdir(parents=True, exist_ok=True)
-
-
 def read_file(folder: Place, name: str) -> bytes:
     """One file of a folder.
 

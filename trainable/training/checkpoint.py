@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainable.storage.place import Place, delete_file, file_names, make_folder, read_as_file, written_as_file
+from trainable.storage.place import Place, delete_file, file_names, read_as_file, written_as_file
 
 FORMAT_VERSION = 1
 
@@ -77,9 +77,15 @@ def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2, m
 
 
 def make_checkpoint_folder(folder: Place) -> None:
-    """Make the folder and all around it. Raises: CheckpointNotWritten."""
-    with _told(folder):
-        make_folder(folder)
+    """Make the folder, and the one around it that holds those of all trials; on object storage there is nothing to make.
+
+    What both lie in must be there: the folder of a study that was moved away is not begun anew.
+    Raises: CheckpointNotWritten.
+    """
+    if isinstance(folder, Path):
+        with _told(folder):
+            folder.parent.mkdir(exist_ok=True)
+            folder.mkdir(exist_ok=True)
 
 
 @contextmanager

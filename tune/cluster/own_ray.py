@@ -98,8 +98,8 @@ def _daemons() -> dict[str, tuple[str, int]]:
     host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
     (node,) = ray.nodes()
     return {
+        "GCS": (host.strip("[]"), int(port)),  # first: the raylet soon follows it
         "raylet": (node["NodeManagerAddress"], int(node["NodeManagerPort"])),
-        "GCS": (host.strip("[]"), int(port)),
     }
 
 
