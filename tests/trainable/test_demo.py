@@ -13,7 +13,7 @@ from sklearn.metrics import r2_score
 
 from trainable.config import LABEL_RANGE, TARGETS
 from trainable.data.decoding import decode
-from trainable.data.demo import draw_demo
+from trainable.data.demo import N_WORLDS, draw_demo
 from trainable.data.demo_world import DOMAINS, LABEL_GRID
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import make_split
@@ -44,6 +44,22 @@ def test_the_same_seed_draws_the_same_bytes_and_another_seed_others(tmp_path: Pa
     assert a == b
     assert a.keys() == c.keys()
     assert all(a[name] != c[name] for name in a)
+
+
+def test_a_world_is_named_behind_the_number_of_specimens_and_is_that_of_its_seed(tmp_path: Path) -> None:
+    draw_demo(tmp_path / "drawn", n_specimens=76, seed=7)
+    drawn, seventh, zeroth, unnamed = (
+        load_specimens(data, cache_dir=tmp_path / "cache", n_processes=1)
+        for data in (str(tmp_path / "drawn"), "demo:76:7", "demo:76:0", "demo:76")
+    )
+    assert drawn.fingerprint == seventh.fingerprint != zeroth.fingerprint == unnamed.fingerprint
+
+
+@pytest.mark.parametrize("seed", [-1, N_WORLDS, N_WORLDS + 19])
+def test_a_seed_that_is_no_demos_is_refused(tmp_path: Path, seed: int) -> None:
+    with pytest.raises(UserError, match=rf"`0 <= seed < 2\*\*63` must hold, but got {seed}"):
+        draw_demo(tmp_path / "demo", n_specimens=76, seed=seed)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_shards_have_the_hubs_names_columns_types_and_features(demo: Specimens, cache_dir: Path) -> None:

@@ -127,12 +127,12 @@ def test_a_hub_dataset_that_cannot_be_loaded_is_an_error_with_the_reason(tmp_pat
 
 
 def test_the_demo_is_drawn_once_and_read_as_shards(load: Any, tmp_path: Path) -> None:
-    first = load("demo:80", seed=2)
+    first = load("demo:80:2")
     (drawn,) = tmp_path.glob("cache/demo-*-80-2")
     before = {path: path.stat().st_mtime_ns for path in drawn.rglob("*.parquet")}
-    second = load("demo:80", seed=2)
+    second = load("demo:80:2")
     assert {path: path.stat().st_mtime_ns for path in drawn.rglob("*.parquet")} == before
-    assert first.fingerprint == second.fingerprint != load("demo:80", seed=3).fingerprint
+    assert first.fingerprint == second.fingerprint != load("demo:80:3").fingerprint
     assert len(first.frame) == 80
     assert load(drawn).fingerprint == first.fingerprint
 
@@ -720,8 +720,8 @@ def test_data_that_is_nothing_known_lists_what_may_be_given(tmp_path: Path, load
     assert "must be `demo`, `hf://OWNER/NAME` or a folder" in problems_of(load, tmp_path / "none")[0]
     (tmp_path / "d").mkdir()
     assert "parquet shards" in problems_of(load, tmp_path / "d")[0]
-    for data in ("demo:", "demo:many", "demo:-3"):
-        assert "demo:N must name the number of specimens" in problems_of(load, data)[0]
+    for data in ("demo:", "demo:many", "demo:-3", "demo:120:", "demo::3", "demo:120:-1", "demo:120:1:2"):
+        assert "demo:N must name the number of specimens, such as demo:300, and demo:N:K" in problems_of(load, data)[0]
 
 
 def test_rows_without_images_are_not_followed_unless_allowed(tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ from trainable.shown import brief
 DEMO_VERSION = 1
 """Raise it with any change to what is drawn: a drawing of another version is not reused."""
 
+N_WORLDS = 2**63
+"""Seeds of demos are 0 to this less one; those from it on are of the worlds that `tiny` was pretrained on."""
+
 N_SPECIMENS = 1500
 MOST_SPECIMENS = 1_000_000
 N_TRAIN_SHARDS = 2
@@ -50,7 +53,7 @@ def draw_demo(path: Path, *, n_specimens: int = N_SPECIMENS, seed: int = 0) -> N
     path: a folder that does not exist yet; it appears complete or not at all. Its validation split is a random tenth
     of the images, and leaks as the real one does.
 
-    Raises: UserError if path exists, or n_specimens is too small for every site to have events.
+    Raises: UserError if path exists, n_specimens is too small for every site to have events, or seed is no demo's.
     """
     path = Path(path)
     if n_specimens < MIN_PER_SITE * N_SITES:
@@ -60,8 +63,8 @@ def draw_demo(path: Path, *, n_specimens: int = N_SPECIMENS, seed: int = 0) -> N
         )
     if n_specimens > MOST_SPECIMENS:
         raise UserError(f"the demo draws at most {MOST_SPECIMENS} specimens, but got {brief(n_specimens)}")
-    if seed < 0:
-        raise UserError(f"`seed >= 0` must hold, but got {seed}")
+    if not 0 <= seed < N_WORLDS:
+        raise UserError(f"`0 <= seed < 2**63` must hold, but got {brief(seed)}")
     if os.path.lexists(path):
         raise UserError(f"the folder of the demo data must not exist yet, but {path} does; choose another")
     unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")

@@ -54,7 +54,6 @@ def load_specimens(
     data: str,
     *,
     cache_dir: Path,
-    seed: int = 0,
     skip_bad_images: bool = False,
     drop_duplicates: bool = False,
     n_processes: int,
@@ -62,15 +61,15 @@ def load_specimens(
 ) -> Specimens:
     """Read and check a dataset with the schema of imageomics/sentinel-beetles; images stay encoded.
 
-    data: "demo", "demo:N" for N specimens, "hf://OWNER/NAME" (whatever `datasets.load_dataset` takes), or a folder of
-    parquet shards as the hub delivers them, or of images with metadata.csv, .parquet or .jsonl. Splits named test are
-    not read. cache_dir: for the demo, converted hub tables, and what checking images found. seed: of the demo.
+    data: "demo", "demo:N" for N specimens, "demo:N:K" for those of world K (else 0), "hf://OWNER/NAME" (whatever
+    `datasets.load_dataset` takes), or a folder of parquet shards as the hub delivers them, or of images with metadata.csv, .parquet or .jsonl. Splits named test are
+    not read. cache_dir: for the demo, converted hub tables, and what checking images found.
     skip_bad_images: leave out unreadable images. drop_duplicates: of rows with the same image, byte for byte, keep the
     first. n_processes: cores to check images on. progress: called with (images checked, images in all).
 
     Raises: UserError listing every problem with split, row and value: columns, empty splits, values, events, images.
     """
-    table = read_table(_demo_folder(data, cache_dir, seed) or data, cache_dir=cache_dir)
+    table = read_table(_demo_folder(data, cache_dir) or data, cache_dir=cache_dir)
     problems = Problems()
     frame = typed_frame(table.rows, problems)
     note_bad_events(frame, problems)
@@ -84,20 +83,23 @@ def load_specimens(
     return _kept(table, frame, checks, source=data, drop_duplicates=drop_duplicates)
 
 
-def _demo_folder(data: str, cache_dir: Path, seed: int) -> str | None:
+def _demo_folder(data: str, cache_dir: Path) -> str | None:
     """The folder of the demo data, drawn on first use; None for any other data."""
-    name, _, count = data.partition(":")
+    name, *numbers = data.split(":")
     if name != "demo":
         return None
     from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, draw_demo
 
-    if ":" in data and not (count.isdecimal() and len(count) < 10):
-        raise UserError(f"--data demo:N must name the number of specimens, such as demo:300, but got {brief(data)}")
-    n_specimens = int(count) if count else N_SPECIMENS
-    folder = cache_dir / f"demo-{DEMO_VERSION}-{n_specimens}-{seed}"
+    if len(numbers) > 2 or not all(number.isdecimal() and len(number) < 10 for number in numbers):
+        raise UserError(
+            "--data demo:N must name the number of specimens, such as demo:300, and demo:N:K the world that they are "
+            f"of, such as demo:300:7, but got {brief(data)}"
+        )
+    n_specimens, world = (*map(int, numbers), *(N_SPECIMENS, 0)[len(numbers) :])
+    folder = cache_dir / f"demo-{DEMO_VERSION}-{n_specimens}-{world}"
     if not os.path.lexists(folder):
         try:
-            draw_demo(folder, n_specimens=n_specimens, seed=seed)
+            draw_demo(folder, n_specimens=n_specimens, seed=world)
         except UserError:
             if not os.path.lexists(folder):  # else another process drew the same meanwhile
                 raise

@@ -49,7 +49,7 @@ class EvaluateOptions(MachineOptions, TrackingOptions, CleaningOptions, title="t
     models: tuple[str, ...] = argument("exported folders, runs:/RUN/model or models:/NAME@ALIAS", file_names=True)
     data: str | None = option(
         None,
-        "labelled data: demo, demo:N, a folder (parquet shards, or images with metadata), or "
+        "labelled data: demo, demo:N, demo:N:K, a folder (parquet shards, or images with metadata), or "
         "hf://OWNER/NAME [what MODEL was trained on]",
         file_names=True,
         often=True,

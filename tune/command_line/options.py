@@ -90,7 +90,8 @@ class DataOptions(CleaningOptions, MachineOptions, title="data and backbone"):
 
     data: str = option(
         "demo",
-        "demo, demo:N (N specimens), a folder (parquet shards, or images with metadata), or hf://OWNER/NAME",
+        "demo, demo:N (N specimens), demo:N:K (of world K), a folder (parquet shards, or images with metadata), "
+        "or hf://OWNER/NAME",
         often=True,
         file_names=True,
         kept="as the study had it",
@@ -233,7 +234,7 @@ class DemoDataOptions(Options):
 
     path: Path = argument("folder to write to; must not exist")
     specimens: int = option(1500, "how many to draw", at_least=1, at_most=math.inf)
-    seed: int = option(0, "seed of the drawing", at_least=0, at_most=math.inf)
+    seed: int = option(0, "the world that is drawn: seed of all of it", at_least=0, at_most=2**63 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
