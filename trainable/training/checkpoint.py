@@ -77,7 +77,7 @@ def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2, m
 
 
 def make_checkpoint_folder(folder: Place) -> None:
-    """Make the folder, and the one around it that holds those of all trials; on object storage there is nothing to make.
+    """Make the folder, and the one around it that holds those of all trials; on object storage there is none to make.
 
     What both lie in must be there: the folder of a study that was moved away is not begun anew.
     Raises: CheckpointNotWritten.
