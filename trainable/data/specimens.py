@@ -62,8 +62,9 @@ def load_specimens(
     """Read and check a dataset with the schema of imageomics/sentinel-beetles; images stay encoded.
 
     data: "demo", "demo:N" for N specimens, "demo:N:K" for those of world K (else 0), "hf://OWNER/NAME" (whatever
-    `datasets.load_dataset` takes), or a folder of parquet shards as the hub delivers them, or of images with metadata.csv, .parquet or .jsonl. Splits named test are
-    not read. cache_dir: for the demo, converted hub tables, and what checking images found.
+    `datasets.load_dataset` takes), or a folder of parquet shards as the hub delivers them, or of images with
+    metadata.csv, .parquet or .jsonl. Splits named test are not read. cache_dir: for the demo, converted hub tables, and
+    what checking images found.
     skip_bad_images: leave out unreadable images. drop_duplicates: of rows with the same image, byte for byte, keep the
     first. n_processes: cores to check images on. progress: called with (images checked, images in all).
 
