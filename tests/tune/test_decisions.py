@@ -172,7 +172,7 @@ def test_a_later_session_may_raise_the_number_of_trials():
     assert len(list(take_all(decisions))) == 4
     decisions.begin_session(SessionBegun(n_trials=6, executor="local"))
     assert len(list(take_all(decisions))) == 2
-    assert replayed(recorder).n_trials == 6
+    assert replayed(recorder).standings.n_trials == 6
 
 
 def test_trials_of_earlier_studies_are_history_to_the_sampler_and_are_not_run_again():
@@ -217,7 +217,7 @@ def test_a_poor_trial_is_stopped_at_a_rung_with_a_reason_and_a_starting_point_ne
     exempt = [event for event in recorder.of("decision") if event["trial"] == "t0002"]
     assert [(event["epoch"], event["action"]) for event in exempt] == [(1, "continue"), (3, "continue")]
     assert exempt[0]["reason"] == "goes on at epoch 1: 9.5, cut 0.9 from 3 trials; exempt from stopping"
-    assert decisions.rung_sizes() == {1: 4, 3: 4}
+    assert decisions.asha.sizes() == {1: 4, 3: 4}
 
 
 def test_one_bad_epoch_at_a_rung_does_not_stop_a_trial_that_was_better_before():
@@ -237,7 +237,7 @@ def test_a_report_that_is_known_already_changes_nothing():
     n_events = len(recorder.entries)
     assert decisions.report(ask.trial_id, 1, {"score/all": 0.4}) == first
     train(decisions, ask)
-    n_events, told = len(recorder.entries), decisions.trial(ask.trial_id).reason
+    n_events, told = len(recorder.entries), decisions.standings.trials[ask.trial_id].reason
     assert decisions.report(ask.trial_id, 9, {"score/all": 0.1}) == Verdict(
         action="stop", reason=told, state="completed"
     )
@@ -276,7 +276,7 @@ def test_a_failed_trial_is_told_with_its_error_and_the_study_goes_on():
         Failure(type="ValueError", message="no", traceback_tail="...", node="host-1"),
     )
     assert recorder.of("error")[0]["node"] == "host-1"
-    record = decisions.trial(ask.trial_id)
+    record = decisions.standings.trials[ask.trial_id]
     assert (record.state, record.reason) == ("failed", "ValueError: no")
     assert decisions.ask() is not None
     assert decisions.best() is None
@@ -301,7 +301,7 @@ def test_a_diverged_trial_counts_at_its_next_rung_as_the_worst():
     first, diverged, second = (ask for ask in asks if ask is not None)
     train(decisions, first, lambda _: 0.5, epochs=1)
     decisions.fail(diverged.trial_id, Failure(type="TrialDiverged", message="loss is nan", kind=FailureKind.DIVERGED))
-    assert decisions.rung_sizes()[1] == 2
+    assert decisions.asha.sizes()[1] == 2
     assert train(decisions, second, lambda _: 0.6, epochs=1).state == "pruned"
 
 
@@ -338,8 +338,8 @@ def test_fault_1_rungs_are_full_again_after_a_resume():
     decisions, recorder = start()
     for ask in take_all(decisions):
         train(decisions, ask)
-    assert replayed(recorder).rung_sizes() == decisions.rung_sizes()
-    assert decisions.rung_sizes()[1] == 12
+    assert replayed(recorder).asha.sizes() == decisions.asha.sizes()
+    assert decisions.asha.sizes()[1] == 12
 
 
 def test_fault_2_a_trial_that_finished_just_before_a_crash_does_not_break_the_resume():
@@ -364,7 +364,7 @@ def test_fault_3_a_score_that_is_not_finite_stops_the_trial_and_is_told_as_faile
     assert f"epoch {epoch}" in verdict.reason
     assert decisions.sampler_trials()[0].state == TrialState.FAIL
     rung = {1: 1, 2: 3}[epoch]
-    assert decisions.rung_sizes()[rung] == 1
+    assert decisions.asha.sizes()[rung] == 1
     assert differences(SmallSpace(), recorder.entries) == []
 
 
@@ -481,7 +481,7 @@ def comparable(decisions: Decisions) -> str:
         facts["error"] = record.error and dataclasses.replace(record.error, time=0, seq=0)
         records.append(facts)
     told = [(t.state, t.values, t.params, t.intermediate_values) for t in decisions.sampler_trials()]
-    rungs = decisions.rung_sizes()
+    rungs = decisions.asha.sizes()
     return repr((records, told, rungs, decisions.n_left))
 
 

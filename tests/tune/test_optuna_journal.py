@@ -93,7 +93,7 @@ def test_fault_6_an_interrupted_trial_is_not_left_running(folder):
 def test_values_and_epochs_are_those_of_the_study(folder):
     decisions = Decisions.replay(LrSpace(), read_entries(folder))
     for trial in load(folder / FILE_NAME).trials:
-        record = decisions.trial(trial.user_attrs["trial"])
+        record = decisions.standings.trials[trial.user_attrs["trial"]]
         assert trial.params == record.values
         assert trial.user_attrs["reason"] == record.reason
         assert trial.values == (None if record.state == "failed" else [record.best_score])

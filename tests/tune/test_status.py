@@ -18,6 +18,7 @@ from trainable.failure import Failure, FailureKind
 from trainable.training.best_forecasts import best_forecasts
 from tune.decisions.decisions import Decisions
 from tune.decisions.rungs import rung_standings
+from tune.decisions.standings import Standings
 from tune.journal.entries import SessionBegun
 from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_entries
 from tune.report.status import read_status
@@ -197,8 +198,8 @@ def test_rungs_count_as_the_core_does_also_trials_that_diverged(tmp_path):
         diverged = ask_and_report(decisions)
         decisions.fail(diverged, Failure(type="TrialDiverged", message="NaN", kind=FailureKind.DIVERGED))
         ask_and_report(decisions, float("nan"))
-        rungs = rung_standings(read_entries(tmp_path))
-    assert {rung.epoch: rung.n_reached for rung in rungs} == decisions.rung_sizes()
+        rungs = rung_standings(Standings.of(read_entries(tmp_path)))
+    assert {rung.epoch: rung.n_reached for rung in rungs} == decisions.asha.sizes()
     assert [rung.epoch for rung in rungs] == [1, 2]
     assert rungs[0].n_reached == 6
     assert rungs[0].n_stopped == 2

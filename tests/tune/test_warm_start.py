@@ -18,7 +18,7 @@ from tune.decisions.decisions import Decisions
 from tune.decisions.diversity import MIN_DISTANCE, distance
 from tune.decisions.proposals import starting_queue
 from tune.decisions.replay import differences
-from tune.decisions.trial_record import fold_trials
+from tune.decisions.standings import Standings
 from tune.decisions.warm_start import N_BEST, warm_start
 from tune.journal.journal import Journal, read_entries
 
@@ -62,7 +62,7 @@ def test_the_best_that_differ_are_run_first_and_the_rest_is_told_to_the_sampler(
     header = make_header()
     gained = warm_start([earlier], SPACE, header, lines.append)
     decisions = Decisions(SPACE, header | gained)
-    records = fold_trials(read_entries(earlier))
+    records = Standings.of(read_entries(earlier)).trials
 
     taken = gained["queue"][2:]
     assert origins(gained)[:2] == ["start:default", "compare:ft_did"]
@@ -112,7 +112,9 @@ def test_what_lies_outside_of_the_space_is_named_and_passed_over(tmp_path):
     space = SearchSpace.from_dict(narrow)
     gained = warm_start([earlier], space, make_header(space), lines.append)
 
-    outside = [r for r in fold_trials(read_entries(earlier)).values() if r.values and r.values["optim.lr"] < 2e-4]
+    outside = [
+        r for r in Standings.of(read_entries(earlier)).trials.values() if r.values and r.values["optim.lr"] < 2e-4
+    ]
     assert outside
     for record in outside:
         assert any(f"{record.trial_id} lies outside of this space: `optim.lr`" in line for line in lines)

@@ -127,11 +127,11 @@ class Confirmation(TrialEntries):
 
     def unfinished(self) -> list[Ask]:
         """Runs of the plan that were asked for and not told, in order."""
-        return [self._ask_of(run.record) for run in self.runs() if run.record.state == "running"]
+        return [self._ask_of(run.record) for run in self.runs() if not run.record.is_told]
 
     def first_trials_all_failed(self, n: int) -> bool:
         """Whether the first n runs all failed."""
-        ends = [run.record.state for run in self.runs() if run.record.ended is not None]
+        ends = [run.record.state for run in self.runs() if run.record.is_told]
         return len(ends) >= n and all(state == "failed" for state in ends[:n])
 
     def runs(self) -> list[Run]:
@@ -163,7 +163,7 @@ class Confirmation(TrialEntries):
     @property
     def n_ended(self) -> int:
         """Runs of the plan that have ended."""
-        return sum(run.record.state != "running" for run in self.runs())
+        return sum(run.record.is_told for run in self.runs())
 
     @property
     def is_complete(self) -> bool:

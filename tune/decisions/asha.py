@@ -7,11 +7,13 @@ peers have arrived.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Self
 
 from trainable.errors import UserError
+from trainable.failure import FailureKind
+from tune.decisions.trial_record import TrialRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,11 @@ class Asha:
         self.rungs = _rung_epochs(grace_epochs, reduction_factor, max_epochs)
         self._recorded: dict[int, dict[str, float]] = {rung: {} for rung in self.rungs}
 
+    @classmethod
+    def of(cls, header: Mapping[str, Any]) -> Self:
+        """That of a study."""
+        return cls(**{name: header[name] for name in ("grace_epochs", "reduction_factor", "max_epochs")})
+
     def due_rung(self, trial_id: str, epoch: int) -> int | None:
         """The highest rung that `epoch` has reached, unless the trial was judged there; any it jumped are skipped."""
         reached = [rung for rung in self.rungs if rung <= epoch]
@@ -64,6 +71,16 @@ class Asha:
     def record(self, rung: int, trial_id: str, value: float) -> None:
         """Keep a trial's score; one that is not finite ranks as the worst finite score of its rung."""
         self._recorded[rung][trial_id] = value
+
+    def record_trial(self, trial: TrialRecord) -> None:
+        """Keep what a trial's state says: its scores where it was judged, the worst where it diverged on its way."""
+        for decision in trial.decisions.values():
+            if decision.rung is not None:
+                self.record(decision.rung, trial.trial_id, decision.value)
+        if trial.error is not None and trial.error.kind is FailureKind.DIVERGED:
+            rung = self.next_rung(trial.epoch + 1)
+            if rung is not None:
+                self.record(rung, trial.trial_id, math.nan)
 
     def sizes(self) -> dict[int, int]:
         """Trials recorded at each rung, by epoch."""

@@ -33,7 +33,7 @@ class Pace:
             return None
         trials = list(standings.trials.values())
         ended = [trial.epoch for trial in trials if trial.is_told]
-        full = max((trial.max_epochs or 0 for trial in trials), default=0)
+        full = max((trial.max_epochs for trial in trials), default=0)
         typical = sum(ended) / len(ended) if ended else full
         open_epochs = sum(max(typical - trial.epoch, 1.0) for trial in trials if not trial.is_told)
         open_epochs += typical * (standings.n_wanted - len(trials))

@@ -47,7 +47,7 @@ def plateau_reason(trials: Sequence[TrialRecord], patience: int) -> str | None:
     noise = seed_noise(trials)
     if noise is None:
         return None
-    told = [t for t in trials if t.ended is not None and t.state != "failed" and not t.is_noise]
+    told = [t for t in trials if t.is_told and t.state != "failed" and not t.is_noise]
     best, n_since = math.inf, 0
     for trial in sorted(told, key=lambda trial: (trial.ended or 0.0, trial.number)):
         score = math.inf if trial.best_score is None else trial.best_score
@@ -68,7 +68,7 @@ def seed_noise(trials: Iterable[TrialRecord]) -> float | None:
     trials = list(trials)
     names = {trial.variant for trial in trials if trial.is_noise}
     runs = [trial for trial in trials if trial.variant in names]
-    if not runs or any(trial.state == "running" for trial in runs):
+    if not runs or not all(trial.is_told for trial in runs):
         return None
     scores = [t.best_score for t in runs if t.state != "failed" and t.best_score is not None]
     return statistics.stdev(scores) if len(scores) > 1 else 0.0

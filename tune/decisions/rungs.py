@@ -2,12 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from trainable.failure import FailureKind
 from tune.decisions.asha import Asha
-from tune.journal.entries import EpochReported, JournalEntry, RungDecided, TrialRaised, begun
+from tune.decisions.standings import Standings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,28 +22,12 @@ class RungStanding:
     cut: float | None
 
 
-def rung_standings(entries: Iterable[JournalEntry]) -> list[RungStanding]:
-    """Every rung of the study that a whole journal tells of, in order."""
-    study, others = begun(entries)
-    header = study.header
-    asha = Asha(
-        grace_epochs=header["grace_epochs"],
-        reduction_factor=header["reduction_factor"],
-        max_epochs=header["max_epochs"],
-    )
-    last_epochs: dict[str, int] = {}
-    n_stopped: Counter[int] = Counter()
-    for entry in others:
-        match entry:
-            case EpochReported():
-                last_epochs[entry.trial] = entry.epoch
-            case RungDecided() if entry.rung is not None:
-                asha.record(entry.rung, entry.trial, entry.value)
-                n_stopped[entry.rung] += entry.action == "stop"
-            case TrialRaised() if entry.kind is FailureKind.DIVERGED:
-                rung = asha.next_rung(last_epochs.get(entry.trial, 0) + 1)
-                if rung is not None:
-                    asha.record(rung, entry.trial, math.nan)
+def rung_standings(standings: Standings) -> list[RungStanding]:
+    """Every rung of a study, in order."""
+    asha, n_stopped = Asha.of(standings.header), Counter[int | None]()
+    for trial in standings.trials.values():
+        asha.record_trial(trial)
+        n_stopped.update(decision.rung for decision in trial.decisions.values() if decision.action == "stop")
     return [
         RungStanding(epoch=rung, n_reached=n, n_stopped=n_stopped[rung], cut=_cut(asha, rung))
         for rung, n in asha.sizes().items()

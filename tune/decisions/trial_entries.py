@@ -34,7 +34,7 @@ class TrialEntries(ABC):
     ) -> Verdict:
         """Take in an epoch's metrics and decide; one that is already known changes nothing."""
         record = self._record(trial_id)
-        if record.state == "running" and epoch > record.epoch:
+        if not record.is_told and epoch > record.epoch:
             if checkpoint is not None:
                 self._write(CheckpointWritten(trial=trial_id, epoch=epoch, path=checkpoint))
             plain = {name: float(value) for name, value in metrics.items()}
@@ -84,7 +84,7 @@ class TrialEntries(ABC):
 
     def is_paused(self, trial_id: str) -> bool:
         """Whether a trial was interrupted, and not heard of since."""
-        return self._record(trial_id).is_paused
+        return self._record(trial_id).state == "paused"
 
     def config(self, trial_id: str) -> TrialConfig:
         """What a trial runs with, after any retry."""
@@ -96,7 +96,7 @@ class TrialEntries(ABC):
 
     def _running(self, trial_id: str) -> TrialRecord:
         record = self._record(trial_id)
-        if record.state != "running":
+        if record.is_told:
             raise ValueError(f"{trial_id} must be running, but it was told as {record.state}")
         return record
 

@@ -1,15 +1,14 @@
 """What a study knows of one trial: the state that its entries add up to."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainable.config import TrialConfig
 from tune.journal.entries import (
+    STATES,
     CheckpointWritten,
     EpochReported,
-    JournalEntry,
     RungDecided,
     TrialAsked,
     TrialEntry,
@@ -19,13 +18,14 @@ from tune.journal.entries import (
     TrialTold,
 )
 
-OBJECTIVE = "score/all"
-"""The metric of a report that is minimised."""
+SCORE = "score/all"
+"""The metric that a search minimises."""
 
 NOISE = "noise:"
 """Origins that begin so measure how far apart equal configurations come out; see `plateau.py`."""
 
-State = Literal["running", "completed", "pruned", "failed"]
+State = Literal["running", "paused", "completed", "pruned", "failed"]
+"""A trial that was told is in one of the last three; "paused": interrupted, and not heard of since."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +56,11 @@ class TrialRecord:
 
     trial_id: "t0007". number: 7, in order of asking. origin: "sampler", "start:NAME", "compare:NAME", "noise:NAME#1" or
     "warm:STUDY/t0003". exempt: never stopped early. values: the sampler's flat values, None for a comparison that the
-    sampler does not know. config: nested plain values. seed: its own, None for the study's. is_paused: interrupted, and
-    not heard of since. scores: epoch -> score (lower is better), as reported. best_score, best_epoch, best_metrics:
-    of the lowest finite score. decisions: epoch -> the one made there. error: the last one raised, until
-    a retry. attempts: 1 + retries. n_faults: retries that the trial itself may have caused. started, ended: unix
-    seconds of the ask and the tell.
+    sampler does not know. config: nested plain values. seed: its own, None for the study's. reason: why it was told so.
+    retries: why it was tried again, each time. n_faults: retries that the trial itself may have caused. scores: epoch
+    -> score (lower is better), as reported. best_score, best_epoch, best_metrics: of the lowest finite score; None
+    where there is none. decisions: epoch -> the one made there. error: the last one raised, until a retry. started,
+    ended: unix seconds of the ask and the tell.
     """
 
     trial_id: str
@@ -71,11 +71,10 @@ class TrialRecord:
     config: dict[str, Any]
     started: float
     seed: int | None = None
-    is_paused: bool = False
     ended: float | None = None
     state: State = "running"
     reason: str = ""
-    attempts: int = 1
+    retries: list[str] = field(default_factory=list)
     n_faults: int = 0
     scores: dict[int, float] = field(default_factory=dict)
     best_score: float | None = None
@@ -100,6 +99,27 @@ class TrialRecord:
         )
 
     @property
+    def is_told(self) -> bool:
+        """Whether it has its final state."""
+        return self.state in STATES
+
+    @property
+    def attempts(self) -> int:
+        """1 for a trial never retried."""
+        return 1 + len(self.retries)
+
+    @property
+    def max_epochs(self) -> int:
+        """Its full length."""
+        epochs: int = self.config["epochs"]
+        return epochs
+
+    @property
+    def rung(self) -> int | None:
+        """The last rung that it was ranked at; None before the first."""
+        return next((d.rung for d in reversed(self.decisions.values()) if d.rung is not None), None)
+
+    @property
     def epoch(self) -> int:
         """The last epoch whose result is known; 0 before the first."""
         return next(reversed(self.scores), 0)
@@ -113,7 +133,14 @@ class TrialRecord:
     def variant(self) -> str | None:
         """The name of the fixed configuration that it runs, whatever the seed; None for a sampled one."""
         kind, _, name = self.origin.partition(":")
-        return name.partition("#")[0] if kind in ("start", "compare", "noise") else None
+        if kind == "noise":
+            return name.rpartition("#")[0]
+        return name if kind in ("start", "compare") and name else None
+
+    @property
+    def name(self) -> str:
+        """What it is shown as: its variant, else its id, as for a rerun of a variant."""
+        return self.trial_id if self.is_noise else self.variant or self.trial_id
 
     @property
     def is_noise(self) -> bool:
@@ -156,29 +183,25 @@ class TrialRecord:
             case TrialRaised():
                 self.error = entry
             case TrialRetried():
-                self.attempts, self.error = entry.attempt, None
+                self.state, self.error = "running", None
+                self.retries.append(entry.reason)
                 self.n_faults += not entry.blameless
                 self.config = entry.config or self.config
             case TrialTold():
                 self.state, self.reason, self.ended = entry.state, entry.reason, entry.time
             case TrialPaused():
-                self.is_paused = True
+                self.state = "paused"
 
     def _apply_report(self, epoch: int, metrics: dict[str, float]) -> None:
-        self.is_paused = False
-        score = metrics[OBJECTIVE]
-        self.scores[epoch] = score
-        if math.isfinite(score) and (self.best_score is None or score < self.best_score):
+        self.state = "running"
+        self.scores[epoch] = metrics.get(SCORE, math.nan)
+        score = finite(self.scores[epoch])
+        if score is not None and (self.best_score is None or score < self.best_score):
             self.best_score, self.best_epoch, self.best_metrics = score, epoch, metrics
 
 
-def fold_trials(entries: Iterable[JournalEntry]) -> dict[str, TrialRecord]:
-    """The trials that a journal's entries add up to, by id; no decision is taken."""
-    trials: dict[str, TrialRecord] = {}
-    for entry in entries:
-        match entry:
-            case TrialAsked():
-                trials[entry.trial] = TrialRecord.from_ask(entry)
-            case TrialEntry():
-                trials[entry.trial].apply(entry)
-    return trials
+def finite(value: Any) -> float | None:
+    """A finite number as float; None for NaN, infinity, null and anything that is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

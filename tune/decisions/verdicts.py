@@ -20,7 +20,7 @@ class Verdict:
 
 def verdict_on(record: TrialRecord) -> Verdict:
     """What the trial's executor must do now."""
-    if record.state != "running":
+    if record.is_told:
         return Verdict(action="stop", reason=record.reason, state=record.state)
     decision = record.decisions.get(record.epoch)
     return Verdict(action="continue", reason="" if decision is None else decision.reason, state=record.state)
@@ -28,7 +28,7 @@ def verdict_on(record: TrialRecord) -> Verdict:
 
 def next_entry(record: TrialRecord, asha: Asha, max_epochs: int) -> RungDecided | TrialTold | None:
     """The entry that the trial's state calls for; None when it is the trial's turn."""
-    if record.state != "running":
+    if record.is_told:
         return None
     if record.error is not None:
         return _failed(record)
@@ -47,7 +47,7 @@ def next_entry(record: TrialRecord, asha: Asha, max_epochs: int) -> RungDecided 
 
 def completion(record: TrialRecord, max_epochs: int) -> TrialTold | None:
     """The end of a running trial that needs no decision: it failed, or went its whole length."""
-    if record.state != "running":
+    if record.is_told:
         return None
     if record.error is not None:
         return _failed(record)

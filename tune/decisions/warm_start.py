@@ -12,7 +12,8 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from tune.decisions.diversity import Candidate, best_diverse
-from tune.decisions.trial_record import TrialRecord, fold_trials
+from tune.decisions.standings import Standings
+from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import JournalEntry, study_of
 from tune.journal.journal import read_entries
 
@@ -60,7 +61,7 @@ def _take(
     gained["queue"] += [{"origin": f"warm:{name}/{c.record.trial_id}", "values": c.values} for c in best]
     different = [field for field in COMPARABLE if then[field] != header[field]]
     taken = [c.config for c in best]
-    told = [] if different else [c for c in inside if c.config not in taken and c.record.ended is not None]
+    told = [] if different else [c for c in inside if c.config not in taken and c.record.is_told]
     gained["warm_start"] += [_history(c) for c in told]
     gained["warm_started_from"].append(name)
     notify(f"warm start from {name}: configurations run first: {len(best)}, results told to the sampler: {len(told)}")
@@ -80,7 +81,7 @@ def _candidates(
     """Trials with a score, best first; and those of them that would have been among the best but do not fit."""
     scored = [
         (record.best_score, record)
-        for record in fold_trials(entries).values()
+        for record in Standings.of(entries).trials.values()
         if record.best_score is not None and record.state != "failed" and not record.is_noise
     ]
     inside: list[Candidate] = []

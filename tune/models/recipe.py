@@ -16,7 +16,8 @@ from trainable.storage.place import Place
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
 from tune.confirming.outcome import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
-from tune.decisions.trial_record import TrialRecord, fold_trials
+from tune.decisions.standings import Standings
+from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import JournalEntry, study_of
 from tune.printed.next_command import next_command
 from tune.study.kept_options import kept_options
@@ -58,7 +59,7 @@ def recipe_of(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Recip
 
     Raises: UserError when there is no such thing, or when nothing is known of its errors on events held out.
     """
-    confirmed, trials = confirmed_of(entries), fold_trials(entries)
+    confirmed, trials = confirmed_of(entries), Standings.of(entries).trials
     header = study_of(entries).header
     if options.config is not None:
         chosen = _of_config(options.config, confirmed, trials, kept_options(entries), epochs=header["max_epochs"])

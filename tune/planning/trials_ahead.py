@@ -64,7 +64,7 @@ def trials_ahead(request: SearchRequest) -> TrialsAhead:
     records = decisions.trials()
     known = [
         Known(
-            config=r.trial_config(), is_exempt=r.exempt, is_over=r.state != "running", n_reported=r.epoch,
+            config=r.trial_config(), is_exempt=r.exempt, is_over=r.is_told, n_reported=r.epoch,
         )
         for r in records
     ]  # fmt: skip

@@ -50,5 +50,5 @@ class ConfirmationProgress:
         plan, runs = self._confirmation.plan, self._confirmation.runs()
         if plan is None:
             return None
-        done = sum(run.record.epoch if run.record.state == "running" else plan.epochs for run in runs)
+        done = sum(plan.epochs if run.record.is_told else run.record.epoch for run in runs)
         return (self._confirmation.n_wanted * plan.epochs - done) * (now - self._began) / self._n_reports

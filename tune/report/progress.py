@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TextIO
 
 from tune.decisions.pace import Pace
-from tune.decisions.standings import Standings, TrialStanding
+from tune.decisions.standings import Standings
+from tune.decisions.trial_record import TrialRecord, finite
 from tune.journal.entries import Confirming, EpochReported, JournalEntry, TrialTold
 from tune.report.confirmation_progress import ConfirmationProgress
 from tune.report.image_progress import ImageProgress
@@ -54,7 +55,7 @@ class ProgressPrinter:
             case EpochReported() if now - self._last_line >= self._line_seconds:
                 trial = self._standings.trials[entry.trial]
                 self._last_line = now
-                self._write(self._line(trial, _epoch(trial), _score(trial.score), now))
+                self._write(self._line(trial, _epoch(trial), _score(finite(trial.scores[trial.epoch])), now))
             case TrialTold():
                 trial = self._standings.trials[entry.trial]
                 self._last_line = now
@@ -66,7 +67,7 @@ class ProgressPrinter:
             self._last_line = entry.time
             self._write(f"{shown[0]}\n")
 
-    def _line(self, trial: TrialStanding, what: str, score: str, now: float) -> str:
+    def _line(self, trial: TrialRecord, what: str, score: str, now: float) -> str:
         name = trial.trial_id if trial.name == trial.trial_id else f"{trial.trial_id} {trial.name}"
         best = self._standings.best()
         best_text = "-" if best is None else f"{_score(best.best_score)} ({best.trial_id})"
@@ -88,11 +89,11 @@ class ProgressPrinter:
         self._stream.flush()
 
 
-def _epoch(trial: TrialStanding) -> str:
-    return f"epoch {trial.epoch}" + (f"/{trial.max_epochs}" if trial.max_epochs is not None else "")
+def _epoch(trial: TrialRecord) -> str:
+    return f"epoch {trial.epoch}/{trial.max_epochs}"
 
 
-def _ending(trial: TrialStanding) -> str:
+def _ending(trial: TrialRecord) -> str:
     reason = f" ({textwrap.shorten(trial.reason, 80)})" if trial.state == "failed" and trial.reason else ""
     return f"{trial.state} at {_epoch(trial)}{reason}"
 

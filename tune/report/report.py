@@ -10,7 +10,8 @@ from typing import Any
 
 from trainable.config import TARGETS
 from trainable.shown import well_formed
-from tune.decisions.standings import SCORE, Standings, TrialStanding, finite
+from tune.decisions.standings import Standings
+from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.journal.entries import JournalEntry
 from tune.printed.secrets_left_out import redact
 
@@ -114,7 +115,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def _best_entry(best: TrialStanding | None) -> dict[str, Any] | None:
+def _best_entry(best: TrialRecord | None) -> dict[str, Any] | None:
     if best is None:
         return None
     return {
@@ -135,15 +136,15 @@ def _summary(standings: Standings, study: str, seconds: float) -> str:
     return f"{study}: {n_trials} {word} in {duration(seconds)}{reason}{': ' if parts else ''}{parts}"
 
 
-def _best_lines(best: TrialStanding) -> list[str]:
-    full = f" of {best.max_epochs}" if best.max_epochs is not None else ""
-    first = f"Best trial {_full_name(best)}: score {best.best_score:.4f} at epoch {best.best_epoch}{full}"
-    settings = "  ".join(f"{key}={_setting(value)}" for key, value in best.values.items())
+def _best_lines(best: TrialRecord) -> list[str]:
+    at = f"at epoch {best.best_epoch} of {best.max_epochs}"
+    first = f"Best trial {_full_name(best)}: score {best.best_score:.4f} {at}"
+    settings = "  ".join(f"{key}={_setting(value)}" for key, value in (best.values or {}).items())
     indent = "  "
     return [first, *textwrap.wrap(settings, COLUMNS, initial_indent=indent, subsequent_indent=indent)]
 
 
-def _full_name(trial: TrialStanding) -> str:
+def _full_name(trial: TrialRecord) -> str:
     name = trial.name if len(trial.name) <= 40 else f"{trial.name[:39]}…"
     return trial.trial_id if trial.name == trial.trial_id else f"{trial.trial_id} {name}"
 
@@ -154,7 +155,7 @@ def _setting(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _rows(standings: Standings, best: TrialStanding | None) -> list[tuple[str, Mapping[str, Any]]]:
+def _rows(standings: Standings, best: TrialRecord | None) -> list[tuple[str, Mapping[str, Any]]]:
     """The best trial first, then variants and floors, each group from better to worse."""
     rows: list[tuple[str, Mapping[str, Any]]] = []
     if best is not None:

@@ -11,7 +11,8 @@ from tune.confirming.outcome import confirmed_of
 from tune.confirming.runs import Confirmation
 from tune.decisions.pace import Pace
 from tune.decisions.rungs import RungStanding, rung_standings
-from tune.decisions.standings import SCORE, Standings, TrialStanding
+from tune.decisions.standings import Standings
+from tune.decisions.trial_record import SCORE, TrialRecord
 from tune.journal.entries import JournalEntry, RungDecided, SessionBegun, TrialTold
 from tune.journal.journal import Owner, owner_of, read_entries
 from tune.printed.next_command import next_command
@@ -70,12 +71,12 @@ class StudyStatus:
         return self.standings.count("paused") + self.standings.count("running") - self.n_running
 
     @property
-    def failed(self) -> list[TrialStanding]:
+    def failed(self) -> list[TrialRecord]:
         """Trials that failed, in order of asking."""
         return [trial for trial in self.standings.trials.values() if trial.state == "failed"]
 
     @property
-    def retried(self) -> list[tuple[TrialStanding, str]]:
+    def retried(self) -> list[tuple[TrialRecord, str]]:
         """Trials that were tried again, each with the reason, once a retry."""
         return [(trial, reason) for trial in self.standings.trials.values() for reason in trial.retries]
 
@@ -104,7 +105,7 @@ def read_status(folder: Place) -> StudyStatus:
     return StudyStatus(
         folder=folder,
         standings=standings,
-        rungs=rung_standings(entries),
+        rungs=rung_standings(standings),
         owner=owner,
         interval=_interval(folder, standings),
         seconds_used=_seconds_used(entries, now=now),

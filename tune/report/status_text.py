@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from trainable.counts import counted
 from tune.decisions.rungs import RungStanding
-from tune.decisions.standings import SCORE, TOLD, TrialStanding, finite
+from tune.decisions.trial_record import SCORE, TrialRecord, finite
+from tune.journal.entries import STATES
 from tune.report.report import COLUMNS, duration
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def _state(status: "StudyStatus") -> str:
 
 def _counts(status: "StudyStatus") -> str:
     standings = status.standings
-    counts = {state: standings.count(state) for state in TOLD}
+    counts = {state: standings.count(state) for state in STATES}
     counts_open = {"running": status.n_running, "interrupted": status.n_interrupted}
     parts = [f"{n} {word}" for word, n in (*counts.items(), *counts_open.items()) if n]
     return f"{standings.n_told} of {standings.n_wanted} done" + (f": {', '.join(parts)}" if parts else "")
@@ -69,12 +70,11 @@ def _confirmation(status: "StudyStatus") -> list[str]:
     return [*done, *textwrap.wrap(status.verdict or "no verdict yet", COLUMNS - _INDENT)]
 
 
-def _best_lines(best: TrialStanding | None, interval: "Interval") -> list[str]:
+def _best_lines(best: TrialRecord | None, interval: "Interval") -> list[str]:
     if best is None:
         return ["no trial has a score"]
     name = best.trial_id if best.name == best.trial_id else f"{best.trial_id} {best.name}"
-    full = f" of {best.max_epochs}" if best.max_epochs is not None else ""
-    lines = [f"{name} at epoch {best.best_epoch}{full}"]
+    lines = [f"{name} at epoch {best.best_epoch} of {best.max_epochs}"]
     for key, label in _LABELS.items():
         if (score := finite(best.best_metrics.get(key))) is not None:
             bounds = interval.scores.get(key)

@@ -23,8 +23,9 @@ from optuna.trial import FrozenTrial, create_trial
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.decisions.sampler import STATES, Space, distributions_of, without_notices
-from tune.decisions.trial_record import OBJECTIVE, TrialRecord
-from tune.journal.entries import JournalEntry, TrialAsked, TrialEntry, TrialTold, study_of
+from tune.decisions.standings import Standings
+from tune.decisions.trial_record import SCORE, TrialRecord
+from tune.journal.entries import JournalEntry, TrialTold, study_of
 
 FILE_NAME = "optuna.log"
 
@@ -47,13 +48,13 @@ class OptunaJournal:
         self._space = space
         self._entries = entries
         self._notify = notify
-        self._running: dict[str, TrialRecord] = {}
+        self._standings = Standings()
         self._study: optuna.Study | None = None
         self._write_anew()
 
     def handle(self, entry: JournalEntry) -> None:
         """Take the journal's next entry; a trial is written when it is told."""
-        ended = _fold(entry, self._running)
+        ended = _take(entry, self._standings)
         if ended is None or self._study is None:
             return
         try:
@@ -64,9 +65,9 @@ class OptunaJournal:
                 self._notify(f"{self._path} was damaged ({_words(error)}) and is written anew")
 
     def _write_anew(self) -> bool:
-        self._running.clear()
+        self._standings = Standings()
         try:
-            self._study = _write_anew(self._path, self._space, self._entries(), self._running)
+            self._study = _write_anew(self._path, self._space, self._entries(), self._standings)
         except Exception as error:
             self._notify(f"{self._path} could not be written ({_words(error)}); the next --resume writes it anew")
         return self._study is not None
@@ -95,14 +96,12 @@ def optuna_projection(
 
 def rebuild(path: Path, space: Space, entries: Sequence[JournalEntry]) -> None:
     """Write the file anew from a whole journal; another process sees the old one or the new one, never a part."""
-    _write_anew(path, space, entries, {})
+    _write_anew(path, space, entries, Standings())
 
 
-def _write_anew(
-    path: Path, space: Space, entries: Sequence[JournalEntry], running: dict[str, TrialRecord]
-) -> optuna.Study:
+def _write_anew(path: Path, space: Space, entries: Sequence[JournalEntry], standings: Standings) -> optuna.Study:
     name = study_of(entries).study_id
-    ended = [record for entry in entries if (record := _fold(entry, running)) is not None]
+    ended = [record for entry in entries if (record := _take(entry, standings)) is not None]
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     with without_notices():
@@ -111,7 +110,7 @@ def _write_anew(
             study_name=name,
             direction="minimize",
         )
-        study.set_metric_names([OBJECTIVE])
+        study.set_metric_names([SCORE])
     try:
         study.add_trials([_finished(record, space) for record in ended])
         os.replace(temporary, path)
@@ -123,18 +122,13 @@ def _write_anew(
         return optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(path))))
 
 
-def _fold(entry: JournalEntry, running: dict[str, TrialRecord]) -> TrialRecord | None:
+def _take(entry: JournalEntry, standings: Standings) -> TrialRecord | None:
     """Take in one entry; the trial that it ended, if the sampler knows it."""
-    match entry:
-        case TrialAsked():
-            running[entry.trial] = TrialRecord.from_ask(entry)
-        case TrialTold():
-            record = running.pop(entry.trial)
-            record.apply(entry)
-            return None if record.is_comparison else record
-        case TrialEntry():
-            running[entry.trial].apply(entry)
-    return None
+    standings.apply(entry)
+    if not isinstance(entry, TrialTold):
+        return None
+    record = standings.trials[entry.trial]
+    return None if record.is_comparison else record
 
 
 def _finished(record: TrialRecord, space: Space) -> FrozenTrial:

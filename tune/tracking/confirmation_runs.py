@@ -6,7 +6,7 @@ from typing import Any
 
 from tune.confirming.outcome import Candidate, Confirmed
 from tune.confirming.runs import Confirmation
-from tune.decisions.standings import finite
+from tune.decisions.trial_record import finite
 from tune.journal.entries import Confirming, EpochReported, TrialAsked, TrialEntry, VerdictReached
 from tune.tracking.desired_run import DesiredRun, MetricPoint, ms_of
 from tune.tracking.values import MAX_KEY, metric_key, trial_params

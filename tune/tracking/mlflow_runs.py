@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from tune.decisions.standings import SCORE, Standings, TrialStanding, finite
+from tune.decisions.standings import Standings
+from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.journal.entries import (
     CheckpointWritten,
     Confirming,
@@ -139,7 +140,7 @@ class RunBook:
             run.tag("hpo.trial", trial.trial_id)
             run.tag("hpo.origin", trial.origin)
             run.tag("hpo.seed", entry.seed)
-            run.tag("hpo.variant", trial.variant)
+            run.tag("hpo.variant", None if trial.is_noise else trial.variant)
         run.take(entry)
         run.artifacts["config/resolved.json"] = _config_json(trial)
         return run.key
@@ -222,7 +223,7 @@ def _add(run: DesiredRun, key: str, value: Any, timestamp_ms: int, step: int) ->
     run.metrics.append(MetricPoint(key, math.nan if number is None else number, timestamp_ms, step))
 
 
-def _config_json(trial: TrialStanding) -> str:
+def _config_json(trial: TrialRecord) -> str:
     return json.dumps(trial.config, indent=2, sort_keys=True)
 
 

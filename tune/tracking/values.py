@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from trainable.config import PROJECTIONS
-from tune.decisions.standings import finite
+from tune.decisions.trial_record import finite
 from tune.printed.secrets_left_out import redact
 
 MAX_KEY = 250

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from tune.command_line.options import StudyOptions
-from tune.decisions.standings import TrialStanding
+from tune.decisions.trial_record import TrialRecord
 from tune.report.console import Console
 from tune.report.status import SCORES, Interval, StudyStatus, read_status
 from tune.report.status_text import status_text
@@ -56,7 +56,7 @@ def _json(status: StudyStatus) -> dict[str, Any]:
     }
 
 
-def _best_json(best: TrialStanding, interval: Interval) -> dict[str, Any]:
+def _best_json(best: TrialRecord, interval: Interval) -> dict[str, Any]:
     return {
         "trial_id": best.trial_id,
         "name": best.name,

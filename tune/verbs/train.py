@@ -19,7 +19,7 @@ from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
 from tune.command_line.options import TrainOptions
 from tune.command_line.outputs import folder_problem
-from tune.decisions.standings import SCORE
+from tune.decisions.trial_record import SCORE
 from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
 from tune.models.exporting import Measured, export_trainers, held_out_sigmas
