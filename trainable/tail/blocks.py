@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from trainable.architecture import VisionArchitecture
@@ -27,15 +28,17 @@ class SplitAttention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
-        """queries [B, Q, width] attend to tokens [B, T, width] -> [B, Q, width]."""
+    def forward(
+        self, queries: Float[Tensor, "batch queries width"], tokens: Float[Tensor, "batch tokens width"]
+    ) -> Float[Tensor, "batch queries width"]:
+        """Queries attend to tokens."""
         attended = F.scaled_dot_product_attention(
             self._heads(self.q_proj(queries)), self._heads(self.k_proj(tokens)), self._heads(self.v_proj(tokens))
         )
         output: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
         return output
 
-    def _heads(self, x: Tensor) -> Tensor:
+    def _heads(self, x: Float[Tensor, "batch rows width"]) -> Float[Tensor, "batch heads rows head_width"]:
         heads: Tensor = x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
         return heads
 
@@ -49,8 +52,8 @@ class Mlp(nn.Module):
         self.c_fc = nn.Linear(width, hidden)
         self.c_proj = nn.Linear(hidden, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., width] -> [..., width]."""
+    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Row by row."""
         hidden = self.c_fc(x)
         hidden = hidden * torch.sigmoid(1.702 * hidden) if self.quick_gelu else F.gelu(hidden)
         output: Tensor = self.c_proj(hidden)
@@ -64,8 +67,8 @@ class LayerScale(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., width] -> [..., width]."""
+    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """Row by row."""
         return x * self.gamma
 
 
@@ -82,8 +85,10 @@ class TailBlock(nn.Module):
         self.mlp = Mlp(width, architecture.mlp_width, quick_gelu=architecture.quick_gelu)
         self.ls_2 = LayerScale(width) if scaled else nn.Identity()
 
-    def forward(self, x: Tensor, *, class_row_only: bool = False) -> Tensor:
-        """[B, T, width] -> [B, T, width], or with `class_row_only` just its first row [B, 1, width].
+    def forward(
+        self, x: Float[Tensor, "batch tokens width"], *, class_row_only: bool = False
+    ) -> Float[Tensor, "batch rows width"]:
+        """A row for each token, or with `class_row_only` just the first one.
 
         When nothing above reads another row, only attention looks at all tokens; the result is the same.
         """
@@ -92,12 +97,12 @@ class TailBlock(nn.Module):
         output: Tensor = x + self.ls_2(self.mlp(self.ln_2(x)))
         return output
 
-    def _attend(self, x: Tensor) -> Tensor:
+    def _attend(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
         normed = self.ln_1(x)
         attended: Tensor = self.attn(normed, normed)
         return attended
 
-    def _attend_from_class_row(self, x: Tensor) -> Tensor:
+    def _attend_from_class_row(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch 1 width"]:
         if is_cheaper(self.attn, x):
             return attend_from_class_row(self.attn, self.ln_1, x)
         normed = self.ln_1(x)

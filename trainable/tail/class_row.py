@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -31,8 +32,8 @@ class Adapted(Protocol):
         """The adapter's rank; None while it cannot be folded into the weight."""
         ...
 
-    def folded_weight(self) -> Tensor:
-        """[out, in], differentiable in what trains of it."""
+    def folded_weight(self) -> Float[Tensor, "n_out n_in"]:
+        """Differentiable in what trains of it."""
         ...
 
 
@@ -46,8 +47,8 @@ class Attention(Protocol):
     out_proj: nn.Linear
 
 
-def is_cheaper(attention: Attention, tokens: Tensor) -> bool:
-    """Whether `attend_from_class_row` takes fewer multiply-adds than keys and values for all tokens [B, T, width]."""
+def is_cheaper(attention: Attention, tokens: Float[Tensor, "batch tokens width"]) -> bool:
+    """Whether `attend_from_class_row` takes fewer multiply-adds than keys and values for all tokens."""
     ranks = [_rank_to_fold(layer) for layer in (attention.k_proj, attention.v_proj)]
     if None in ranks:  # an adapter with dropout on its input is no one matrix, so nothing can be reordered
         return False
@@ -58,8 +59,10 @@ def is_cheaper(attention: Attention, tokens: Tensor) -> bool:
     return reordered < n_images * 2 * n_tokens * width**2
 
 
-def attend_from_class_row(attention: Attention, norm: nn.LayerNorm, tokens: Tensor) -> Tensor:
-    """`attention(norm(tokens)[:, :1], norm(tokens))`: [B, T, width] -> [B, 1, width].
+def attend_from_class_row(
+    attention: Attention, norm: nn.LayerNorm, tokens: Float[Tensor, "batch tokens width"]
+) -> Float[Tensor, "batch 1 width"]:
+    """`attention(norm(tokens)[:, :1], norm(tokens))`.
 
     Computed in float32 also under autocast: K^T q in half precision would be rounded once more than q and K are.
     """
@@ -83,20 +86,24 @@ def attend_from_class_row(attention: Attention, norm: nn.LayerNorm, tokens: Tens
 
 
 class _Attend(torch.autograd.Function):
-    """softmax(q z^T) z for queries [B, H, w] and tokens [B, T, w] that are keys and values at once -> [B, H, w].
+    """softmax(q z^T) z for queries q and tokens z that are keys and values at once.
 
     As autograd's own, but that both gradients of the tokens come out of one product, in the tokens' memory order.
     """
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, tokens: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, queries: Float[Tensor, "batch heads width"], tokens: Float[Tensor, "batch tokens width"]
+    ) -> Float[Tensor, "batch heads width"]:
         weights = torch.softmax((tokens @ queries.mT).mT, dim=-1)
         ctx.save_for_backward(queries, tokens, weights)
         return weights @ tokens
 
     @staticmethod
     @once_differentiable  # to a second derivative the saved weights would be constants
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(
+        ctx: Any, gradient: Float[Tensor, "batch heads width"]
+    ) -> tuple[Float[Tensor, "batch heads width"] | None, Float[Tensor, "batch tokens width"] | None]:
         queries, tokens, weights = ctx.saved_tensors
         of_weights = (tokens @ gradient.mT).mT
         of_scores = weights * (of_weights - (weights * of_weights).sum(dim=-1, keepdim=True))
@@ -114,5 +121,5 @@ def _rank_to_fold(layer: nn.Module) -> int | None:
     return layer.rank_to_fold() if isinstance(layer, Adapted) else None
 
 
-def _weight(layer: nn.Linear | Adapted) -> Tensor:
+def _weight(layer: nn.Linear | Adapted) -> Float[Tensor, "n_out n_in"]:
     return layer.weight if isinstance(layer, nn.Linear) else layer.folded_weight()

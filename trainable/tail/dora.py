@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from peft.tuners.lora.dora import DoraLinearLayer
 from torch import Tensor
 
@@ -20,23 +21,25 @@ class FactoredDora(DoraLinearLayer):
     magnitudes are peft's. As there, the norm gets no gradient (Liu 2024, arXiv 2402.09353, section 4.3).
     """
 
-    def __init__(self, magnitude: torch.nn.Parameter, base_weight: Tensor) -> None:
+    def __init__(
+        self, magnitude: Float[torch.nn.Parameter, " n_out"], base_weight: Float[Tensor, "n_out n_in"]
+    ) -> None:
         super().__init__(fan_in_fan_out=False)
         self.weight = magnitude
         self.register_buffer("_row_squares", base_weight.detach().square().sum(dim=1), persistent=False)
 
     def forward(
         self,
-        x: Tensor,
+        x: Float[Tensor, "*rows n_in"],
         *,
         lora_A: Any,
         lora_B: Any,
         scaling: float,
         base_layer: Any,
-        base_result: Tensor | None = None,
+        base_result: Float[Tensor, "*rows n_out"] | None = None,
         adapter_name: str = "default",  # noqa: ARG002
-    ) -> Tensor:
-        """What is added to the base layer's output: [..., in] -> [..., out].
+    ) -> Float[Tensor, "*rows n_out"]:
+        """What is added to the base layer's output.
 
         base_result: the base layer's output for the same x, or None when x went through dropout.
         """
@@ -49,7 +52,13 @@ class FactoredDora(DoraLinearLayer):
         return torch.addcmul(update, base_result, surplus.to(base_result.dtype))
 
     @torch.no_grad()
-    def _row_norms(self, weight: Tensor, a: Tensor, b: Tensor, scaling: float) -> Tensor:
+    def _row_norms(
+        self,
+        weight: Float[Tensor, "n_out n_in"],
+        a: Float[Tensor, "rank n_in"],
+        b: Float[Tensor, "n_out rank"],
+        scaling: float,
+    ) -> Float[Tensor, " n_out"]:
         with torch.autocast(weight.device.type, enabled=False):
             inner = torch.addmm(weight @ a.T, b, a @ a.T, beta=2 * scaling, alpha=scaling**2)
             squares: Tensor = self._row_squares + (inner * b).sum(dim=1)

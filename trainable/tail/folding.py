@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
@@ -25,16 +26,16 @@ class FoldingLinear(Linear):
     gradient, as there (Liu 2024, arXiv 2402.09353, section 4.3).
     """
 
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """[..., in] -> [..., out]."""
+    def forward(self, x: Float[Tensor, "*rows n_in"], *args: Any, **kwargs: Any) -> Float[Tensor, "*rows n_out"]:
+        """Row by row."""
         # extra arguments choose an adapter a row, which is peft's own to compute
         if args or kwargs or not self._pays(x):
             result: Tensor = super().forward(x, *args, **kwargs)
             return result
         return F.linear(x, self.folded_weight(), self.base_layer.bias)
 
-    def folded_weight(self) -> Tensor:
-        """W + sBA [out, in], with DoRA each row scaled to its magnitude; differentiable in A, B and magnitude."""
+    def folded_weight(self) -> Float[Tensor, "n_out n_in"]:
+        """W + sBA, with DoRA each row scaled to its magnitude; differentiable in A, B and magnitude."""
         (name,) = self.active_adapters
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
         folded = torch.addmm(self.base_layer.weight, b, a, alpha=self.scaling[name])
@@ -53,7 +54,7 @@ class FoldingLinear(Linear):
         rank: int = self.r[name]
         return rank
 
-    def _pays(self, x: Tensor) -> bool:
+    def _pays(self, x: Float[Tensor, "*rows n_in"]) -> bool:
         rank = self.rank_to_fold()
         # autocast would round the folded weight, and a small update with it, to half precision
         if rank is None or x.dtype != torch.float32 or torch.is_autocast_enabled(x.device.type):

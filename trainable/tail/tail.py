@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from trainable.architecture import VisionArchitecture
@@ -36,8 +37,8 @@ class DomainCode(nn.Module):
         self.output = nn.Linear(embed_dim, embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
 
-    def forward(self, domains: Tensor) -> Tensor:
-        """int64 [B] -> [B, embed_dim]."""
+    def forward(self, domains: Int64[Tensor, " batch"]) -> Float[Tensor, "batch embed_dim"]:
+        """Domain indices -> their codes."""
         table = self.norm(self.output(F.gelu(self.hidden(self.embedding.weight))))  # a dozen rows: cheaper than B
         code: Tensor = F.embedding(domains, table) * self.gain
         return code
@@ -56,8 +57,8 @@ class Regressor(nn.Module):
         # Labels have an SD close to 1, so log sigma starts at 0.
         self.log_sigma = nn.Parameter(torch.zeros(len(TARGETS))) if learns_sigma else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, embed_dim] -> [B, 3] in SPEI units."""
+    def forward(self, x: Float[Tensor, "batch embed_dim"]) -> Float[Tensor, "batch targets"]:
+        """Image features -> SPEI units."""
         *hidden, last = self.layers
         for layer in hidden:
             x = F.dropout(F.gelu(layer(x)), self.dropout, self.training)
@@ -68,7 +69,7 @@ class Regressor(nn.Module):
 class Tail(nn.Module):
     """From tap features and domain indices to the three SPEI values. Built by `make_tail`."""
 
-    proj: Tensor
+    proj: Float[Tensor, "width embed_dim"]
 
     def __init__(
         self,
@@ -77,7 +78,7 @@ class Tail(nn.Module):
         between: list[nn.Module],
         blocks: list[nn.Module],
         ln_post: nn.LayerNorm,
-        proj: Tensor,
+        proj: Float[Tensor, "width embed_dim"],
         domain_code: DomainCode | None,
         head: Regressor,
     ) -> None:
@@ -91,11 +92,15 @@ class Tail(nn.Module):
         self.head = head
 
     def forward(
-        self, tokens: Tensor, domains: Tensor, partner_domains: Tensor | None = None, shares: Tensor | None = None
-    ) -> Tensor:
-        """tokens [B, T, width] of any floating type, domains int64 [B] -> [B, 3] in SPEI units.
+        self,
+        tokens: Float[Tensor, "batch tokens width"],
+        domains: Int64[Tensor, " batch"],
+        partner_domains: Int64[Tensor, " batch"] | None = None,
+        shares: Float[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch targets"]:
+        """Tap features and domain indices -> SPEI units.
 
-        partner_domains int64 [B], shares [B]: domain codes are mixed, `share` of the own, the rest the partner's.
+        partner_domains, shares: domain codes are mixed, `share` of the own, the rest the partner's.
         Under autocast the blocks alone compute in half precision: what follows is a row an image.
         """
         features = self.embed(tokens)
@@ -108,13 +113,13 @@ class Tail(nn.Module):
             output: Tensor = self.head(features)
         return output
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Tap features [B, T, width] -> unit-norm image features [B, embed_dim], of the weights' type: float32."""
+    def embed(self, tokens: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch embed_dim"]:
+        """Tap features -> unit-norm image features, of the weights' type: float32."""
         pooled = self._pool(self._run_blocks(tokens.to(self.proj.dtype)))
         with _without_autocast(tokens.device):
             return F.normalize(pooled.to(self.proj.dtype) @ self.proj, dim=-1)
 
-    def _run_blocks(self, x: Tensor) -> Tensor:
+    def _run_blocks(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch rows width"]:
         """Only the class token's row leaves the last block when nothing reads the others."""
         n_all = len(self.between) + len(self.blocks)
         only_class = self.architecture.pool == "tok"
@@ -123,8 +128,8 @@ class Tail(nn.Module):
                 x = block(x, class_row_only=only_class and i == n_all - 1)
         return x[:, :1] if only_class else x
 
-    def _pool(self, x: Tensor) -> Tensor:
-        """[B, T, width] -> [B, width]; the class token comes first."""
+    def _pool(self, x: Float[Tensor, "batch rows width"]) -> Float[Tensor, "batch width"]:
+        """The class token comes first."""
         if not self.architecture.ln_post_after_pool:
             x = self.ln_post(x)
         pooled = x[:, 0] if self.architecture.pool == "tok" else x[:, 1:].mean(dim=1)
