@@ -64,12 +64,12 @@ def test_every_configuration_runs_on_every_fold_with_every_seed_and_pairs_follow
 
 
 def test_replaying_the_events_gives_the_same_state_and_asks_for_the_rest():
-    events: list[JournalEntry] = []
+    entries: list[JournalEntry] = []
 
     def write(entry, *, apply):
-        events.append(as_read(replace(entry, seq=len(events), time=1.0 + len(events))))
-        apply(events[-1])
-        return events[-1]
+        entries.append(as_read(replace(entry, seq=len(entries), time=1.0 + len(entries))))
+        apply(entries[-1])
+        return entries[-1]
 
     confirmation = Confirmation(on_entry=write)
     confirmation.begin(PLAN)
@@ -77,13 +77,13 @@ def test_replaying_the_events_gives_the_same_state_and_asks_for_the_rest():
     for epoch in (1, 2, 3):
         confirmation.report(first.trial_id, epoch, {"score/all": 0.5})
     confirmation.report(second.trial_id, 1, {"score/all": 0.6})
-    again = Confirmation.replay(events, on_entry=write)
+    again = Confirmation.replay(entries, on_entry=write)
 
     assert again.plan == PLAN
     assert [(a.trial_id, a.reported_epochs, a.fold, a.seed) for a in again.unfinished()] == [(second.trial_id, 1, 1, 1)]
-    n_before = len(events)
+    n_before = len(entries)
     again.begin(PLAN)
-    assert len(events) == n_before  # the same plan is not begun twice
+    assert len(entries) == n_before  # the same plan is not begun twice
     assert (again.n_ended, again.n_queued) == (1, 10)
 
 
@@ -122,14 +122,14 @@ def test_what_was_cut_short_is_compared_on_whole_folds_alone():
 
 
 def test_the_searchs_readers_pass_over_a_confirmation(confirmed_study):
-    events = read_entries(confirmed_study)
-    alone = [event for event in events if not isinstance(event, Confirming)]
-    assert len(alone) < len(events)
+    entries = read_entries(confirmed_study)
+    alone = [entry for entry in entries if not isinstance(entry, Confirming)]
+    assert len(alone) < len(entries)
 
-    assert Standings.of(events).best() == Standings.of(alone).best()
-    assert Standings.of(events).trials == Standings.of(alone).trials
-    space = SearchSpace.from_dict(study_of(events).header["space"])
-    with_it, without = (Decisions.replay(space, e) for e in (events, alone))
+    assert Standings.of(entries).best() == Standings.of(alone).best()
+    assert Standings.of(entries).trials == Standings.of(alone).trials
+    space = SearchSpace.from_dict(study_of(entries).header["space"])
+    with_it, without = (Decisions.replay(space, e) for e in (entries, alone))
     assert with_it.trials() == without.trials()
 
 
@@ -234,9 +234,9 @@ def test_a_fold_is_scored_at_the_epoch_that_the_other_folds_found_best(confirmed
 
 
 def test_the_plan_takes_the_best_that_are_unlike_one_another_and_folds_the_search_did_not_score_by(confirmed_study):
-    events = read_entries(confirmed_study)
-    space = SearchSpace.from_dict(study_of(events).header["space"])
-    trials = Decisions.replay(space, events).trials()
+    entries = read_entries(confirmed_study)
+    space = SearchSpace.from_dict(study_of(entries).header["space"])
+    trials = Decisions.replay(space, entries).trials()
     frame = study_data().specimens.frame
     plan = make_plan(space, trials, frame, SearchOptions(data="demo:120", epochs=3, fold=2, confirm_seeds=2))
 

@@ -20,18 +20,18 @@ def changed_study(finished_study: Path, tmp_path: Path) -> Path:
     """A copy in which one decision's cut is another, as of a version that decides otherwise."""
     study = Path(shutil.copytree(finished_study, tmp_path / "changed"))
     path = study / FILE_NAME
-    events = read_plain(study)
-    next(event for event in events if event["event"] == "decision")["cut"] = 0.125
-    path.write_bytes(b"".join(map(encoded, events)))
+    lines = read_plain(study)
+    next(line for line in lines if line["event"] == "decision")["cut"] = 0.125
+    path.write_bytes(b"".join(map(encoded, lines)))
     return study
 
 
 def test_every_decision_is_told_in_order_with_trial_and_reason_and_follows(cli, finished_study):
     outcome = cli("replay", finished_study)
-    decisions = [event for event in read_plain(finished_study) if event["event"] == "decision"]
+    decisions = [entry for entry in read_plain(finished_study) if entry["event"] == "decision"]
     shown = [line.split(None, 1)[1] for line in outcome.stdout.splitlines() if ", cut " in line]
     assert outcome.status == 0
-    assert shown == [f"{event['trial']} {event['reason']}" for event in decisions]
+    assert shown == [f"{entry['trial']} {entry['reason']}" for entry in decisions]
     assert any("stopped at epoch 1: " in line for line in shown)
     assert outcome.stdout.splitlines()[-1] == f"{FOLLOWS} (5 proposals, {len(decisions)} decisions, 5 ends)"
 

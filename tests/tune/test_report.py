@@ -1,4 +1,4 @@
-"""What a user reads and a program parses, from fixed journal events."""
+"""What a user reads and a program parses, from fixed journal entries."""
 
 import io
 import json
@@ -57,9 +57,9 @@ def a_study() -> list[JournalEntry]:
     return entries
 
 
-def result(events: list[JournalEntry]) -> dict[str, Any]:
+def result(entries: list[JournalEntry]) -> dict[str, Any]:
     return result_json(
-        events, study="studies/demo-1", tracking_uri="http://ada:geheim@host:5000", experiment_id="1",
+        entries, study="studies/demo-1", tracking_uri="http://ada:geheim@host:5000", experiment_id="1",
         parent_run_id="abc", seconds=83.12345,
     )  # fmt: skip
 
@@ -88,9 +88,9 @@ def test_the_json_object_is_the_promised_one() -> None:
 
 
 def test_the_json_object_is_strict_json_whatever_the_metrics_are() -> None:
-    events = a_study()
-    events[4] = replace(events[4], metrics=metrics(0.1, **{"train/loss": math.inf, "x/y": math.nan}))
-    found = result(events)
+    entries = a_study()
+    entries[4] = replace(entries[4], metrics=metrics(0.1, **{"train/loss": math.inf, "x/y": math.nan}))
+    found = result(entries)
     assert found["best"]["metrics"]["train/loss"] is None
     json.dumps(found, allow_nan=False)
 
@@ -101,10 +101,10 @@ def test_a_study_without_any_score_has_no_best() -> None:
 
 
 def test_a_failed_trial_is_not_the_best_though_it_once_was() -> None:
-    events = a_study()[:5]
-    assert result(events)["best"]["trial_id"] == "t0000"
+    entries = a_study()[:5]
+    assert result(entries)["best"]["trial_id"] == "t0000"
     failed = entry("tell", trial="t0000", state="failed", value=0.7, epoch=1, reason="")
-    assert result([*events, failed])["best"] is None
+    assert result([*entries, failed])["best"] is None
 
 
 TABLE = """\
@@ -139,33 +139,33 @@ def test_the_table_shows_best_variants_floors_and_the_two_commands() -> None:
 
 
 def test_the_table_fits_120_columns_whatever_names_and_values() -> None:
-    events = a_study()
-    events[3] = replace(
-        events[3],
+    entries = a_study()
+    entries[3] = replace(
+        entries[3],
         origin="start:" + "a_very_long_name_of_a_variant_file" * 2,
         values={f"group.parameter_{i}": "x" * 10 for i in range(30)},
     )
-    events[4] = replace(events[4], metrics=dict.fromkeys(metrics(0.0), -123456.789))
-    table = result_table(events, study="demo-1", seconds=83)
+    entries[4] = replace(entries[4], metrics=dict.fromkeys(metrics(0.0), -123456.789))
+    table = result_table(entries, study="demo-1", seconds=83)
     assert max(map(len, table.splitlines())) <= 120
     assert "-1e+05" in table
     assert "…" in table
 
 
 def test_a_part_that_was_not_held_out_is_shown_as_absent() -> None:
-    events = [
+    entries = [
         replace(e, metrics={name: value for name, value in e.metrics.items() if "ood" not in name})
         if isinstance(e, EpochReported)
         else e
         for e in a_study()
     ]
-    row = next(line for line in result_table(events, study="d", seconds=1).splitlines() if line.startswith("lora"))
+    row = next(line for line in result_table(entries, study="d", seconds=1).splitlines() if line.startswith("lora"))
     assert row.split() == ["lora", "0.650", "0.550", "-", *["0.25"] * 3, *["-"] * 3, *["0.50"] * 3, *["-"] * 3]
 
 
 def test_why_a_search_ended_early_is_said() -> None:
-    events = [*a_study()[:-1], entry("end", time=1.0, reason="time budget spent")]
-    assert "in 5s (time budget spent): " in result_table(events, study="demo-1", seconds=5)
+    entries = [*a_study()[:-1], entry("end", time=1.0, reason="time budget spent")]
+    assert "in 5s (time budget spent): " in result_table(entries, study="demo-1", seconds=5)
 
 
 LINES = """\
@@ -183,16 +183,16 @@ t0002  pruned at epoch 2/12  rung 1  score 0.600  best 0.600 (t0002)  3/24 done 
 def test_progress_is_a_line_an_epoch_and_one_for_every_end() -> None:
     stream = io.StringIO()
     printer = ProgressPrinter(stream)
-    for event in a_study():
-        printer.handle(event)
+    for each in a_study():
+        printer.handle(each)
     assert stream.getvalue() == LINES
 
 
 def test_lines_of_epochs_come_at_most_so_often_and_ends_always() -> None:
     stream = io.StringIO()
     printer = ProgressPrinter(stream, line_seconds=1e9)
-    for event in a_study():
-        printer.handle(event)
+    for each in a_study():
+        printer.handle(each)
     assert [line.split("  ")[1] for line in stream.getvalue().splitlines()] == [
         "epoch 1/12",
         "completed at epoch 2/12",
@@ -204,9 +204,9 @@ def test_lines_of_epochs_come_at_most_so_often_and_ends_always() -> None:
 def test_earlier_sessions_count_and_are_not_shown() -> None:
     stream = io.StringIO()
     printer = ProgressPrinter(stream)
-    events = a_study()
-    for event in events:
-        printer.past(event)
+    entries = a_study()
+    for past in entries:
+        printer.past(past)
     assert stream.getvalue() == ""
     printer.handle(entry("session", time=5000.0, n_trials=30))
     printer.handle(entry("report", time=5010.0, trial="t0003", epoch=1, metrics=metrics(0.61)))

@@ -127,7 +127,7 @@ class Journal:
         line = encode_entry(replace(entry, seq=self._writer.n_entries, time=time.time()))
         written = read_back(line)
         if (problem := self._lifecycle.problem(written)) is not None:
-            raise RuntimeError(f"an event must follow on those before, but {problem}")
+            raise RuntimeError(f"an entry must follow on those before, but {problem}")
         assert isinstance(written, type(entry))
         self._writer.put(line)
         self._lifecycle.take(written)

@@ -109,7 +109,7 @@ class Tracker:
         remedy = "all results are in the study's journal"
         if n_pending:
             why = f": {self._problem}" if self._problem else ""
-            return f"MLflow at {redact(self._uri)} may lack the last {counted(n_pending, 'event')}{why}; {remedy}"
+            return f"MLflow at {redact(self._uri)} may lack the last {counted(n_pending, 'entry')}{why}; {remedy}"
         return f"MLflow lacks parts of this study: {problems[0]}; {remedy}" if problems else ""
 
     def _run(self) -> None:
