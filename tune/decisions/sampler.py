@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.failure import FailureKind
+from tune.decisions.define_by_run import StandIn, any_value
 from tune.decisions.observations import Observations
 from tune.decisions.tpe import ARGUMENTS, Tpe, draw_uniform
 from tune.decisions.trial_record import TrialRecord
@@ -97,9 +98,9 @@ class Proposer:
             draw = Tpe(self._observations, self._arguments, seed=seed).draw
 
         def choose(name: str, distribution: BaseDistribution) -> Any:
-            return _any_value(distribution) if distribution.single() else draw(name, distribution)
+            return any_value(distribution) if distribution.single() else draw(name, distribution)
 
-        return self._space.suggest(_DuckTrial(choose))
+        return self._space.suggest(StandIn(choose))
 
     def begin(self, trial_id: str, values: Mapping[str, Any]) -> None:
         """A trial runs with these values; until it is told, the constant liar keeps others away from it."""
@@ -170,13 +171,13 @@ def distributions_of(space: Space, values: Mapping[str, Any]) -> dict[str, BaseD
     def take(name: str, distribution: BaseDistribution) -> Any:
         if name not in values:
             problems.append(f"`{name}` must be given, {_allowed(distribution)}")
-            return _any_value(distribution)
+            return any_value(distribution)
         if not _fits(values[name], distribution):
             problems.append(f"`{name}` must be {_allowed(distribution)}, but got {values[name]!r}")
-            return _any_value(distribution)
+            return any_value(distribution)
         return values[name]
 
-    trial = _DuckTrial(take)
+    trial = StandIn(take)
     space.suggest(trial)
     active = ", ".join(trial.distributions)
     unknown = [name for name in values if name not in trial.distributions]
@@ -184,32 +185,6 @@ def distributions_of(space: Space, values: Mapping[str, Any]) -> dict[str, BaseD
     if problems:
         raise UserError(problems)
     return trial.distributions
-
-
-class _DuckTrial:
-    """Stands where Optuna's define-by-run expects a trial: ranges go to a function, values come back."""
-
-    def __init__(self, choose: Callable[[str, BaseDistribution], Any]) -> None:
-        self._choose = choose
-        self.params: dict[str, Any] = {}
-        self.distributions: dict[str, BaseDistribution] = {}
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        return float(self._value(name, FloatDistribution(low, high, log=log, step=step)))
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        return int(self._value(name, IntDistribution(low, high, log=log, step=step)))
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._value(name, CategoricalDistribution(choices))
-
-    def _value(self, name: str, distribution: BaseDistribution) -> Any:
-        if name not in self.params:
-            self.distributions[name] = distribution
-            self.params[name] = self._choose(name, distribution)
-        return self.params[name]
 
 
 def _fits(value: Any, distribution: BaseDistribution) -> bool:
@@ -234,13 +209,6 @@ def _allowed(distribution: BaseDistribution) -> str:
     kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
     grid = "" if distribution.step in (None, 1) else f" in steps of {distribution.step:g}"
     return f"{kind} in [{distribution.low:g}, {distribution.high:g}]{grid}"
-
-
-def _any_value(distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[0]
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    return distribution.low
 
 
 def _derived_seed(seed: int, number: int, attempt: int) -> int:

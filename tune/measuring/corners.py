@@ -2,14 +2,18 @@
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from search_spaces.parameter import Parameter
 from search_spaces.space import SearchSpace
 from trainable.architecture import VisionArchitecture
 from trainable.config import TrialConfig
+from tune.decisions.define_by_run import StandIn, any_value
 from tune.measuring.demand import demand
 
 COSTLY_KEYS = (
@@ -32,7 +36,7 @@ def corners(space: SearchSpace, architecture: VisionArchitecture, *, epochs: int
     found = [point.config.with_epochs(epochs) for point in (*space.start_from, *space.compare_with)]
     for values in itertools.product(*extremes.values()):
         chosen = dict(zip(extremes, values, strict=True))
-        found.append(space.config(space.suggest(_Fixed(chosen)), epochs))
+        found.append(space.config(space.suggest(StandIn(partial(_given, chosen))), epochs))
 
     def size(config: TrialConfig) -> float:
         return demand(config, architecture).bytes
@@ -42,8 +46,8 @@ def corners(space: SearchSpace, architecture: VisionArchitecture, *, epochs: int
 
 def drawn(space: SearchSpace, n: int, *, epochs: int, seed: int) -> list[TrialConfig]:
     """Configurations drawn evenly from the space's ranges."""
-    trial = _Drawn(random.Random(seed))
-    return [space.config(space.suggest(trial), epochs) for _ in range(n)]
+    draw = partial(_drawn, random.Random(seed))
+    return [space.config(space.suggest(StandIn(draw)), epochs) for _ in range(n)]
 
 
 def starting_configs(space: SearchSpace, *, epochs: int) -> list[TrialConfig]:
@@ -58,45 +62,20 @@ def _extremes(parameter: Parameter) -> tuple[Any, ...]:
     return (kind(parameter.low), kind(parameter.high))
 
 
-class _Fixed:
-    """Stands where the space expects an Optuna trial; takes given values, and the first or lowest of all others."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = values
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        return self._values.get(name, choices[0])
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        del high, step, log
-        return int(self._values.get(name, low))
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        del high, log
-        return float(self._values.get(name, low))
+def _given(values: Mapping[str, Any], name: str, distribution: BaseDistribution) -> Any:
+    return values.get(name, any_value(distribution))
 
 
-class _Drawn:
-    """Stands there, too; draws every value anew."""
-
-    def __init__(self, generator: random.Random) -> None:
-        self._generator = generator
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        del name
-        return self._generator.choice(choices)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        del name
-        if not log:
-            return self._generator.randrange(low, high + 1, step)
-        return min(high, max(low, round(self._between(low, high, log=True))))
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        del name
-        return min(high, max(low, self._between(low, high, log=log)))
-
-    def _between(self, low: float, high: float, *, log: bool) -> float:
-        if log:
-            return float(low * (high / low) ** self._generator.random())
-        return self._generator.uniform(low, high)
+def _drawn(generator: random.Random, name: str, distribution: BaseDistribution) -> Any:
+    del name
+    if isinstance(distribution, CategoricalDistribution):
+        return generator.choice(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    low, high, is_whole = distribution.low, distribution.high, isinstance(distribution, IntDistribution)
+    if distribution.log:
+        value = float(low * (high / low) ** generator.random())
+    elif is_whole:
+        return generator.randrange(int(low), int(high) + 1, int(distribution.step or 1))
+    else:
+        value = generator.uniform(low, high)
+    return min(high, max(low, round(value) if is_whole else value))
