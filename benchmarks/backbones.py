@@ -22,7 +22,7 @@ def random_backbone(name: str, device: str) -> Backbone:
     Raises: NotHere for another name.
     """
     if name == "tiny":
-        return load_backbone("tiny", device=device)
+        return load_backbone("tiny:random", device=device)
     if name not in _VISION:
         raise NotHere(f"the backbone must be tiny, {' or '.join(_VISION)}, but is {name!r}")
     import open_clip

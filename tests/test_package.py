@@ -19,10 +19,12 @@ def test_the_wheel_holds_types_and_every_file_of_the_packages(tmp_path):
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".yaml", ".typed")
+        if path.suffix in (".py", ".yaml", ".typed", ".json", ".safetensors", ".sha256", ".md")
     }
 
     assert {f"{package}/py.typed" for package in PACKAGES} <= files
+    tiny = "trainable/frozen/sentinel_tiny"
+    assert {f"{tiny}/{name}" for name in ("open_clip_model.safetensors", "README.md")} <= files
     assert files <= shipped
     assert {name.partition("/")[0] for name in shipped if ".dist-info/" not in name} == set(PACKAGES)
 

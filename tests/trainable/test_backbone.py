@@ -164,10 +164,19 @@ def test_normalize_equals_open_clips_own_transform() -> None:
     assert torch.equal(pixels[0], reference)
 
 
-def test_tiny_is_the_same_tower_on_every_machine(tiny: Backbone) -> None:
-    assert tiny.fingerprint == "60410dc6e3909323f6cae7cd1e4551443edf2b33e067bcf92d68e21bec2053b5"
+@pytest.mark.parametrize(
+    ("spec", "fingerprint"),
+    [
+        ("tiny", "028343faa262e129dde5d005a9db085dbcc95a83283a0b5d8ae6cdcae545b701"),
+        ("tiny:random", "60410dc6e3909323f6cae7cd1e4551443edf2b33e067bcf92d68e21bec2053b5"),
+    ],
+)
+def test_the_built_in_tower_is_the_same_on_every_machine(spec: str, fingerprint: str) -> None:
+    backbone = load_backbone(spec)
+    assert backbone.fingerprint == fingerprint
+    assert backbone.name == spec
     assert TINY in open_clip.list_models()
-    arch = tiny.architecture
+    arch = backbone.architecture
     assert (arch.n_blocks, arch.width, arch.image_size, arch.pool) == (6, 128, 64, "tok")
 
 
@@ -386,7 +395,7 @@ def test_several_weights_files_without_a_preferred_one_are_refused(tmp_path: Pat
 
 @pytest.mark.parametrize("spec", ["", "ViT-L-14", "hf-hub:", "local-dir:", "openai:ViT"])
 def test_unknown_words_are_answered_with_the_valid_ones(spec: str) -> None:
-    with pytest.raises(UserError, match="must be `tiny`, `hf-hub:ORG/NAME` or `local-dir:PATH`"):
+    with pytest.raises(UserError, match="must be `tiny`, `tiny:random`, `hf-hub:ORG/NAME` or `local-dir:PATH`"):
         load_backbone(spec)
 
 

@@ -474,10 +474,13 @@ def test_the_card_names_floors_intervals_sigmas_and_known_limits(exports, tower,
         "| floor constant | 0.6187 |", "| floor domain_mean | 0.6298 |", "0.6123, 90% interval [0.5012, 0.7034]",
         "| known | 0.9000 | 0.8000 | 0.7000 |", "| unknown | 1.3000 | 1.2000 | 1.1000 |", "[-2.09, 2.09]",
         "3 of 4 epochs", "domains trained on: 1, 4, 9", "sites ABBY, WREF; domains 46, 99", "built-in demo data",
-        "`tiny` has random weights", "this very model", "epoch was chosen on the very events",
+        "`tiny` has seen drawn beetles only", "this very model", "epoch was chosen on the very events",
     ):  # fmt: skip
         assert part in text
     assert "leaks" not in text
+    assert "random weights" not in text
+    drawn = card(exports, tower, tmp_path / "drawn", backbone="tiny:random")
+    assert "`tiny:random` has random weights" in drawn
 
 
 def test_the_card_says_where_scores_come_from_and_that_a_split_leaks(exports, tower, tmp_path):

@@ -60,7 +60,7 @@ def demo(demo_cache) -> TrialData:
     specimens = load_specimens("demo:120", cache_dir=demo_cache, n_processes=1)
     frame = specimens.frame
     store = extract(
-        load_backbone("tiny"),
+        load_backbone("tiny:random"),
         specimens.images,
         data_fingerprint=specimens.fingerprint,
         taps=(4, 5),

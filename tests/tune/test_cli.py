@@ -199,4 +199,7 @@ def test_a_reader_that_has_had_enough_is_no_error(tmp_path):
 def test_a_backbone_that_cannot_be_named_so_is_refused_before_data_are_read(capsys, verb):
     problem = fails(capsys, verb, "--backbone", "bioclip-2", "--data", "/nowhere")
 
-    assert problem == "error: `--backbone` must be `tiny`, `hf-hub:ORG/NAME` or `local-dir:PATH`, but got 'bioclip-2'\n"
+    assert problem == (
+        "error: `--backbone` must be `tiny`, `tiny:random`, `hf-hub:ORG/NAME` or `local-dir:PATH`, "
+        "but got 'bioclip-2'\n"
+    )

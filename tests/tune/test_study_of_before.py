@@ -18,6 +18,7 @@ from tune.decisions.standings import Standings
 from tune.journal.entries import OtherEntry, UnusableEntry, study_of
 from tune.journal.journal import FILE_NAME, Journal, read_entries
 from tune.journal.lines import encode_entry, read_back
+from tune.study.kept_options import kept_options
 from tune.tracking.mlflow_runs import desired_runs
 
 BEFORE = Path(__file__).parent / "study_of_before"
@@ -67,6 +68,21 @@ def test_it_is_gone_on_with_behind_what_is_there(study):
     assert after.startswith(before)
     assert after != before
     assert Standings.of(read_entries(study)).n_wanted == 5
+
+
+def test_its_tiny_backbone_is_still_the_one_with_random_weights(cli, demo_cache, study, tracking_uri):
+    assert demo_cache.is_dir()
+    entries = read_entries(study)
+    assert study_of(entries).header["options"]["backbone"] == "tiny"
+    assert kept_options(entries)["backbone"] == "tiny:random"
+
+    more = ("search", "--resume", study, "--local", "--no-confirm", "--trials", 5, "--tracking-uri", tracking_uri)
+    other = cli(*more, "--backbone", "tiny")
+    assert other.status == 2
+    assert "`--backbone` must stay what it was when the study began" in other.stderr
+    gone_on = cli(*more)
+    assert gone_on.status == 0, gone_on.stderr
+    assert Standings.of(read_entries(study)).n_told == 5
 
 
 def test_status_replay_sync_and_resume_take_it(cli, demo_cache, study, tracking_uri):

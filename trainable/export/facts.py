@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from trainable.errors import UserError
+from trainable.frozen.model_folder import name_now
 from trainable.plain_values import misfits
 
 Interval = tuple[float, float]
@@ -76,6 +77,7 @@ class ModelFacts:
             **known
             | {name: tuple(values[name]) for name in ("seeds", "held_out_sites", "held_out_domains")}
             | {"intervals": {name: (low, high) for name, (low, high) in values["intervals"].items()}}
+            | {"backbone": name_now(values["backbone"], values["backbone_fingerprint"])}
         )
 
 

@@ -139,7 +139,9 @@ def _limits(facts: ModelFacts) -> Iterator[str]:
     if facts.data.partition(":")[0] == "demo":
         yield "* **Trained on the built-in demo data**, which are drawn, not photographed: of no use for real beetles."
     if facts.backbone == "tiny":
-        yield "* **The backbone `tiny` has random weights**: it stands in for a real one in trials of the software."
+        yield "* **The backbone `tiny` has seen drawn beetles only**: it stands in for a real one to try the software."
+    if facts.backbone == "tiny:random":
+        yield "* **The backbone `tiny:random` has random weights**: it stands in for a real one to test the software."
 
 
 def _use() -> Iterator[str]:

@@ -89,16 +89,16 @@ class Backbone:
 
 
 def load_backbone(spec: str, *, device: str = "cpu") -> Backbone:
-    """The tower named `tiny`, `hf-hub:ORG/NAME` or `local-dir:PATH` (open_clip's own words), frozen, float32.
+    """The tower named `tiny`, `tiny:random`, `hf-hub:ORG/NAME` or `local-dir:PATH` (the last two are open_clip's).
 
-    The global random state is neither read nor changed.
+    It is frozen, and float32. The global random state is neither read nor changed.
     Raises: UserError when the model is missing, holds no safetensors, or has a tower whose tail cannot be cut off.
     """
     if (problem := name_problem(spec)) is not None:
         raise UserError(problem)
     scheme, _, place = spec.partition(":")
-    if spec == "tiny":
-        visual, transform, model_cfg = build_tiny_tower()
+    if scheme == "tiny":
+        visual, transform, model_cfg = build_tiny_tower(is_random=place == "random")
     elif scheme == "hf-hub":
         visual, transform, model_cfg = load_tower(spec, fetch_hub_model(place))
     else:

@@ -28,12 +28,24 @@ class ModelFolder:
     weights: Path
 
 
+RANDOM_TINY = "60410dc6e3909323f6cae7cd1e4551443edf2b33e067bcf92d68e21bec2053b5"
+"""The fingerprint of `tiny:random`."""
+
+
+def name_now(spec: str, fingerprint: str) -> str:
+    """What a backbone of this fingerprint is called now that was called `spec` when it was used.
+
+    `tiny` had the random weights of `tiny:random` until it was pretrained: studies and models of then say `tiny`.
+    """
+    return "tiny:random" if spec == "tiny" and fingerprint == RANDOM_TINY else spec
+
+
 def name_problem(spec: str) -> str | None:
     """Why a backbone cannot be named so, whatever there is in any place; None when it can."""
     scheme, _, place = spec.partition(":")
-    if spec == "tiny" or (scheme in ("hf-hub", "local-dir") and place):
+    if spec in ("tiny", "tiny:random") or (scheme in ("hf-hub", "local-dir") and place):
         return None
-    return f"`--backbone` must be `tiny`, `hf-hub:ORG/NAME` or `local-dir:PATH`, but got {spec!r}"
+    return f"`--backbone` must be `tiny`, `tiny:random`, `hf-hub:ORG/NAME` or `local-dir:PATH`, but got {spec!r}"
 
 
 def find_local_model(path: Path) -> ModelFolder:

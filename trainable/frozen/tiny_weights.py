@@ -1,14 +1,42 @@
-"""The weights of the built-in `tiny` tower: drawn from a fixed seed, so that it needs no download."""
+"""The weights of the built-in tower, which needs no download: `tiny` ships pretrained, `tiny:random` is drawn."""
 
+import hashlib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainable.errors import UserError
+from trainable.frozen.tower_weights import read_visual_state
+
 SEED = 20_260_101
+
+TINY_FOLDER = Path(__file__).with_name("sentinel_tiny")
+"""The pretrained weights, their checksum as `sha256sum` writes it, and the card that says what they are."""
+
+WEIGHTS_NAME, CHECKSUM_NAME = "open_clip_model.safetensors", "open_clip_model.safetensors.sha256"
+
+
+def read_tiny_state(shapes: Mapping[str, Tensor], folder: Path = TINY_FOLDER) -> dict[str, Tensor]:
+    """The pretrained float32 weights, which are kept in half precision, for every name and shape.
+
+    Raises: UserError unless the file is as it was released.
+    """
+    weights = folder / WEIGHTS_NAME
+    try:
+        released = (folder / CHECKSUM_NAME).read_text(encoding="ascii").split()[0]
+        found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(f"the weights of `tiny` must be readable, but are not: {error}; install again") from error
+    if found != released:
+        raise UserError(
+            f"{weights} must have the sha256 {released} that it was released with, but has {found}; install again"
+        )
+    return read_visual_state(weights, shapes)
 
 
 def draw_tiny_state(shapes: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,26 +13,31 @@ from torch import nn
 from trainable.architecture import VisionArchitecture
 from trainable.errors import UserError
 from trainable.frozen.model_folder import ModelFolder
-from trainable.frozen.tiny_weights import draw_tiny_state
+from trainable.frozen.tiny_weights import draw_tiny_state, read_tiny_state
 from trainable.frozen.tower_config import tower_problems
 from trainable.frozen.tower_weights import read_visual_state
 from trainable.frozen.transform import Transform, make_transform, transform_problems
 
 TINY = "sentinel-tiny"
-"""The name under which the built-in tower is registered with open_clip; `tiny` on the command line."""
+"""The name under which the built-in tower is registered with open_clip; on the command line, `tiny`."""
 
 _CONFIG_FOLDER = Path(__file__).parent / "open_clip_configs"
 
 
-def build_tiny_tower() -> tuple[nn.Module, Transform, dict[str, Any]]:
-    """The tower, its transform, and open_clip's `model_cfg` of it."""
+def build_tiny_tower(*, is_random: bool) -> tuple[nn.Module, Transform, dict[str, Any]]:
+    """The tower, its transform, and open_clip's `model_cfg` of it.
+
+    is_random: with drawn weights instead of those that ship with the package.
+    Raises: UserError when what ships is not as it was released.
+    """
     import open_clip
 
     if TINY not in open_clip.list_models():
         open_clip.add_model_config(_CONFIG_FOLDER)
     config = open_clip.get_model_config(TINY)
     visual = _skeleton(config)
-    visual.load_state_dict(draw_tiny_state(visual.state_dict()), strict=True, assign=True)
+    make_state = draw_tiny_state if is_random else read_tiny_state
+    visual.load_state_dict(make_state(visual.state_dict()), strict=True, assign=True)
     return visual, make_transform({}, image_size=config["vision_cfg"]["image_size"]), config
 
 

@@ -98,7 +98,7 @@ class DataOptions(CleaningOptions, MachineOptions, title="data and backbone"):
     )
     backbone: str = option(
         "tiny",
-        "tiny, hf-hub:imageomics/bioclip-2, or local-dir:PATH (an open_clip folder)",
+        "tiny, tiny:random, hf-hub:imageomics/bioclip-2, or local-dir:PATH (an open_clip folder)",
         often=True,
         check=name_problem,
         kept="as the study had it",

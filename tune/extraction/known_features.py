@@ -18,7 +18,7 @@ from trainable.frozen.model_folder import find_local_model
 from tune.extraction.request import ExtractionRequest, Features, check_backbone, wanted_taps
 
 LIBRARIES = ("open_clip_torch", "torch", "numpy")
-"""Whose versions take part: they build the tower and draw the weights of `tiny`."""
+"""Whose versions take part: they build the tower and draw the weights of `tiny:random`."""
 
 
 def source_of(request: ExtractionRequest) -> str | None:
@@ -36,7 +36,7 @@ def source_of(request: ExtractionRequest) -> str | None:
             return None  # told by who loads it
         model = [folder.model_cfg, folder.preprocess_cfg, str(weights)]
         model += [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]  # nobody sets the last one back
-    elif request.backbone != "tiny":
+    elif scheme != "tiny":
         return None
     libraries = {name: version(name) for name in LIBRARIES}
     source = [request.backbone, model, request.data_fingerprint, libraries, _code()]
@@ -91,6 +91,7 @@ def _code() -> str:
     (folder,) = map(Path, trainable.frozen.__path__)
     builder = Path(trainable.export.__path__[0]) / "standalone.py"
     files = [folder.parent / "architecture.py", builder, *folder.glob("*.py"), *folder.glob("open_clip_configs/*.json")]
+    files += folder.glob("sentinel_tiny/*.safetensors")
     for file in sorted(files):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode() + file.read_bytes())
     return digest.hexdigest()

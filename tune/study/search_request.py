@@ -34,6 +34,7 @@ from tune.journal.journal import certain_owner_of, read_entries
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.study.earlier_studies import learned_from_earlier
+from tune.study.kept_options import in_names_of_now
 from tune.tracking.uri import check_uri
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class SearchRequest:
         """
         if not self.is_resume or self.header[name] == now:
             return
-        kept, given = self.header["options"][of], plain_options(self.options)[of]
+        kept = in_names_of_now(self.header["options"], self.header)[of]
+        given = plain_options(self.options)[of]
         raise UserError(
             f"`--{of}` must stay {kept} in the study {self.folder}, but its {name.replace('_', ' ')} was "
             f"{self.header[name]} and is {now} (of {given}); begin a new study for it"
@@ -161,6 +163,7 @@ def _kept(past: tuple[JournalEntry, ...]) -> dict[str, Any]:
     for entry in past:
         if isinstance(entry, SessionBegun):
             found |= entry.given | {"trials": entry.n_trials}
+    found = in_names_of_now(found, header)
     return {name: parse_value(SearchOptions, name, value) for name, value in found.items() if value is not None}
 
 
