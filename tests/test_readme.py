@@ -221,7 +221,7 @@ def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, 
 def test_the_main_job_beats_every_floor_and_the_default_in_four_gigabytes(processes, tmp_path):
     """`sentinel-tune search` as the first line has it, but shorter: draws, extracts, searches, confirms."""
     n_cores = usable_cpus()
-    shorter = ("--trials", "6", "--epochs", "12", "--confirm-top", "1", "--confirm-folds", "1")
+    shorter = ("--trials", "7", "--epochs", "12", "--confirm-top", "1", "--confirm-folds", "1")
     process, n_bytes = processes.start("search", "--json", *shorter, SENTINEL_TUNE_CACHE=str(tmp_path / "cache")), 0
     while process.poll() is None:
         n_bytes = max(n_bytes, sum(resident(each) for each in processes.living()))
@@ -237,7 +237,7 @@ def test_the_main_job_beats_every_floor_and_the_default_in_four_gigabytes(proces
     assert result["best"]["score"] < result["variants"]["default"]
     assert set(result["variants"]) == {"ft_did", "data_aug", "lora", "combined", "default"}
     assert result["n_failed"] == 0
-    assert result["n_trials"] == 6
+    assert result["n_trials"] == 7
     confirmed = {candidate["trial_id"]: candidate["name"] for candidate in result["confirmation"]["candidates"]}
     assert result["best"]["trial_id"] in confirmed
     assert "default" in confirmed.values()
