@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64, Int64, Shaped
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
@@ -23,14 +24,14 @@ from trainable.scoring.crps import Floats
 class PartValues:
     """One part's events, a row an event in a fold.
 
-    crps: `[E, columns]`. other: the rival's on the same rows; None for a score alone. domains, sites, folds: `[E]`.
+    other: the rival's CRPS on the same rows; None for a score alone.
     """
 
-    crps: Floats
-    other: Floats | None
-    domains: NDArray[Any]
-    sites: NDArray[Any]
-    folds: NDArray[np.int64]
+    crps: Float64[Floats, "rows columns"]
+    other: Float64[Floats, "rows columns"] | None
+    domains: Shaped[NDArray[Any], " rows"]
+    sites: Shaped[NDArray[Any], " rows"]
+    folds: Int64[NDArray[np.int64], " rows"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def clustered_error(parts: Sequence[PartValues]) -> ClusteredError:
     )
 
 
-def score_of(means: Sequence[Floats]) -> float:
+def score_of(means: Sequence[Float64[Floats, " columns"]]) -> float:
     """Root mean square of all parts' mean CRPS."""
     return float(np.sqrt(np.mean(np.concatenate(means) ** 2)))
 
@@ -110,7 +111,7 @@ def _added_by_folds(parts: Sequence[PartValues], cluster_of: Sequence[NDArray[np
     return max(0.0, between - _squared_sums(influence, cells.ravel()))
 
 
-def _influence(crps: Sequence[Floats]) -> Floats:
+def _influence(crps: Sequence[Float64[Floats, "_ columns"]]) -> Float64[Floats, " rows"]:
     """What each row moves the score by, to first order."""
     means = [values.mean(axis=0) for values in crps]
     score, n_columns = score_of(means), sum(len(mean) for mean in means)
@@ -121,5 +122,5 @@ def _influence(crps: Sequence[Floats]) -> Floats:
     return np.concatenate(rows)
 
 
-def _squared_sums(values: Floats, groups: NDArray[Any]) -> float:
+def _squared_sums(values: Float64[Floats, " rows"], groups: Shaped[NDArray[Any], " rows"]) -> float:
     return float((np.bincount(np.unique(groups, return_inverse=True)[1], weights=values) ** 2).sum())

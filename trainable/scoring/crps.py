@@ -1,6 +1,7 @@
 """The score of a normal forecast, and the sigma that minimises it."""
 
 import numpy as np
+from jaxtyping import Float64
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
@@ -15,7 +16,7 @@ SIGMA_RANGE = (float(_SIGMA_GRID[0]), float(_SIGMA_GRID[-1]))
 """Lowest and highest sigma that `fit_sigma` returns, in SPEI units."""
 
 
-def crps_normal(y: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Floats:
+def crps_normal(y: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float64[Floats, "*rows"]:
     """Continuous ranked probability score of N(mu, sigma) at y, in y's unit; lower is better; arguments broadcast.
 
     Source: Gneiting & Raftery 2007, equation 21.
@@ -23,15 +24,16 @@ def crps_normal(y: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Floats:
     spread = np.asarray(sigma, dtype=np.float64)
     z = (np.asarray(y, dtype=np.float64) - np.asarray(mu, dtype=np.float64)) / spread
     density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    crps: Floats = spread * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi))
-    return crps
+    # of scalars numpy makes a scalar
+    return np.asarray(spread * (z * (2 * ndtr(z) - 1) + 2 * density - 1 / np.sqrt(np.pi)), dtype=np.float64)
 
 
-def fit_sigma(errors: ArrayLike, weights: ArrayLike | None = None) -> Floats:
+def fit_sigma(
+    errors: Float64[Floats, " events *columns"], weights: Float64[Floats, "fits events"] | None = None
+) -> Float64[Floats, " fits *columns"]:
     """The sigma with the least mean CRPS for given forecast errors.
 
-    errors: `[events, ...]`, label minus mu. weights: `[fits, events]`, non-negative, each row summing to 1; by
-    default one fit over all events. Returns `[fits, ...]`.
+    errors: label minus mu. weights: non-negative, each row summing to 1; by default one fit over all events.
 
     d CRPS / d sigma = 2 phi(error / sigma) - 1 / sqrt(pi) grows with sigma, so the mean CRPS is convex and its one
     minimum lies where mean exp(-error^2 / (2 sigma^2)) = 1 / sqrt(2). That mean is taken on a log grid (2 % steps)

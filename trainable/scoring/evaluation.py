@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -29,31 +30,30 @@ NOMINAL = tuple(round(0.05 * step, 2) for step in range(1, 20))
 class ModelForecasts:
     """What a model forecast for events, in rows, and for their images; and what was observed.
 
-    event_ids: int64 [E], ascending. sites: str [E]. domains: int64 [E]. is_known: bool [E], whether the model knows
-    the event's domain: those events are ID, the others OOD. labels, mu, sigma: [E, 3]. event_of_image: int64 [n], the
-    row of an image's event. image_predictions: [n, 3].
+    event_ids: ascending. sites: text. is_known: whether the model knows the event's domain: those events are ID, the
+    others OOD. event_of_image: the row of an image's event.
     """
 
-    event_ids: Ints
-    sites: NDArray[Any]
-    domains: Ints
-    is_known: Mask
-    labels: Floats
-    mu: Floats
-    sigma: Floats
-    event_of_image: Ints
-    image_predictions: Floats
+    event_ids: Int64[Ints, " events"]
+    sites: Shaped[NDArray[Any], " events"]
+    domains: Int64[Ints, " events"]
+    is_known: Bool[Mask, " events"]
+    labels: Float64[Floats, "events targets"]
+    mu: Float64[Floats, "events targets"]
+    sigma: Float64[Floats, "events targets"]
+    event_of_image: Int64[Ints, " images"]
+    image_predictions: Float64[Floats, "images targets"]
 
     @cached_property
-    def crps(self) -> Floats:
-        """Of every event and target, [E, 3]."""
+    def crps(self) -> Float64[Floats, "events targets"]:
+        """Of every event and target."""
         return crps_normal(self.labels, self.mu, self.sigma)
 
-    def parts(self) -> dict[str, Mask]:
+    def parts(self) -> dict[str, Bool[Mask, " events"]]:
         """The events of "id" and "ood"; a part without events is left out."""
         return {name: mask for name, mask in (("id", self.is_known), ("ood", ~self.is_known)) if mask.any()}
 
-    def worst_events(self, n: int) -> Ints:
+    def worst_events(self, n: int) -> Int64[Ints, " worst"]:
         """Rows of the n events with the highest mean CRPS over targets, the worst first."""
         return np.argsort(-self.crps.mean(axis=1), kind="stable")[:n].astype(np.int64)
 
@@ -184,12 +184,12 @@ def _event_forecasts(forecasts: ModelForecasts) -> dict[str, EventForecast]:
     }
 
 
-def _groups_by(forecasts: ModelForecasts, keys: NDArray[Any]) -> Iterator[GroupScores]:
+def _groups_by(forecasts: ModelForecasts, keys: Shaped[NDArray[Any], " events"]) -> Iterator[GroupScores]:
     for key in np.unique(keys):
         yield _group(forecasts, keys == key, str(key))
 
 
-def _group(forecasts: ModelForecasts, mask: Mask, name: str) -> GroupScores:
+def _group(forecasts: ModelForecasts, mask: Bool[Mask, " events"], name: str) -> GroupScores:
     labels, mu = forecasts.labels[mask], forecasts.mu[mask]
     of_group = mask[forecasts.event_of_image]
     image_labels = forecasts.labels[forecasts.event_of_image[of_group]]
@@ -216,7 +216,9 @@ def _group(forecasts: ModelForecasts, mask: Mask, name: str) -> GroupScores:
     )
 
 
-def _coverage(forecasts: ModelForecasts, mask: Mask, *, seed: int, level: float) -> dict[str, tuple[Coverage, ...]]:
+def _coverage(
+    forecasts: ModelForecasts, mask: Bool[Mask, " events"], *, seed: int, level: float
+) -> dict[str, tuple[Coverage, ...]]:
     """Target -> coverage at each of `NOMINAL`."""
     widths = ndtri((1 + np.array(NOMINAL)) / 2)
     z = np.abs(forecasts.labels[mask] - forecasts.mu[mask]) / forecasts.sigma[mask]
@@ -232,5 +234,5 @@ def _coverage(forecasts: ModelForecasts, mask: Mask, *, seed: int, level: float)
     }
 
 
-def _by_target(values: Floats) -> dict[str, float]:
+def _by_target(values: Float64[Floats, " targets"]) -> dict[str, float]:
     return {target: float(value) for target, value in zip(TARGETS, values, strict=True)}

@@ -1,9 +1,11 @@
 """How far a trial's score could have come out otherwise: intervals over the held-out sites."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Float64, Shaped
+from numpy.typing import ArrayLike, NDArray
 
 from trainable.scoring.crps import Floats
 from trainable.scoring.scoring import EventForecast, root_mean_square
@@ -33,26 +35,32 @@ def score_interval(
 
 def bootstrap_interval(
     per_event_labels: ArrayLike, groups: ArrayLike, *, seed: int, level: float = LEVEL, n: int = 1000
-) -> Floats:
+) -> Float64[Floats, " 2 *columns"]:
     """Percentile interval of the mean over events, resampling whole groups (sites), whose events are alike.
 
-    per_event_labels: `[events]` or `[events, columns]`; give differences of two models on the same events for a
-    paired interval. groups: `[events]`. Returns low and high, `[2]` or `[2, columns]`. With one group the events are
-    resampled instead, which is too narrow where they are alike; there is no better from one site.
+    per_event_labels: a row an event, of any shape; give differences of two models on the same events for a paired
+    interval. groups: `[events]`. Returns low, then high. With one group the events are resampled instead, which is too
+    narrow where they are alike; there is no better from one site.
     """
     values = np.asarray(per_event_labels, dtype=np.float64)
     columns = values.reshape(len(values), -1)
-    means = _resampled_means(columns, groups, np.random.default_rng(seed), n=n)
+    means = _resampled_means(columns, np.asarray(groups), np.random.default_rng(seed), n=n)
     interval: Floats = np.asarray(_percentiles({"mean": means}, level)["mean"])
     return interval.reshape(2, *values.shape[1:])
 
 
-def resample_sites(values: Floats, groups: ArrayLike, rng: np.random.Generator, *, n: int) -> tuple[Floats, Floats]:
-    """n draws of as many groups (sites) as there are: sums over their events `[n, columns]`, and how many `[n]`.
+def resample_sites(
+    values: Float64[Floats, "events columns"],
+    groups: Shaped[NDArray[Any], " events"],
+    rng: np.random.Generator,
+    *,
+    n: int,
+) -> tuple[Float64[Floats, "draws columns"], Float64[Floats, " draws"]]:
+    """n draws of as many groups (sites) as there are: sums over their events, and how many these are.
 
-    values: `[events, columns]`. groups: `[events]`. With one group the events are drawn instead.
+    With one group the events are drawn instead.
     """
-    group_of_event = np.unique(np.asarray(groups), return_inverse=True)[1]
+    group_of_event = np.unique(groups, return_inverse=True)[1]
     if group_of_event.max() == 0:
         group_of_event = np.arange(len(values))
     n_groups = int(group_of_event.max()) + 1
@@ -63,7 +71,13 @@ def resample_sites(values: Floats, groups: ArrayLike, rng: np.random.Generator, 
     return draws @ sums, draws @ counts
 
 
-def _resampled_means(values: Floats, groups: ArrayLike, rng: np.random.Generator, *, n: int) -> Floats:
+def _resampled_means(
+    values: Float64[Floats, "events columns"],
+    groups: Shaped[NDArray[Any], " events"],
+    rng: np.random.Generator,
+    *,
+    n: int,
+) -> Float64[Floats, "draws columns"]:
     sums, counts = resample_sites(values, groups, rng, n=n)
     means: Floats = sums / counts[:, None]
     return means

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from trainable.config import TARGETS
@@ -22,7 +23,7 @@ class PartForecasts:
     """Forecasts of one part's events; a row is an event in a fold.
 
     folds, event_ids: int64 [E]. sites, domains: str [E]. labels: [E, 3]. mu: [S, E, 3], one a seed. crps: [E, 3], the
-    mean over seeds, each with its own sigma fitted on other sites.
+    mean over seeds, each with its own sigma fitted on other sites. `from_dict` holds files to these shapes.
     """
 
     folds: NDArray[np.int64]
@@ -33,8 +34,8 @@ class PartForecasts:
     mu: Floats
     crps: Floats
 
-    def of(self, rows: NDArray[np.bool_]) -> "PartForecasts":
-        """Those of some rows; rows: `[E]`."""
+    def of(self, rows: Bool[NDArray[np.bool_], " rows"]) -> "PartForecasts":
+        """Those of some rows."""
         columns = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "mu"}
         return PartForecasts(mu=self.mu[:, rows], **columns)
 
@@ -174,7 +175,9 @@ def different_events(one: OutOfFold, other: OutOfFold) -> str | None:
     return None
 
 
-def only_fresh(forecasts: Mapping[str, EventForecast], seen: NDArray[np.int64]) -> dict[str, EventForecast]:
+def only_fresh(
+    forecasts: Mapping[str, EventForecast], seen: Int64[NDArray[np.int64], " seen"]
+) -> dict[str, EventForecast]:
     """Of one fold's forecasts those of events that nothing was chosen by yet; all of them where none is fresh.
 
     seen: event ids that the search scored its trials on. A part without a fresh event is left out.
@@ -185,8 +188,8 @@ def only_fresh(forecasts: Mapping[str, EventForecast], seen: NDArray[np.int64]) 
     return {name: part.of(fresh[name]) for name, part in forecasts.items() if fresh[name].any()}
 
 
-def calibrated_sigmas(forecasts: OutOfFold, *, n_members: int = 1) -> dict[str, Floats]:
-    """ "known" and "unknown" (domains) -> sigma per target [3], of the lowest mean CRPS on all these events.
+def calibrated_sigmas(forecasts: OutOfFold, *, n_members: int = 1) -> dict[str, Float64[Floats, " targets"]]:
+    """ "known" and "unknown" (domains) -> sigma per target, of the lowest mean CRPS on all these events.
 
     n_members: of the ensemble that will forecast; its mean errs less than one run, so that of as many seeds, where
     there are as many, is what sigma is fitted to. A kind of domain that was never held out gets the other's sigma.
@@ -199,7 +202,7 @@ def calibrated_sigmas(forecasts: OutOfFold, *, n_members: int = 1) -> dict[str, 
     return {"known": known, "unknown": unknown}
 
 
-def _fitted(part: PartForecasts, n_members: int) -> Floats:
+def _fitted(part: PartForecasts, n_members: int) -> Float64[Floats, " targets"]:
     n_seeds = len(part.mu)
     mu = part.mu if n_members == 1 else part.mu[: min(n_members, n_seeds)].mean(axis=0, keepdims=True)
     residuals = (part.labels[None] - mu).reshape(-1, len(TARGETS))
@@ -231,5 +234,5 @@ def _interval(parts: Sequence[PartForecasts], level: float) -> tuple[float, floa
     return max(0.0, score - half), score + half
 
 
-def _values(part: PartForecasts, other: Floats | None) -> PartValues:
+def _values(part: PartForecasts, other: Float64[Floats, "rows targets"] | None) -> PartValues:
     return PartValues(crps=part.crps, other=other, domains=part.domains, sites=part.sites, folds=part.folds)

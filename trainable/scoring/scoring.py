@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from trainable.config import LABEL_RANGE, TARGETS
@@ -30,20 +31,19 @@ N_EVENT_FOLDS = 5
 class EventForecast:
     """What one part's events were given, and what it cost.
 
-    mu, sigma, crps, labels: `[events, 3]`. pooled_sigma: `[3]`, fitted on all of the part's events: the one to hand
-    in for new events. event_ids, sites: `[events]`, the latter for resampling by site.
+    pooled_sigma: fitted on all of the part's events: the one to hand in for new events. sites: for resampling by site.
     """
 
-    labels: Floats
-    mu: Floats
-    sigma: Floats
-    crps: Floats
-    pooled_sigma: Floats
-    sites: NDArray[Any]
-    event_ids: NDArray[Any]
+    labels: Float64[Floats, "events targets"]
+    mu: Float64[Floats, "events targets"]
+    sigma: Float64[Floats, "events targets"]
+    crps: Float64[Floats, "events targets"]
+    pooled_sigma: Float64[Floats, " targets"]
+    sites: Shaped[NDArray[Any], " events"]
+    event_ids: Shaped[NDArray[Any], " events"]
 
-    def of(self, rows: NDArray[np.bool_]) -> "EventForecast":
-        """Those of some of the events; rows: `[events]`."""
+    def of(self, rows: Bool[NDArray[np.bool_], " events"]) -> "EventForecast":
+        """Those of some of the events."""
         columns = ("labels", "mu", "sigma", "crps", "sites", "event_ids")
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
@@ -117,7 +117,7 @@ class HeldOutScorer:
             names.extend(f"{kind}_{part}/{target}" for kind in ("crps", "r2", "mae", "sigma") for target in TARGETS)
         return names
 
-    def _checked(self, predictions: ArrayLike) -> Floats:
+    def _checked(self, predictions: ArrayLike) -> Float64[Floats, "specimens targets"]:
         given = np.asarray(predictions, dtype=np.float64)
         if given.shape != (self.n_predictions, len(TARGETS)):
             raise ValueError(f"predictions must be [{self.n_predictions}, {len(TARGETS)}], but got {list(given.shape)}")
@@ -128,33 +128,32 @@ class HeldOutScorer:
 class _Part:
     """One side of the held-out events.
 
-    fits: `[fits, events]` rows of weights, the last one over all events. fit_of_event: the row without the event's
-    group.
+    fits: rows of weights, the last one over all events. fit_of_event: the row without the event's group.
     """
 
     source: str
     image_slice: slice
-    image_labels: Floats
-    order: Ints
-    starts: Ints
-    n_images: Floats
-    event_ids: NDArray[Any]
-    labels: Floats
-    sites: NDArray[Any]
-    fits: Floats
-    fit_of_event: Ints
-    fallback_sigma: Floats
+    image_labels: Float64[Floats, "images targets"]
+    order: Int64[Ints, " images"]
+    starts: Int64[Ints, " events"]
+    n_images: Float64[Floats, "events 1"]
+    event_ids: Shaped[NDArray[Any], " events"]
+    labels: Float64[Floats, "events targets"]
+    sites: Shaped[NDArray[Any], " events"]
+    fits: Float64[Floats, "fits events"]
+    fit_of_event: Int64[Ints, " events"]
+    fallback_sigma: Float64[Floats, " targets"]
 
     @classmethod
     def make(
         cls,
-        labels: Floats,
-        event_ids: NDArray[Any],
-        site_ids: NDArray[Any],
-        rows: Ints,
+        labels: Float64[Floats, "specimens targets"],
+        event_ids: Shaped[NDArray[Any], " specimens"],
+        site_ids: Shaped[NDArray[Any], " specimens"],
+        rows: Int64[Ints, " images"],
         *,
         offset: int,
-        fallback_sigma: Floats,
+        fallback_sigma: Float64[Floats, " targets"],
     ) -> "_Part":
         order = np.argsort(event_ids[rows], kind="stable")
         ids, starts, counts = np.unique(event_ids[rows][order], return_index=True, return_counts=True)
@@ -177,8 +176,8 @@ class _Part:
             fallback_sigma=np.clip(fallback_sigma, *SIGMA_RANGE),
         )
 
-    def forecast(self, images: Floats) -> EventForecast:
-        """images: `[images, 3]` clipped predictions in the order of the part's rows."""
+    def forecast(self, images: Float64[Floats, "images targets"]) -> EventForecast:
+        """images: clipped predictions in the order of the part's rows."""
         mu = np.add.reduceat(images[self.order], self.starts, axis=0) / self.n_images
         if self.source == "training labels":
             pooled = self.fallback_sigma
@@ -190,7 +189,7 @@ class _Part:
         return EventForecast(self.labels, mu, sigma, crps, pooled, self.sites, self.event_ids)
 
 
-def _groups(sites: NDArray[Any]) -> tuple[str, Ints]:
+def _groups(sites: Shaped[NDArray[Any], " events"]) -> tuple[str, Int64[Ints, " events"]]:
     """Events' groups that share a sigma, and the name of the rule that made them."""
     n = len(sites)
     by_site = np.unique(sites, return_inverse=True)[1].astype(np.int64)
@@ -201,15 +200,17 @@ def _groups(sites: NDArray[Any]) -> tuple[str, Ints]:
     return "training labels", np.zeros(n, dtype=np.int64)
 
 
-def _leave_group_out(groups: Ints) -> Floats:
-    """`[groups + 1, events]`: row g averages over events outside group g (zeros within), the last row over all."""
+def _leave_group_out(groups: Int64[Ints, " events"]) -> Float64[Floats, "fits events"]:
+    """Row g averages over events outside group g (zeros within), the last row over all."""
     outside = (np.arange(groups.max() + 1)[:, None] != groups[None]).astype(np.float64)
     counts = np.maximum(outside.sum(axis=1, keepdims=True), 1)
     return np.concatenate([outside / counts, np.full((1, len(groups)), 1 / len(groups))])
 
 
-def r2(labels: Floats, predictions: Floats) -> Floats:
-    """Coefficient of determination per column of `[events, targets]`, as `sklearn.metrics.r2_score`.
+def r2(
+    labels: Float64[Floats, "events targets"], predictions: Float64[Floats, "events targets"]
+) -> Float64[Floats, " targets"]:
+    """Coefficient of determination of each target, as `sklearn.metrics.r2_score`.
 
     Constant labels give 1 when met exactly, else 0; fewer than two events give NaN.
     """
@@ -242,7 +243,7 @@ def floors(
 
 def floor_predictions(
     labels: ArrayLike, event_ids: ArrayLike, domain_ids: ArrayLike, species: ArrayLike, split: "Split"
-) -> dict[str, Floats]:
+) -> dict[str, Float64[Floats, "held_out targets"]]:
     """Floor -> its predictions for the held-out specimens, as `HeldOutScorer.score` takes them."""
     values = np.asarray(labels, dtype=np.float64)
     events = np.asarray(event_ids)
@@ -261,8 +262,14 @@ def floor_predictions(
 
 
 def _group_means(
-    labels: Floats, event_ids: NDArray[Any], groups: NDArray[Any], train: Ints, held_out: Ints, *, default: Floats
-) -> Floats:
+    labels: Float64[Floats, "specimens targets"],
+    event_ids: Shaped[NDArray[Any], " specimens"],
+    groups: Shaped[NDArray[Any], " specimens"],
+    train: Int64[Ints, " train"],
+    held_out: Int64[Ints, " held_out"],
+    *,
+    default: Float64[Floats, " targets"],
+) -> Float64[Floats, "held_out targets"]:
     predictions = np.tile(default, (len(held_out), 1))
     for group in np.unique(groups[held_out]):
         known = train[groups[train] == group]
@@ -271,17 +278,21 @@ def _group_means(
     return predictions
 
 
-def _event_labels(labels: Floats, event_ids: NDArray[Any], rows: Ints) -> Floats:
-    """Labels of the events among `rows`, each event once, `[events, 3]`."""
+def _event_labels(
+    labels: Float64[Floats, "specimens targets"],
+    event_ids: Shaped[NDArray[Any], " specimens"],
+    rows: Int64[Ints, " rows"],
+) -> Float64[Floats, "events targets"]:
+    """Labels of the events among `rows`, each event once."""
     _, first = np.unique(event_ids[rows], return_index=True)
     return labels[rows[first]]
 
 
-def root_mean_square(values: Floats) -> Any:
-    """Over the last axis: `[..., k]` -> `[...]`; the challenge's mean of mean CRPS values."""
+def root_mean_square(values: Float64[Floats, "*rows columns"]) -> Any:
+    """Over the last axis, a value a row; the challenge's mean of mean CRPS values."""
     return np.sqrt(np.mean(values**2, axis=-1))
 
 
-def _put(metrics: dict[str, float], group: str, values: Floats) -> None:
+def _put(metrics: dict[str, float], group: str, values: Float64[Floats, " targets"]) -> None:
     for target, value in zip(TARGETS, values, strict=True):
         metrics[f"{group}/{target}"] = float(value)
