@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,16 +15,16 @@ from trainable.randomness import make_generator, stream_seed
 class Batch:
     """Specimens of one step on the training device.
 
-    tokens [B, T, width], as the store has them or float32; domains int64 [B]; targets [B, 3]; weights [B]. After
-    mixup: partner_domains int64 [B], and shares [B], the part of the own specimen in the mixture.
+    tokens: as the store has them, or float32. After mixup: partner_domains, and shares, the part of the own specimen in
+    the mixture.
     """
 
-    tokens: Tensor
-    domains: Tensor
-    targets: Tensor
-    weights: Tensor
-    partner_domains: Tensor | None = None
-    shares: Tensor | None = None
+    tokens: Float[Tensor, "batch tokens width"]
+    domains: Int64[Tensor, " batch"]
+    targets: Float[Tensor, "batch targets"]
+    weights: Float[Tensor, " batch"]
+    partner_domains: Int64[Tensor, " batch"] | None = None
+    shares: Float[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -67,9 +68,9 @@ class EpochAugmentation:
     """The augmentation of one epoch; each kind draws from a stream of its own that starts with the epoch."""
 
     def __init__(
-        self, strengths: Strengths, *, channel_std: Tensor, unknown_domain: int, seed: int, epoch: int
+        self, strengths: Strengths, *, channel_std: Float[Tensor, " width"], unknown_domain: int, seed: int, epoch: int
     ) -> None:
-        """channel_std: [width], the tap's SDs, on the training device. unknown_domain: index of *unknown*."""
+        """channel_std: the tap's SDs, on the training device. unknown_domain: index of *unknown*."""
         self.strengths = strengths
         self._noise_std = strengths.feature_noise * channel_std
         self._unknown = unknown_domain
@@ -79,8 +80,8 @@ class EpochAugmentation:
         self._partners = make_generator(seed, "mixup", epoch)
         self._shares = np.random.default_rng(stream_seed(seed, "mixup", epoch))
 
-    def keep(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Specimens [B] that stay in the step [1..B]: each is left out with the dropout's probability, never all."""
+    def keep(self, indices: Int64[NDArray[np.int64], " batch"]) -> Int64[NDArray[np.int64], " kept"]:
+        """Specimens that stay in the step: each is left out with the dropout's probability, never all."""
         if self.strengths.specimen_dropout == 0 or len(indices) == 0:
             return indices
         draws = torch.rand(len(indices), generator=self._specimens).numpy()

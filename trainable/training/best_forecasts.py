@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
@@ -56,8 +58,8 @@ def best_forecasts(
 
 
 def _predict(
-    trainer: TailTrainer, rows: np.ndarray[tuple[int], np.dtype[np.int64]], *, max_seconds: float
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    trainer: TailTrainer, rows: Int64[NDArray[np.int64], " held_out"], *, max_seconds: float
+) -> Float[NDArray[np.float32], "held_out targets"]:
     started = time.perf_counter()
     first = trainer.predict(rows[:FIRST_ROWS])
     expected = (time.perf_counter() - started) * len(rows) / len(first)

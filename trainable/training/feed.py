@@ -10,12 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
 from trainable.frozen.features import FeatureStore
 
-Indices = NDArray[np.int64]
+Indices = Int64[NDArray[np.int64], " _"]
+"""Specimens of a batch; batches differ in size."""
 
 
 class FeatureFeed:
@@ -30,8 +32,8 @@ class FeatureFeed:
         self._pinned = [torch.empty(shape, dtype=self._tap.dtype, pin_memory=True) for _ in range(2 * is_cuda)]
         self._copied = [torch.cuda.Event() for _ in self._pinned]
 
-    def batches(self, index_batches: Sequence[Indices]) -> Iterator[Tensor]:
-        """For each non-empty array of specimens [b]: their features [b, n_tokens, width]."""
+    def batches(self, index_batches: Sequence[Indices]) -> Iterator[Float[Tensor, "batch tokens width"]]:
+        """For each non-empty array of specimens: their features."""
         if not index_batches:
             return
         # where rows lie is looked up once for all batches, not once a batch
@@ -43,11 +45,13 @@ class FeatureFeed:
         for positions in position_batches:
             yield self._tap.gather(positions, self._single[: len(positions)])
 
-    def _prefetched(self, position_batches: Sequence[Tensor]) -> Iterator[Tensor]:
+    def _prefetched(
+        self, position_batches: Sequence[Int64[Tensor, " _"]]
+    ) -> Iterator[Float[Tensor, "batch tokens width"]]:
         """One batch ahead: a thread gathers the next into one pinned buffer while the device computes on the last."""
         waiting: deque[tuple[int, Future[Tensor]]] = deque()
 
-        def taken() -> Tensor:
+        def taken() -> Float[Tensor, "batch tokens width"]:
             slot, future = waiting.popleft()
             pinned = future.result()
             # in the order of the stream: behind the step that still reads the batch before, so one buffer is enough
@@ -55,7 +59,7 @@ class FeatureFeed:
             self._copied[slot].record()
             return tokens
 
-        def gather(positions: Tensor, slot: int) -> Tensor:
+        def gather(positions: Int64[Tensor, " batch"], slot: int) -> Float[Tensor, "batch tokens width"]:
             self._copied[slot].synchronize()  # what lay in the slot has reached the device
             return self._tap.gather(positions, self._pinned[slot][: len(positions)])
 

@@ -3,6 +3,7 @@
 import io
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from trainable.checksums import with_checksum, without_checksum
@@ -11,8 +12,14 @@ from trainable.storage.place import Place, read_file, write_file
 from trainable.training.checkpoint import CheckpointNotWritten
 
 
-def save_predictions(folder: Place, epoch: int, predictions: NDArray[np.float32], *, make_parents: bool = True) -> None:
-    """Write one epoch's predictions [n, 3], the ID rows first, whole or not at all.
+def save_predictions(
+    folder: Place,
+    epoch: int,
+    predictions: Float[NDArray[np.float32], "held_out targets"],
+    *,
+    make_parents: bool = True,
+) -> None:
+    """Write one epoch's predictions, the ID rows first, whole or not at all.
 
     make_parents: of the folder, where they are not there.
     Raises: CheckpointNotWritten.
@@ -25,7 +32,7 @@ def save_predictions(folder: Place, epoch: int, predictions: NDArray[np.float32]
         raise CheckpointNotWritten(f"{folder / name}: {error}") from error
 
 
-def load_predictions(folder: Place, epoch: int, *, remedy: str) -> NDArray[np.float32]:
+def load_predictions(folder: Place, epoch: int, *, remedy: str) -> Float[NDArray[np.float32], "held_out targets"]:
     """What `save_predictions` wrote.
 
     remedy: what helps where they are missing or damaged, for the message.

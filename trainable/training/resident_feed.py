@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from trainable.frozen.features import FeatureStore
@@ -58,8 +59,8 @@ class ResidentFeed:
         self._tap = _resident_tap(store, tap, device)
         self._single = torch.empty((max_rows, *self._tap.shape[1:]), dtype=self._tap.dtype, device=device)
 
-    def batches(self, index_batches: Sequence[Indices]) -> Iterator[Tensor]:
-        """For each non-empty array of specimens [b]: their features [b, n_tokens, width]."""
+    def batches(self, index_batches: Sequence[Indices]) -> Iterator[Float[Tensor, "batch tokens width"]]:
+        """For each non-empty array of specimens: their features."""
         if not index_batches:
             return
         order = torch.from_numpy(np.concatenate(index_batches)).to(self._tap.device, non_blocking=True)
@@ -71,7 +72,7 @@ def _key(store: FeatureStore, tap: int, device: torch.device) -> tuple[str, int,
     return store.key, tap, str(device)
 
 
-def _resident_tap(store: FeatureStore, tap: int, device: torch.device) -> Tensor:
+def _resident_tap(store: FeatureStore, tap: int, device: torch.device) -> Float[Tensor, "specimens tokens width"]:
     key = _key(store, tap, device)
     if key not in _kept:
         _kept.clear()

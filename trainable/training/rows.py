@@ -6,6 +6,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,11 +19,11 @@ from trainable.training.trial_data import TrialData
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """labels: float32 [n, 3]. domains: int64 [n]. weights: float32 [n], 0 for specimens that are held out."""
+    """weights: 0 for specimens that are held out."""
 
-    labels: Tensor
-    domains: Tensor
-    weights: Tensor
+    labels: Float32[Tensor, "specimens targets"]
+    domains: Int64[Tensor, " specimens"]
+    weights: Float32[Tensor, " specimens"]
 
     @classmethod
     def place(
@@ -40,7 +41,9 @@ class Rows:
             weights=torch.from_numpy(weights).to(device),
         )
 
-    def batches(self, index_batches: Sequence[NDArray[np.int64]], feed: FeatureFeed | ResidentFeed) -> Iterator[Batch]:
+    def batches(
+        self, index_batches: Sequence[Int64[NDArray[np.int64], " _"]], feed: FeatureFeed | ResidentFeed
+    ) -> Iterator[Batch]:
         """For each non-empty array of specimens: what belongs to them, each valid until the next one is taken."""
         if not index_batches:
             return
@@ -49,7 +52,7 @@ class Rows:
         columns = (c.index_select(0, order).split(sizes) for c in (self.domains, self.labels, self.weights))
         yield from map(Batch, feed.batches(index_batches), *columns)
 
-    def loss_of_zero(self, train: NDArray[np.int64], *, learns_sigma: bool) -> float:
+    def loss_of_zero(self, train: Int64[NDArray[np.int64], " train"], *, learns_sigma: bool) -> float:
         """The training loss of always predicting 0 (with sigma 1): about that of an untrained regressor."""
         rows = torch.from_numpy(train).to(self.labels.device)
         targets = self.labels[rows]

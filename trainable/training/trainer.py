@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -141,13 +142,15 @@ class TailTrainer:
         self.held_out_predictions = predictions
         return metrics
 
-    def predict_held_out(self) -> NDArray[np.float32]:
-        """Predictions for the ID rows, then the OOD rows of the split: [len(id_) + len(ood), 3]."""
+    def predict_held_out(self) -> Float[NDArray[np.float32], "held_out targets"]:
+        """Predictions for the ID rows, then the OOD rows of the split."""
         return self.predict(np.concatenate([self.data.split.id_, self.data.split.ood]))
 
     @torch.no_grad()
-    def predict(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Specimens [b] -> [b, 3] in SPEI units, not clipped; unknown domains get the code of *unknown*."""
+    def predict(
+        self, indices: Int64[NDArray[np.int64], " specimens"]
+    ) -> Float[NDArray[np.float32], "specimens targets"]:
+        """In SPEI units, not clipped; unknown domains get the code of *unknown*."""
         self.tail.eval()
         n_batches = math.ceil(len(indices) / self._prediction_rows)
         none = torch.empty((0, len(TARGETS)), device=self.device)
@@ -260,7 +263,7 @@ class TailTrainer:
                 n_seen += len(batch)
         return total.item() / n_seen
 
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, batch: Batch) -> Float[Tensor, ""]:
         """One step of the optimizer; returns the batch's mean loss, on the device."""
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
