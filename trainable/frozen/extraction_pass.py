@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -66,14 +67,14 @@ def extract_shards(
 
 @dataclass(frozen=True, kw_only=True)
 class _Extracted:
-    """One shard as it leaves the model: by tap, CPU tensors [rows, tokens, width], and (count, mean, m2) a batch.
+    """One shard as it leaves the model: by tap, CPU tensors, and (count, mean, m2) a batch.
 
     ready: CUDA event after the last copy to the host, or None.
     """
 
     shard: int
-    values: dict[int, Tensor]
-    moments: dict[int, list[tuple[int, Tensor, Tensor]]]
+    values: dict[int, Float[Tensor, "rows tokens width"]]
+    moments: dict[int, list[tuple[int, Float[Tensor, " width"], Float[Tensor, " width"]]]]
     ready: Any
 
 
@@ -151,7 +152,9 @@ class _Pass:
         return _Extracted(shard=shard, values=values, moments=moments, ready=ready)
 
 
-def _batch_moments(stored: Tensor) -> tuple[int, Tensor, Tensor]:
+def _batch_moments(
+    stored: Float[Tensor, "batch tokens width"],
+) -> tuple[int, Float[Tensor, " width"], Float[Tensor, " width"]]:
     """(count, mean, centred sum of squares) of each channel; many times faster than `var_mean` on a CPU."""
     values = stored.flatten(0, 1).to(torch.float32, copy=True)
     mean = values.mean(0)
@@ -184,7 +187,9 @@ def _write_tap(plan: ExtractionPlan, done: _Extracted, tap: int) -> bool:
     return True
 
 
-def _fallback(plan: ExtractionPlan, shard: int, tap: int, values: Tensor) -> tuple[Tensor, Moments]:
+def _fallback(
+    plan: ExtractionPlan, shard: int, tap: int, values: Float[Tensor, "rows tokens width"]
+) -> tuple[Float[Tensor, "rows tokens width"], Moments]:
     """Values to store and their moments: in float16 if this tap is not the one that overflowed."""
     finite = torch.isfinite(values).flatten(1).all(1)
     if not finite.all():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from jaxtyping import Float, Float32, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -126,8 +127,8 @@ class FeatureStore:
         halves = all(shard["dtype"] == "float16" for shard in self._manifest["shards"][str(tap)])
         return torch.float16 if halves else torch.float32
 
-    def gather(self, tap: int, indices: NDArray[np.int64]) -> Tensor:
-        """Features of specimens, in the order asked: [b, n_tokens, width] of `dtype(tap)`.
+    def gather(self, tap: int, indices: Int64[NDArray[np.int64], " batch"]) -> Float[Tensor, "batch tokens width"]:
+        """Features of specimens, in the order asked, of `dtype(tap)`.
 
         Raises: IndexError for an index outside 0..n-1.
         """
@@ -145,8 +146,8 @@ class FeatureStore:
             self._mapped[tap] = MappedTap(files)
         return self._mapped[tap]
 
-    def channel_std(self, tap: int) -> Tensor:
-        """Standard deviation of each channel over all specimens and tokens of a tap: float32 [width]."""
+    def channel_std(self, tap: int) -> Float32[Tensor, " width"]:
+        """Standard deviation of each channel over all specimens and tokens of a tap."""
         self._check_tap(tap)
         return torch.tensor(self._manifest["channel_std"][str(tap)], dtype=torch.float32)
 

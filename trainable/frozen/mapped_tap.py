@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -59,14 +60,16 @@ class MappedTap:
         self.dtype = torch.float16 if dtypes == {torch.float16} else torch.float32
         self._row_shape = shards[0].shape[1:]
 
-    def positions(self, indices: NDArray[np.int64]) -> Tensor:
-        """What `gather` takes for specimens [b], each in 0..n-1: int64 [b]."""
+    def positions(self, indices: Int64[NDArray[np.int64], " batch"]) -> Int64[Tensor, " batch"]:
+        """What `gather` takes for specimens, each in 0..n-1."""
         return torch.from_numpy(self._positions[indices])
 
-    def gather(self, positions: Tensor, out: Tensor | None = None) -> Tensor:
-        """Features at `positions` [b], in their order: [b, n_tokens, width] of `dtype`.
+    def gather(
+        self, positions: Int64[Tensor, " batch"], out: Float[Tensor, "batch tokens width"] | None = None
+    ) -> Float[Tensor, "batch tokens width"]:
+        """Features at `positions`, in their order, of `dtype`.
 
-        out: a CPU tensor of this shape and type to fill.
+        out: a CPU tensor of this type to fill.
         """
         if len(self._parts) == 1:
             return torch.index_select(self._parts[0], 0, positions, out=out)
@@ -83,10 +86,12 @@ def _read_head(file: Path) -> _Shard:
     return _Shard(file, array.offset, array.shape, array.dtype)
 
 
-def _map_side_by_side(shards: list[_Shard]) -> tuple[Tensor, list[NDArray[np.int64]]]:
+def _map_side_by_side(
+    shards: list[_Shard],
+) -> tuple[Float[Tensor, "positions tokens width"], list[Int64[NDArray[np.int64], " _"]]]:
     """Shards of one type.
 
-    Gives windows [positions, n_tokens, width], one at every unit of bytes, most of them across two rows, and for each
+    Gives windows, one at every unit of bytes, most of them across two rows, and for each
     shard the positions of those that are its rows.
     """
     first = shards[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import numpy as np
+from jaxtyping import Float, Float32, Float64
 from numpy.typing import NDArray
 
 from trainable.checksums import from_json, to_json
@@ -27,14 +28,14 @@ def room_for(n_bytes: float) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moments:
-    """Mean and centred sum of squares of each channel over `count` values; float64 [width] each."""
+    """Mean and centred sum of squares of each channel over `count` values."""
 
     count: int
-    mean: NDArray[np.float64]
-    m2: NDArray[np.float64]
+    mean: Float64[NDArray[np.float64], " width"]
+    m2: Float64[NDArray[np.float64], " width"]
 
-    def std(self) -> NDArray[np.float32]:
-        """Population standard deviation, float32 [width]."""
+    def std(self) -> Float32[NDArray[np.float32], " width"]:
+        """Population standard deviation."""
         return np.sqrt(self.m2 / self.count).astype(np.float32)
 
 
@@ -78,7 +79,9 @@ def shard_path(folder: Path, tap: int, shard: int) -> Path:
     return folder / f"tap-{tap:02d}" / f"shard-{shard:05d}.npy"
 
 
-def write_shard(folder: Path, tap: int, shard: int, values: NDArray[Any], moments: Moments) -> None:
+def write_shard(
+    folder: Path, tap: int, shard: int, values: Float[NDArray[Any], "rows tokens width"], moments: Moments
+) -> None:
     """Write file, then record, each under a temporary name, flushed to disk and renamed."""
     path = shard_path(folder, tap, shard)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 
@@ -29,8 +30,8 @@ class Transform:
         values = asdict(self)
         return values | {"mean": list(self.mean), "std": list(self.std)}
 
-    def normalize(self, images: Tensor) -> Tensor:
-        """uint8 [B, S, S, 3] -> float32 [B, 3, S, S], to the bit what torchvision's `ToTensor` and `Normalize` give."""
+    def normalize(self, images: UInt8[Tensor, "batch size size 3"]) -> Float32[Tensor, "batch 3 size size"]:
+        """To the bit what torchvision's `ToTensor` and `Normalize` give."""
         channels_first = images.permute(0, 3, 1, 2)
         pixels = channels_first.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
         mean, std = (
