@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import Self
 
 from trainable.errors import UserError
+from trainable.storage.remote_folder import StorageError
+from trainable.training.divergence import TrialDiverged
 
 TRACEBACK_LINES = 12
 
@@ -79,9 +81,7 @@ class Failure:
 def _kind(error: Exception) -> FailureKind:
     from torch import OutOfMemoryError
 
-    from trainable.storage.remote_folder import StorageError
     from trainable.training.checkpoint import CheckpointNotWritten
-    from trainable.training.divergence import TrialDiverged
 
     if isinstance(error, TrialDiverged):
         return FailureKind.DIVERGED

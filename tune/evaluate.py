@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING, Any
 from trainable.counts import counted
 from trainable.errors import UserError
 from tune.command_line.model_options import EvaluateOptions
+from tune.command_line.parsing import Given
+from tune.evaluation.comparison_page import comparison_page
+from tune.evaluation.events import choose_events, training_of
 from tune.evaluation.files import Written, checked_folder, results_folder, write_comparison, write_report
-from tune.evaluation.reports import Comparison, ModelReport, model_names, target_values
+from tune.evaluation.forecasting import forecast_events
+from tune.evaluation.page import report_page
+from tune.evaluation.recorded import EvaluationRecorder
+from tune.evaluation.reports import Comparison, ModelReport, model_names, scores_with_intervals, target_values
+from tune.evaluation.text import comparison_text, report_text
+from tune.execution.session import local_device
 from tune.models.model_source import local_model, open_model
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
@@ -26,13 +34,12 @@ from tune.tracking.client import describe
 from tune.tracking.uri import chosen_tracking_uri, ui_command
 
 if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
     from tune.evaluation.model_reports import ModelSource
 
 DEFAULT_FOLDER, IN_MODEL = "evaluations", "evaluation"
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Evaluate, write, log, print; returns the exit status 0.
 
     Raises: UserError for models, data or events that cannot be, before any image is predicted.
@@ -86,11 +93,8 @@ def _evaluate(
     """Score one model after the other, so that no two are in memory at once."""
     import torch
 
-    from tune.evaluation.events import choose_events, training_of
-    from tune.evaluation.forecasting import forecast_events
     from tune.evaluation.labelled_data import load_labelled
     from tune.evaluation.model_reports import compare, make_report, scored_data
-    from tune.execution.session import local_device
 
     device = local_device(options)
     torch.set_num_threads(options.workers)
@@ -118,7 +122,6 @@ def _write(report: ModelReport, out: Path) -> Written:
         residuals_by_domain,
         worst_events,
     )
-    from tune.evaluation.page import report_page
 
     figures = {
         "predicted": predicted_against_observed(report.forecasts),
@@ -131,9 +134,7 @@ def _write(report: ModelReport, out: Path) -> Written:
 
 
 def _write_comparison(comparison: Comparison, out: Path) -> list[Path]:
-    from tune.evaluation.comparison_page import comparison_page
     from tune.evaluation.figures import score_comparison
-    from tune.evaluation.reports import scores_with_intervals
 
     scores = {name: scores_with_intervals(evaluation) for name, evaluation in comparison.evaluations.items()}
     figure = score_comparison(scores, comparison.differences)
@@ -155,8 +156,6 @@ def _record(
     runs: dict[str, str] = {}
     result: dict[str, Any] = {"tracking_uri": redact(uri), "runs": runs, "warning": None, "ui": None}
     try:
-        from tune.evaluation.recorded import EvaluationRecorder
-
         recorder = EvaluationRecorder(uri, options.experiment)
         for report, files_of in zip(reports, written, strict=True):
             runs[report.name] = recorder.record_model(report, files_of)
@@ -179,7 +178,6 @@ def _finish(
     *,
     seconds: float,
 ) -> None:
-    from tune.evaluation.text import comparison_text, report_text
 
     lines = []
     for report, paths in zip(reports, written, strict=True):

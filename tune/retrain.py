@@ -17,6 +17,7 @@ from trainable.counts import counted
 from trainable.shown import shown
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import Given
 from tune.confirming.outcome import confirmed_of
 from tune.execution.session import local_device, with_precision
 from tune.journal.entries import JournalEntry, StudyBegun, study_of
@@ -31,13 +32,12 @@ from tune.study.kept_options import kept_options
 from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
     from tune.models.registry import Registered, Registry
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Run the verb; returns the exit status: 0 done, 1 the training failed.
 
     Raises: UserError, before training for all that can be known then.

@@ -6,11 +6,11 @@ sentinel-tune search [OPTIONS], python -m tune search [OPTIONS], or ray submit c
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from trainable.counts import counted
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import Given
 from tune.confirming.plan import reserved
 from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.decisions.standings import Standings
@@ -33,21 +33,18 @@ from tune.study.study_data import StudyData, load_study_data, write_trial_data
 from tune.tracking.tracker import Tracker, TrackingStatus
 from tune.tracking.uri import chosen_tracking_uri
 
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
-
 EXIT_DONE, EXIT_FAILED = 0, 1
 TRACKING_GRACE_SECONDS = 60.0
 IMPATIENT_GRACE_SECONDS = 20.0
 """After a Ctrl-C while waiting: enough for a server that answers to hear how the trials ended."""
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Run the verb; returns the exit status: 0 finished, 1 no trial succeeded, 130 interrupted (resumable)."""
     return run_study(given, search_more=True)
 
 
-def run_study(given: "Given", *, search_more: bool) -> int:
+def run_study(given: Given, *, search_more: bool) -> int:
     """Search unless told not to, then confirm unless told not to; returns the exit status.
 
     given: of `SearchOptions`.

@@ -16,6 +16,7 @@ import pandas as pd
 
 from trainable.config import LABEL_RANGE
 from trainable.data.copies import copies_line, first_rows, shared_ids_line
+from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, draw_demo
 from trainable.data.image_checks import ImageChecks, check_images, scaled_line
 from trainable.data.image_sources import ImageSource, SomeImages
 from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_images, row_names, typed_frame
@@ -89,7 +90,6 @@ def _demo_folder(data: str, cache_dir: Path) -> str | None:
     name, *numbers = data.split(":")
     if name != "demo":
         return None
-    from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, draw_demo
 
     if len(numbers) > 2 or not all(number.isdecimal() and len(number) < 10 for number in numbers):
         raise UserError(

@@ -37,6 +37,7 @@ from trainable.export.standalone import (
     read_config,
 )
 from trainable.frozen.backbone import Backbone
+from trainable.tail.adapters import adapter_config, adapter_state, merge_adapters
 from trainable.tail.tail import Tail
 
 CARD, EVIDENCE = "README.md", "confirmation.json"
@@ -157,7 +158,6 @@ def _merged(tail: Tail) -> Tail:
     """The same tail with its adapters folded into plain blocks."""
     if not hasattr(tail.blocks, "peft_config"):
         return tail
-    from trainable.tail.adapters import merge_adapters
 
     return Tail(
         tail.architecture,
@@ -184,7 +184,6 @@ def _write_adapter(folder: Path, tail: Tail, backbone: str) -> None:
     """Nothing is written for a tail that was trained in full."""
     if not hasattr(tail.blocks, "peft_config"):
         return
-    from trainable.tail.adapters import adapter_config, adapter_state
 
     first_block = tail.architecture.n_blocks - len(tail.blocks)
     config = adapter_config(tail.blocks, first_block=first_block) | {"base_model_name_or_path": backbone}

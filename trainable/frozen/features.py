@@ -13,7 +13,7 @@ Beside it KEY.verified.json, what `verification.py` has found right.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -24,21 +24,19 @@ from torch import Tensor
 from trainable.architecture import VisionArchitecture, is_in_tail
 from trainable.checksums import KEY, checksum_of
 from trainable.errors import UserError
+from trainable.frozen.backbone import Backbone
 from trainable.frozen.mapped_tap import MappedTap
 from trainable.frozen.shards import shard_path
 from trainable.frozen.verification import StoreFile, check_contents, check_sizes
 from trainable.plain_values import parse_json
 from trainable.storage.place import Place
 
-if TYPE_CHECKING:
-    from trainable.frozen.backbone import Backbone
-
 FORMAT_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 _GO_ON = "run the same command again: it extracts what is missing and keeps the rest"
 
 
-def store_identity(backbone: "Backbone", data_fingerprint: str) -> dict[str, Any]:
+def store_identity(backbone: Backbone, data_fingerprint: str) -> dict[str, Any]:
     """All that decides what features are; two stores of equal identity hold the same features."""
     return {
         "format_version": FORMAT_VERSION,
@@ -55,7 +53,7 @@ def identity_key(identity: Mapping[str, Any]) -> str:
     return checksum_of(identity)
 
 
-def store_path(cache_dir: Path, *, backbone: "Backbone", specimens_fingerprint: str) -> Path:
+def store_path(cache_dir: Path, *, backbone: Backbone, specimens_fingerprint: str) -> Path:
     """The folder of the store of this backbone and this dataset."""
     key = identity_key(store_identity(backbone, specimens_fingerprint))
     return Path(cache_dir) / "features" / key[:20]

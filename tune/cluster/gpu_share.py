@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainable.config import TrialConfig
 from trainable.counts import counted
 from trainable.shown import size_text
+from trainable.training.trainer import TailTrainer
+from tune.measuring.memory import device_memory
+from tune.measuring.step_probe import few_rows
 
 COUNTS = (1, 2, 4)
 MEASURED_SECONDS = 4.0
@@ -114,11 +118,6 @@ class _Stepper:
     def begin(self, store: str, config: dict[str, Any], device: str, n_threads: int, precision: str) -> int:
         """Build the trainer and take its first step; the device's memory in bytes, 0 when it ran out."""
         import torch
-
-        from trainable.config import TrialConfig
-        from trainable.training.trainer import TailTrainer
-        from tune.measuring.memory import device_memory
-        from tune.measuring.step_probe import few_rows
 
         if self._trainer is not None:
             return device_memory(device)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from tune.cluster.node import Node
@@ -13,9 +13,8 @@ from tune.command_line.options import SearchOptions
 from tune.command_line.trial_resources import parse_resources
 from tune.measuring.corners import corners
 from tune.measuring.costs import Costs
-
-if TYPE_CHECKING:
-    from search_spaces.space import SearchSpace
+from tune.measuring.fresh_process import OnRay
+from tune.measuring.step_probe import measure
 
 
 def make_placement(options: SearchOptions, device: str) -> Placement | None:
@@ -43,7 +42,7 @@ def make_placement(options: SearchOptions, device: str) -> Placement | None:
 def fitted(
     placement: Placement,
     options: SearchOptions,
-    space: "SearchSpace",
+    space: SearchSpace,
     store: Path,
     *,
     device: str,
@@ -84,7 +83,7 @@ def _contradictions(options: SearchOptions, device: str) -> list[str]:
 
 
 def _with_measured_share(
-    placement: Placement, options: SearchOptions, space: "SearchSpace", store: Path
+    placement: Placement, options: SearchOptions, space: SearchSpace, store: Path
 ) -> tuple[Placement, str]:
     from trainable.frozen.features import FeatureStore
     from tune.cluster.gpu_share import COUNTS, choose_share, measure_shares
@@ -107,15 +106,13 @@ def _has_cpus_for(n: int, placement: Placement, nodes: list[Node]) -> bool:
 def _measured_costs(
     placement: Placement,
     options: SearchOptions,
-    space: "SearchSpace",
+    space: SearchSpace,
     store: Path,
     *,
     device: str,
     say: Callable[[str], None],
 ) -> Costs:
     from trainable.frozen.features import FeatureStore
-    from tune.measuring.fresh_process import OnRay
-    from tune.measuring.step_probe import measure
 
     architecture = FeatureStore.open(store).architecture
     ends = corners(space, architecture, epochs=options.epochs)

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
 from trainable.errors import UserError
+from trainable.export.facts import ModelFacts
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
-    from trainable.export.facts import ModelFacts
 
 Ints = NDArray[np.int64]
 Which = Literal["held-out", "validation", "all"]
@@ -52,7 +52,7 @@ class Leak:
     warning: str | None
 
 
-def training_of(facts: "ModelFacts", specimens: "Specimens") -> Training | None:
+def training_of(facts: ModelFacts, specimens: "Specimens") -> Training | None:
     """The model's side of the data; None when its data were others.
 
     Raises: UserError when the data are its own and cannot be split any more as they were.
@@ -68,7 +68,7 @@ def training_of(facts: "ModelFacts", specimens: "Specimens") -> Training | None:
 
 
 def choose_events(
-    wanted: str, specimens: "Specimens", trainings: Mapping[str, Training | None], facts: Mapping[str, "ModelFacts"]
+    wanted: str, specimens: "Specimens", trainings: Mapping[str, Training | None], facts: Mapping[str, ModelFacts]
 ) -> ChosenEvents:
     """The specimens to score all models on; wanted: "auto", "held-out", "validation" or "all".
 
@@ -139,7 +139,7 @@ def _foreign_warning(name: str, chosen: ChosenEvents, frame: pd.DataFrame) -> st
     )
 
 
-def _held_out(trainings: Mapping[str, Training | None], facts: Mapping[str, "ModelFacts"]) -> ChosenEvents:
+def _held_out(trainings: Mapping[str, Training | None], facts: Mapping[str, ModelFacts]) -> ChosenEvents:
     sides = {f"--holdout {of.holdout} --fold {of.fold}" for of in facts.values()}
     whose = "its training" if len(trainings) == 1 else "the training of every model"
     about = f"held out of {whose}" + (f" ({sides.pop()})" if len(sides) == 1 else "")
@@ -155,7 +155,7 @@ def _common_held_out(trainings: Mapping[str, Training | None]) -> Ints:
 
 
 def _why_not_held_out(
-    specimens: "Specimens", trainings: Mapping[str, Training | None], facts: Mapping[str, "ModelFacts"]
+    specimens: "Specimens", trainings: Mapping[str, Training | None], facts: Mapping[str, ModelFacts]
 ) -> list[str]:
     """What keeps the models from being scored on events held out of all of them; empty when nothing does."""
     remedy = "use --events validation or all"
@@ -180,7 +180,7 @@ def _why_not_held_out(
     return problems
 
 
-def _check_same(split: Split, facts: "ModelFacts") -> None:
+def _check_same(split: Split, facts: ModelFacts) -> None:
     sides: list[tuple[str, Any, Any]] = [
         ("sites", split.held_out_sites, facts.held_out_sites),
         ("domains", split.held_out_domains, facts.held_out_domains),

@@ -12,11 +12,10 @@ from trainable.config import LABEL_RANGE, TARGETS
 from trainable.counts import counted
 from trainable.scoring.evaluation import Coverage, ModelForecasts
 from trainable.shown import shown
+from tune.evaluation.worst_events import WorstEvent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from tune.evaluation.worst_events import WorstEvent
 
 COLOURS = {"id": "#2563a8", "ood": "#d9762b"}
 """Told apart by colour-blind readers too."""
@@ -124,7 +123,7 @@ def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]])
     return _png(figure)
 
 
-def worst_events(events: Sequence["WorstEvent"]) -> bytes:
+def worst_events(events: Sequence[WorstEvent]) -> bytes:
     """A picture an event: thumbnails of its specimens, what was observed and what was forecast."""
     n_rows = max(1, -(-len(events) // 2))
     figure = Figure(figsize=(12, 2.05 * n_rows), layout="constrained")

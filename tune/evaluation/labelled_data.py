@@ -3,24 +3,22 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from trainable.config import TARGETS
 from trainable.counts import counted
+from trainable.data.specimen_tables import read_table
+from trainable.data.specimens import Specimens
 from trainable.errors import UserError
+from trainable.export.facts import ModelFacts
 from tune.command_line.model_options import EvaluateOptions
 from tune.printed.next_command import next_command
+from tune.report.console import Console
 from tune.study.study_data import load_study_specimens
 
-if TYPE_CHECKING:
-    from trainable.data.specimens import Specimens
-    from trainable.export.facts import ModelFacts
-    from tune.report.console import Console
 
-
-def load_labelled(options: EvaluateOptions, facts: "Mapping[str, ModelFacts]", console: "Console") -> "Specimens":
+def load_labelled(options: EvaluateOptions, facts: Mapping[str, ModelFacts], console: Console) -> Specimens:
     """Read and check the dataset that `--data` names, else that which the models were trained on.
 
     facts: by the model's name.
@@ -40,7 +38,7 @@ def load_labelled(options: EvaluateOptions, facts: "Mapping[str, ModelFacts]", c
         raise
 
 
-def _own_data(options: EvaluateOptions, facts: "Mapping[str, ModelFacts]", console: "Console") -> "Specimens":
+def _own_data(options: EvaluateOptions, facts: Mapping[str, ModelFacts], console: Console) -> Specimens:
     """The data that all models were trained on.
 
     Raises: UserError when there are none such, or they are not what they were.
@@ -69,7 +67,7 @@ def _own_data(options: EvaluateOptions, facts: "Mapping[str, ModelFacts]", conso
     raise UserError(problems)
 
 
-def _as_trained(options: EvaluateOptions, fingerprint: str, console: "Console") -> "Specimens":
+def _as_trained(options: EvaluateOptions, fingerprint: str, console: Console) -> Specimens:
     """Without what the model was trained without, images that cannot be read and doubles: the fingerprint tells."""
     specimens = load_study_specimens(options, console)
     if specimens.fingerprint != fingerprint and not options.drop_duplicates:
@@ -91,7 +89,6 @@ def _missing_labels(options: EvaluateOptions, data: str, error: UserError) -> li
         return [target for target in TARGETS if target in absent]
     if not any(target in problem for problem in error.problems for target in TARGETS):
         return []
-    from trainable.data.specimen_tables import read_table
 
     try:
         rows = read_table(data, cache_dir=options.cache_folder).rows

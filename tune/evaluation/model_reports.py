@@ -2,20 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainable.data.copies import shared_line
+from trainable.data.specimens import Specimens
 from trainable.data.splits import Split
 from trainable.errors import UserError
+from trainable.export.facts import ModelFacts
+from trainable.export.standalone import ModelFolderError, read_config
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, score_differences, with_common_parts
 from tune.evaluation.events import ChosenEvents, Training, leak_of
 from tune.evaluation.reports import Comparison, ModelReport, ScoredData
 from tune.evaluation.worst_events import find_worst_events
 from tune.study.study_data import split_floors
-
-if TYPE_CHECKING:
-    from trainable.data.specimens import Specimens
-    from trainable.export.facts import ModelFacts
 
 OTHERS = "the model was trained on other data (another fingerprint), so the labels it learned from are not at hand"
 
@@ -31,7 +29,7 @@ class ModelSource:
     spec: str
     folder: Path
     is_folder: bool
-    facts: "ModelFacts"
+    facts: ModelFacts
 
 
 def read_source(name: str, spec: str, folder: Path) -> ModelSource:
@@ -39,9 +37,6 @@ def read_source(name: str, spec: str, folder: Path) -> ModelSource:
 
     Raises: UserError with every problem of the folder.
     """
-    from trainable.export.facts import ModelFacts
-    from trainable.export.standalone import ModelFolderError, read_config
-
     try:
         facts = ModelFacts.from_dict(read_config(folder).get("facts", {}))
     except ModelFolderError as error:
@@ -53,7 +48,7 @@ def read_source(name: str, spec: str, folder: Path) -> ModelSource:
     return ModelSource(name=name, spec=spec, folder=folder, is_folder=is_folder, facts=facts)
 
 
-def scored_data(specimens: "Specimens", chosen: ChosenEvents) -> ScoredData:
+def scored_data(specimens: Specimens, chosen: ChosenEvents) -> ScoredData:
     """The data and the part of them that is scored."""
     return ScoredData(
         source=specimens.source,
@@ -70,7 +65,7 @@ def make_report(
     source: ModelSource,
     forecasts: ModelForecasts,
     *,
-    specimens: "Specimens",
+    specimens: Specimens,
     chosen: ChosenEvents,
     training: Training | None,
 ) -> ModelReport:
@@ -114,7 +109,7 @@ def compare(reports: list[ModelReport], data: ScoredData) -> Comparison:
 
 
 def _floors(
-    forecasts: ModelForecasts, specimens: "Specimens", chosen: ChosenEvents, training: Training
+    forecasts: ModelForecasts, specimens: Specimens, chosen: ChosenEvents, training: Training
 ) -> dict[str, dict[str, float]]:
     """Forecasts without images from the labels that the model was trained on, for the events it is scored on."""
     is_known = forecasts.is_known[forecasts.event_of_image]

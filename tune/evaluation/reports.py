@@ -5,15 +5,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from trainable.export.facts import ModelFacts
 from trainable.scoring.evaluation import Evaluation, ModelForecasts
 from trainable.scoring.out_of_fold import Difference
 from tune.evaluation.events import Leak
 from tune.evaluation.worst_events import WorstEvent
-
-if TYPE_CHECKING:
-    from trainable.export.facts import ModelFacts
 
 FORMAT_VERSION = 1
 
@@ -48,7 +46,7 @@ class ModelReport:
     spec: str
     folder: Path
     is_folder: bool
-    facts: "ModelFacts"
+    facts: ModelFacts
     data: ScoredData
     leak: Leak
     forecasts: ModelForecasts
@@ -141,7 +139,7 @@ class Comparison:
         }
 
 
-def _interval_words(facts: "ModelFacts") -> str:
+def _interval_words(facts: ModelFacts) -> str:
     if "score/all" not in facts.intervals:
         return ""
     low, high = facts.intervals["score/all"]

@@ -11,10 +11,10 @@ from tune.cluster.placement import Placement
 from tune.command_line.options import DataOptions, ExtractOptions, MachineOptions, PrecisionOptions, SearchOptions
 from tune.execution.death_watch import DeathWatch
 from tune.execution.interrupts import no_death
+from tune.extraction.request import ExtractionRequest
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
-    from tune.extraction.request import ExtractionRequest
 
 P = TypeVar("P", bound=PrecisionOptions)
 
@@ -123,10 +123,8 @@ def with_precision(options: P, device: str, *, trains_here: bool) -> P:
 
 def request_for(
     options: DataOptions, specimens: "Specimens", *, n_blocks: tuple[int, ...], device: str
-) -> "ExtractionRequest":
+) -> ExtractionRequest:
     """The extraction that these options and specimens ask for."""
-    from tune.extraction.request import ExtractionRequest
-
     return ExtractionRequest(
         backbone=options.backbone,
         images=specimens.images,

@@ -5,22 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING
 
 from trainable.storage.remote_folder import RemoteFolder
+from tune.cluster.placement import Placement
 from tune.decisions.ends import Ends
 from tune.decisions.trial_entries import TrialEntries
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.interrupts import Interrupts
+from tune.execution.local import run_local
 from tune.execution.session import ComputeSession
 from tune.extraction.request import Features
 from tune.report.console import Console
 from tune.study.search_request import SearchRequest
 from tune.study.study import Study, written_or_told
 from tune.study.study_data import StudyData
-
-if TYPE_CHECKING:
-    from tune.cluster.placement import Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +33,7 @@ class Workplace:
     data: StudyData
     features: Features
     session: ComputeSession
-    placement: "Placement | None"
+    placement: Placement | None
     interrupts: Interrupts
     console: Console
 
@@ -72,8 +70,6 @@ class Workplace:
     def _execute(self, conductor: Conductor) -> None:
         folder = self.study.folder
         if self.placement is None:
-            from tune.execution.local import run_local
-
             run_local(conductor)
             return
         from tune.execution.ray_shells import run_on_ray

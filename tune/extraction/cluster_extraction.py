@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ray
 
 from trainable.errors import UserError
+from trainable.frozen.extract import ExtractionPlan, finished_store, only_one, shards_missing
+from trainable.frozen.features import FeatureStore
 from tune.cluster.node import Node
 from tune.cluster.node_checks import find_unfit
 from tune.cluster.node_death import node_death, process_end
@@ -21,13 +22,10 @@ from tune.extraction.crew import WAITING_SECONDS, Crew, Lost, Worker, seats
 from tune.extraction.in_process import largest_that_fits
 from tune.extraction.known_features import remember
 from tune.extraction.needs import needs_of
+from tune.extraction.node_mirrors import mirror_on_nodes
 from tune.extraction.request import ExtractionRequest, Features, Progress, wanted_taps
 from tune.extraction.shard_queue import Chunk, ShardQueue
 from tune.extraction.worker import Survey, extraction_events
-
-if TYPE_CHECKING:
-    from trainable.frozen.extract import ExtractionPlan
-    from trainable.frozen.features import FeatureStore
 
 Tell = Callable[[Progress | str], None]
 
@@ -50,8 +48,6 @@ def features_on_ray(request: ExtractionRequest, tell: Tell) -> Features:
 
 def _mirrored(request: ExtractionRequest, tell: Tell) -> Features:
     """Made by one node for the object storage, and copied from there by the others."""
-    from tune.extraction.node_mirrors import mirror_on_nodes
-
     features = _in_one_task(request, tell)
     assert features.remote is not None
     mirror_on_nodes(features.remote, features.path, features.taps, tell=tell)
@@ -129,11 +125,8 @@ class _SharedExtraction:
                 is_told = True
         return crew.survey
 
-    def _store(self, crew: Crew, path: Path, taps: tuple[int, ...]) -> "tuple[FeatureStore, int]":
+    def _store(self, crew: Crew, path: Path, taps: tuple[int, ...]) -> tuple[FeatureStore, int]:
         """The store and how many images were run for it."""
-        from trainable.frozen.extract import finished_store, only_one, shards_missing
-        from trainable.frozen.features import FeatureStore
-
         if (store := finished_store(path, taps)) is not None:
             return store, 0
 
@@ -158,7 +151,7 @@ class _SharedExtraction:
             crew.ask("seal", plan)
         return FeatureStore.open(path), plan.n - n_before
 
-    def _extract(self, crew: Crew, plan: "ExtractionPlan", queue: ShardQueue) -> None:
+    def _extract(self, crew: Crew, plan: ExtractionPlan, queue: ShardQueue) -> None:
         chunks: dict[Worker, Chunk] = {}
         n_told = queue.n_done
         self.tell(Progress(n_told, plan.n))

@@ -7,6 +7,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from trainable.errors import UserError
+from trainable.frozen.mirror import mirror_store
 from trainable.storage.remote_folder import RemoteFolder
 from tune.cluster.ray_cluster import living_nodes
 
@@ -41,8 +42,6 @@ def mirror_on_nodes(remote: RemoteFolder, path: Path, taps: tuple[int, ...], *, 
 
 def _mirror(remote: RemoteFolder, path: Path, taps: tuple[int, ...]) -> list[str]:
     """Runs on a node; what it has to say."""
-    from trainable.frozen.mirror import mirror_store
-
     lines: list[str] = []
     if mirror_store(remote, path, taps=taps, tell=lines.append) is None:
         raise UserError(f"{remote} must hold taps {', '.join(map(str, taps))}, but does not; extract them first")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from trainable.errors import UserError
+from trainable.storage.remote_folder import RemoteFolder
 
 if TYPE_CHECKING:
     from trainable.data.specimens import ImageSource
-    from trainable.storage.remote_folder import RemoteFolder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class ExtractionRequest:
     n_threads: int
     backbone_fingerprint: str | None = None
     features_key: str | None = None
-    remote: "RemoteFolder | None" = None
+    remote: RemoteFolder | None = None
 
     def of_study(self, header: Mapping[str, Any]) -> Self:
         """The same for a study that has begun, which must go on with the features that it began with."""
@@ -56,7 +56,7 @@ class Features:
     n_backbone_blocks: int
     n_extracted: int
     seconds: float
-    remote: "RemoteFolder | None" = None
+    remote: RemoteFolder | None = None
 
 
 @dataclass(frozen=True, slots=True)

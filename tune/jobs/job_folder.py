@@ -4,12 +4,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainable.errors import UserError
-
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
+from tune.command_line.parsing import Given
 
 RESULTS = {"search": "study", "train": "out", "retrain": "out", "evaluate": "out"}
 """Verb -> the option that names where its results go; left out, that is below the working folder."""
@@ -24,7 +22,7 @@ def is_job_folder(folder: Path) -> bool:
     return "working_dir_files" in folder.parts
 
 
-def check_results_last(verb: str, given: "Given", cwd: Path) -> None:
+def check_results_last(verb: str, given: Given, cwd: Path) -> None:
     """In a job's own folder, refuse to write results or MLflow's records there.
 
     Raises: UserError with each place that would be lost.

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from trainable.checksums import from_json
 from trainable.errors import UserError
+from trainable.scoring.out_of_fold import OutOfFold, paired_difference, restricted
 
 SAME = ("data_fingerprint", "holdout", "folds", "seeds", "epochs")
 """What two confirmations must have in common for their forecasts to be compared event by event."""
@@ -49,7 +51,6 @@ def _first(evidence: Mapping[str, Any] | None, *, is_winner: bool) -> tuple[bool
 def _beats(
     evidence: Mapping[str, Any] | None, champion: str, champion_evidence: Mapping[str, Any] | None
 ) -> tuple[bool, str]:
-    from trainable.scoring.out_of_fold import OutOfFold, paired_difference, restricted
 
     if evidence is None:
         return False, f"it was not confirmed, so it cannot be compared with {champion}"
@@ -79,9 +80,6 @@ def read_evidence(content: bytes, *, of: str) -> dict[str, Any]:
 
     Raises: UserError when it is not one.
     """
-    from trainable.checksums import from_json
-    from trainable.scoring.out_of_fold import OutOfFold
-
     try:
         values = from_json(content)
         _ = [values[name] for name in SAME]

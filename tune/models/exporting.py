@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainable.data.specimens import Specimens
 from trainable.errors import UserError
+from trainable.export.facts import ModelFacts
+from trainable.scoring.scoring import EventForecast
 from tune.tracking.versions import library_versions
 
 if TYPE_CHECKING:
-    from trainable.data.specimens import Specimens
-    from trainable.export.facts import ModelFacts
     from trainable.frozen.backbone import Backbone
-    from trainable.scoring.scoring import EventForecast
     from trainable.training.trainer import TailTrainer
 
 
@@ -37,7 +37,7 @@ def export_trainers(
     name: str,
     epochs: int,
     backbone: str,
-    specimens: "Specimens",
+    specimens: Specimens,
     sigmas: Mapping[str, Sequence[float]],
     measured: Measured | None = None,
     evidence: Mapping[str, Any] | None = None,
@@ -76,13 +76,11 @@ def model_facts(
     name: str,
     epochs: int,
     backbone: "Backbone",
-    specimens: "Specimens",
+    specimens: Specimens,
     measured: Measured | None = None,
     study_id: str | None = None,
-) -> "ModelFacts":
+) -> ModelFacts:
     """What the trainers, their data and what was measured say of the model that they hold."""
-    from trainable.export.facts import ModelFacts
-
     measured = measured or Measured()
     first, data = trainers[0], trainers[0].data
     split = data.split
@@ -114,7 +112,7 @@ def model_facts(
     )
 
 
-def held_out_sigmas(forecasts: "Mapping[str, EventForecast]") -> dict[str, list[float]]:
+def held_out_sigmas(forecasts: Mapping[str, EventForecast]) -> dict[str, list[float]]:
     """Sigmas for new events of known and unknown domains, from forecasts of held-out ones ("id", "ood").
 
     A kind of domain of which nothing was held out gets the other's.
@@ -124,7 +122,7 @@ def held_out_sigmas(forecasts: "Mapping[str, EventForecast]") -> dict[str, list[
     return {kind: next(pooled[part] for part in parts if part in pooled) for kind, parts in of_kind.items()}
 
 
-def _check_origin(backbone: "Backbone", trainer: "TailTrainer", specimens: "Specimens") -> None:
+def _check_origin(backbone: "Backbone", trainer: "TailTrainer", specimens: Specimens) -> None:
     from trainable.frozen.features import identity_key, store_identity
 
     store = trainer.data.store

@@ -17,17 +17,17 @@ from trainable.errors import UserError
 from tune.command_line.options import MachineOptions
 from tune.models.logged_export import ARTIFACT
 from tune.printed.secrets_left_out import redact
+from tune.report.console import Console
 from tune.tracking.client import answered_or_told, open_client
 from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel
-    from tune.report.console import Console
 
 _FORMS = "an exported folder, runs:/RUN/model, models:/NAME/VERSION or models:/NAME@ALIAS"
 
 
-def local_model(spec: str, *, tracking_uri: str | None, console: "Console", cache: Path | None = None) -> Path:
+def local_model(spec: str, *, tracking_uri: str | None, console: Console, cache: Path | None = None) -> Path:
     """The exported folder that `spec` names; one of MLflow's is downloaded once, since it never changes.
 
     tracking_uri: None for MLFLOW_TRACKING_URI, else the working folder's SQLite. cache: None for the default one.
@@ -50,7 +50,7 @@ def local_model(spec: str, *, tracking_uri: str | None, console: "Console", cach
 
 
 def open_model(
-    spec: str, tracking_uri: str | None, device: str, console: "Console", cache: Path | None = None
+    spec: str, tracking_uri: str | None, device: str, console: Console, cache: Path | None = None
 ) -> "ExportedModel":
     """The model that `spec` names, ready to predict.
 
@@ -137,7 +137,7 @@ def _run_model(client: Any, name: str) -> tuple[str, str]:
     return str(found[-1].artifact_location), str(found[-1].model_id)
 
 
-def _downloaded(location: str, place: Path, uri: str, spec: str, console: "Console") -> Path:
+def _downloaded(location: str, place: Path, uri: str, spec: str, console: Console) -> Path:
     """The exported folder in `place`, downloaded whole or not at all."""
     exported = place / "artifacts" / ARTIFACT
     if exported.is_dir():

@@ -3,13 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
 from trainable.config import TARGETS
+from trainable.data.specimens import Specimens
+from trainable.data.splits import SPLIT_SEED, Holdout, make_split, whole
 from trainable.errors import UserError
+from trainable.scoring.out_of_fold import OutOfFold, only_fresh
+from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
 from trainable.storage.remote_folder import RemoteFolder
+from trainable.training.precision import Precision
+from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
 from trainable.trial import Trial, TrialTask
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import DataOptions
@@ -26,16 +33,12 @@ from tune.report.failed_training import tell_failure
 from tune.study.kept_options import kept_options
 from tune.study.study_data import StudyData, load_study_specimens, write_trial_data
 
-if TYPE_CHECKING:
-    from trainable.data.specimens import Specimens
-    from trainable.training.trainer import TailTrainer
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
     """What is learned from: the study's specimens, their features, and where it is done, "cpu" or "cuda"."""
 
-    specimens: "Specimens"
+    specimens: Specimens
     features: Features
     device: str
 
@@ -52,8 +55,6 @@ def make_model(
 
     Raises: UserError when data or backbone are not those of the study any more.
     """
-    from trainable.data.splits import whole
-
     material = _material(options, recipe, entries, console)
     specimens = material.specimens
     floors = _floors(entries, recipe, specimens)
@@ -91,7 +92,6 @@ def _measured(recipe: Recipe, floors: dict[str, dict[str, float]]) -> Measured:
 
 
 def _material(options: RetrainOptions, recipe: Recipe, entries: Sequence[JournalEntry], console: Console) -> Material:
-    from trainable.training.precision import Precision
 
     kept, header = kept_options(entries), study_of(entries).header
     data_options = DataOptions(
@@ -121,13 +121,11 @@ def _material(options: RetrainOptions, recipe: Recipe, entries: Sequence[Journal
 
 def train_members(
     recipe: Recipe, folder: Path, device: str, options: RetrainOptions, console: Console
-) -> "list[TailTrainer] | None":
+) -> list[TailTrainer] | None:
     """Train one member after the other, or resume them; None when one failed, which is said.
 
     Raises: UserError for what the user can mend.
     """
-    from trainable.training.trial_data import TrialData
-
     data = TrialData.load(folder / "data")
     trainers = []
     for member, seed in enumerate(recipe.seeds):
@@ -156,14 +154,11 @@ def train_members(
     return trainers
 
 
-def _floors(entries: Sequence[JournalEntry], recipe: Recipe, specimens: "Specimens") -> dict[str, dict[str, float]]:
+def _floors(entries: Sequence[JournalEntry], recipe: Recipe, specimens: Specimens) -> dict[str, dict[str, float]]:
     """Metrics of the floors on the very events that the model's scores were measured on, pooled in the same way."""
     confirmed = confirmed_of(entries)
     if recipe.evidence is None or confirmed is None:
         return next((entry.floors for entry in entries if isinstance(entry, FloorsMeasured)), {})
-    from trainable.data.splits import SPLIT_SEED, Holdout, make_split
-    from trainable.scoring.out_of_fold import OutOfFold, only_fresh
-    from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
 
     frame, holdout = specimens.frame, cast(Holdout, confirmed.holdout)
     labels, events_of_rows = frame[list(TARGETS)].to_numpy(np.float64), frame["event_id"].to_numpy()

@@ -17,6 +17,7 @@ from tune.planning.forecast import Rules
 from tune.planning.image_probe import Survey, nearest_folder
 from tune.planning.study_plan import Confirming, Extraction, Range, Records, Search, StudyPlan, TrialNeeds
 from tune.planning.trials_ahead import Ahead, Seconds, TrialsAhead, confirmation_ahead, foresee, trials_ahead
+from tune.printed.secrets_left_out import redact
 from tune.study.search_request import SearchRequest
 from tune.study.study_data import StudyData
 
@@ -178,7 +179,6 @@ def _records(
     n_confirming: int,
     tracking_uri: str,
 ) -> Records:
-    from tune.printed.secrets_left_out import redact
 
     folder, n_ahead = request.folder.absolute(), trials_ahead(request).n
     each = KEPT_CHECKPOINTS * statistics.fmean(costs.checkpoint_bytes(config) for config in typical)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainable.architecture import VisionArchitecture
+from trainable.data.image_sources import SomeImages
 from tune.extraction.request import ExtractionRequest, wanted_taps
 from tune.measuring.memory import device_memory
 
@@ -107,7 +108,6 @@ def _timed_images(
     request: ExtractionRequest, backbone: "Backbone", taps: Sequence[int], scratch: Path, n_most: int
 ) -> tuple[float, Path]:
     """Seconds of an image, writing included, and the small store that was made of those images."""
-    from trainable.data.image_sources import SomeImages
     from trainable.frozen.extract import extract
 
     def run(n: int, name: str) -> tuple[float, Path]:

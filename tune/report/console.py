@@ -5,26 +5,23 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainable.counts import counted
 from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.trial import StepResult
+from tune.command_line.options import SearchOptions, TrainOptions
 from tune.confirming.outcome import confirmed_of
 from tune.decisions.standings import Standings
+from tune.extraction.request import Features, Progress
 from tune.journal.entries import JournalEntry
 from tune.report.confirmation_text import confirmation_text
 from tune.report.next_steps import after_search, after_training, sync_command
 from tune.report.progress import ProgressPrinter
 from tune.report.report import duration, json_values, metrics_table, result_json, result_table
+from tune.tracking.tracker import TrackingStatus
 from tune.tracking.uri import ui_command
-
-if TYPE_CHECKING:
-    from tune.command_line.options import SearchOptions, TrainOptions
-    from tune.extraction.request import Features, Progress
-    from tune.tracking.tracker import TrackingStatus
-
 
 LINES = "\n\t"
 """Control characters of what has several lines."""
@@ -41,14 +38,14 @@ class Console:
         """One line for the user."""
         print(shown(line, keep=LINES), file=sys.stderr, flush=True)
 
-    def extraction(self, event: "Progress | str") -> None:
+    def extraction(self, event: Progress | str) -> None:
         """Progress of the extraction, or a line it has to say."""
         if isinstance(event, str):
             self.say(event)
         else:
             self._progress.extraction(event.n_done, event.n_total)
 
-    def features(self, features: "Features") -> None:
+    def features(self, features: Features) -> None:
         """Whether features were extracted or found."""
         if features.n_extracted:
             speed = features.n_extracted / features.seconds
@@ -80,9 +77,9 @@ class Console:
         self,
         entries: Sequence[JournalEntry],
         folder: Place,
-        tracking: "TrackingStatus",
+        tracking: TrackingStatus,
         tracking_uri: str,
-        options: "SearchOptions",
+        options: SearchOptions,
         *,
         since: float,
         now_in: Place | None,
@@ -120,7 +117,7 @@ class Console:
             json=result if confirmed is None else result | {"confirmation": confirmed.to_dict()},
         )
 
-    def train_result(self, result: Mapping[str, Any], file: Path, options: "TrainOptions") -> None:
+    def train_result(self, result: Mapping[str, Any], file: Path, options: TrainOptions) -> None:
         """The table or the JSON object that ends a training; file: where the latter is kept."""
         text = metrics_table(
             [

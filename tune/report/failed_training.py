@@ -1,17 +1,14 @@
 """What the user reads when a training without a search fails."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
 from tune.command_line.endings import kept_traceback, say_problems
-
-if TYPE_CHECKING:
-    from tune.report.console import Console
+from tune.report.console import Console
 
 
-def tell_failure(failure: Failure, what: str, folder: Path, console: "Console") -> None:
+def tell_failure(failure: Failure, what: str, folder: Path, console: Console) -> None:
     """Tell on one line why a training failed, and where its traceback is if that says more.
 
     what: which training, and when. folder: `--out`.

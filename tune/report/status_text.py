@@ -1,16 +1,13 @@
 """A study's status as plain text."""
 
 import textwrap
-from typing import TYPE_CHECKING
 
 from trainable.counts import counted
 from tune.decisions.rungs import RungStanding
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.journal.entries import STATES
 from tune.report.report import COLUMNS, duration
-
-if TYPE_CHECKING:
-    from tune.report.status import Interval, StudyStatus
+from tune.report.status import Interval, StudyStatus
 
 MAX_FAILURES = 8
 """So many are shown, the latest; `--json` has all."""
@@ -19,7 +16,7 @@ _INDENT = 12
 _LABELS = {SCORE: "all", "score/id": "ID", "score/ood": "OOD"}
 
 
-def status_text(status: "StudyStatus") -> str:
+def status_text(status: StudyStatus) -> str:
     """A few sections; lines of at most 120 columns but for paths and commands."""
     sections = {
         "trials": [_counts(status)],
@@ -38,7 +35,7 @@ def status_text(status: "StudyStatus") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _state(status: "StudyStatus") -> str:
+def _state(status: StudyStatus) -> str:
     if status.owner is not None:
         return f"running, {status.owner}"
     if status.state == "ended":
@@ -46,7 +43,7 @@ def _state(status: "StudyStatus") -> str:
     return "cut off: its process ended without a word; nothing that was reported is lost"
 
 
-def _counts(status: "StudyStatus") -> str:
+def _counts(status: StudyStatus) -> str:
     standings = status.standings
     counts = {state: standings.count(state) for state in STATES}
     counts_open = {"running": status.n_running, "interrupted": status.n_interrupted}
@@ -54,7 +51,7 @@ def _counts(status: "StudyStatus") -> str:
     return f"{standings.n_told} of {standings.n_wanted} done" + (f": {', '.join(parts)}" if parts else "")
 
 
-def _times(status: "StudyStatus") -> str:
+def _times(status: StudyStatus) -> str:
     used = f"{duration(status.seconds_used)} used"
     if status.standings.n_told >= status.standings.n_wanted:
         return used
@@ -62,7 +59,7 @@ def _times(status: "StudyStatus") -> str:
     return f"{used}, {left}{'' if status.owner else ' once resumed'}"
 
 
-def _confirmation(status: "StudyStatus") -> list[str]:
+def _confirmation(status: StudyStatus) -> list[str]:
     runs = status.confirmation
     if not runs.n_wanted:
         return []
@@ -70,7 +67,7 @@ def _confirmation(status: "StudyStatus") -> list[str]:
     return [*done, *textwrap.wrap(status.verdict or "no verdict yet", COLUMNS - _INDENT)]
 
 
-def _best_lines(best: TrialRecord | None, interval: "Interval") -> list[str]:
+def _best_lines(best: TrialRecord | None, interval: Interval) -> list[str]:
     if best is None:
         return ["no trial has a score"]
     name = best.trial_id if best.name == best.trial_id else f"{best.trial_id} {best.name}"

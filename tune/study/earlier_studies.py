@@ -1,23 +1,21 @@
 """What a search that starts warm learns from: unless it is told, what the earlier studies did."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import Given
 from tune.journal.journal import read_entries
 from tune.printed.next_command import option_words
 from tune.printed.shell_words import quoted
 from tune.report.console import Console
 from tune.study.kept_options import kept_options
 
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
-
 LEARNED_FROM = ("data", "skip_bad_images", "drop_duplicates", "backbone")
 """Options that a search takes from the studies of its --warm-start, unless it is given others."""
 
 
-def learned_from_earlier(given: "Given") -> dict[str, Any]:
+def learned_from_earlier(given: Given) -> dict[str, Any]:
     """Options that were not given, as the studies of `--warm-start` had them; those that they took from are told.
 
     Raises: UserError where they differ in it, and for every folder that holds no readable study.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
@@ -19,6 +19,7 @@ from tune.command_line.declaration import names_kept
 from tune.command_line.option_values import parse_value
 from tune.command_line.options import SearchOptions, plain_options, plain_value
 from tune.command_line.outputs import folder_problem
+from tune.command_line.parsing import Given
 from tune.confirming.runs import Confirmation
 from tune.journal.entries import (
     Confirming,
@@ -36,9 +37,6 @@ from tune.report.console import Console
 from tune.study.earlier_studies import learned_from_earlier
 from tune.study.kept_options import in_names_of_now
 from tune.tracking.uri import check_uri
-
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +112,7 @@ class SearchRequest:
         )
 
 
-def search_request(given: "Given") -> SearchRequest:
+def search_request(given: Given) -> SearchRequest:
     """Read what the user wants, and of a study to be resumed all that it was given before.
 
     Raises: UserError with every option that cannot be, or cannot be changed; also when another process works on it.
@@ -134,7 +132,7 @@ def search_request(given: "Given") -> SearchRequest:
     return SearchRequest(options=options, space=space, given=_lasting(given), is_named=is_named)
 
 
-def _resumed(given: "Given") -> SearchRequest:
+def _resumed(given: Given) -> SearchRequest:
     if given.values.get("precision") == "auto":  # what the study has, which need not be what it is on this device
         given = replace(given, values={name: value for name, value in given.values.items() if name != "precision"})
     folder = given.values["resume"].absolute()  # workers have another working folder
@@ -167,7 +165,7 @@ def _kept(past: tuple[JournalEntry, ...]) -> dict[str, Any]:
     return {name: parse_value(SearchOptions, name, value) for name, value in found.items() if value is not None}
 
 
-def _changed(given: "Given", kept: Mapping[str, Any], folder: Place) -> list[str]:
+def _changed(given: Given, kept: Mapping[str, Any], folder: Place) -> list[str]:
     defaults = SearchOptions()
     problems = [
         f"`--{name.replace('_', '-')}` must stay {_shown(kept.get(name))} in the study {folder}, "
@@ -181,7 +179,7 @@ def _changed(given: "Given", kept: Mapping[str, Any], folder: Place) -> list[str
     return problems
 
 
-def _unconfirmed(given: "Given", kept: Mapping[str, Any]) -> list[str]:
+def _unconfirmed(given: Given, kept: Mapping[str, Any]) -> list[str]:
     if given.values.get("accept_change"):
         return []
     here = Path.cwd()
@@ -198,7 +196,7 @@ def _unconfirmed(given: "Given", kept: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _changed_space(given: "Given", past: tuple[JournalEntry, ...], folder: Place) -> list[str]:
+def _changed_space(given: Given, past: tuple[JournalEntry, ...], folder: Place) -> list[str]:
     """A study keeps its space; another one under its name is told of, since whoever changed it may expect it to hold.
 
     Its file may be gone by now. With `--accept-change` a change of that file, which has no effect, is accepted.
@@ -221,7 +219,7 @@ def _changed_space(given: "Given", past: tuple[JournalEntry, ...], folder: Place
     return [problem, *(f"{line} (in the study, now)" for line in differences)]
 
 
-def _lasting(given: "Given") -> dict[str, Any]:
+def _lasting(given: Given) -> dict[str, Any]:
     passing = names_kept(SearchOptions, "for one session")
     values = {name: plain_value(value) for name, value in given.values.items() if name not in passing}
     uri = values.get("tracking_uri")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -37,10 +37,8 @@ from tune.printed.secrets_left_out import redact
 from tune.study.new_folder import claim_folder
 from tune.study.optuna_journal import optuna_projection
 from tune.study.search_request import SearchRequest
+from tune.study.study_data import StudyData
 from tune.tracking.versions import git_commit, library_versions, user_name
-
-if TYPE_CHECKING:
-    from tune.study.study_data import StudyData
 
 SUMMARY_NAME = "study.yaml"
 
@@ -78,7 +76,7 @@ class Study:
 
 def make_header(
     request: SearchRequest,
-    data: "StudyData",
+    data: StudyData,
     features: Features,
     tracking_uri: str,
     notify: Callable[[str], None],
@@ -119,7 +117,7 @@ def make_header(
 @contextmanager
 def open_study(
     request: SearchRequest,
-    data: "StudyData",
+    data: StudyData,
     features: Features,
     tracking_uri: str,
     notify: Callable[[str], None],
@@ -155,7 +153,7 @@ def open_study(
         yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
 
 
-def check_data(request: SearchRequest, data: "StudyData") -> None:
+def check_data(request: SearchRequest, data: StudyData) -> None:
     """Raises: UserError if a resumed study was begun with other data, or with other events held out of it."""
     request.check_same("data_fingerprint", of="data", now=data.specimens.fingerprint)
     request.check_same("held_out_sites", of="holdout", now=list(data.split.held_out_sites))
@@ -174,7 +172,7 @@ def written_or_told(folder: Place) -> Iterator[None]:
         raise not_writable(folder, str(error.strerror or error)) from error
 
 
-def _complete(journal: Journal, data: "StudyData") -> tuple[JournalEntry, ...]:
+def _complete(journal: Journal, data: StudyData) -> tuple[JournalEntry, ...]:
     """The entries so far, once all that belongs to the beginning of a study is written."""
     past = journal.entries()
     if not _has_summary(journal.folder):

@@ -1,7 +1,7 @@
 """What every verb does with data first: load and check specimens, split them, measure the floors."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -15,10 +15,8 @@ from trainable.scoring.scoring import floors
 from trainable.storage.place import Place
 from tune.command_line.model_options import EvaluateOptions
 from tune.command_line.options import DataOptions, SplitOptions
-
-if TYPE_CHECKING:
-    from tune.extraction.request import Features
-    from tune.report.console import Console
+from tune.extraction.request import Features
+from tune.report.console import Console
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +40,7 @@ class StudyData:
         return replace(self, split=split, floors=split_floors(frame, split))
 
 
-def load_study_specimens(options: DataOptions | EvaluateOptions, console: "Console") -> Specimens:
+def load_study_specimens(options: DataOptions | EvaluateOptions, console: Console) -> Specimens:
     """Read and check the dataset; the demo is drawn on first use.
 
     options: with the data named.
@@ -69,7 +67,7 @@ def load_study_specimens(options: DataOptions | EvaluateOptions, console: "Conso
     return specimens
 
 
-def load_study_data(options: DataOptions, split_options: SplitOptions, console: "Console") -> StudyData:
+def load_study_data(options: DataOptions, split_options: SplitOptions, console: Console) -> StudyData:
     """Load the dataset, hold events out, and score the floors on them.
 
     Raises: UserError, also when a side of the split would be empty.
@@ -87,7 +85,7 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
     return StudyData(specimens=specimens, split=split, floors=split_floors(frame, split))
 
 
-def warn_of_shared(specimens: Specimens, split: Split, console: "Console") -> None:
+def warn_of_shared(specimens: Specimens, split: Split, console: Console) -> None:
     """Say which photographs are on both sides of a split."""
     held_out = np.sort(np.concatenate([split.id_, split.ood]))
     line = shared_line(specimens.digests, specimens.names, split.train, held_out)
@@ -107,7 +105,7 @@ def split_floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float
     )
 
 
-def write_trial_data(data: StudyData, features: "Features", folder: Place) -> None:
+def write_trial_data(data: StudyData, features: Features, folder: Place) -> None:
     """Write what trials read, besides the features themselves, to `folder`."""
     from trainable.frozen.features import FeatureStore
     from trainable.training.trial_data import TrialData

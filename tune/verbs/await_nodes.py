@@ -8,6 +8,7 @@ import sys
 import time
 
 from trainable.counts import counted
+from trainable.errors import UserError
 
 SECONDS = 180.0
 """Ray starts in 5 to 20 seconds; a node that reads Python from a busy file server takes longer (assumption)."""
@@ -50,8 +51,6 @@ def _wait_for_head(address: str, deadline: float) -> None:
 
 def main(argv: list[str]) -> int:
     """Returns the exit status: 0 when all nodes are there, 1 when some are not."""
-    from trainable.errors import UserError
-
     address, n_nodes = argv
     try:
         print(wait_for_nodes(address, int(n_nodes)), file=sys.stderr)

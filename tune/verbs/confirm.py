@@ -4,14 +4,11 @@ sentinel-tune confirm STUDY [OPTIONS]
 """
 
 import sys
-from typing import TYPE_CHECKING
 
+from trainable.storage.place import Place
 from tune.command_line.options import ConfirmOptions, SearchOptions
 from tune.command_line.parsing import Given
 from tune.search import run_study
-
-if TYPE_CHECKING:
-    from trainable.storage.place import Place
 
 
 def run(given: Given) -> int:

@@ -15,16 +15,16 @@ from trainable.errors import UserError
 from trainable.export.placing import archive_of
 from tune.command_line.model_options import ExportOptions
 from tune.command_line.outputs import file_problem, folder_problem
+from tune.command_line.parsing import Given
 from tune.models.model_source import local_model, open_model
 from tune.report.console import Console
 from tune.report.report import duration
 
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel
-    from tune.command_line.parsing import Given
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Write what is asked for; returns the exit status 0.
 
     Raises: UserError for options that do not fit together, a model that cannot be read, a place that is taken.

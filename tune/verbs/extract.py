@@ -3,21 +3,17 @@
 sentinel-tune extract [--data ...] [--backbone ...] [--space NAME]
 """
 
-from typing import TYPE_CHECKING
-
 from search_spaces.space import SearchSpace
 from trainable.counts import counted
 from tune.command_line.options import ExtractOptions
+from tune.command_line.parsing import Given
 from tune.execution.session import compute_session, request_for
 from tune.extraction.extraction import make_features
 from tune.report.console import Console
 from tune.study.study_data import load_study_specimens
 
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
 
-
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Run the verb; returns the exit status 0."""
     options: ExtractOptions = given.options()
     console = Console(json=options.json)

@@ -8,14 +8,16 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from trainable.errors import UserError
 from tune.cluster.placement import Placement
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import Given
 from tune.confirming.plan import n_runs_reserved, reserved
 from tune.execution.session import compute_session, request_for, with_precision
+from tune.extraction.request import ExtractionRequest
 from tune.journal.journal import has_study
 from tune.measuring.corners import corners
 from tune.measuring.fresh_process import FreshProcess, OnRay, beside_this_one
@@ -33,14 +35,10 @@ from tune.study.study import check_data
 from tune.study.study_data import StudyData, load_study_data
 from tune.tracking.uri import chosen_tracking_uri
 
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
-    from tune.extraction.request import ExtractionRequest
-
 T = TypeVar("T")
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Run the verb; returns the exit status 0. What cannot work is a UserError with every problem."""
     options: SearchOptions = given.options()
     console = Console(json=options.json)
@@ -49,7 +47,7 @@ def run(given: "Given") -> int:
     return 0
 
 
-def plan_study(given: "Given", console: Console, *, fresh: FreshProcess | None = None) -> StudyPlan:
+def plan_study(given: Given, console: Console, *, fresh: FreshProcess | None = None) -> StudyPlan:
     """Check all that a search needs, measure what it costs, estimate the whole.
 
     fresh: where measurements run; None for processes of the cluster, or of this machine with `--local`.
@@ -121,7 +119,7 @@ class _Measurements:
 
 def _measure(
     request: SearchRequest,
-    asked: "ExtractionRequest",
+    asked: ExtractionRequest,
     placement: Placement | None,
     call: FreshProcess,
     console: Console,

@@ -18,6 +18,7 @@ from trainable.data.lazy_images import LazyImages
 from trainable.errors import UserError
 from tune.command_line.model_options import PredictOptions
 from tune.command_line.outputs import file_problem, unwritten
+from tune.command_line.parsing import Given
 from tune.execution.session import local_device
 from tune.models.model_source import open_model
 from tune.report.console import Console
@@ -26,13 +27,12 @@ from tune.report.image_progress import ImageProgress
 
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel
-    from tune.command_line.parsing import Given
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Files with these are images when a folder is given; a file given by itself may have any."""
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Predict, show and write; returns the exit status 0.
 
     Raises: UserError naming all images that are missing or cannot be read, before the first is predicted.

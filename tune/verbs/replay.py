@@ -7,11 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainable.counts import counted
 from tune.command_line.options import StudyOptions
+from tune.command_line.parsing import Given
 from tune.decisions.replay import differences
 from tune.journal.entries import (
     JournalEntry,
@@ -31,9 +32,6 @@ from tune.journal.journal import read_contents
 from tune.journal.lines import kind_of
 from tune.report.console import Console
 
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
-
 EXIT_FOLLOWS, EXIT_DIFFERS = 0, 1
 FOLLOWS = "every proposal and decision follows from what came before"
 
@@ -52,7 +50,7 @@ class LogLine:
         return f"{self.seq:>6}  {self.text if self.trial is None else f'{self.trial} {self.text}'}"
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Run the verb; returns the exit status: 0 all follows, 1 something would come out differently or cannot follow."""
     options: StudyOptions = given.options()
     contents = read_contents(options.study)

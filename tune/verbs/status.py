@@ -4,19 +4,17 @@ sentinel-tune status STUDY [--json]
 """
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tune.command_line.options import StudyOptions
+from tune.command_line.parsing import Given
 from tune.decisions.trial_record import TrialRecord
 from tune.report.console import Console
 from tune.report.status import SCORES, Interval, StudyStatus, read_status
 from tune.report.status_text import status_text
 
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
 
-
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Run the verb; returns the exit status 0."""
     options: StudyOptions = given.options()
     status = read_status(options.study)

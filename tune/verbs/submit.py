@@ -19,6 +19,7 @@ from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.shown import size_text
 from tune.command_line.cluster_options import SubmitOptions
+from tune.command_line.parsing import Given
 from tune.execution.interrupts import EXIT_INTERRUPTED
 from tune.jobs.job_folder import STARTS_OVER, lost_results
 from tune.jobs.job_parcel import EXCLUDES, Upload, chosen_variables, entrypoint, find_upload
@@ -33,8 +34,6 @@ from tune.tracking.uri import ui_command
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails
-
-    from tune.command_line.parsing import Given
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 NOT_AGAIN = ("job_id", "follow", "detach")
@@ -62,7 +61,7 @@ class Job:
     stop_wait: float
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Send the command, follow it unless detached; returns its exit status.
 
     Raises: UserError for whatever can be known before it runs.

@@ -4,10 +4,10 @@ sentinel-tune sync STUDY [--tracking-uri URI] [--experiment NAME] [--json]
 """
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from trainable.counts import counted
 from tune.command_line.options import SearchOptions, SyncOptions
+from tune.command_line.parsing import Given
 from tune.journal.entries import study_of
 from tune.journal.journal import owner_of, read_entries
 from tune.printed.secrets_left_out import redact
@@ -17,13 +17,10 @@ from tune.study.kept_options import kept_options
 from tune.tracking.syncing import SyncReport, sync
 from tune.tracking.uri import chosen_tracking_uri
 
-if TYPE_CHECKING:
-    from tune.command_line.parsing import Given
-
 EXIT_COMPLETE, EXIT_LACKING = 0, 1
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Run the verb; returns the exit status: 0 MLflow holds all, 1 it refused a part.
 
     Raises: UserError when there is no study or MLflow does not answer.

@@ -19,6 +19,7 @@ from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
 from tune.command_line.options import TrainOptions
 from tune.command_line.outputs import folder_problem
+from tune.command_line.parsing import Given
 from tune.decisions.trial_record import SCORE
 from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
@@ -30,12 +31,11 @@ from tune.study.study_data import StudyData, load_study_data, write_trial_data
 
 if TYPE_CHECKING:
     from trainable.training.trainer import TailTrainer
-    from tune.command_line.parsing import Given
 
 RESULT, MODEL = "training.json", "model"
 
 
-def run(given: "Given") -> int:
+def run(given: Given) -> int:
     """Train, report every epoch, export the best one; returns the exit status: 0 done, 1 the trial failed.
 
     In `--out`: checkpoints/, training.json (the result), model/ (the best epoch's export).
