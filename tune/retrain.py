@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trainable.counts import counted
 from trainable.shown import shown
@@ -24,15 +24,14 @@ from tune.journal.entries import JournalEntry, StudyBegun, study_of
 from tune.journal.journal import read_entries
 from tune.models.model_source import open_model
 from tune.models.recipe import Recipe, recipe_of
+from tune.models.registry import Registered, Registry
 from tune.models.retrain_folder import MODEL_NAME, check_folder, read_histories
+from tune.models.retrain_run import Entry
 from tune.report.console import Console
 from tune.report.next_steps import after_training
 from tune.report.report import duration
 from tune.study.kept_options import kept_options
 from tune.tracking.uri import chosen_tracking_uri
-
-if TYPE_CHECKING:
-    from tune.models.registry import Registered, Registry
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 
@@ -88,11 +87,10 @@ def _identity(recipe: Recipe, study: StudyBegun, *, precision: str) -> dict[str,
     }
 
 
-def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> "Registry | None":
+def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Registry | None:
     """The registry, which answers now; None when it is to be left alone."""
     if options.no_register:
         return None
-    from tune.models.registry import Registry
 
     kept = kept_options(entries)
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
@@ -117,15 +115,14 @@ def _tell_recipe(recipe: Recipe, console: Console) -> None:
 
 
 def _register(
-    registry: "Registry",
+    registry: Registry,
     options: RetrainOptions,
     recipe: Recipe,
     entries: Sequence[JournalEntry],
     folder: Path,
     console: Console,
-) -> "Registered":
+) -> Registered:
     from trainable.export.standalone import read_config
-    from tune.models.retrain_run import Entry
 
     confirmed = confirmed_of(entries) if recipe.evidence is not None else None
     entry = Entry(
@@ -144,7 +141,7 @@ def _register(
 def _finish(
     recipe: Recipe,
     folder: Path,
-    registered: "Registered | None",
+    registered: Registered | None,
     steps: Sequence[str],
     console: Console,
     *,

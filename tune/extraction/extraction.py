@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from tune.extraction.in_process import extract_here
 from tune.extraction.known_features import known_features
 from tune.extraction.request import ExtractionRequest, Features, Progress
 
@@ -17,7 +16,9 @@ def make_features(request: ExtractionRequest, *, on_ray: bool, tell: Callable[[P
     elif (features := known_features(request)) is not None:
         return features
     if not on_ray:
+        from tune.extraction.in_process import extract_here  # loads torch
+
         return extract_here(request, tell)
-    from tune.extraction.cluster_extraction import features_on_ray
+    from tune.extraction.cluster_extraction import features_on_ray  # loads ray, and torch
 
     return features_on_ray(request, tell)

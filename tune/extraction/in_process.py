@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from trainable.frozen.backbone import load_backbone
+from trainable.frozen.extract import StoreTooLarge, extract
+from trainable.frozen.features import FeatureStore, store_path
+from trainable.frozen.mirror import mirror_store, put_store
 from tune.extraction.known_features import remember, source_of
 from tune.extraction.request import ExtractionRequest, Features, Progress, check_backbone, wanted_taps
-
-if TYPE_CHECKING:
-    from trainable.frozen.features import FeatureStore
 
 Made = TypeVar("Made")
 
@@ -16,10 +17,6 @@ Made = TypeVar("Made")
 def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], None]) -> Features:
     """All of it in this process."""
     import torch
-
-    from trainable.frozen.backbone import load_backbone
-    from trainable.frozen.extract import extract
-    from trainable.frozen.features import store_path
 
     started, counted = time.monotonic(), _Counted(tell)
     if request.device == "cpu":
@@ -31,15 +28,13 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
     taps = wanted_taps(request, backbone.architecture.n_blocks)
     remote = None if request.remote is None else request.remote / path.name
 
-    def extract_at(taps: tuple[int, ...]) -> "FeatureStore":
+    def extract_at(taps: tuple[int, ...]) -> FeatureStore:
         return extract(
             backbone, request.images, data_fingerprint=request.data_fingerprint, taps=taps, cache_dir=request.cache_dir,
             n_processes=request.n_processes, progress=counted.progress, on_wait=tell,
         )  # fmt: skip
 
     if remote is not None:
-        from trainable.frozen.mirror import mirror_store, put_store
-
         mirror_store(remote, path, taps=taps, tell=tell)
     store = largest_that_fits(extract_at, taps, tell)
     if remote is not None:
@@ -61,8 +56,6 @@ def largest_that_fits(
     made_with: Callable[[tuple[int, ...]], Made], taps: tuple[int, ...], tell: Callable[[str], None]
 ) -> Made:
     """What is made with all taps, or with the deepest one alone where the disk does not hold them all."""
-    from trainable.frozen.extract import StoreTooLarge
-
     try:
         return made_with(taps)
     except StoreTooLarge as error:

@@ -5,15 +5,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from trainable.frozen.backbone import Backbone, load_backbone
+from trainable.frozen.extract import ExtractionPlan, extract_shards
+from trainable.frozen.features import store_path
 from tune.extraction.in_process import extract_here
 from tune.extraction.known_features import source_of
 from tune.extraction.request import ExtractionRequest, Features, Progress
-
-if TYPE_CHECKING:
-    from trainable.frozen.backbone import Backbone
-    from trainable.frozen.extract import ExtractionPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +37,6 @@ class ExtractionWorker:
 
     def survey(self) -> Iterator[Survey]:
         """Load the backbone and tell of it."""
-        from trainable.frozen.features import store_path
-
         request, source = self._request, source_of(self._request)
         backbone = self._backbone()
         path = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
@@ -50,7 +47,7 @@ class ExtractionWorker:
             source=source,
         )
 
-    def lay_out(self, store: Path, taps: tuple[int, ...]) -> "Iterator[ExtractionPlan]":
+    def lay_out(self, store: Path, taps: tuple[int, ...]) -> Iterator[ExtractionPlan]:
         """The plan of the store, whose lock the caller holds."""
         from trainable.frozen.extract import lay_out
 
@@ -63,9 +60,8 @@ class ExtractionWorker:
             taps=taps,
         )
 
-    def extract(self, plan: "ExtractionPlan", shards: Sequence[int]) -> Iterator[int]:
+    def extract(self, plan: ExtractionPlan, shards: Sequence[int]) -> Iterator[int]:
         """Write these shards; yields how many more images are through the model."""
-        from trainable.frozen.extract import extract_shards
 
         def work(put: Callable[[int], None]) -> None:
             n_before: int | None = None
@@ -88,17 +84,15 @@ class ExtractionWorker:
 
         yield from _streamed(work)
 
-    def seal(self, plan: "ExtractionPlan") -> Iterator[None]:
+    def seal(self, plan: ExtractionPlan) -> Iterator[None]:
         """Finish the store, all of whose shards are written."""
         from trainable.frozen.extract import seal
 
         seal(plan, backbone=self._backbone())
         yield None
 
-    def _backbone(self) -> "Backbone":
+    def _backbone(self) -> Backbone:
         import torch
-
-        from trainable.frozen.backbone import load_backbone
 
         if self._loaded is None:
             if self._request.device == "cpu":

@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from trainable.data.specimens import Specimens
 from trainable.errors import UserError
+from trainable.export.exporter import export_model
 from trainable.export.facts import ModelFacts
+from trainable.frozen.backbone import Backbone, load_backbone
+from trainable.frozen.features import identity_key, store_identity
 from trainable.scoring.scoring import EventForecast
+from trainable.training.trainer import TailTrainer
 from tune.tracking.versions import library_versions
-
-if TYPE_CHECKING:
-    from trainable.frozen.backbone import Backbone
-    from trainable.training.trainer import TailTrainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Measured:
 
 def export_trainers(
     folder: Path,
-    trainers: "Sequence[TailTrainer]",
+    trainers: Sequence[TailTrainer],
     *,
     name: str,
     epochs: int,
@@ -51,9 +51,6 @@ def export_trainers(
     Raises: UserError when the backbone or the data are not those that the features were made from, or when `folder`
     holds what is no export of ours.
     """
-    from trainable.export.exporter import export_model
-    from trainable.frozen.backbone import load_backbone
-
     loaded = load_backbone(backbone)
     _check_origin(loaded, trainers[0], specimens)
     facts = model_facts(
@@ -71,11 +68,11 @@ def export_trainers(
 
 
 def model_facts(
-    trainers: "Sequence[TailTrainer]",
+    trainers: Sequence[TailTrainer],
     *,
     name: str,
     epochs: int,
-    backbone: "Backbone",
+    backbone: Backbone,
     specimens: Specimens,
     measured: Measured | None = None,
     study_id: str | None = None,
@@ -122,8 +119,7 @@ def held_out_sigmas(forecasts: Mapping[str, EventForecast]) -> dict[str, list[fl
     return {kind: next(pooled[part] for part in parts if part in pooled) for kind, parts in of_kind.items()}
 
 
-def _check_origin(backbone: "Backbone", trainer: "TailTrainer", specimens: Specimens) -> None:
-    from trainable.frozen.features import identity_key, store_identity
+def _check_origin(backbone: Backbone, trainer: TailTrainer, specimens: Specimens) -> None:
 
     store = trainer.data.store
     if identity_key(store_identity(backbone, specimens.fingerprint)) != store.key:

@@ -12,6 +12,7 @@ from typing import Any
 from search_spaces.variant import load_variant
 from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
+from trainable.scoring.out_of_fold import calibrated_sigmas
 from trainable.storage.place import Place
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
@@ -127,7 +128,6 @@ def _of_config(
 
 
 def _from_candidate(options: RetrainOptions, chosen: Candidate, confirmed: Confirmed, *, study_seed: int) -> Recipe:
-    from trainable.scoring.out_of_fold import calibrated_sigmas
 
     config = TrialConfig.from_dict(chosen.config)
     forecasts = out_of_fold_of(options.study, confirmed, chosen)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from trainable.data.file_bytes import MISSING, file_bytes, why_absent
 from trainable.data.folder_walk import find_files
+from trainable.data.image_checks import check_images, scaled_line
+from trainable.data.image_sources import ImageFiles
 from trainable.data.lazy_images import LazyImages
 from trainable.errors import UserError
 from tune.command_line.model_options import PredictOptions
@@ -114,8 +116,6 @@ def find_images(given: Sequence[str], say: Callable[[str], None]) -> tuple[Path,
 
 
 def _check_readable(files: Sequence[Path], options: PredictOptions, console: Console) -> None:
-    from trainable.data.image_checks import check_images, scaled_line
-    from trainable.data.image_sources import ImageFiles
 
     images = ImageFiles(tuple(map(str, files)))
     checks = check_images(

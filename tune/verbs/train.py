@@ -23,7 +23,6 @@ from tune.command_line.parsing import Given
 from tune.decisions.trial_record import SCORE
 from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
-from tune.models.exporting import Measured, export_trainers, held_out_sigmas
 from tune.report.console import Console
 from tune.report.failed_training import tell_failure
 from tune.study.new_folder import claim_folder
@@ -93,6 +92,8 @@ def _train(
 
 def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData, folder: Path) -> Path:
     """Export the best epoch, with the sigmas and scores of the events that were held out from it."""
+    from tune.models.exporting import Measured, export_trainers, held_out_sigmas  # loads torch and open_clip
+
     trainer.load_best()
     trained = trainer.data
     scorer = HeldOutScorer(trained.labels, trained.event_ids, trained.site_ids, trained.split)
