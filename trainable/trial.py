@@ -153,7 +153,7 @@ class Trial:
         self._trainer = trainer
 
     def _next_epoch(self) -> StepResult:
-        from trainable.training.held_out_predictions import save_predictions
+        from trainable.training.held_out_predictions import save_predictions  # loads torch and numpy
 
         trainer, folder, checkpoint = self._trainer, place_of(self.task.checkpoint_folder), None
         while trainer.epoch <= self._n_reported:  # more than once where no checkpoint holds what was reported
@@ -173,7 +173,7 @@ class Trial:
         )
 
     def _save(self) -> str:
-        from trainable.training.checkpoint import save_checkpoint
+        from trainable.training.checkpoint import save_checkpoint  # loads torch
 
         with self._pace.writing():
             file = save_checkpoint(

@@ -60,7 +60,7 @@ def run(given: Given) -> int:
 
 def _sources(options: EvaluateOptions, console: Console) -> "list[ModelSource]":
     """The models, downloaded and checked, but not loaded."""
-    from tune.evaluation.model_reports import read_source
+    from tune.evaluation.model_reports import read_source  # loads torch and open_clip
 
     folders = [
         local_model(spec, tracking_uri=options.tracking_uri, console=console, cache=options.cache_folder)
@@ -134,7 +134,7 @@ def _write(report: ModelReport, out: Path) -> Written:
 
 
 def _write_comparison(comparison: Comparison, out: Path) -> list[Path]:
-    from tune.evaluation.figures import score_comparison
+    from tune.evaluation.figures import score_comparison  # loads matplotlib
 
     scores = {name: scores_with_intervals(evaluation) for name, evaluation in comparison.evaluations.items()}
     figure = score_comparison(scores, comparison.differences)

@@ -56,7 +56,7 @@ def run(given: Given) -> int:
         open_model(str(folder / MODEL_NAME), None, "cpu", console)  # whole, or refused
         console.say(f"trained and exported already: {folder / MODEL_NAME}")
     else:
-        from tune.models.retraining import make_model
+        from tune.models.retraining import make_model  # loads torch and open_clip
 
         if not make_model(options, recipe, entries, folder, identity, console):
             return EXIT_FAILED
@@ -122,7 +122,7 @@ def _register(
     folder: Path,
     console: Console,
 ) -> Registered:
-    from trainable.export.standalone import read_config
+    from trainable.export.standalone import read_config  # loads torch and open_clip
 
     confirmed = confirmed_of(entries) if recipe.evidence is not None else None
     entry = Entry(

@@ -152,7 +152,7 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
     if request.is_resume:
         wanted = wanted.of_study(request.header)
     if not request.options.local:
-        from tune.cluster.node_checks import check_nodes
+        from tune.cluster.node_checks import check_nodes  # loads ray
         from tune.extraction.needs import needs_of
 
         precision = request.options.precision

@@ -58,7 +58,7 @@ def load_tower(spec: str, folder: ModelFolder) -> tuple[nn.Module, Transform, di
 
 def _skeleton(model_cfg: Mapping[str, Any]) -> nn.Module:
     """The tower without weights (on torch's meta device, so nothing is drawn and nothing allocated)."""
-    from trainable.export.standalone import build_tower
+    from trainable.export.standalone import build_tower  # loads open_clip and PIL
 
     with torch.device("meta"):
         return build_tower(model_cfg)

@@ -13,7 +13,7 @@ _DEFAULTS = {"width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16,
 
 def tower_problems(spec: str, model_cfg: Mapping[str, Any]) -> list[str]:
     """Everything for which a tower cannot be built and cut, a line each; spec: what the user called it."""
-    from trainable.export.standalone import SCHEMA, schema_problems
+    from trainable.export.standalone import SCHEMA, schema_problems  # loads torch and open_clip
 
     vision_cfg = model_cfg.get("vision_cfg")
     if not vision_cfg or not isinstance(vision_cfg, dict):
@@ -34,7 +34,7 @@ def tower_problems(spec: str, model_cfg: Mapping[str, Any]) -> list[str]:
 
 def _unsupported(vision_cfg: Mapping[str, Any]) -> Iterator[str]:
     """Why this tower cannot be cut into stem | blocks | ln_post | proj."""
-    from trainable.export.standalone import TOWER
+    from trainable.export.standalone import TOWER  # loads torch and open_clip
 
     get = vision_cfg.get
     if get("attentional_pool"):
@@ -54,7 +54,7 @@ def _unsupported(vision_cfg: Mapping[str, Any]) -> Iterator[str]:
 
 def _disagreements(vision_cfg: Mapping[str, Any]) -> Iterator[str]:
     """What does not hold between sizes that are each as they must be."""
-    from trainable.export.standalone import MOST_PATCHES
+    from trainable.export.standalone import MOST_PATCHES  # loads torch and open_clip
 
     sizes = {name: vision_cfg.get(name, default) for name, default in _DEFAULTS.items()}
     side, patch = (v[0] if isinstance(v := sizes[name], list) else v for name in ("image_size", "patch_size"))

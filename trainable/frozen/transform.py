@@ -42,7 +42,7 @@ class Transform:
 
 def transform_problems(spec: str, preprocess_cfg: Mapping[str, Any]) -> list[str]:
     """Everything in a model's `preprocess_cfg` that its transform cannot be, a line each."""
-    from trainable.export.standalone import SCHEMA, schema_problems
+    from trainable.export.standalone import SCHEMA, schema_problems  # loads open_clip and numpy
 
     rules = {name: rule for name, rule in SCHEMA["transform"].items() if name != "image_size"}
     return schema_problems(_values(preprocess_cfg), rules, spec, "preprocess_cfg.")

@@ -59,7 +59,7 @@ def add_adapters(
         missing, strange = sorted(wanted - set(wrapped)), sorted(set(wrapped) - wanted)
         raise AdapterCountError(f"{len(wanted)} layers must be adapted, but missing {missing}, unexpected {strange}")
     if dora:
-        from trainable.tail.dora import use_factored_norm
+        from trainable.tail.dora import use_factored_norm  # loads peft
 
         for layer in wrapped.values():
             use_factored_norm(layer, _ADAPTER)

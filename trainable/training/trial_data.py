@@ -77,7 +77,7 @@ class TrialData:
         arrays, meta = _read(folder)
         path, remote_store = Path(meta["store"]), meta.get("remote_store")
         if copy_features and remote_store is not None:
-            from trainable.frozen.mirror import mirror_store
+            from trainable.frozen.mirror import mirror_store  # loads PIL
 
             mirror_store(RemoteFolder.parse(remote_store), path, taps=meta["taps"], tell=lambda _: None)
         store = FeatureStore.open(path, key=meta["store_key"])

@@ -116,7 +116,7 @@ def findings_of(answer: Mapping[str, Any], needs: Needs, *, own: Mapping[str, st
 def _without_bfloat16(needs: Needs, lack: str) -> list[Finding]:
     if not lack:
         return []
-    from trainable.training.precision import NEED, REMEDY
+    from trainable.training.precision import NEED, REMEDY  # loads torch
 
     return [Finding(NEED[needs.bfloat16_on], lack, REMEDY)]
 

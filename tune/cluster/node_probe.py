@@ -71,7 +71,7 @@ def without_bfloat16(device: str) -> str:
     if not device:
         return ""
     try:
-        from trainable.training.precision import lack_of_bfloat16
+        from trainable.training.precision import lack_of_bfloat16  # loads torch
 
         return lack_of_bfloat16(device)
     except (ImportError, OSError) as error:

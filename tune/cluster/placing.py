@@ -26,7 +26,7 @@ def make_placement(options: SearchOptions, device: str) -> Placement | None:
         raise UserError(problems)
     if options.local:
         return None
-    from tune.cluster.ray_cluster import Cluster
+    from tune.cluster.ray_cluster import Cluster  # loads ray
 
     asked = options.gpus_per_trial
     placement = Placement(
@@ -53,7 +53,7 @@ def fitted(
 
     Where all nodes are alike and the share is given nothing is measured.
     """
-    from tune.cluster.ray_cluster import Cluster, gpu_memory
+    from tune.cluster.ray_cluster import Cluster, gpu_memory  # loads ray
 
     reason = ""
     if options.gpus_per_trial == "auto":
@@ -85,7 +85,7 @@ def _contradictions(options: SearchOptions, device: str) -> list[str]:
 def _with_measured_share(
     placement: Placement, options: SearchOptions, space: SearchSpace, store: Path
 ) -> tuple[Placement, str]:
-    from trainable.frozen.features import FeatureStore
+    from trainable.frozen.features import FeatureStore  # loads ray and torch
     from tune.cluster.gpu_share import COUNTS, choose_share, measure_shares
     from tune.cluster.ray_cluster import Cluster
 
@@ -112,7 +112,7 @@ def _measured_costs(
     device: str,
     say: Callable[[str], None],
 ) -> Costs:
-    from trainable.frozen.features import FeatureStore
+    from trainable.frozen.features import FeatureStore  # loads torch
 
     architecture = FeatureStore.open(store).architecture
     ends = corners(space, architecture, epochs=options.epochs)

@@ -103,7 +103,7 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candida
 
     Raises: UserError when the file is missing, damaged, or of another confirmation.
     """
-    from trainable.scoring.out_of_fold import OutOfFold
+    from trainable.scoring.out_of_fold import OutOfFold  # loads scipy and numpy
 
     file = study_folder / FOLDER_NAME / f"{candidate.name}.json"
     rule = f"{file} must hold the forecasts of {candidate.name}"
@@ -138,7 +138,7 @@ def _evidence_of(confirmed: Confirmed, candidate: Candidate) -> dict[str, Any]:
 
 
 def _candidate(entry: Mapping[str, Any]) -> Candidate:
-    from trainable.scoring.out_of_fold import Difference
+    from trainable.scoring.out_of_fold import Difference  # loads scipy and numpy
 
     difference = entry["difference"]
     return Candidate(

@@ -7,7 +7,6 @@ from trainable.counts import counted
 from tune.confirming.outcome import Confirmed, evidence, write_evidence
 from tune.confirming.plan import make_plan
 from tune.confirming.runs import Confirmation, Plan, fold_data_folder
-from tune.confirming.verdict import judge
 from tune.decisions.ends import Ends
 from tune.execution.conductor import Conductor
 from tune.execution.lost_predictions import runs_without_predictions, train_anew
@@ -59,6 +58,8 @@ def _write_folds(place: Workplace, plan: Plan) -> None:
 
 def _conclude(place: Workplace, confirmation: Confirmation) -> Confirmed | None:
     """Judge what is there; nothing is written that the journal holds already."""
+    from tune.confirming.verdict import judge  # loads scipy.stats
+
     study, options = place.study, place.request.options
     try:
         judged = judge(study.folder, confirmation, search_fold=options.fold, header=study.header)

@@ -52,7 +52,7 @@ def compute_session(options: SearchOptions | ExtractOptions, say: Callable[[str]
     if options.local:
         yield ComputeSession(local_device(options))
         return
-    from tune.cluster.ray_cluster import n_gpus, ray_session
+    from tune.cluster.ray_cluster import n_gpus, ray_session  # loads ray
 
     with ray_session(address=options.address, n_workers=options.workers) as own, _nodes_asked_for(options, say):
         session = ComputeSession(_device(options.device, n_gpus=n_gpus(), where="the Ray cluster"))
@@ -81,7 +81,7 @@ def _nodes_asked_for(
 ) -> AbstractContextManager[None]:
     if options.wait_for_nodes is None:
         return nullcontext()
-    from tune.cluster.growth import nodes_asked_for
+    from tune.cluster.growth import nodes_asked_for  # loads ray
 
     cpus, gpus, count = 1.0, float(options.device == "cuda"), 1
     if isinstance(options, SearchOptions):
@@ -114,7 +114,7 @@ def with_precision(options: P, device: str, *, trains_here: bool) -> P:
     trains_here: this machine's processor is looked at; those of a cluster's nodes are by `check_nodes`.
     Raises: UserError where it has not the instructions.
     """
-    from trainable.training.precision import Precision, products_of
+    from trainable.training.precision import Precision, products_of  # loads torch
 
     asked = options.precision
     products = Precision.on(device, asked).products if trains_here else products_of(asked, device)

@@ -72,7 +72,7 @@ class Workplace:
         if self.placement is None:
             run_local(conductor)
             return
-        from tune.execution.ray_shells import run_on_ray
+        from tune.execution.ray_shells import run_on_ray  # loads ray
 
         # Ray's own records of this session: nothing reads them afterwards
         scratch = Path(mkdtemp(prefix="sentinel-tune-ray-")) if isinstance(folder, RemoteFolder) else folder / "ray"

@@ -58,7 +58,7 @@ def known_features(request: ExtractionRequest) -> Features | None:
     source = source_of(request)
     if source is None:
         return None
-    from trainable.frozen.extract import finished_store
+    from trainable.frozen.extract import finished_store  # loads torch and numpy
     from trainable.frozen.features import read_manifest
 
     for marker in (request.cache_dir / "features").glob(_marker(Path("*"), source).as_posix()):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.frozen.backbone import Backbone, load_backbone
-from trainable.frozen.extract import ExtractionPlan, extract_shards
+from trainable.frozen.extract import ExtractionPlan, extract_shards, lay_out, seal
 from trainable.frozen.features import store_path
 from tune.extraction.in_process import extract_here
 from tune.extraction.known_features import source_of
@@ -49,8 +49,6 @@ class ExtractionWorker:
 
     def lay_out(self, store: Path, taps: tuple[int, ...]) -> Iterator[ExtractionPlan]:
         """The plan of the store, whose lock the caller holds."""
-        from trainable.frozen.extract import lay_out
-
         request = self._request
         yield lay_out(
             store,
@@ -86,8 +84,6 @@ class ExtractionWorker:
 
     def seal(self, plan: ExtractionPlan) -> Iterator[None]:
         """Finish the store, all of whose shards are written."""
-        from trainable.frozen.extract import seal
-
         seal(plan, backbone=self._backbone())
         yield None
 

@@ -61,7 +61,7 @@ class Costs:
 
     def epoch_seconds(self, config: TrialConfig, *, n_train: int, n_held_out: int) -> float:
         """Training on `n_train` specimens, predicting the held-out ones, and checkpoints at their pace."""
-        from trainable.training.checkpoint import TIME_SHARE
+        from trainable.training.checkpoint import TIME_SHARE  # loads torch
 
         own = self._demand(config)
         step = self._line(lambda d: d.step_flops, lambda m: m.step_seconds).at(own.step_flops)

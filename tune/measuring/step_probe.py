@@ -63,7 +63,7 @@ def measure(
 
 def _measure(config: TrialConfig, store: Path, precision: "Precision") -> tuple[Measured, float, int]:
     """Also the seconds that building it took at first, and how many metrics an epoch has."""
-    from trainable.training.trainer import TailTrainer
+    from trainable.training.trainer import TailTrainer  # loads torch and pandas
 
     longer, data = config.with_epochs(MOST_STEPS + 1), few_rows(store, config.optim.batch_size)  # an epoch is one step
 
@@ -102,7 +102,7 @@ def _step_seconds(metrics: dict[str, float], trainer: Any) -> float:
 
 def few_rows(store: Path, batch_size: int) -> "TrialData":
     """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store."""
-    from trainable.data.splits import Split
+    from trainable.data.splits import Split  # loads torch and pandas
     from trainable.frozen.features import FeatureStore
     from trainable.training.trial_data import TrialData
 
@@ -124,7 +124,7 @@ def few_rows(store: Path, batch_size: int) -> "TrialData":
 
 
 def _saved(trainer: Any) -> tuple[float, int]:
-    from trainable.training.checkpoint import save_checkpoint
+    from trainable.training.checkpoint import save_checkpoint  # loads torch
 
     with tempfile.TemporaryDirectory(prefix="sentinel-tune-probe-") as folder:
         started = time.monotonic()

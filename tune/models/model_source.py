@@ -57,7 +57,7 @@ def open_model(
     Raises: UserError as `local_model`, and with every problem of the folder (missing or altered files, a pickle, a
     newer format).
     """
-    from trainable.export.standalone import ExportedModel, ModelFolderError
+    from trainable.export.standalone import ExportedModel, ModelFolderError  # loads torch and open_clip
 
     folder = local_model(spec, tracking_uri=tracking_uri, console=console, cache=cache)
     try:

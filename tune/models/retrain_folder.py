@@ -68,7 +68,7 @@ def read_histories(folder: Path, *, n_members: int, say: Callable[[str], None]) 
 
     say: hears of damaged checkpoints.
     """
-    from trainable.training.checkpoint import load_latest
+    from trainable.training.checkpoint import load_latest  # loads torch
 
     histories = []
     for member in range(n_members):

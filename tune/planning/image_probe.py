@@ -95,7 +95,7 @@ def _missing(
     request: ExtractionRequest, backbone: "Backbone", store: Path, taps: Sequence[int]
 ) -> tuple[int, int, int]:
     """Images and bytes still to be extracted, and the bytes of one image at one tap; nothing is written."""
-    from trainable.frozen.extraction_plan import bytes_missing, make_plan, shards_missing
+    from trainable.frozen.extraction_plan import bytes_missing, make_plan, shards_missing  # loads torch
 
     n, row_bytes = len(request.images), 2 * backbone.architecture.n_tokens * backbone.architecture.width
     if not (store / "plan.json").is_file():  # with one, `make_plan` only reads
@@ -108,7 +108,7 @@ def _timed_images(
     request: ExtractionRequest, backbone: "Backbone", taps: Sequence[int], scratch: Path, n_most: int
 ) -> tuple[float, Path]:
     """Seconds of an image, writing included, and the small store that was made of those images."""
-    from trainable.frozen.extract import extract
+    from trainable.frozen.extract import extract  # loads torch and PIL
 
     def run(n: int, name: str) -> tuple[float, Path]:
         rows = np.unique(np.linspace(0, len(request.images) - 1, n).astype(np.int64))

@@ -13,7 +13,7 @@ def summary(request: SearchRequest, data: StudyData, placement: Placement | None
     """Trials, how many run side by side, epochs under ASHA and of the confirmation."""
     options, slots = request.options, 1
     if placement is not None:
-        from tune.cluster.ray_cluster import Cluster
+        from tune.cluster.ray_cluster import Cluster  # loads ray
 
         slots = placement.slots(Cluster().nodes())
         slots = max(1, min(slots, placement.max_concurrent or slots))

@@ -195,7 +195,7 @@ def _write_summary(folder: Place, header: Mapping[str, Any]) -> None:
 
 def _session(request: SearchRequest, past: tuple[JournalEntry, ...], device: str) -> SessionBegun:
     """What begins a process's work; what it queues is run before the sampler's next proposal."""
-    from trainable.training.precision import Precision, products_of
+    from trainable.training.precision import Precision, products_of  # loads torch
 
     options = request.options
     return SessionBegun(

@@ -107,7 +107,7 @@ def split_floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float
 
 def write_trial_data(data: StudyData, features: Features, folder: Place) -> None:
     """Write what trials read, besides the features themselves, to `folder`."""
-    from trainable.frozen.features import FeatureStore
+    from trainable.frozen.features import FeatureStore  # loads torch
     from trainable.training.trial_data import TrialData
 
     frame = data.specimens.frame

@@ -90,7 +90,7 @@ def _overlap(path: Path, other: Path) -> bool:
 
 def _write_submission(model: Path, folder: Path) -> tuple[Path, Path]:
     """The folder and the zip beside it."""
-    from trainable.export.submission import write_submission
+    from trainable.export.submission import write_submission  # loads torch and open_clip
 
     return write_submission(model, folder), archive_of(folder)
 
@@ -98,10 +98,10 @@ def _write_submission(model: Path, folder: Path) -> tuple[Path, Path]:
 def _write_out(model: Path, loaded: "ExportedModel", options: ExportOptions, console: Console) -> Path:
     assert options.out is not None
     if options.format == "folder":
-        from trainable.export.exporter import copy_export
+        from trainable.export.exporter import copy_export  # loads torch and open_clip
 
         return copy_export(model, options.out)
-    from trainable.export.torch_program import write_program
+    from trainable.export.torch_program import write_program  # loads torch and open_clip
 
     console.say("tracing the model, which takes up to some minutes for a large one")
     return write_program(loaded, options.out)

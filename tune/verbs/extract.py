@@ -22,7 +22,7 @@ def run(given: Given) -> int:
     with compute_session(options, console.say) as session:
         request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=session.device)
         if not options.local:
-            from tune.cluster.node_checks import check_nodes
+            from tune.cluster.node_checks import check_nodes  # loads ray
             from tune.extraction.needs import needs_of
 
             check_nodes(needs_of(request))

@@ -128,7 +128,7 @@ def _measure(
     options = request.options
     scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
     if placement is not None:
-        from tune.cluster.node_checks import check_nodes
+        from tune.cluster.node_checks import check_nodes  # loads ray
         from tune.extraction.needs import needs_of
 
         needs = needs_of(asked).with_study(request.folder, device=asked.device, precision=options.precision)
@@ -160,7 +160,7 @@ def _measure(
 def _setting(measured: _Measurements, device: str, session_seconds: float) -> Setting:
     placement, slots, a_device, n_extractors = measured.placement, 1, 1, 1
     if placement is not None:
-        from tune.cluster.ray_cluster import Cluster, living_nodes
+        from tune.cluster.ray_cluster import Cluster, living_nodes  # loads ray and torch
         from tune.extraction.crew import seats
 
         nodes = Cluster().nodes()
@@ -183,7 +183,7 @@ def _setting(measured: _Measurements, device: str, session_seconds: float) -> Se
 
 
 def _cpus_of_one_node(wanted: int, n_gpus: float) -> int:
-    from tune.cluster.ray_cluster import cpus_that_fit
+    from tune.cluster.ray_cluster import cpus_that_fit  # loads ray
 
     return cpus_that_fit(wanted, n_gpus=int(n_gpus))
 
