@@ -4,8 +4,10 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,58 @@ def test_no_two_files_need_each_other():
         for path in (ROOT / "tune").glob("**/*.py")
     }
     TopologicalSorter(imports).prepare()  # its CycleError names the circle
+
+
+MOST_LATE_IMPORTS = 85
+"""Imports of our own modules inside functions: of what is heavy or optional, each with the reason beside it."""
+
+
+def test_our_own_modules_are_imported_at_the_top_but_for_what_is_heavy():
+    late = {
+        path: list(late_imports(path)) for package in ("tune", "trainable") for path in (ROOT / package).rglob("*.py")
+    }
+    ours = {(path, node.lineno) for path, blocks in late.items() for block in blocks for node in block if is_ours(node)}
+    unexplained = [
+        f"{path.relative_to(ROOT)}:{block[0].lineno}"
+        for path, blocks in late.items()
+        for block in blocks
+        if all(is_ours(node) for node in block) and "#" not in text_of(path, block)
+    ]
+
+    assert not unexplained
+    assert len(ours) <= MOST_LATE_IMPORTS
+
+
+def late_imports(path: Path) -> Iterator[list[ast.Import | ast.ImportFrom]]:
+    """The imports inside functions, those in a row together; without rows in which none is of ours."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    seen: set[int] = set()
+    for statement in (inside for function in functions for inside in ast.walk(function)):
+        for name in ("body", "orelse", "finalbody"):
+            body = getattr(statement, name, None)
+            for are_imports, row in groupby(body if isinstance(body, list) else [], key=is_import):
+                block = list(row)
+                if are_imports and any(map(is_ours, block)) and block[0].lineno not in seen:
+                    seen.add(block[0].lineno)
+                    yield block
+
+
+def is_import(node: ast.AST) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def is_ours(node: ast.Import | ast.ImportFrom) -> bool:
+    names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+    return bool({name.partition(".")[0] for name in names} & {"tune", "trainable", "search_spaces"})
+
+
+def text_of(path: Path, block: list[ast.Import | ast.ImportFrom]) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return "\n".join(lines[block[0].lineno - 1 : block[-1].end_lineno])
 
 
 def room_of(path: Path) -> str:

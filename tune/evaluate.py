@@ -116,7 +116,7 @@ def _evaluate(
 
 
 def _write(report: ModelReport, out: Path) -> Written:
-    from tune.evaluation.figures import (
+    from tune.evaluation.figures import (  # loads matplotlib
         calibration_curves,
         predicted_against_observed,
         residuals_by_domain,

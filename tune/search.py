@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from trainable.counts import counted
+from tune.cluster.node_checks import check_nodes
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
@@ -20,6 +21,7 @@ from tune.execution.interrupts import EXIT_INTERRUPTED, Interrupts
 from tune.execution.session import compute_session, request_for, with_precision
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
+from tune.extraction.needs import needs_of
 from tune.extraction.request import Features
 from tune.journal.entries import SessionEnded
 from tune.journal.errors import StudyMovedError, StudyWriteError
@@ -152,9 +154,6 @@ def _features(request: SearchRequest, data: StudyData, device: str, console: Con
     if request.is_resume:
         wanted = wanted.of_study(request.header)
     if not request.options.local:
-        from tune.cluster.node_checks import check_nodes  # loads ray
-        from tune.extraction.needs import needs_of
-
         precision = request.options.precision
         check_nodes(needs_of(wanted).with_study(request.folder, device=device, precision=precision))
     features = make_features(wanted, on_ray=not request.options.local, tell=console.extraction)

@@ -10,7 +10,7 @@ from trainable.config import TrialConfig
 from trainable.counts import counted
 from trainable.shown import size_text
 from trainable.training.trainer import TailTrainer
-from tune.measuring.memory import device_memory
+from tune.measuring.memory import device_memory, peak_bytes
 from tune.measuring.step_probe import few_rows
 
 COUNTS = (1, 2, 4)
@@ -136,8 +136,6 @@ class _Stepper:
     def run(self, seconds: float) -> tuple[float, int]:
         """Specimens a second over so long, and the most memory held; 0 specimens when it ran out."""
         import torch
-
-        from tune.measuring.memory import peak_bytes
 
         started, before = time.monotonic(), self._trainer.epoch
         try:

@@ -16,7 +16,6 @@ from trainable.storage.remote_folder import RemoteFolder
 from tune.cluster import node_probe
 from tune.cluster.folder_marks import has_mark, marked
 from tune.cluster.node import Node
-from tune.cluster.ray_cluster import living_nodes, own_node_id
 
 ANSWER_SECONDS = 120.0
 """A node that takes longer to run a task of a second is of no use."""
@@ -70,6 +69,8 @@ def check_nodes(needs: Needs) -> None:
 
     Raises: UserError naming the nodes that cannot do the work, what they lack, and the remedy.
     """
+    from tune.cluster.ray_cluster import living_nodes, own_node_id  # loads ray
+
     own, nodes = own_node_id(), [node for node in living_nodes() if node.n_cpus or node.n_gpus]
     by_finding: dict[Finding, list[Node]] = {}
     lack = node_probe.without_bfloat16(needs.bfloat16_on)
@@ -160,6 +161,8 @@ def _ask(
     """Each node's answer, or why there is none; nodes that have died meanwhile are left out."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from tune.cluster.ray_cluster import living_nodes
 
     ray.cloudpickle.register_pickle_by_value(node_probe)
     try:

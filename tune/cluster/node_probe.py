@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainable.storage.place import place_of, read_file, write_file
-
 PACKAGES = ("tune", "trainable", "search_spaces")
 LIBRARIES = ("ray", "torch", "open_clip_torch", "peft", "numpy")
 """Of different versions of these, trials come out different or do not run."""
@@ -81,6 +79,7 @@ def without_bfloat16(device: str) -> str:
 def _read(folder: str, name: str) -> bytes:
     if "://" not in folder:
         return Path(folder, name).read_bytes()
+    from trainable.storage.place import place_of, read_file  # the node's own
 
     return read_file(place_of(folder), name)
 
@@ -89,6 +88,7 @@ def _write(folder: str, name: str, content: bytes) -> None:
     if "://" not in folder:
         Path(folder, name).write_bytes(content)
         return
+    from trainable.storage.place import place_of, write_file  # the node's own
 
     write_file(place_of(folder), name, content)
 

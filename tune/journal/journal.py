@@ -83,7 +83,7 @@ class Journal:
         Raises: UserError if the folder already holds a study or another process writes it; StudyWriteError.
         """
         if isinstance(folder, RemoteFolder):
-            from tune.journal.remote_journal import RemoteWriter
+            from tune.journal.remote_journal import RemoteWriter  # of object storage alone
 
             return cls.begin(RemoteWriter.create(folder), header, study_id=study_id)
         return cls.begin(LocalWriter.create(folder), header, study_id=study_id)
@@ -110,7 +110,7 @@ class Journal:
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         if isinstance(folder, RemoteFolder):
-            from tune.journal.remote_journal import RemoteWriter
+            from tune.journal.remote_journal import RemoteWriter  # of object storage alone
 
             return cls(RemoteWriter.open(folder, notify=notify), notify=notify)
         past: list[JournalEntry] = []
@@ -190,7 +190,7 @@ def read_contents(folder: Place) -> Contents:
     its storage cannot be read.
     """
     if isinstance(folder, RemoteFolder):
-        from tune.journal.remote_journal import read_remote_entries
+        from tune.journal.remote_journal import read_remote_entries  # of object storage alone
 
         entries = read_remote_entries(folder)
     else:
@@ -207,7 +207,7 @@ def has_study(folder: Place) -> bool:
     Raises: UserError when its storage cannot be read.
     """
     if isinstance(folder, RemoteFolder):
-        from tune.journal.remote_journal import has_remote_study
+        from tune.journal.remote_journal import has_remote_study  # of object storage alone
 
         return has_remote_study(folder)
     return (folder / FILE_NAME).exists()
@@ -220,7 +220,7 @@ def owner_of(folder: Place) -> Owner | None:
     Raises: UserError when its storage cannot be read.
     """
     if isinstance(folder, RemoteFolder):
-        from tune.journal.remote_journal import remote_owner_of
+        from tune.journal.remote_journal import remote_owner_of  # of object storage alone
 
         return remote_owner_of(folder)
     return read_owner(folder) if is_locked(folder) else None
@@ -232,7 +232,7 @@ def certain_owner_of(folder: Place, *, tell: Callable[[str], None]) -> Owner | N
     tell: takes one line for the user before a wait.
     """
     if isinstance(folder, RemoteFolder):
-        from tune.journal.remote_journal import watched_owner_of
+        from tune.journal.remote_journal import watched_owner_of  # of object storage alone
 
         return watched_owner_of(folder, tell=tell)
     return owner_of(folder)

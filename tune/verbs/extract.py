@@ -5,10 +5,12 @@ sentinel-tune extract [--data ...] [--backbone ...] [--space NAME]
 
 from search_spaces.space import SearchSpace
 from trainable.counts import counted
+from tune.cluster.node_checks import check_nodes
 from tune.command_line.options import ExtractOptions
 from tune.command_line.parsing import Given
 from tune.execution.session import compute_session, request_for
 from tune.extraction.extraction import make_features
+from tune.extraction.needs import needs_of
 from tune.report.console import Console
 from tune.study.study_data import load_study_specimens
 
@@ -22,9 +24,6 @@ def run(given: Given) -> int:
     with compute_session(options, console.say) as session:
         request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=session.device)
         if not options.local:
-            from tune.cluster.node_checks import check_nodes  # loads ray
-            from tune.extraction.needs import needs_of
-
             check_nodes(needs_of(request))
         features = make_features(request, on_ray=not options.local, tell=console.extraction)
     console.features(features)

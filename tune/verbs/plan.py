@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from trainable.errors import UserError
+from tune.cluster.node_checks import check_nodes
 from tune.cluster.placement import Placement
 from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.confirming.plan import n_runs_reserved, reserved
 from tune.execution.session import compute_session, request_for, with_precision
+from tune.extraction.needs import needs_of
 from tune.extraction.request import ExtractionRequest
 from tune.journal.journal import has_study
 from tune.measuring.corners import corners
@@ -128,9 +130,6 @@ def _measure(
     options = request.options
     scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
     if placement is not None:
-        from tune.cluster.node_checks import check_nodes  # loads ray
-        from tune.extraction.needs import needs_of
-
         needs = needs_of(asked).with_study(request.folder, device=asked.device, precision=options.precision)
         check_nodes(needs)
     n_gpus = 1.0 if asked.device == "cuda" else 0.0

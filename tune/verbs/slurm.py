@@ -16,6 +16,7 @@ from trainable.errors import UserError
 from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.whole_file import whole_file
+from tune.cli import parse_command
 from tune.command_line.cluster_options import SlurmOptions
 from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given
@@ -60,8 +61,6 @@ def run(given: Given) -> int:
 
 
 def _inner(given: Given) -> Given:
-    from tune.cli import parse_command
-
     _, inner = parse_command(given.command)
     assert isinstance(inner, Given)
     return inner

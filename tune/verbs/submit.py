@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.shown import size_text
+from tune.cli import parse_command
 from tune.command_line.cluster_options import SubmitOptions
 from tune.command_line.parsing import Given
 from tune.execution.interrupts import EXIT_INTERRUPTED
@@ -92,8 +93,6 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> Job:
 
     Raises: UserError with every problem at once.
     """
-    from tune.cli import parse_command
-
     verb, given = parse_command(command)
     values: dict[str, Any] = getattr(given, "values", {})
     problems = lost_results(verb.name, values)
