@@ -5,11 +5,11 @@ sentinel-tune search [OPTIONS], python -m tune search [OPTIONS], or ray submit c
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from trainable.counts import counted
-from tune.cluster.node_checks import check_nodes
-from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.confirming.plan import reserved
@@ -18,10 +18,9 @@ from tune.decisions.standings import Standings
 from tune.execution.conductor import Conductor
 from tune.execution.confirming import confirm
 from tune.execution.interrupts import EXIT_INTERRUPTED, Interrupts
-from tune.execution.session import compute_session, request_for, with_precision
+from tune.execution.opening import Opening, opened
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
-from tune.extraction.needs import needs_of
 from tune.extraction.request import Features
 from tune.journal.entries import SessionEnded
 from tune.journal.errors import StudyMovedError, StudyWriteError
@@ -53,47 +52,26 @@ def run_study(given: Given, *, search_more: bool) -> int:
     """
     started = time.monotonic()
     request = search_request(given)
-    options, console = request.options, Console(json=request.options.json)
-    times = Times.of(options, search_more=search_more, now=time.time())
-    tracking_uri = chosen_tracking_uri(options.tracking_uri)
-    data = load_study_data(options, options, console)
+    times = Times.of(request.options, search_more=search_more, now=time.time())
+    console = Console(json=request.options.json)
+    tracking_uri = chosen_tracking_uri(request.options.tracking_uri)
+    data = load_study_data(request.options, request.options, console)
     check_data(request, data)
-    if search_more and not options.no_confirm and not request.is_finished:
-        console.say(reserved(data.specimens.frame, options))
     if search_more and request.is_finished:
         return _show_again(request, tracking_uri, console, started)
-    if (problem := tracking_problem(tracking_uri)) is not None:
-        console.say(f"warning: {problem}; the search goes on without, and `sentinel-tune sync` sends them later")
-    with compute_session(options, console.say) as session:
-        device = session.device
-        options = with_precision(options, device, trains_here=options.local)
-        request = request.with_options(options)
-        placement = make_placement(options, device)
-        console.say(summary(request, data, placement))
-        features = _features(request, data, device, console)
-        if placement is not None:
-            placement, _ = fitted(placement, options, request.space, features.path, device=device, say=console.say)
-        with (
-            Interrupts(console.say, death=session.death) as interrupts,
-            open_study(request, data, features, tracking_uri, console.say, device=device) as study,
-        ):
-            place = Workplace(
-                request=request, study=study, data=data, features=features, session=session, placement=placement,
-                interrupts=interrupts, console=console,
-            )  # fmt: skip
-            tracker = _follow(study, tracking_uri, options.experiment, console)
-            session.give_up = lambda reason: _give_up(place, tracker, reason)
+    _say_what_comes(request, data, tracking_uri, console, search_more=search_more)
+    with opened(request, data, console.say) as opening:
+        console.say(summary(opening.request, data, opening.placement))
+        features = _features(opening, console)
+        with _workplace(opening.fitted(features.path, console.say), features, tracking_uri, console) as place:
+            tracker = _follow(place, tracking_uri)
             conductor = _work(place, times, search_more=search_more)
-            _end(conductor, study, tracker)
-            tracking = _close(tracker, interrupts)
-            moved = conductor.error if isinstance(conductor.error, StudyMovedError) else None
-            console.search_result(
-                study.entries(), study.folder, tracking, tracking_uri, options,
-                since=started, now_in=moved.now if moved else study.folder,
-            )  # fmt: skip
+            _end(conductor, place.study, tracker)
+            tracking = _close(tracker, place.interrupts)
+            _show(place, conductor, tracking, tracking_uri, started)
     if conductor.error is not None:
         raise conductor.error
-    return _exit_status(conductor.state, has_best=study.decisions.best() is not None)
+    return _exit_status(conductor.state, has_best=place.study.decisions.best() is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,27 +126,51 @@ def _show_again(request: SearchRequest, tracking_uri: str, console: Console, sta
     return _exit_status("completed", has_best=standings.best() is not None)
 
 
-def _features(request: SearchRequest, data: StudyData, device: str, console: Console) -> Features:
+def _say_what_comes(
+    request: SearchRequest, data: StudyData, tracking_uri: str, console: Console, *, search_more: bool
+) -> None:
+    """What is kept for the confirmation, and whether MLflow can be reached."""
+    if search_more and not request.options.no_confirm:
+        console.say(reserved(data.specimens.frame, request.options))
+    if (problem := tracking_problem(tracking_uri)) is not None:
+        console.say(f"warning: {problem}; the search goes on without, and `sentinel-tune sync` sends them later")
+
+
+def _features(opening: Opening, console: Console) -> Features:
     """The features that trials read, extracted now or before."""
-    wanted = request_for(request.options, data.specimens, n_blocks=request.space.reachable_blocks(), device=device)
+    request, wanted = opening.request, opening.wanted_features()
     if request.is_resume:
         wanted = wanted.of_study(request.header)
-    if not request.options.local:
-        precision = request.options.precision
-        check_nodes(needs_of(wanted).with_study(request.folder, device=device, precision=precision))
+    opening.check_nodes(wanted)
     features = make_features(wanted, on_ray=not request.options.local, tell=console.extraction)
     console.features(features)
     return features
 
 
-def _follow(study: Study, tracking_uri: str, experiment: str, console: Console) -> Tracker:
+@contextmanager
+def _workplace(opening: Opening, features: Features, tracking_uri: str, console: Console) -> Iterator[Workplace]:
+    """The study, begun or resumed, open until the end of the block; signals end the work in order meanwhile."""
+    request, data, session = opening.request, opening.data, opening.session
+    with (
+        Interrupts(console.say, death=session.death) as interrupts,
+        open_study(request, data, features, tracking_uri, console.say, device=session.device) as study,
+    ):
+        yield Workplace(
+            request=request, study=study, data=data, features=features, session=session, placement=opening.placement,
+            interrupts=interrupts, console=console,
+        )  # fmt: skip
+
+
+def _follow(place: Workplace, tracking_uri: str) -> Tracker:
     """Let MLflow and the terminal follow the journal, from its first entry on."""
-    tracker = Tracker(tracking_uri, experiment, study_id=study.study_id)
+    study, console = place.study, place.console
+    tracker = Tracker(tracking_uri, place.request.options.experiment, study_id=study.study_id)
     for entry in study.entries():
         tracker.handle(entry)
         console.past(entry)
     study.journal.subscribe(tracker.handle, name="MLflow")
     study.journal.subscribe(console.handle, name="the list of epochs")
+    place.session.give_up = lambda reason: _give_up(place, tracker, reason)
     return tracker
 
 
@@ -196,6 +198,15 @@ def _close(tracker: Tracker, interrupts: Interrupts) -> TrackingStatus:
             return tracker.close(TRACKING_GRACE_SECONDS)
     except KeyboardInterrupt:
         return tracker.close(IMPATIENT_GRACE_SECONDS)
+
+
+def _show(place: Workplace, conductor: Conductor, tracking: TrackingStatus, tracking_uri: str, started: float) -> None:
+    """The result, with the folder in which the study lies now."""
+    study, error = place.study, conductor.error
+    place.console.search_result(
+        study.entries(), study.folder, tracking, tracking_uri, place.request.options,
+        since=started, now_in=error.now if isinstance(error, StudyMovedError) else study.folder,
+    )  # fmt: skip
 
 
 def _give_up(place: Workplace, tracker: Tracker, reason: str) -> None:

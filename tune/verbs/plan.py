@@ -11,15 +11,10 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from trainable.errors import UserError
-from tune.cluster.node_checks import check_nodes
-from tune.cluster.placement import Placement
-from tune.cluster.placing import fitted, make_placement
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.confirming.plan import n_runs_reserved, reserved
-from tune.execution.session import compute_session, request_for, with_precision
-from tune.extraction.needs import needs_of
-from tune.extraction.request import ExtractionRequest
+from tune.execution.opening import Opening, opened
 from tune.journal.journal import has_study
 from tune.measuring.corners import corners
 from tune.measuring.fresh_process import FreshProcess, OnRay, beside_this_one
@@ -90,22 +85,16 @@ def _measured_plan(
     request: SearchRequest, data: StudyData, console: Console, fresh: FreshProcess | None, *, tracking_uri: str
 ) -> StudyPlan:
     options, began = request.options, time.monotonic()
-    with compute_session(options, console.say) as session:
-        device = session.device
+    with opened(request, data, console.say) as opening:
         session_seconds = time.monotonic() - began
-        options = with_precision(options, device, trains_here=options.local)
-        request = request.with_options(options)
-        placement = make_placement(options, device)
-        call = fresh or (beside_this_one if options.local else OnRay(console.say))
-        asked = request_for(options, data.specimens, n_blocks=request.space.reachable_blocks(), device=device)
         console.say("measuring some images and the first steps of the smallest and the largest trial")
-        measured = _measure(request, asked, placement, call, console)
+        measured = _measure(opening, fresh or (beside_this_one if options.local else OnRay(console.say)), console)
         return estimate(
-            request,
+            opening.request,
             data,
             measured.survey,
             measured.steps,
-            _setting(measured, device, session_seconds),
+            _setting(measured.opening, session_seconds),
             n_confirming=0 if options.no_confirm else n_runs_reserved(data.specimens.frame, options),
             tracking_uri=tracking_uri,
         )
@@ -115,37 +104,25 @@ def _measured_plan(
 class _Measurements:
     survey: Survey
     steps: Steps
-    placement: Placement | None
-    share_reason: str
+    opening: Opening
 
 
-def _measure(
-    request: SearchRequest,
-    asked: ExtractionRequest,
-    placement: Placement | None,
-    call: FreshProcess,
-    console: Console,
-) -> _Measurements:
+def _measure(opening: Opening, call: FreshProcess, console: Console) -> _Measurements:
     """Images where extraction will run, then steps where trials will; the small store between them is removed."""
-    options = request.options
+    request, options, asked = opening.request, opening.request.options, opening.wanted_features()
     scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
-    if placement is not None:
-        needs = needs_of(asked).with_study(request.folder, device=asked.device, precision=options.precision)
-        check_nodes(needs)
+    opening.check_nodes(asked)
     n_gpus = 1.0 if asked.device == "cuda" else 0.0
-    cpus = asked.n_threads if placement is None else _cpus_of_one_node(asked.n_threads, n_gpus)
+    cpus = asked.n_threads if opening.placement is None else _cpus_of_one_node(asked.n_threads, n_gpus)
     try:
         found: Survey = call(survey, asked, scratch, cpus=cpus, gpus=n_gpus)
         if request.is_resume:
             request.check_same("backbone_fingerprint", of="backbone", now=found.backbone_fingerprint)
         if found.probe_store is None:
             raise UserError(f"`the disk of {found.store}` must have room for features, but is full; free some")
-        reason = ""
-        if placement is not None:
-            placement, reason = fitted(
-                placement, options, request.space, found.probe_store, device=asked.device, say=console.say
-            )
+        fitted = opening.fitted(found.probe_store, console.say)
         ends = corners(request.space, found.architecture, epochs=options.epochs)
+        placement = fitted.placement
         threads = asked.n_threads if placement is None else max(1, int(placement.cpus_per_trial))
         steps: Steps = call(
             measure, found.probe_store, [end.to_dict() for end in (ends.smallest, ends.largest)], asked.device, threads,
@@ -153,11 +130,11 @@ def _measure(
         )  # fmt: skip
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return _Measurements(survey=found, steps=steps, placement=placement, share_reason=reason)
+    return _Measurements(survey=found, steps=steps, opening=fitted)
 
 
-def _setting(measured: _Measurements, device: str, session_seconds: float) -> Setting:
-    placement, slots, a_device, n_extractors = measured.placement, 1, 1, 1
+def _setting(opening: Opening, session_seconds: float) -> Setting:
+    placement, device, slots, a_device, n_extractors = opening.placement, opening.session.device, 1, 1, 1
     if placement is not None:
         from tune.cluster.ray_cluster import Cluster, living_nodes  # loads ray and torch
         from tune.extraction.crew import seats
@@ -174,7 +151,7 @@ def _setting(measured: _Measurements, device: str, session_seconds: float) -> Se
         slots_per_device=min(slots, a_device),
         cpus_per_trial=1.0 if placement is None else placement.cpus_per_trial,
         gpus_per_trial=0.0 if placement is None else placement.gpus_per_trial,
-        share_reason=measured.share_reason,
+        share_reason=opening.share_reason,
         n_extractors=n_extractors,
         session_seconds=session_seconds,
         on_ray=placement is not None,
