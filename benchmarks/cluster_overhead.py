@@ -56,7 +56,7 @@ def measure(setting: Setting) -> list[Figure]:
             resources = TrialResources(
                 data_folder=folder / "data", study_folder=folder, seed=0, device="cpu", n_threads=1
             )
-            conductor = Conductor(decisions, resources, notify=print)
+            conductor = Conductor(decisions, resources, say=print)
             placement = Placement(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=N_WORKERS)
             before = time.process_time()
             run_on_ray(conductor, placement=placement, scratch=folder / "ray", trainable=TrivialTrainable)

@@ -110,7 +110,7 @@ def main() -> None:
 def measure_search(folder: Path, space: WideSpace, header: dict[str, Any], generator: random.Random) -> None:
     """A whole study with its journal and its Optuna journal."""
     journal = Journal.create(folder, header, study_id="benchmark")
-    journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.entries, notify=print).handle)
+    journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.entries, say=print).handle)
     decisions = Decisions(space, header, on_entry=journal.append)
     seconds: list[float] = []
     while (ask := decisions.ask()) is not None:
@@ -124,7 +124,7 @@ def measure_search(folder: Path, space: WideSpace, header: dict[str, Any], gener
 
 def measure_resume(folder: Path, space: WideSpace, header: dict[str, Any]) -> None:
     """Everything that stands between a resumed process and its first ask, and that ask."""
-    journal, open_seconds = timed(lambda: Journal.open(folder, notify=print))
+    journal, open_seconds = timed(lambda: Journal.open(folder, say=print))
     entries, read_seconds = timed(lambda: read_entries(folder))
     decisions, replay_seconds = timed(lambda: Decisions.replay(space, entries, on_entry=journal.append))
     _, rebuild_seconds = timed(lambda: rebuild(folder / "optuna.log", space, entries))

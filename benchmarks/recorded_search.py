@@ -70,7 +70,7 @@ def _search(space: SearchSpace, folder: Path, setting: Setting) -> list[float]:
     with journal, ExitStack() as stack:
         for entry in read_entries(folder):
             tracker.handle(entry)
-        projection = stack.enter_context(optuna_projection(folder, space, journal.entries, notify=print))
+        projection = stack.enter_context(optuna_projection(folder, space, journal.entries, say=print))
         journal.subscribe(projection.handle)
         journal.subscribe(tracker.handle)
         journal.subscribe(lambda entry: memory.append(rss_mb()) if isinstance(entry, TrialTold) else None)
@@ -84,7 +84,7 @@ def _search(space: SearchSpace, folder: Path, setting: Setting) -> list[float]:
             n_threads=1,
             reaches_adapters=space.reaches_adapters(),
         )
-        conductor = Conductor(decisions, resources, notify=print)
+        conductor = Conductor(decisions, resources, say=print)
         placement = Placement(cpus_per_trial=1.0, gpus_per_trial=0.0, max_concurrent=N_SLOTS)
         run_on_ray(conductor, placement=placement, scratch=folder / "ray", trainable=RecordingTrainable)
     tracker.close()

@@ -30,7 +30,7 @@ def store(own_environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Fe
 
 def put(store: FeatureStore, remote: RemoteFolder) -> list[str]:
     told: list[str] = []
-    put_store(store, remote, tell=told.append)
+    put_store(store, remote, say=told.append)
     return told
 
 
@@ -42,7 +42,7 @@ def rows(store: FeatureStore, tap: int) -> bytes:
 
 
 def test_a_copy_has_the_wanted_taps_byte_for_byte_and_is_made_once(store, remote, tmp_path):
-    assert mirror_store(remote, tmp_path / "copy", taps=(5,), tell=quiet) is None
+    assert mirror_store(remote, tmp_path / "copy", taps=(5,), say=quiet) is None
     assert len(put(store, remote)) == 1
     assert put(store, remote) == []  # nothing is sent twice
     told: list[str] = []
@@ -64,10 +64,10 @@ def test_a_copy_has_the_wanted_taps_byte_for_byte_and_is_made_once(store, remote
     assert copy.channel_std(5).equal(store.channel_std(5))
     assert sum(line.startswith("copying") for line in told) == 1
 
-    more = mirror_store(remote, tmp_path / "copy", taps=(4,), tell=quiet)
+    more = mirror_store(remote, tmp_path / "copy", taps=(4,), say=quiet)
     assert more is not None
     assert more.taps == (4, 5)  # who reads the first one finds it still
-    assert mirror_store(remote, tmp_path / "other", taps=(3, 5), tell=quiet) is None
+    assert mirror_store(remote, tmp_path / "other", taps=(3, 5), say=quiet) is None
 
 
 def test_an_interrupted_putting_is_no_store_and_goes_on_where_it_stopped(store, remote, tmp_path):
@@ -75,10 +75,10 @@ def test_an_interrupted_putting_is_no_store_and_goes_on_where_it_stopped(store, 
     remote.delete("manifest.json")
     (name, *kept) = sorted((remote / "files").sizes())
     (remote / "files").delete(name)
-    assert mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet) is None
+    assert mirror_store(remote, tmp_path / "copy", taps=store.taps, say=quiet) is None
     assert put(store, remote) == [f"putting the features on {remote}: 1 file"]
     assert sorted((remote / "files").sizes()) == [name, *kept]
-    assert mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet) is not None
+    assert mirror_store(remote, tmp_path / "copy", taps=store.taps, say=quiet) is not None
 
 
 def test_damaged_and_missing_files_are_refused_and_leave_no_store(store, remote, tmp_path):
@@ -87,13 +87,13 @@ def test_damaged_and_missing_files_are_refused_and_leave_no_store(store, remote,
     (remote / "files").write(name, b"\0" * size)
     for words in ("must have its name's checksum", "must hold files/"):
         with pytest.raises(UserError, match=words):
-            mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet)
+            mirror_store(remote, tmp_path / "copy", taps=store.taps, say=quiet)
         assert not (tmp_path / "copy" / "manifest.json").exists()
         (remote / "files").delete(name)
 
     remote.write("manifest.json", remote.read("manifest.json").replace(b'"n": ', b'"n": 1'))
     with pytest.raises(UserError, match=f"{remote}/manifest.json must match its checksum"):
-        mirror_store(remote, tmp_path / "copy", taps=store.taps, tell=quiet)
+        mirror_store(remote, tmp_path / "copy", taps=store.taps, say=quiet)
 
     shutil.copytree(store.path, tmp_path / "damaged")
     damaged = FeatureStore.open(tmp_path / "damaged")

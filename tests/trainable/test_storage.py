@@ -138,7 +138,7 @@ def test_googles_storage_holds_a_study_too(google):
     assert google.read("a.json") == bytes(range(256)) * 40_000
     with Journal.create(google, {}, study_id="s") as journal:
         journal.append(entry("note", number=1))
-    with Journal.open(google, notify=pytest.fail) as journal:
+    with Journal.open(google, say=pytest.fail) as journal:
         journal.append(entry("note", number=2))
     assert [event.get("number") for event in read_plain(google)] == [None, 1, 2]
     google.delete("a.json")
@@ -241,7 +241,7 @@ def test_a_local_folder_loads_nothing_of_object_storage():
         "from tune.journal.journal import Journal, owner_of, read_entries\n"
         "folder = Path(mkdtemp())\n"
         "Journal.create(folder, {}, study_id='s').close()\n"
-        "Journal.open(folder, notify=print).append(OtherEntry(kind='note'))\n"
+        "Journal.open(folder, say=print).append(OtherEntry(kind='note'))\n"
         "read_entries(folder); owner_of(folder)\n"
         "print(*sorted(n for n in sys.modules if n.startswith('pyarrow') or n == 'tune.journal.remote_journal'))"
     )

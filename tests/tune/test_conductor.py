@@ -41,11 +41,11 @@ class Search:
             data_folder=self.folder / "data", study_folder=self.folder, seed=0, device="cpu", n_threads=1
         )
         ends = Ends(deadline=deadline)
-        return Conductor(self.decisions, resources, ends=ends, notify=self.told.append, clock=lambda: self.now)
+        return Conductor(self.decisions, resources, ends=ends, say=self.told.append, clock=lambda: self.now)
 
     def resume(self) -> None:
         self.journal.close()
-        self.journal = Journal.open(self.folder, notify=self.told.append)
+        self.journal = Journal.open(self.folder, say=self.told.append)
         self.decisions = Decisions.replay(self.space, read_entries(self.folder), on_entry=self.journal.append)
         self.conductor = self.make_conductor()
 

@@ -47,7 +47,7 @@ class Search:
 
     @contextmanager
     def session(self, *, ends: Ends | None = None, **fields: object) -> Iterator[Conductor]:
-        with Journal.open(self.folder, notify=self.told.append) as journal:
+        with Journal.open(self.folder, say=self.told.append) as journal:
             past = read_entries(self.folder)
 
             def append(entry, **apply):
@@ -61,7 +61,7 @@ class Search:
             resources = TrialResources(
                 data_folder=self.folder, study_folder=self.folder, seed=0, device="cpu", n_threads=1
             )
-            yield Conductor(self.decisions, resources, ends=ends, notify=self.told.append)
+            yield Conductor(self.decisions, resources, ends=ends, say=self.told.append)
 
     def of(self, kind: str) -> list[dict]:
         return [event for event in read_plain(self.folder) if event["event"] == kind]

@@ -74,7 +74,7 @@ def test_a_torn_last_line_is_passed_over_by_readers_and_cut_off_by_the_next_writ
     path.write_bytes(whole + torn)
     assert len(read_plain(tmp_path)) == 3
     notices: list[str] = []
-    with Journal.open(tmp_path, notify=notices.append) as journal:
+    with Journal.open(tmp_path, say=notices.append) as journal:
         assert path.read_bytes() == whole
         journal.append(entry("note", number=2))
     assert [event["seq"] for event in read_plain(tmp_path)] == [0, 1, 2, 3]
@@ -87,7 +87,7 @@ def test_a_damaged_line_in_the_middle_is_refused_with_its_number(tmp_path):
     path = tmp_path / FILE_NAME
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"garbage\n" + b"".join(lines[2:]))
-    for read in (lambda: read_plain(tmp_path), lambda: Journal.open(tmp_path, notify=quiet)):
+    for read in (lambda: read_plain(tmp_path), lambda: Journal.open(tmp_path, say=quiet)):
         with pytest.raises(UserError, match="line 2"):
             read()
 
@@ -105,7 +105,7 @@ def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path):
     path = tmp_path / FILE_NAME
     content = b'{"v":2,"seq":0,"time":1.0,"event":"study","new":"things"}\n'
     path.write_bytes(content)
-    for read in (lambda: read_plain(tmp_path), lambda: Journal.open(tmp_path, notify=quiet)):
+    for read in (lambda: read_plain(tmp_path), lambda: Journal.open(tmp_path, say=quiet)):
         with pytest.raises(UserError, match="newer sentinel-tune"):
             read()
     assert path.read_bytes() == content
@@ -123,7 +123,7 @@ def test_no_study_and_a_second_study_in_one_folder_are_refused(tmp_path):
 def test_a_study_whose_first_line_was_torn_can_be_begun_anew(tmp_path):
     (tmp_path / FILE_NAME).write_bytes(b'{"v":1,"se')
     with pytest.raises(UserError, match="start the study anew"):
-        Journal.open(tmp_path, notify=quiet)
+        Journal.open(tmp_path, say=quiet)
     begin(tmp_path).close()
     assert len(read_plain(tmp_path)) == 1
 
@@ -132,7 +132,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from tune.journal.journal import Journal
-journal = Journal.open(Path(sys.argv[1]), notify=print)
+journal = Journal.open(Path(sys.argv[1]), say=print)
 print("open", flush=True)
 time.sleep(60)
 """
@@ -145,7 +145,7 @@ def test_a_second_process_is_refused_with_owner_and_time_and_a_killed_owner_hold
         assert owner.stdout is not None
         assert owner.stdout.readline() == "open\n"
         with pytest.raises(UserError, match=rf"process {owner.pid} on .* since \d{{4}}-\d\d-\d\d"):
-            Journal.open(tmp_path, notify=quiet)
+            Journal.open(tmp_path, say=quiet)
         with pytest.raises(UserError, match="one process at a time"):
             begin(tmp_path)
         assert len(read_plain(tmp_path)) == 2  # readers need no lock
@@ -153,7 +153,7 @@ def test_a_second_process_is_refused_with_owner_and_time_and_a_killed_owner_hold
     finally:
         owner.kill()
         owner.communicate()
-    with Journal.open(tmp_path, notify=quiet) as journal:
+    with Journal.open(tmp_path, say=quiet) as journal:
         journal.append(entry("note", number=1))
 
 
@@ -162,7 +162,7 @@ import sys
 from pathlib import Path
 from tune.journal.entries import OtherEntry
 from tune.journal.journal import Journal
-journal = Journal.open(Path(sys.argv[1]), notify=lambda line: None)
+journal = Journal.open(Path(sys.argv[1]), say=lambda line: None)
 while True:
     fields = {f"m{n}": n / 3 for n in range(100)}
     print(journal.append(OtherEntry(kind="note", fields=fields)).seq, flush=True)
@@ -189,7 +189,7 @@ def test_closing_gives_the_study_free_and_a_closed_journal_cannot_append(tmp_pat
     journal.close()
     with pytest.raises(RuntimeError, match="closed"):
         journal.append(entry("note"))
-    Journal.open(tmp_path, notify=quiet).close()
+    Journal.open(tmp_path, say=quiet).close()
 
 
 FILLER = """
@@ -198,7 +198,7 @@ from pathlib import Path
 from tests.tune.plain_entries import entry
 from tune.journal.journal import FILE_NAME, Journal, StudyWriteError
 folder = Path(sys.argv[1])
-journal = Journal.open(folder, notify=print)
+journal = Journal.open(folder, say=print)
 heard = []
 journal.subscribe(heard.append)
 size = (folder / FILE_NAME).stat().st_size

@@ -43,7 +43,7 @@ def test_every_changed_bit_of_a_local_journal_is_named_with_its_line_and_nothing
             assert f"{path}, line {line} " in str(refused.value)
             assert "restore the file from a copy" in str(refused.value)
     with pytest.raises(UserError, match="line 3"):
-        Journal.open(study, notify=pytest.fail)
+        Journal.open(study, say=pytest.fail)
     assert path.read_bytes() == damaged
 
 
@@ -103,7 +103,7 @@ def test_a_journal_without_digests_is_read_as_before_and_gone_on_with(tmp_path):
     plain = [json.loads(line) for line in OLD.read_text().splitlines()]
     (tmp_path / FILE_NAME).write_bytes(OLD.read_bytes())
     assert read_plain(tmp_path) == plain
-    with Journal.open(tmp_path, notify=pytest.fail) as journal:
+    with Journal.open(tmp_path, say=pytest.fail) as journal:
         journal.append(entry("note", text="new"))
     *before, last = (tmp_path / FILE_NAME).read_bytes().splitlines(keepends=True)
     assert b"".join(before) == OLD.read_bytes()

@@ -22,12 +22,12 @@ def study(tmp_path: Path) -> Path:
 
 
 def test_removing_every_other_file_lets_no_second_writer_in(study):
-    with Journal.open(study, notify=pytest.fail) as journal:
+    with Journal.open(study, say=pytest.fail) as journal:
         for path in study.iterdir():
             if path.name != FILE_NAME:
                 path.unlink()
         with pytest.raises(UserError, match="one process at a time"):
-            Journal.open(study, notify=pytest.fail)
+            Journal.open(study, say=pytest.fail)
         assert owner_of(study) is not None
         journal.append(entry("note"))
     assert owner_of(study) is None
@@ -48,11 +48,11 @@ def test_a_writer_of_an_older_version_is_seen_by_its_own_lock(study):
         assert old.stdout is not None
         assert old.stdout.readline() == "locked\n"
         with pytest.raises(UserError, match="one process at a time"):
-            Journal.open(study, notify=pytest.fail)
+            Journal.open(study, say=pytest.fail)
         assert owner_of(study) is not None
         old.communicate()
     assert owner_of(study) is None
-    Journal.open(study, notify=pytest.fail).close()
+    Journal.open(study, say=pytest.fail).close()
 
 
 def test_a_pipe_in_the_journals_place_is_refused_by_who_reads_and_who_writes_and_waited_for_by_neither(study):
@@ -60,14 +60,14 @@ def test_a_pipe_in_the_journals_place_is_refused_by_who_reads_and_who_writes_and
     os.mkfifo(study / FILE_NAME)
 
     assert owner_of(study) is None
-    for look in (read_plain, lambda folder: Journal.open(folder, notify=pytest.fail)):
+    for look in (read_plain, lambda folder: Journal.open(folder, say=pytest.fail)):
         with pytest.raises(UserError, match=r"must hold journal\.jsonl"):
             look(study)
 
 
 def test_bytes_of_another_program_are_noticed_before_the_next_event_and_left_as_they_are(study):
     path = study / FILE_NAME
-    with Journal.open(study, notify=pytest.fail) as journal:
+    with Journal.open(study, say=pytest.fail) as journal:
         journal.append(entry("note", number=1))
         with path.open("ab") as file:
             file.write(b'{"v":1,"seq":2,"time":0.0,"event":"note","number":"foreign"}\n')
@@ -78,13 +78,13 @@ def test_bytes_of_another_program_are_noticed_before_the_next_event_and_left_as_
         assert path.read_bytes() == written
         assert [event.get("number") for event in map(plain, journal.entries())] == [None, 1]
     assert [event.get("number") for event in read_plain(study)] == [None, 1, "foreign"]
-    with Journal.open(study, notify=pytest.fail) as journal:
+    with Journal.open(study, say=pytest.fail) as journal:
         journal.append(entry("note", number=3))
     assert [event["seq"] for event in read_plain(study)] == [0, 1, 2, 3]
 
 
 def test_a_journal_that_another_program_cut_is_noticed_too(study):
-    with Journal.open(study, notify=pytest.fail) as journal:
+    with Journal.open(study, say=pytest.fail) as journal:
         size = (study / FILE_NAME).stat().st_size
         journal.append(entry("note", number=1))
         os.truncate(study / FILE_NAME, size)
@@ -96,7 +96,7 @@ def test_a_journal_that_another_program_cut_is_noticed_too(study):
 @pytest.mark.parametrize("what", ["moved", "removed", "replaced"])
 def test_a_study_moved_removed_or_replaced_under_its_writer_stops_it_in_words_and_stays_whole(study, what):
     elsewhere = study.with_name("elsewhere")
-    journal = Journal.open(study, notify=pytest.fail)
+    journal = Journal.open(study, say=pytest.fail)
     journal.append(entry("note", number=1))
     if what == "replaced":  # as an editor or a copy does it
         shutil.copytree(study, elsewhere)
@@ -114,16 +114,16 @@ def test_a_study_moved_removed_or_replaced_under_its_writer_stops_it_in_words_an
         assert not study.exists()
         return
     place = elsewhere if what == "moved" else study
-    with Journal.open(place, notify=pytest.fail) as again:
+    with Journal.open(place, say=pytest.fail) as again:
         again.append(entry("note", number=3))
     assert [event.get("number") for event in read_plain(place)] == [None, 1, 3]
 
 
 def test_a_second_writers_name_is_not_removed_by_the_first_one(study):
-    first = Journal.open(study, notify=pytest.fail)
+    first = Journal.open(study, say=pytest.fail)
     study.rename(study.with_name("elsewhere"))
     shutil.copytree(study.with_name("elsewhere"), study)
-    with Journal.open(study, notify=pytest.fail):
+    with Journal.open(study, say=pytest.fail):
         owner = owner_of(study)
         first.close()
         assert owner is not None
@@ -139,7 +139,7 @@ def test_a_listener_that_raises_is_told_once_and_hears_no_more_while_the_others_
         asked.append(plain(event)["number"])
         raise KeyError("study-1")
 
-    with caplog.at_level(logging.WARNING), Journal.open(study, notify=pytest.fail) as journal:
+    with caplog.at_level(logging.WARNING), Journal.open(study, say=pytest.fail) as journal:
         journal.subscribe(broken, name="optuna.log")
         journal.subscribe(lambda event: heard.append(plain(event)["number"]))
         for number in range(3):
@@ -153,7 +153,7 @@ def test_a_listener_that_raises_is_told_once_and_hears_no_more_while_the_others_
 
 def test_the_state_that_an_event_changes_hears_of_it_before_any_listener(study):
     order: list[str] = []
-    with Journal.open(study, notify=pytest.fail) as journal:
+    with Journal.open(study, say=pytest.fail) as journal:
         journal.subscribe(lambda _: order.append("listener"))
         journal.append(entry("note"), apply=lambda _: order.append("state"))
     assert order == ["state", "listener"]

@@ -48,7 +48,7 @@ HEADER = {
 def run(folder: Path) -> Decisions:
     """A study with completed, pruned, failed and interrupted trials, projected while it runs."""
     with Journal.create(folder, HEADER, study_id="study-7") as journal:
-        journal.subscribe(OptunaJournal(folder / FILE_NAME, LrSpace(), journal.entries, notify=pytest.fail).handle)
+        journal.subscribe(OptunaJournal(folder / FILE_NAME, LrSpace(), journal.entries, say=pytest.fail).handle)
         decisions = Decisions(LrSpace(), HEADER, on_entry=journal.append)
         while (ask := decisions.ask()) is not None:
             for epoch in range(1, 5):
@@ -112,9 +112,9 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
     path = tmp_path / FILE_NAME
     path.write_bytes(path.read_bytes()[:-20] + b"garbage\nmore garbage\n")
     (tmp_path / f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
-    with Journal.open(tmp_path, notify=pytest.fail) as journal:
+    with Journal.open(tmp_path, say=pytest.fail) as journal:
         events = read_entries(tmp_path)
-        journal.subscribe(OptunaJournal(path, LrSpace(), journal.entries, notify=pytest.fail).handle)
+        journal.subscribe(OptunaJournal(path, LrSpace(), journal.entries, say=pytest.fail).handle)
         decisions = Decisions.replay(LrSpace(), events, on_entry=journal.append)
         (ask,) = decisions.unfinished()
         while decisions.report(ask.trial_id, ask.reported_epochs + 1, {"score/all": 0.1}).action == "continue":
@@ -129,7 +129,7 @@ def test_a_file_damaged_while_the_search_runs_is_written_anew_at_the_next_end_of
     events, notices, path = read_entries(folder), [], tmp_path / FILE_NAME
     n_before = next(n for n, event in enumerate(events) if isinstance(event, TrialTold)) + 1
     so_far = events[:n_before]
-    projection = OptunaJournal(path, LrSpace(), lambda: so_far, notify=notices.append)
+    projection = OptunaJournal(path, LrSpace(), lambda: so_far, say=notices.append)
     if damage == "appended":
         path.write_bytes(path.read_bytes() + b"garbage\n")
     elif damage == "emptied":
@@ -166,7 +166,7 @@ class UnwritableSpace(LrSpace):
 def test_a_file_that_cannot_be_written_stops_no_search_and_is_said_once(folder, tmp_path):
     events, notices, space = read_entries(folder), [], UnwritableSpace()
     so_far = events[:1]
-    projection = OptunaJournal(tmp_path / FILE_NAME, space, lambda: so_far, notify=notices.append)
+    projection = OptunaJournal(tmp_path / FILE_NAME, space, lambda: so_far, say=notices.append)
     space.full = True
     for event in events[1:]:
         so_far.append(event)

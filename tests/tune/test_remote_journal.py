@@ -33,7 +33,7 @@ def begin(folder: RemoteFolder, n_events: int = 0) -> Journal:
 
 
 def go_on(folder: RemoteFolder) -> Journal:
-    return Journal(RemoteWriter.open(folder, notify=quiet, times=FAST))
+    return Journal(RemoteWriter.open(folder, say=quiet, times=FAST))
 
 
 def journal_names(folder: RemoteFolder) -> list[str]:
@@ -183,7 +183,7 @@ from tune.journal.entries import OtherEntry
 from tune.journal.journal import Journal
 from tune.journal.remote_journal import RemoteWriter
 times = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
-journal = Journal(RemoteWriter.open(RemoteFolder.parse(sys.argv[1]), notify=lambda line: None, times=times))
+journal = Journal(RemoteWriter.open(RemoteFolder.parse(sys.argv[1]), say=lambda line: None, times=times))
 while True:
     fields = {f"m{n}": n / 3 for n in range(50)}
     print(journal.append(OtherEntry(kind="note", fields=fields)).seq, flush=True)
@@ -214,7 +214,7 @@ def test_a_silent_lease_of_another_machine_is_watched_then_taken_over(remote):
     remote.write("journal.owner.json", json.dumps(holder).encode())
     told: list[str] = []
     assert owner_of(remote) is not None
-    with Journal(RemoteWriter.open(remote, notify=told.append, times=FAST)) as journal:
+    with Journal(RemoteWriter.open(remote, say=told.append, times=FAST)) as journal:
         journal.append(entry("note", number=1))
     assert len(told) == 1
     assert "process 1 on elsewhere" in told[0]
@@ -263,5 +263,5 @@ def test_a_closed_journal_and_a_pickled_copy_cannot_append(remote):
 def test_the_place_decides_which_journal_it_is(remote, tmp_path):
     with Journal.create(remote, {}, study_id="s"), Journal.create(tmp_path, {}, study_id="s"):
         assert (tmp_path / FILE_NAME).exists()
-    Journal.open(remote, notify=quiet).close()
+    Journal.open(remote, say=quiet).close()
     assert read_log(remote).session == 2

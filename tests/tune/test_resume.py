@@ -84,7 +84,7 @@ def test_what_was_given_holds_and_what_was_not_takes_todays_default(study):
 def test_what_is_safe_may_be_named_anew_and_holds_from_then_on(study):
     request = ask("--resume", study, "--trials", 9, "--time-budget", "2h", "--max-concurrent", 1, "--workers", 3)
     assert (request.options.trials, request.options.time_budget, request.options.workers) == (9, 7200.0, 3)
-    with Journal.open(study, notify=print) as journal:
+    with Journal.open(study, say=print) as journal:
         journal.append(entry("session", n_trials=9, given=dict(request.given), queue=[]))
 
     options = ask("--resume", study).options
@@ -155,7 +155,7 @@ def test_another_folder_than_the_resumed_one_is_refused(study, tmp_path):
 
 
 def test_a_second_process_is_refused_with_the_owner_before_any_work(study, cli):
-    with Journal.open(study, notify=print):
+    with Journal.open(study, say=print):
         ended = cli("search", "--resume", study, "--local", "--trials", 9)
 
     assert ended.status == 2

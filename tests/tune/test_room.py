@@ -28,7 +28,7 @@ class Searching:
         self.waiting: list[str] = []
         self.said: list[str] = []
         placement = Placement(cpus_per_trial=1, gpus_per_trial=0, max_concurrent=max_concurrent)
-        self.room = Room(placement, cluster=cluster, notify=self.said.append, clock=lambda: self.now)
+        self.room = Room(placement, cluster=cluster, say=self.said.append, clock=lambda: self.now)
 
     def look(self) -> tuple[int, int]:
         """A second later: trials running, trials asked for that wait."""

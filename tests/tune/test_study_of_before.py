@@ -61,7 +61,7 @@ def test_its_verdict_rests_on_evidence_that_is_read():
 
 def test_it_is_gone_on_with_behind_what_is_there(study):
     before = (study / FILE_NAME).read_bytes()
-    with Journal.open(study, notify=pytest.fail) as journal:
+    with Journal.open(study, say=pytest.fail) as journal:
         journal.append(entry("session", n_trials=5))
     after = (study / FILE_NAME).read_bytes()
 

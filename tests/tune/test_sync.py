@@ -35,7 +35,7 @@ def test_another_experiment_gets_everything_once(cli, finished_study, tracking_u
 
 def test_a_study_that_runs_is_synced_as_running(cli, finished_study, tmp_path):
     study = Path(shutil.copytree(finished_study, tmp_path / "copy"))
-    with Journal.open(study, notify=print):
+    with Journal.open(study, say=print):
         assert cli("sync", study, "--experiment", "while it runs", "--json").result["running"] is True
 
 

@@ -33,10 +33,10 @@ TRANSFERS = 4
 
 _GO_ON = "what was transferred is kept: run the same command again when the storage answers"
 
-Tell = Callable[[str], None]
+Say = Callable[[str], None]
 
 
-def put_store(store: FeatureStore, remote: RemoteFolder, *, tell: Tell) -> None:
+def put_store(store: FeatureStore, remote: RemoteFolder, *, say: Say) -> None:
     """Put a store where other nodes and later searches find it; what is there already is not sent again.
 
     remote: of this one store.
@@ -50,7 +50,7 @@ def put_store(store: FeatureStore, remote: RemoteFolder, *, tell: Tell) -> None:
         present = (remote / FILES_NAME).sizes()
         missing = {sha: name for name, size, sha in manifest_files(manifest) if present.get(sha) != size}
         if missing:
-            tell(f"putting the features on {remote}: {counted(len(missing), 'file')}")
+            say(f"putting the features on {remote}: {counted(len(missing), 'file')}")
         with ThreadPoolExecutor(TRANSFERS) as transfers:
             list(transfers.map(lambda item: _put(store.path / item[1], remote, sha256=item[0]), missing.items()))
         remote.write(MANIFEST_NAME, (store.path / MANIFEST_NAME).read_bytes())
@@ -58,7 +58,7 @@ def put_store(store: FeatureStore, remote: RemoteFolder, *, tell: Tell) -> None:
         raise _not_usable(remote, error) from error
 
 
-def mirror_store(remote: RemoteFolder, path: Path, *, taps: Collection[int], tell: Tell) -> FeatureStore | None:
+def mirror_store(remote: RemoteFolder, path: Path, *, taps: Collection[int], say: Say) -> FeatureStore | None:
     """The store in `path` on this node's disk, copied there where it lacks; None when none with these taps is remote.
 
     Another process that is copying it is waited for.
@@ -68,7 +68,7 @@ def mirror_store(remote: RemoteFolder, path: Path, *, taps: Collection[int], tel
     if (store := finished_store(path, taps)) is not None:
         return store
     try:
-        with only_one(path, tell):
+        with only_one(path, say):
             if (store := finished_store(path, taps)) is not None:
                 return store
             manifest = _manifest(remote)
@@ -76,13 +76,13 @@ def mirror_store(remote: RemoteFolder, path: Path, *, taps: Collection[int], tel
             wanted = {*taps, *(here.taps if here is not None else ())}  # readers of what is here must find it still
             if manifest is None or not wanted <= set(manifest["taps"]):
                 return None
-            _copy(remote, path, _only(manifest, sorted(wanted)), tell)
+            _copy(remote, path, _only(manifest, sorted(wanted)), say)
     except StorageError as error:
         raise _not_usable(remote, error) from error
     return FeatureStore.open(path)
 
 
-def _copy(remote: RemoteFolder, path: Path, manifest: dict[str, Any], tell: Tell) -> None:
+def _copy(remote: RemoteFolder, path: Path, manifest: dict[str, Any], say: Say) -> None:
     files = manifest_files(manifest)
     missing = [(name, size, sha) for name, size, sha in files if not _is_here(path / name, size, sha)]
     n_bytes = sum(size for _, size, _ in missing)
@@ -92,7 +92,7 @@ def _copy(remote: RemoteFolder, path: Path, manifest: dict[str, Any], tell: Tell
             f"the disk of {path} must have {size_text(n_bytes)} free for a copy of the features, but has "
             f"{size_text(free)}; free some, or name another --cache folder"
         )
-    tell(f"copying the features from {remote}: {size_text(n_bytes)} in {counted(len(missing), 'file')}")
+    say(f"copying the features from {remote}: {size_text(n_bytes)} in {counted(len(missing), 'file')}")
     with ThreadPoolExecutor(TRANSFERS) as transfers:
         list(transfers.map(lambda file: _fetch(remote, path / file[0], sha256=file[2]), missing))
     write_atomically(path / MANIFEST_NAME, to_json(manifest).encode())

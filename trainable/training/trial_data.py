@@ -79,7 +79,7 @@ class TrialData:
         if copy_features and remote_store is not None:
             from trainable.frozen.mirror import mirror_store  # loads PIL
 
-            mirror_store(RemoteFolder.parse(remote_store), path, taps=meta["taps"], tell=lambda _: None)
+            mirror_store(RemoteFolder.parse(remote_store), path, taps=meta["taps"], say=lambda _: None)
         store = FeatureStore.open(path, key=meta["store_key"])
         split = meta["split"]
         split |= {name: tuple(split[name]) for name in ("held_out_sites", "held_out_domains")}

@@ -12,9 +12,9 @@ NODE_LABEL = "ray.io/node-id"
 class LeftOut:
     """Such nodes; mostly ones that joined after the check at the start."""
 
-    def __init__(self, notify: Callable[[str], None], nodes: Callable[[], Sequence[Node]] = living_nodes) -> None:
-        """notify: takes one line for the user, once a node. nodes: the living ones."""
-        self._notify = notify
+    def __init__(self, say: Callable[[str], None], nodes: Callable[[], Sequence[Node]] = living_nodes) -> None:
+        """say: takes one line for the user, once a node. nodes: the living ones."""
+        self._say = say
         self._nodes = nodes
         self.ids: set[str] = set()
 
@@ -25,7 +25,7 @@ class LeftOut:
             return False
         if node_id not in self.ids:
             self.ids.add(node_id)
-            self._notify(
+            self._say(
                 f"{by_id.get(node_id, node_id)} gets no more trials, since it cannot read what the study wrote for "
                 f"them ({reason}); let it share the study's folder and the cache, and start its Ray again"
             )

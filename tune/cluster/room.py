@@ -37,13 +37,13 @@ class Room:
         placement: Placement,
         *,
         cluster: Cluster,
-        notify: Callable[[str], None],
+        say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """notify: takes one line for the user when the cluster has grown or shrunk."""
+        """say: takes one line for the user when the cluster has grown or shrunk."""
         self._placement = placement
         self._cluster = cluster
-        self._notify = notify
+        self._say = say
         self._clock = clock
         self._looked = -math.inf
         self._slots: int | None = None
@@ -78,4 +78,4 @@ class Room:
         self._slots = self._placement.slots(self._cluster.nodes())
         self._free = self._placement.fits(self._cluster.free())
         if before not in (None, self._slots):
-            self._notify(f"the cluster has room for {counted(self._slots, 'trial')} now, for {before} before")
+            self._say(f"the cluster has room for {counted(self._slots, 'trial')} now, for {before} before")

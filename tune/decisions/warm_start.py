@@ -25,11 +25,11 @@ COMPARABLE = ("data_fingerprint", "backbone_fingerprint", "held_out_sites", "hel
 
 
 def warm_start(
-    folders: Sequence[Place], space: SearchSpace, header: Mapping[str, Any], notify: Callable[[str], None]
+    folders: Sequence[Place], space: SearchSpace, header: Mapping[str, Any], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """What the header of a new study gains: `queue`, `warm_start` (see `Proposer.add_history`), `warm_started_from`.
 
-    header: the new study's so far. notify: takes lines on what was taken and what was not, and why.
+    header: the new study's so far. say: takes lines on what was taken and what was not, and why.
     Raises: UserError for every folder that holds no readable study.
     """
     studies, problems = [], []
@@ -42,7 +42,7 @@ def warm_start(
         raise UserError(problems)
     gained: dict[str, Any] = {"queue": list(header["queue"]), "warm_start": [], "warm_started_from": []}
     for entries in studies:
-        _take(entries, space, header, gained, notify)
+        _take(entries, space, header, gained, say)
     return gained if studies else {}
 
 
@@ -51,7 +51,7 @@ def _take(
     space: SearchSpace,
     header: Mapping[str, Any],
     gained: dict[str, Any],
-    notify: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> None:
     study = study_of(entries)
     name, then = study.study_id, study.header
@@ -64,15 +64,15 @@ def _take(
     told = [] if different else [c for c in inside if c.config not in taken and c.record.is_told]
     gained["warm_start"] += [_history(c) for c in told]
     gained["warm_started_from"].append(name)
-    notify(f"warm start from {name}: configurations run first: {len(best)}, results told to the sampler: {len(told)}")
+    say(f"warm start from {name}: configurations run first: {len(best)}, results told to the sampler: {len(told)}")
     if different:
         words = ", ".join(field.replace("_", " ") for field in different)
-        notify(f"warm start from {name}: its scores do not compare with this study's, other {words}")
+        say(f"warm start from {name}: its scores do not compare with this study's, other {words}")
     run_anyway = [r for r, _ in outside if r.trial_config().with_epochs(header["max_epochs"]).to_dict() in queued]
     for record, problem in outside:
         if record in run_anyway:
             continue
-        notify(f"warm start from {name}: {record.trial_id} lies outside of this space: {problem}")
+        say(f"warm start from {name}: {record.trial_id} lies outside of this space: {problem}")
 
 
 def _candidates(

@@ -53,11 +53,11 @@ class Conductor:
         resources: TrialResources,
         *,
         ends: Ends | None = None,
-        notify: Callable[[str], None],
+        say: Callable[[str], None],
         undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """work: a search's `Decisions`, or a `Confirmation`. ends: besides the budget of trials. notify: takes one line
+        """work: a search's `Decisions`, or a `Confirmation`. ends: besides the budget of trials. say: takes one line
         for the user.
 
         undisturbed: makes a context that no KeyboardInterrupt comes into, for what must be done whole or not at all.
@@ -65,7 +65,7 @@ class Conductor:
         self._work = work
         self._resources = resources
         self._ends = ends or Ends()
-        self.notify = notify
+        self.say = say
         self._undisturbed = undisturbed
         self._clock = clock
         self._waiting = list(work.unfinished())
@@ -136,12 +136,12 @@ class Conductor:
                 self._running.add(ask.trial_id)
                 return self._task(ask)
             if self._work.stop_reason is not None and not self._running:
-                self.notify(self._work.stop_reason)
+                self.say(self._work.stop_reason)
         return "wait" if self._running and self.stop_reason is None else "finished"
 
     def _take(self, result: StepResult) -> Literal["continue", "stop"]:
         for note in result.notes:
-            self.notify(note)
+            self.say(note)
         if result.failure is not None:
             return self._failed(result.trial_id, result.failure)
         verdict = self._work.report(result.trial_id, result.epoch, result.metrics, checkpoint=result.checkpoint)
@@ -191,7 +191,7 @@ class Conductor:
         self._has_ended = True
         self._running.discard(trial_id)
         self._work.fail(trial_id, failure)
-        self.notify(f"{trial_id} failed: {failure.line}")
+        self.say(f"{trial_id} failed: {failure.line}")
         self._check_failures(failure.message)
         self._check_ends()
 
@@ -201,7 +201,7 @@ class Conductor:
             self.request_stop(reason, "failed")
 
     def _retry(self, trial_id: str, reason: str, *, config: TrialConfig | None = None, blameless: bool = False) -> None:
-        self.notify(f"{trial_id} is tried again: {reason}")
+        self.say(f"{trial_id} is tried again: {reason}")
         self._waiting.append(self._work.retry(trial_id, reason=reason, config=config, blameless=blameless))
 
     def _pause(self, trial_id: str, reason: str) -> None:

@@ -56,11 +56,11 @@ class Interrupts:
     Outside of these places a signal is remembered: the next `while_running` begins with it.
     """
 
-    def __init__(self, notify: Callable[[str], None], *, death: Callable[[], str | None] = no_death) -> None:
-        """notify: takes one line for the user. death: why work cannot go on at all, in words; a signal is then no
+    def __init__(self, say: Callable[[str], None], *, death: Callable[[], str | None] = no_death) -> None:
+        """say: takes one line for the user. death: why work cannot go on at all, in words; a signal is then no
         request but the news of it.
         """
-        self._notify = notify
+        self._say = say
         self._death = death
         self._n_signals = 0
         self._request_stop: Callable[[str], None] | None = None
@@ -143,7 +143,7 @@ class Interrupts:
 
     def _tell(self, line: str) -> None:
         with suppress(OSError):  # a terminal that has gone sends SIGHUP, and takes no more lines
-            self._notify(line)
+            self._say(line)
 
     def _interrupt(self) -> None:
         if self._n_shields:

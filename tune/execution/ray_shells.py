@@ -133,8 +133,8 @@ def run_on_ray(
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
     # Tune would copy the driver's AWS keys into each trial's description, which Ray shows and logs; nodes have theirs
     class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
-    left_out = LeftOut(conductor.notify)
-    room = Room(placement, cluster=Cluster(without=left_out.ids, is_own=is_own), notify=conductor.notify)
+    left_out = LeftOut(conductor.say)
+    room = Room(placement, cluster=Cluster(without=left_out.ids, is_own=is_own), say=conductor.say)
     tuner = ray_tune.Tuner(
         trainable,  # the scheduler says what each trial occupies
         tune_config=ray_tune.TuneConfig(

@@ -50,7 +50,7 @@ class Workplace:
             n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
             reaches_adapters=self.request.space.reaches_adapters(),
         )
-        return Conductor(work, resources, ends=ends, notify=self.console.say, undisturbed=self.interrupts.shield)
+        return Conductor(work, resources, ends=ends, say=self.console.say, undisturbed=self.interrupts.shield)
 
     def run(self, conductor: Conductor, *, prepare: Callable[[], None]) -> None:
         """Run trials until the conductor ends; why it did, an error included, is known to it.

@@ -50,7 +50,7 @@ def _mirrored(request: ExtractionRequest, tell: Tell) -> Features:
     """Made by one node for the object storage, and copied from there by the others."""
     features = _in_one_task(request, tell)
     assert features.remote is not None
-    mirror_on_nodes(features.remote, features.path, features.taps, tell=tell)
+    mirror_on_nodes(features.remote, features.path, features.taps, say=tell)
     return features
 
 

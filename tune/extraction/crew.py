@@ -75,11 +75,11 @@ class Crew:
     """The workers of one extraction. Use as a context manager: at its end all are dismissed."""
 
     def __init__(
-        self, request: ExtractionRequest, notify: Callable[[str], None], unfit: Callable[[list[Node]], set[str]]
+        self, request: ExtractionRequest, say: Callable[[str], None], unfit: Callable[[list[Node]], set[str]]
     ) -> None:
-        """notify: takes one line for the user. unfit: of nodes seen first, the IDs of those not to work on."""
+        """say: takes one line for the user. unfit: of nodes seen first, the IDs of those not to work on."""
         self._request = request
-        self._notify = notify
+        self._say = say
         self._unfit = unfit
         self._seen: dict[str, bool] = {}
         self._deaths: set[str] = set()
@@ -188,7 +188,7 @@ class Crew:
         death = node_death(str(error), worker.seat.node.node_id)
         if death is not None:
             if death not in self._deaths:  # of each of its workers there is one
-                self._notify(f"{death}; what it had not written is extracted elsewhere")
+                self._say(f"{death}; what it had not written is extracted elsewhere")
             self._deaths.add(death)
             return death
         self._n_crashes += 1
@@ -198,7 +198,7 @@ class Crew:
                 f"extraction workers must stay alive, but {self._n_crashes} died, the last one on {worker.seat.node}: "
                 f"{last}; finished shards are kept: see to the memory of that node, then run the same command again"
             )
-        self._notify(f"the extraction worker on {worker.seat.node} died and is replaced: {last}")
+        self._say(f"the extraction worker on {worker.seat.node} died and is replaced: {last}")
         return last
 
     def _take(self, survey: Survey, worker: Worker) -> None:

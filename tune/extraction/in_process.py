@@ -35,10 +35,10 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
         )  # fmt: skip
 
     if remote is not None:
-        mirror_store(remote, path, taps=taps, tell=tell)
+        mirror_store(remote, path, taps=taps, say=tell)
     store = largest_that_fits(extract_at, taps, tell)
     if remote is not None:
-        put_store(store, remote, tell=tell)
+        put_store(store, remote, say=tell)
     features = Features(
         path=store.path,
         taps=store.taps,

@@ -12,7 +12,7 @@ from trainable.storage.remote_folder import RemoteFolder
 from tune.cluster.ray_cluster import living_nodes
 
 
-def mirror_on_nodes(remote: RemoteFolder, path: Path, taps: tuple[int, ...], *, tell: Callable[[str], None]) -> None:
+def mirror_on_nodes(remote: RemoteFolder, path: Path, taps: tuple[int, ...], *, say: Callable[[str], None]) -> None:
     """Have every node that works copy the store to `path` on its own disk; nodes that have it do nothing.
 
     remote: of this one store. Nodes that join later copy it with their first trial.
@@ -29,13 +29,13 @@ def mirror_on_nodes(remote: RemoteFolder, path: Path, taps: tuple[int, ...], *, 
     for node, reference in asked.items():
         try:
             for line in ray.get(reference):
-                tell(f"{node}: {line}")
+                say(f"{node}: {line}")
         except ray.exceptions.RayTaskError as error:
             if not isinstance(error.cause, UserError):
                 raise
             problems += [f"{node}: {problem}" for problem in error.cause.problems]
         except ray.exceptions.RayError as error:
-            tell(f"{node} got no copy of the features: {str(error).splitlines()[0]}")  # it died; others go on
+            say(f"{node} got no copy of the features: {str(error).splitlines()[0]}")  # it died; others go on
     if problems:
         raise UserError(problems)
 
@@ -43,6 +43,6 @@ def mirror_on_nodes(remote: RemoteFolder, path: Path, taps: tuple[int, ...], *, 
 def _mirror(remote: RemoteFolder, path: Path, taps: tuple[int, ...]) -> list[str]:
     """Runs on a node; what it has to say."""
     lines: list[str] = []
-    if mirror_store(remote, path, taps=taps, tell=lines.append) is None:
+    if mirror_store(remote, path, taps=taps, say=lines.append) is None:
         raise UserError(f"{remote} must hold taps {', '.join(map(str, taps))}, but does not; extract them first")
     return lines

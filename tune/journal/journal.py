@@ -61,11 +61,11 @@ class Journal:
     """
 
     def __init__(
-        self, writer: Writer, *, past: list[JournalEntry] | None = None, notify: Callable[[str], None] | None = None
+        self, writer: Writer, *, past: list[JournalEntry] | None = None, say: Callable[[str], None] | None = None
     ) -> None:
         """Internal: use `create` or `open`.
 
-        past: all that the log holds, where that was read before. notify: takes one line for the user when the log holds
+        past: all that the log holds, where that was read before. say: takes one line for the user when the log holds
         entries that cannot follow on those before.
         """
         self.folder = writer.folder
@@ -73,8 +73,8 @@ class Journal:
         self._listeners: list[tuple[str, Callable[[JournalEntry], None]]] = []
         self._lifecycle = Lifecycle()
         left_out = contents_of(writer.entries() if past is None else past, self._lifecycle).left_out
-        if left_out and notify is not None:
-            notify(f"{self.folder}: {left_out_line(left_out)}; all else stays")
+        if left_out and say is not None:
+            say(f"{self.folder}: {left_out_line(left_out)}; all else stays")
 
     @classmethod
     def create(cls, folder: Place, header: dict[str, Any], *, study_id: str) -> Self:
@@ -103,18 +103,18 @@ class Journal:
         return journal
 
     @classmethod
-    def open(cls, folder: Place, *, notify: Callable[[str], None]) -> Self:
+    def open(cls, folder: Place, *, say: Callable[[str], None]) -> Self:
         """Go on with a study, once every entry of it was checked.
 
-        notify: takes lines for the user: what was cut off, or that it must be seen whether another process works on it.
+        say: takes lines for the user: what was cut off, or that it must be seen whether another process works on it.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         if isinstance(folder, RemoteFolder):
             from tune.journal.remote_journal import RemoteWriter  # of object storage alone
 
-            return cls(RemoteWriter.open(folder, notify=notify), notify=notify)
+            return cls(RemoteWriter.open(folder, say=say), say=say)
         past: list[JournalEntry] = []
-        return cls(LocalWriter.open(folder, notify=notify, take=past.append), past=past, notify=notify)
+        return cls(LocalWriter.open(folder, say=say, take=past.append), past=past, say=say)
 
     def append(self, entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:
         """Write one entry that follows on those before; returns it as any reader will see it, with number and time.
@@ -226,13 +226,13 @@ def owner_of(folder: Place) -> Owner | None:
     return read_owner(folder) if is_locked(folder) else None
 
 
-def certain_owner_of(folder: Place, *, tell: Callable[[str], None]) -> Owner | None:
+def certain_owner_of(folder: Place, *, say: Callable[[str], None]) -> Owner | None:
     """As `owner_of`, also of a writer on another machine, which may take a while to know.
 
-    tell: takes one line for the user before a wait.
+    say: takes one line for the user before a wait.
     """
     if isinstance(folder, RemoteFolder):
         from tune.journal.remote_journal import watched_owner_of  # of object storage alone
 
-        return watched_owner_of(folder, tell=tell)
+        return watched_owner_of(folder, say=say)
     return owner_of(folder)

@@ -95,16 +95,16 @@ def remote_owner(study: RemoteFolder, *, times: LeaseTimes) -> Owner | None:
     return holder.owner
 
 
-def watched_owner(study: RemoteFolder, *, tell: Callable[[str], None], times: LeaseTimes) -> Owner | None:
+def watched_owner(study: RemoteFolder, *, say: Callable[[str], None], times: LeaseTimes) -> Owner | None:
     """Who certainly works on the study; None when nobody does, which may take `stale_seconds` to know.
 
-    tell: takes one line for the user before the waiting.
+    say: takes one line for the user before the waiting.
     Raises: StorageError.
     """
     seen = read_holder(study)
     if seen is None or seen.is_dead or time.time() - seen.renewed > LONG_AGO_SECONDS:
         return None
-    tell(f"{study} was last written by {seen.owner}; seeing for up to {times.stale_seconds:.0f} s whether it still is")
+    say(f"{study} was last written by {seen.owner}; seeing for up to {times.stale_seconds:.0f} s whether it still is")
     deadline = time.monotonic() + times.stale_seconds
     while time.monotonic() < deadline:
         time.sleep(times.renew_seconds / 10)
@@ -133,12 +133,12 @@ class Lease:
         self._lost_to: Owner | None = None
         self._lock = threading.Lock()
 
-    def take(self, *, tell: Callable[[str], None]) -> None:
+    def take(self, *, say: Callable[[str], None]) -> None:
         """Become the one writer.
 
         Raises: UserError when another process works on the study; StorageError.
         """
-        owner = watched_owner(self._study, tell=tell, times=self._times)
+        owner = watched_owner(self._study, say=say, times=self._times)
         if owner is None:
             # no object is made exclusively here: of two names written at once the last stays, and both read it
             self._write(self._study)

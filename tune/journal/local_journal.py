@@ -59,10 +59,10 @@ class LocalWriter:
         return writer
 
     @classmethod
-    def open(cls, folder: Path, *, notify: Callable[[str], None], take: Callable[[JournalEntry], None]) -> Self:
+    def open(cls, folder: Path, *, say: Callable[[str], None], take: Callable[[JournalEntry], None]) -> Self:
         """For a study that is there: lock it, check every line, cut a torn last line off.
 
-        notify: takes one line for the user when something was cut off. take: takes each entry.
+        say: takes one line for the user when something was cut off. take: takes each entry.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         path = _existing(folder)
@@ -81,7 +81,7 @@ class LocalWriter:
             locked.release()
             raise
         if torn:
-            notify(
+            say(
                 f"{path}: cut off a torn last line of {counted(torn, 'byte')} after {counted(n_entries, 'whole entry')}"
             )
         return writer

@@ -48,13 +48,13 @@ class RemoteWriter:
                 )
             return SegmentWriter(folder, 1, [])
 
-        return cls._open(folder, begin, tell=lambda _: None, times=times)
+        return cls._open(folder, begin, say=lambda _: None, times=times)
 
     @classmethod
-    def open(cls, folder: RemoteFolder, *, notify: Callable[[str], None], times: LeaseTimes = TIMES) -> Self:
+    def open(cls, folder: RemoteFolder, *, say: Callable[[str], None], times: LeaseTimes = TIMES) -> Self:
         """For a study that is there.
 
-        notify: takes lines for the user while it is seen whether another process works on it.
+        say: takes lines for the user while it is seen whether another process works on it.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
 
@@ -64,7 +64,7 @@ class RemoteWriter:
             log.entries(folder / FOLDER_NAME)
             return SegmentWriter(folder, log.session + 1, log.lines)
 
-        return cls._open(folder, go_on, tell=notify, times=times)
+        return cls._open(folder, go_on, say=say, times=times)
 
     @classmethod
     def _open(
@@ -72,12 +72,12 @@ class RemoteWriter:
         folder: RemoteFolder,
         writer_of: Callable[[RemoteLog], SegmentWriter],
         *,
-        tell: Callable[[str], None],
+        say: Callable[[str], None],
         times: LeaseTimes,
     ) -> Self:
         lease = Lease(folder, times)
         try:
-            lease.take(tell=tell)
+            lease.take(say=say)
             try:
                 segments = writer_of(read_log(folder))
                 segments.begin()
@@ -158,13 +158,13 @@ def remote_owner_of(folder: RemoteFolder, *, times: LeaseTimes = TIMES) -> Owner
         return remote_owner(folder, times=times)
 
 
-def watched_owner_of(folder: RemoteFolder, *, tell: Callable[[str], None], times: LeaseTimes = TIMES) -> Owner | None:
+def watched_owner_of(folder: RemoteFolder, *, say: Callable[[str], None], times: LeaseTimes = TIMES) -> Owner | None:
     """Who certainly works on a study, see `lease.watched_owner`.
 
     Raises: UserError when the storage cannot be read.
     """
     with readable(folder):
-        return watched_owner(folder, tell=tell, times=times)
+        return watched_owner(folder, say=say, times=times)
 
 
 @contextmanager

@@ -37,17 +37,17 @@ class OptunaJournal:
     """
 
     def __init__(
-        self, path: Path, space: Space, entries: Callable[[], Sequence[JournalEntry]], *, notify: Callable[[str], None]
+        self, path: Path, space: Space, entries: Callable[[], Sequence[JournalEntry]], *, say: Callable[[str], None]
     ) -> None:
         """Write the file anew, and stand ready for the next entry.
 
-        entries: gives the whole journal so far. notify: takes a line for the user when the file was damaged, and one
+        entries: gives the whole journal so far. say: takes a line for the user when the file was damaged, and one
         when it cannot be written.
         """
         self._path = path
         self._space = space
         self._entries = entries
-        self._notify = notify
+        self._say = say
         self._standings = Standings()
         self._study: optuna.Study | None = None
         self._write_anew()
@@ -62,14 +62,14 @@ class OptunaJournal:
         except Exception as error:  # Optuna reads the file before it writes, and raises anything over what it finds
             self._study = None
             if self._write_anew():
-                self._notify(f"{self._path} was damaged ({_words(error)}) and is written anew")
+                self._say(f"{self._path} was damaged ({_words(error)}) and is written anew")
 
     def _write_anew(self) -> bool:
         self._standings = Standings()
         try:
             self._study = _write_anew(self._path, self._space, self._entries(), self._standings)
         except Exception as error:
-            self._notify(f"{self._path} could not be written ({_words(error)}); the next --resume writes it anew")
+            self._say(f"{self._path} could not be written ({_words(error)}); the next --resume writes it anew")
         return self._study is not None
 
 
@@ -79,19 +79,19 @@ def _words(error: Exception) -> str:
 
 @contextmanager
 def optuna_projection(
-    folder: Place, space: Space, entries: Callable[[], Sequence[JournalEntry]], *, notify: Callable[[str], None]
+    folder: Place, space: Space, entries: Callable[[], Sequence[JournalEntry]], *, say: Callable[[str], None]
 ) -> Iterator[OptunaJournal]:
     """A study's `OptunaJournal`; of one on object storage it is a local file, put there at the end of the block."""
     if not isinstance(folder, RemoteFolder):
-        yield OptunaJournal(folder / FILE_NAME, space, entries, notify=notify)
+        yield OptunaJournal(folder / FILE_NAME, space, entries, say=say)
         return
     with TemporaryDirectory(prefix="sentinel-tune-") as scratch:
         file = Path(scratch, FILE_NAME)
-        yield OptunaJournal(file, space, entries, notify=notify)
+        yield OptunaJournal(file, space, entries, say=say)
         try:
             replace(folder, patience_seconds=0.0).upload(file, FILE_NAME)  # not worth waiting for
         except OSError as error:
-            notify(f"{folder / FILE_NAME} could not be written ({error}); the next --resume writes it anew")
+            say(f"{folder / FILE_NAME} could not be written ({error}); the next --resume writes it anew")
 
 
 def rebuild(path: Path, space: Space, entries: Sequence[JournalEntry]) -> None:

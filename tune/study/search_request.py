@@ -137,7 +137,7 @@ def _resumed(given: Given) -> SearchRequest:
         given = replace(given, values={name: value for name, value in given.values.items() if name != "precision"})
     folder = given.values["resume"].absolute()  # workers have another working folder
     past = tuple(read_entries(folder))
-    if (owner := certain_owner_of(folder, tell=Console(json=given.values.get("json", False)).say)) is not None:
+    if (owner := certain_owner_of(folder, say=Console(json=given.values.get("json", False)).say)) is not None:
         raise UserError(f"`one process at a time may write a study`, but {folder} is being written by {owner}")
     kept = _kept(past)
     problems = [*_changed(given, kept, folder), *_unconfirmed(given, kept), *_changed_space(given, past, folder)]

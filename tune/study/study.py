@@ -79,7 +79,7 @@ def make_header(
     data: StudyData,
     features: Features,
     tracking_uri: str,
-    notify: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     """All that a study is made of, as plain values; the first entry of its journal.
 
@@ -111,7 +111,7 @@ def make_header(
         "git_commit": git_commit(),
         "user": user_name(),
     }
-    return header | warm_start(options.warm_start, space, header, notify)
+    return header | warm_start(options.warm_start, space, header, say)
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def open_study(
     data: StudyData,
     features: Features,
     tracking_uri: str,
-    notify: Callable[[str], None],
+    say: Callable[[str], None],
     *,
     device: str,
 ) -> Iterator[Study]:
@@ -133,9 +133,9 @@ def open_study(
     if request.is_resume:
         check_data(request, data)
         request.check_same("backbone_fingerprint", of="backbone", now=features.backbone_fingerprint)
-        journal = Journal.open(request.folder, notify=notify)
+        journal = Journal.open(request.folder, say=say)
     else:
-        header = make_header(request, data, features, tracking_uri, notify)
+        header = make_header(request, data, features, tracking_uri, say)
         Decisions(request.space, header)  # what cannot be decided on is refused before a folder is made
         folder = request.folder.absolute()
         if not request.is_named and isinstance(folder, Path):
@@ -145,9 +145,7 @@ def open_study(
         with written_or_told(journal.folder):
             past = _complete(journal, data)
             decisions = Decisions.replay(request.space, past, on_entry=journal.append)
-        projection = closing.enter_context(
-            optuna_projection(journal.folder, request.space, journal.entries, notify=notify)
-        )
+        projection = closing.enter_context(optuna_projection(journal.folder, request.space, journal.entries, say=say))
         journal.subscribe(projection.handle, name="optuna.log")
         decisions.begin_session(_session(request, past, device))
         yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
