@@ -3,6 +3,7 @@
 import copy
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import tomllib
@@ -158,7 +159,23 @@ def test_node_sh_turns_the_token_on_and_reads_secrets_from_the_node_alone(tmp_pa
     assert shown.splitlines() == ["token", "SIGINT", "auto", "a b"]
 
 
+SHIPPED_WEIGHTS = "trainable/frozen/sentinel_tiny/open_clip_model.safetensors"
 NAMES = ["RAY_AUTH_MODE", "RAY_JOB_STOP_SIGNAL", "RAY_ADDRESS", "AWS_SECRET_ACCESS_KEY"]
+
+
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync is not installed")
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_weights_of_a_user_are_not_copied_and_those_of_the_package_are(name, tmp_path):
+    config = load(name)
+    files = ["mine.safetensors", "models/a/model.safetensors", "retrained/m/model.safetensors", "tune/cli.py"]
+    for file in [*files, SHIPPED_WEIGHTS]:
+        (tmp_path / "here" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "here" / file).write_text("x")
+    excludes = [word for pattern in config["rsync_exclude"] for word in ("--exclude", pattern)]  # as Ray hands them on
+    subprocess.run(["rsync", "-a", *excludes, f"{tmp_path / 'here'}/", f"{tmp_path / 'there'}/"], check=True)
+
+    there = {str(path.relative_to(tmp_path / "there")) for path in (tmp_path / "there").rglob("*") if path.is_file()}
+    assert there == {"tune/cli.py", SHIPPED_WEIGHTS}
 
 
 def test_rayignore_keeps_data_studies_caches_and_secrets_out_and_our_packages_in(tmp_path):
@@ -170,7 +187,7 @@ def test_rayignore_keeps_data_studies_caches_and_secrets_out_and_our_packages_in
         ".env", ".env.local", "key.pem", "studies/a/journal.jsonl", "mlruns/1/x", "mlflow.db", "mlflow.db-wal",
         "data/images.parquet", "weights/open_clip_model.safetensors", ".venv/bin/python", ".cache/x", "retrained/m/x",
     ]  # fmt: skip
-    inside = ["tune/cli.py", "trainable/data/demo.py", "search_spaces/full.yaml", "my_space.yaml"]
+    inside = ["tune/cli.py", "trainable/data/demo.py", "search_spaces/full.yaml", "my_space.yaml", SHIPPED_WEIGHTS]
     for name in [*outside, *inside]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("x")
