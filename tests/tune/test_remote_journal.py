@@ -20,20 +20,22 @@ from tune.journal.segments import BLOCK_ENTRIES, SegmentWriter, read_log, segmen
 
 ROOT = Path(__file__).parents[2]
 FAST = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
+PATIENT = replace(FAST, stale_seconds=60.0)
+"""For a writer that lives: a busy machine may keep it from renewing for longer than `FAST` waits."""
 
 
 def quiet(_: str) -> None: ...
 
 
-def begin(folder: RemoteFolder, n_events: int = 0) -> Journal:
-    journal = Journal.begin(RemoteWriter.create(folder, times=FAST), {"seed": 1}, study_id="study-1")
+def begin(folder: RemoteFolder, n_events: int = 0, times: LeaseTimes = FAST) -> Journal:
+    journal = Journal.begin(RemoteWriter.create(folder, times=times), {"seed": 1}, study_id="study-1")
     for number in range(n_events):
         journal.append(entry("note", number=number))
     return journal
 
 
-def go_on(folder: RemoteFolder) -> Journal:
-    return Journal(RemoteWriter.open(folder, say=quiet, times=FAST))
+def go_on(folder: RemoteFolder, times: LeaseTimes = FAST) -> Journal:
+    return Journal(RemoteWriter.open(folder, say=quiet, times=times))
 
 
 def journal_names(folder: RemoteFolder) -> list[str]:
@@ -145,11 +147,11 @@ def test_a_damaged_event_a_newer_version_and_no_study_are_refused(remote):
 
 
 def test_a_second_study_in_one_place_and_a_second_writer_are_refused(remote):
-    with begin(remote, n_events=1):
+    with begin(remote, n_events=1, times=PATIENT):
         assert owner_of(remote) is not None
         for attempt in (go_on, begin):
             with pytest.raises(UserError, match=r"one process at a time.*process \d+ on .* since \d{4}-"):
-                attempt(remote)
+                attempt(remote, times=PATIENT)
     assert owner_of(remote) is None
     with pytest.raises(UserError, match=f"continue it with `sentinel-tune search --resume {remote}`"):
         begin(remote)
