@@ -48,7 +48,7 @@ def test_a_copy_has_the_wanted_taps_byte_for_byte_and_is_made_once(store, remote
     told: list[str] = []
     threads = [
         threading.Thread(
-            target=mirror_store, args=(remote, tmp_path / "copy"), kwargs={"taps": (5,), "tell": told.append}
+            target=mirror_store, args=(remote, tmp_path / "copy"), kwargs={"taps": (5,), "say": told.append}
         )
         for _ in range(3)
     ]
