@@ -1,6 +1,5 @@
 """The files of the pretrained built-in tower: half precision weights, their checksum, and the card."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trainable.frozen.shards import sha256_of
 from trainable.frozen.tiny_weights import CHECKSUM_NAME, WEIGHTS_NAME
 
 CARD_NAME = "README.md"
@@ -51,8 +51,7 @@ def write_pretrained(folder: Path, state: Mapping[str, Tensor], made: Mapping[st
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / WEIGHTS_NAME
     save_file({f"visual.{name}": value.half().contiguous() for name, value in state.items()}, weights)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    (folder / CHECKSUM_NAME).write_text(f"{digest}  {WEIGHTS_NAME}\n", encoding="ascii")
+    (folder / CHECKSUM_NAME).write_text(f"{sha256_of(weights)}  {WEIGHTS_NAME}\n", encoding="ascii")
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in made.items())
     card = _CARD.format(
         weights=WEIGHTS_NAME,

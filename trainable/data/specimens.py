@@ -90,7 +90,6 @@ def _demo_folder(data: str, cache_dir: Path) -> str | None:
     name, *numbers = data.split(":")
     if name != "demo":
         return None
-
     if len(numbers) > 2 or not all(number.isdecimal() and len(number) < 10 for number in numbers):
         raise UserError(
             "--data demo:N must name the number of specimens, such as demo:300, and demo:N:K the world that they are "

@@ -158,7 +158,6 @@ def _merged(tail: Tail) -> Tail:
     """The same tail with its adapters folded into plain blocks."""
     if not hasattr(tail.blocks, "peft_config"):
         return tail
-
     return Tail(
         tail.architecture,
         between=list(tail.between),
@@ -184,7 +183,6 @@ def _write_adapter(folder: Path, tail: Tail, backbone: str) -> None:
     """Nothing is written for a tail that was trained in full."""
     if not hasattr(tail.blocks, "peft_config"):
         return
-
     first_block = tail.architecture.n_blocks - len(tail.blocks)
     config = adapter_config(tail.blocks, first_block=first_block) | {"base_model_name_or_path": backbone}
     folder.mkdir()

@@ -1,6 +1,5 @@
 """The weights of the built-in tower, which needs no download: `tiny` ships pretrained, `tiny:random` is drawn."""
 
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainable.errors import UserError
+from trainable.frozen.shards import sha256_of
 from trainable.frozen.tower_weights import read_visual_state
 
 SEED = 20_260_101
@@ -29,7 +29,7 @@ def read_tiny_state(shapes: Mapping[str, Tensor], folder: Path = TINY_FOLDER) ->
     weights = folder / WEIGHTS_NAME
     try:
         released = (folder / CHECKSUM_NAME).read_text(encoding="ascii").split()[0]
-        found = hashlib.sha256(weights.read_bytes()).hexdigest()
+        found = sha256_of(weights)
     except (OSError, ValueError, IndexError) as error:
         raise UserError(f"the weights of `tiny` must be readable, but are not: {error}; install again") from error
     if found != released:

@@ -85,7 +85,7 @@ def _contradictions(options: SearchOptions, device: str) -> list[str]:
 def _with_measured_share(
     placement: Placement, options: SearchOptions, space: SearchSpace, store: Path
 ) -> tuple[Placement, str]:
-    from trainable.frozen.features import FeatureStore  # loads ray and torch
+    from trainable.frozen.features import FeatureStore  # loads torch, as gpu_share; ray_cluster loads ray
     from tune.cluster.gpu_share import COUNTS, choose_share, measure_shares
     from tune.cluster.ray_cluster import Cluster
 
