@@ -28,6 +28,7 @@ from tune.decisions.replay import differences
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.interrupts import NEWS_OF_DEATH, STOP_SIGNALS, Interrupts, stop_signals
 from tune.journal.entries import SessionBegun
+from tune.journal.errors import StudyMovedError
 from tune.journal.journal import Journal, StudyWriteError, read_entries
 
 EPOCHS = 2
@@ -395,6 +396,17 @@ def test_a_checkpoint_that_cannot_be_written_is_no_fault_of_its_trial(tmp_path):
 
     assert search.of("tell") == []
     assert [event["trial"] for event in search.of("pause")] == ["t0000"]
+
+
+def test_a_checkpoint_without_a_folder_tells_of_the_move_when_the_study_was_moved(tmp_path):
+    search, moved = Search(tmp_path / "study", n_trials=2), tmp_path / "moved"
+    failure = Failure(type="CheckpointNotWritten", message="No such file", node="n", kind=FailureKind.DISK)
+    with search.session() as conductor:
+        task = conductor.next_task()
+        search.folder.rename(moved)
+        conductor.take(StepResult(trial_id=task.trial_id, epoch=1, failure=failure))
+        assert isinstance(conductor.error, StudyMovedError)
+        assert f"was moved to {moved}" in conductor.end_reason
 
 
 def test_the_last_checkpoint_of_a_trial_that_was_told_stops_the_search_when_it_cannot_be_written(tmp_path):

@@ -17,7 +17,7 @@ from tune.confirming.runs import fold_data_folder
 from tune.decisions.ends import Ends, EndState
 from tune.decisions.trial_entries import TrialEntries
 from tune.decisions.trial_record import Ask
-from tune.journal.errors import StudyWriteError, not_writable
+from tune.journal.errors import StudyMovedError, StudyWriteError, not_writable
 
 FIRST_FAILURES = 5
 """A study whose first trials, this many, all fail is not worth its GPU hours."""
@@ -87,7 +87,12 @@ class Conductor:
             self.stop_reason, self.state = reason, state
 
     def break_off(self, error: Exception) -> None:
-        """End soon because of an error of the program or of the study's folder; the first one counts."""
+        """End soon because of an error of the program or of the study's folder.
+
+        The first one counts, unless a later one finds that the study was moved: that explains what failed before it.
+        """
+        if isinstance(error, StudyMovedError) and not isinstance(self.error, StudyMovedError):
+            self.error, self.stop_reason = error, None
         self.error = self.error or error
         state: EndState = "interrupted" if isinstance(error, StudyWriteError) else "failed"
         self.request_stop(f"stopped by an error: {error}", state)
