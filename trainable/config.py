@@ -25,6 +25,15 @@ def _limits(low: float, high: float, *, default: Any = MISSING, open_low: bool =
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
+def _later(default: Any, **limits: Any) -> Any:
+    """A key younger than the first recorded studies: its default is what went before it, and never changes.
+
+    limits: as `_limits` takes them, of a number.
+    """
+    bounds = _limits(**limits).metadata if limits else {}
+    return field(default=default, metadata={**bounds, "later": True})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterConfig:
     """What trains in the tail's blocks.
@@ -53,12 +62,14 @@ class TailConfig:
 
     n_blocks: trainable transformer blocks N, counted from the top. domain_scale: norm of the domain code at the start
     relative to the unit-norm image feature; 0 switches the code off. head_dropout: probability between the regressor's
-    layers.
+    layers. head: the regressor's hidden layers: "mlp", 512-128-32 as published; "narrow", one of 64; "linear", none, so
+    that there is nothing to drop.
     """
 
     n_blocks: int = _limits(0, 64, default=2)
     domain_scale: float = _limits(0.0, 100.0, default=1.0)
     head_dropout: float = _limits(0.0, 1.0, default=0.0, open_high=True)
+    head: Literal["mlp", "narrow", "linear"] = _later("mlp")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,8 +158,17 @@ class TrialConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """Nested plain values, ready for JSON or YAML; `from_dict` is its inverse."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        """Nested plain values, ready for JSON or YAML; `from_dict` is its inverse.
+
+        A key that came later is left out while it says what went before it: what is equal is written equally, whenever.
+        """
+        values: dict[str, Any] = _plain(self)
+        return values
+
+    def complete(self) -> dict[str, Any]:
+        """`to_dict` with every key."""
+        values: dict[str, Any] = _plain(self, complete=True)
+        return values
 
     def flat(self) -> dict[str, Any]:
         """Dotted names to values: `{"optim.lr": 1e-4, "epochs": 50, ...}`, in declaration order."""
@@ -156,7 +176,7 @@ class TrialConfig:
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """A copy with some dotted names set; same checks as `from_dict`."""
-        nested = self.to_dict()
+        nested = self.complete()
         problems = []
         for name, value in values.items():
             *groups, leaf = name.split(".")
@@ -179,6 +199,13 @@ class TrialConfig:
 def config_fields() -> dict[str, Any]:
     """Dotted name of every leaf of `TrialConfig` -> its type hint, for those who must parse values."""
     return dict(_leaf_types(TrialConfig, ""))
+
+
+def later_keys() -> dict[str, Any]:
+    """Dotted name -> default of every key that `to_dict` leaves out while it has it, for those who show all keys."""
+    config = TrialConfig(epochs=1)
+    written = dict(_flatten(config, "", later=False))
+    return {name: value for name, value in config.flat().items() if name not in written}
 
 
 def _leaf_types(cls: type, prefix: str) -> Iterator[tuple[str, Any]]:
@@ -233,7 +260,7 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], path: str, proble
         hint_text = " (YAML reads 1e-4 as text: write 1.0e-4)" if hint is float and found == "str" else ""
         problems.append(f"`{path}` must be {_type_name(hint)}, but got {brief(value)} of type {found}{hint_text}")
         return value
-    if limits and not _inside(value, limits):
+    if "low" in limits and not _inside(value, limits):
         left, right = "(" if limits["open_low"] else "[", ")" if limits["open_high"] else "]"
         problems.append(
             f"`{path}` must be in {left}{limits['low']:g}, {limits['high']:g}{right}, but got {brief(value)}"
@@ -270,16 +297,21 @@ def _contradictions(config: Any) -> Iterator[str]:
         )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, *, complete: bool = False) -> Any:
     if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        named = ((f, getattr(value, f.name)) for f in fields(value))
+        return {
+            f.name: _plain(child, complete=complete)
+            for f, child in named
+            if complete or not f.metadata.get("later") or child != f.default
+        }
     return list(value) if isinstance(value, tuple) else value
 
 
-def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _flatten(value: Any, prefix: str, *, later: bool = True) -> Iterator[tuple[str, Any]]:
     for f in fields(value):
         child = getattr(value, f.name)
         if is_dataclass(child):
-            yield from _flatten(child, f"{prefix}{f.name}.")
-        else:
+            yield from _flatten(child, f"{prefix}{f.name}.", later=later)
+        elif later or not f.metadata.get("later"):
             yield prefix + f.name, child

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainable.config import TrialConfig, config_fields
+from trainable.config import TrialConfig, config_fields, later_keys
 from trainable.errors import UserError
 
 
@@ -16,6 +16,37 @@ def test_plain_values_round_trip():
     assert TrialConfig.from_dict(config.to_dict()) == config
     assert config.optim.lr == 1.0
     assert list(config.flat()) == list(config_fields())
+    assert TrialConfig.from_dict(config.complete()) == config
+
+
+RECORDED_KEYS = {
+    "epochs": None,
+    "adapter": ("kind", "rank", "alpha", "rank_stabilized", "dropout", "targets"),
+    "tail": ("n_blocks", "domain_scale", "head_dropout"),
+    "optim": (
+        "name", "lr", "batch_size", "accumulation_steps", "weight_decay", "schedule", "warmup_fraction",
+        "hold_fraction", "final_lr_fraction", "layer_slope", "block_multiplier", "ln_post_multiplier",
+        "head_multiplier", "domain_multiplier", "max_grad_norm",
+    ),
+    "augment": ("feature_noise", "mixup_alpha", "specimen_dropout", "domain_dropout", "ramp_fraction"),
+    "loss": ("kind", "event_exponent"),
+}  # fmt: skip
+"""Of the first studies that were recorded."""
+
+
+def test_a_key_that_came_later_is_written_only_where_it_says_something_new():
+    """So a configuration of an old study is equal to what today's code writes for it, wherever the two are compared."""
+    config = TrialConfig(epochs=3)
+    of_group = {n: tuple(group) if isinstance(group, dict) else None for n, group in config.to_dict().items()}
+
+    assert of_group == RECORDED_KEYS
+    assert TrialConfig.from_dict(config.to_dict()) == config
+    later = later_keys()
+    assert set(later) == set(config.flat()) - {
+        f"{group}.{key}" for group, keys in RECORDED_KEYS.items() for key in keys or ()
+    } - {"epochs"}
+    assert {name: config.flat()[name] for name in later} == later
+    assert config.with_values({"tail.head": "linear"}).to_dict()["tail"]["head"] == "linear"
 
 
 def test_every_problem_is_named_at_once():
@@ -42,6 +73,7 @@ def test_every_problem_is_named_at_once():
         ({"optim": {"batch_size": 2, "accumulation_steps": 4}}, "accumulation_steps"),
         ({"optim": {"lr": math.nan}}, "optim.lr"),
         ({"tail": {"head_dropout": 1.0}}, "[0, 1)"),
+        ({"tail": {"head": "wide"}}, "mlp, narrow, linear"),
         ({"loss": {"kind": "crps", "event_exponent": True}}, "a number"),
     ],
 )

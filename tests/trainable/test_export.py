@@ -23,6 +23,7 @@ from trainable.errors import UserError
 from trainable.export.exporter import ExportMismatch, copy_export, export_model
 from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ExportedModel, ModelFolderError, decode, read_config
+from trainable.export.torch_program import write_program
 from trainable.frozen.backbone import Backbone
 from trainable.tail.tail import Regressor
 
@@ -104,6 +105,20 @@ def test_towers_of_other_forms_are_exported_too(vision, exports, tmp_path):
 
     wanted = exports.as_trained(backbone, tail, draw_pixels(2), torch.tensor([0, 3])).clamp(-2.09, 2.09)
     assert_rounded(model.predict_pixels(draw_pixels(2), [1, None]), wanted, N_TERMS)
+
+
+@pytest.mark.parametrize(("head", "widths"), [("narrow", [24, 64, 3]), ("linear", [24, 3])])
+def test_every_kind_of_regressor_is_exported_and_becomes_a_program(head, widths, exports, tower, tmp_path):
+    config = exports.config("lora", 1, head=head, head_dropout=0.1)
+    tail = exports.tail(tower, config)
+    model = ExportedModel.load(exports.export(tmp_path / "model", tower, config, tail))
+    pixels, indices = draw_pixels(), torch.tensor([0, 1, 2, 3, 3])
+
+    assert model.config["head_widths"] == widths
+    wanted = exports.as_trained(tower, tail, pixels, indices).clamp(-2.09, 2.09)
+    assert_rounded(model.predict_pixels(pixels, DOMAINS), wanted, N_TERMS)
+    if head == "linear":  # no layer to loop over
+        write_program(model, tmp_path / "model.pt2")  # compares the two
 
 
 def test_a_model_without_domain_code_is_exported(exports, tower, tmp_path):

@@ -200,6 +200,21 @@ def test_head_dropout_acts_in_training_only():
     assert torch.equal(tail.eval()(tokens, domains), tail(tokens, domains))
 
 
+@pytest.mark.parametrize(("head", "n_layers"), [("mlp", 4), ("narrow", 2), ("linear", 1)])
+def test_a_regressor_of_each_kind_is_its_layers_with_gelu_between(head, n_layers):
+    tower, architecture = make_tower()
+    tail = tail_on(tower, architecture, head=head, head_dropout=0.5 if head == "linear" else 0.0, domain_scale=0.0)
+    tokens, domains = taps_of(tower, torch.randn(4, 3, 16, 16))[2], torch.arange(4)
+    first, *rest = in_float64(tail).head.layers
+
+    expected = first(in_float64(tail).embed(tokens))
+    for layer in rest:
+        expected = layer(torch.nn.functional.gelu(expected))
+
+    assert 1 + len(rest) == n_layers
+    assert_rounded(tail.train()(tokens, domains), expected, forward_terms(architecture, LAYERS))
+
+
 def test_same_seed_same_weights_whatever_the_global_generator_says():
     tower, architecture = make_tower()
     state = torch.get_rng_state()

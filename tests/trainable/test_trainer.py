@@ -37,6 +37,7 @@ EVERYTHING_ON = {
     "augment.domain_dropout": 0.3,
     "augment.ramp_fraction": 0.5,
     "adapter.dropout": 0.1,
+    "tail.head": "narrow",
     "tail.head_dropout": 0.1,
     "loss.kind": "crps",
     "loss.event_exponent": 0.5,

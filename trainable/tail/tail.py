@@ -3,9 +3,10 @@
 tap -> [frozen blocks between] -> blocks -> ln_post, pool -> proj (frozen) -> unit norm -> + domain code -> regressor
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,11 @@ from trainable.config import TARGETS
 from trainable.randomness import seeded_globally
 from trainable.tail.blocks import fuse_block_state, make_block
 
-HIDDEN_WIDTHS = (512, 128, 32)
-"""Hidden layers of the regressor, as the published systems have them."""
+HIDDEN_WIDTHS: dict[str, tuple[int, ...]] = {"mlp": (512, 128, 32), "narrow": (64,), "linear": ()}
+"""Hidden layers of each kind of regressor; "mlp" as the published systems have them.
+
+"narrow" has a ninth of its numbers (ViT-L), and still bends; "linear" is the probe of the best public entries.
+"""
 
 
 class DomainCode(nn.Module):
@@ -45,14 +49,21 @@ class DomainCode(nn.Module):
 
 
 class Regressor(nn.Module):
-    """embed_dim - 512 - 128 - 32 - 3 with GELU between, and dropout behind each GELU."""
+    """embed_dim - hidden widths - 3 with GELU between, and dropout behind each GELU."""
 
-    def __init__(self, embed_dim: int, *, dropout: float = 0.0, learns_sigma: bool = False) -> None:
+    def __init__(
+        self,
+        embed_dim: int,
+        *,
+        hidden_widths: Sequence[int] = HIDDEN_WIDTHS["mlp"],
+        dropout: float = 0.0,
+        learns_sigma: bool = False,
+    ) -> None:
         """dropout: probability. learns_sigma: carry one log sigma a target for a loss that scores a distribution."""
         super().__init__()
         self.dropout = dropout
         self.layers = nn.ModuleList(
-            nn.Linear(n_in, n_out) for n_in, n_out in pairwise((embed_dim, *HIDDEN_WIDTHS, len(TARGETS)))
+            nn.Linear(n_in, n_out) for n_in, n_out in pairwise((embed_dim, *hidden_widths, len(TARGETS)))
         )
         # Labels have an SD close to 1, so log sigma starts at 0.
         self.log_sigma = nn.Parameter(torch.zeros(len(TARGETS))) if learns_sigma else None
@@ -157,6 +168,7 @@ def make_tail(
     n_blocks: int,
     n_domains: int,
     domain_scale: float,
+    head: Literal["mlp", "narrow", "linear"] = "mlp",
     head_dropout: float = 0.0,
     learns_sigma: bool = False,
     trains_blocks: bool = True,
@@ -166,7 +178,8 @@ def make_tail(
 
     open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`. Those that train are copied, the
     others stay where they are, memory-mapped or shared. trains_blocks: False leaves the blocks frozen for adapters.
-    domain_scale: norm of the domain code at the start; 0 leaves it out. The global random state is not touched.
+    domain_scale: norm of the domain code at the start; 0 leaves it out. head: one of `HIDDEN_WIDTHS`.
+    The global random state is not touched.
     Raises: ValueError when `tap` lies above the lowest trainable block.
     """
     n_between = architecture.n_blocks - n_blocks - tap
@@ -180,7 +193,9 @@ def make_tail(
         _own_weights(module)
     embed_dim = architecture.embed_dim
     with seeded_globally(seed, "regressor weights"):
-        head = Regressor(embed_dim, dropout=head_dropout, learns_sigma=learns_sigma)
+        regressor = Regressor(
+            embed_dim, hidden_widths=HIDDEN_WIDTHS[head], dropout=head_dropout, learns_sigma=learns_sigma
+        )
     with seeded_globally(seed, "domain weights"):
         domain_code = DomainCode(n_domains, embed_dim, scale=domain_scale) if domain_scale else None
     return Tail(
@@ -190,7 +205,7 @@ def make_tail(
         ln_post=ln_post,
         proj=open_clip_state["proj"],
         domain_code=domain_code,
-        head=head,
+        head=regressor,
     )
 
 

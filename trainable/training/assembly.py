@@ -34,6 +34,7 @@ def tail_of(
         n_blocks=config.tail.n_blocks,
         n_domains=n_domains,
         domain_scale=config.tail.domain_scale,
+        head=config.tail.head,
         head_dropout=config.tail.head_dropout,
         learns_sigma=config.loss.kind == "crps",
         trains_blocks=not is_adapted,

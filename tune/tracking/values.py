@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from trainable.config import PROJECTIONS
+from trainable.config import PROJECTIONS, later_keys
 from tune.decisions.trial_record import finite
 from tune.printed.secrets_left_out import redact
 
@@ -66,7 +66,7 @@ def study_params(header: Mapping[str, Any]) -> dict[str, str]:
 
 def trial_params(config: Mapping[str, Any], log_scaled: Iterable[str]) -> dict[str, str]:
     """A trial's configuration flattened with dots, log10 beside log-scaled values, `none` for what has no effect."""
-    values = dict(_flat(config))
+    values = {**later_keys(), **dict(_flat(config))}
     for name in log_scaled:
         if name in values:
             group, dot, leaf = name.rpartition(".")
