@@ -15,13 +15,13 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from trainable.config import TrialConfig
+from search_spaces.space import SearchSpace
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
@@ -46,31 +46,30 @@ METRICS = [
 N_ASKS = 20
 
 
-class WideSpace:
-    """Twenty parameters, one of them conditional: as many as the widest space here varies."""
-
-    def suggest(self, trial: Any) -> dict[str, Any]:
-        values: dict[str, Any] = {"adapter.kind": trial.suggest_categorical("adapter.kind", ["full", "lora", "dora"])}
-        if values["adapter.kind"] != "full":
-            values["adapter.rank"] = trial.suggest_int("adapter.rank", 4, 256, log=True)
-        values["tail.n_blocks"] = trial.suggest_int("tail.n_blocks", 1, 6)
-        values["optim.lr"] = trial.suggest_float("optim.lr", 1e-5, 3e-3, log=True)
-        values["optim.batch_size"] = trial.suggest_int("optim.batch_size", 16, 256, log=True)
-        values["loss.kind"] = trial.suggest_categorical("loss.kind", ["mse", "crps"])
-        for name in UNIT_PARAMETERS:
-            values[name] = trial.suggest_float(name, 0.0, 0.5)
-        return values
-
-    def config(self, values: Mapping[str, Any], epochs: int) -> TrialConfig:
-        return TrialConfig(epochs=epochs).with_values(values)
-
-
 UNIT_PARAMETERS = (
     "adapter.dropout", "tail.domain_scale", "tail.head_dropout", "optim.weight_decay", "optim.warmup_fraction",
     "optim.hold_fraction", "optim.layer_slope", "optim.block_multiplier", "optim.ln_post_multiplier",
     "optim.head_multiplier", "augment.feature_noise", "augment.mixup_alpha", "augment.specimen_dropout",
     "augment.domain_dropout",
 )  # fmt: skip
+
+_REASONS = {"role": "scientific", "why": "a benchmark"}
+WIDE_SPACE = SearchSpace.from_dict(
+    {
+        "name": "wide",
+        "about": "twenty parameters, one of them conditional: as many as the widest space here varies",
+        "base": {},
+        "parameters": {
+            "adapter.kind": {"choices": ["full", "lora", "dora"], **_REASONS},
+            "adapter.rank": {"int": [4, 256], "log": True, "when": {"adapter.kind": ["lora", "dora"]}, **_REASONS},
+            "tail.n_blocks": {"int": [1, 6], **_REASONS},
+            "optim.lr": {"float": [1e-5, 3e-3], "log": True, **_REASONS},
+            "optim.batch_size": {"int": [16, 256], "log": True, **_REASONS},
+            "loss.kind": {"choices": ["mse", "crps"], **_REASONS},
+            **{name: {"float": [0.0, 0.5], **_REASONS} for name in UNIT_PARAMETERS},
+        },
+    }
+)
 
 
 class RandomTrial:
@@ -92,7 +91,7 @@ class RandomTrial:
 def main() -> None:
     """Run all measurements and print them."""
     arguments = parse_arguments()
-    space, generator = WideSpace(), random.Random(0)
+    space, generator = WIDE_SPACE, random.Random(0)
     queue = [
         {"origin": "start:random", "values": space.suggest(RandomTrial(generator))} for _ in range(arguments.trials)
     ]
@@ -107,7 +106,7 @@ def main() -> None:
     measure_memory(space, header, generator)
 
 
-def measure_search(folder: Path, space: WideSpace, header: dict[str, Any], generator: random.Random) -> None:
+def measure_search(folder: Path, space: SearchSpace, header: dict[str, Any], generator: random.Random) -> None:
     """A whole study with its journal and its Optuna journal."""
     journal = Journal.create(folder, header, study_id="benchmark")
     journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.entries, say=print).handle)
@@ -122,7 +121,7 @@ def measure_search(folder: Path, space: WideSpace, header: dict[str, Any], gener
     print(f"report          {spread(last)} over the last 50 trials, tells and optuna.log included")
 
 
-def measure_resume(folder: Path, space: WideSpace, header: dict[str, Any]) -> None:
+def measure_resume(folder: Path, space: SearchSpace, header: dict[str, Any]) -> None:
     """Everything that stands between a resumed process and its first ask, and that ask."""
     journal, open_seconds = timed(lambda: Journal.open(folder, say=print))
     entries, read_seconds = timed(lambda: read_entries(folder))
@@ -140,7 +139,7 @@ def measure_resume(folder: Path, space: WideSpace, header: dict[str, Any]) -> No
     journal.close()
 
 
-def measure_memory(space: WideSpace, header: dict[str, Any], generator: random.Random) -> None:
+def measure_memory(space: SearchSpace, header: dict[str, Any], generator: random.Random) -> None:
     """Python memory that a trial leaves in the decisions."""
     decisions = Decisions(space, header)
     tracemalloc.start()

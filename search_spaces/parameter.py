@@ -3,13 +3,27 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from trainable.config import TrialConfig
 from trainable.shown import brief
 
 Plain = str | int | float | bool
 """What Optuna takes as a categorical value."""
+
+
+class Draws(Protocol):
+    """What a space draws its values from: Optuna's define-by-run trial, or what stands in its place."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Plain], /) -> Plain:
+        """One of the choices."""
+
+    def suggest_int(self, name: str, low: int, high: int, /, *, step: int, log: bool) -> int:
+        """A whole number from `low` to `high`, in steps."""
+
+    def suggest_float(self, name: str, low: float, high: float, /, *, log: bool) -> float:
+        """A number from `low` to `high`."""
+
 
 Kind = Literal["categorical", "int", "float"]
 Role = Literal["scientific", "nuisance"]
@@ -49,18 +63,15 @@ class Parameter:
         """Whether it applies, given the configuration's values of all earlier keys."""
         return all(is_among(encode(config_values[key]), allowed) for key, allowed in self.when.items())
 
-    def suggest(self, trial: Any) -> Plain:
-        """Draw a value from an Optuna trial, or anything with its three methods."""
-        value: Plain
+    def suggest(self, trial: Draws) -> Plain:
+        """Draw a value."""
         if self.kind == "categorical":
-            value = trial.suggest_categorical(self.name, self.choices)
-        elif self.kind == "int":
-            value = trial.suggest_int(self.name, int(self.low), int(self.high), step=self.step, log=self.log)
-        else:
-            value = trial.suggest_float(self.name, float(self.low), float(self.high), log=self.log)
-        return value
+            return trial.suggest_categorical(self.name, self.choices)
+        if self.kind == "int":
+            return trial.suggest_int(self.name, int(self.low), int(self.high), step=self.step, log=self.log)
+        return trial.suggest_float(self.name, float(self.low), float(self.high), log=self.log)
 
-    def contains(self, value: Any) -> bool:
+    def contains(self, value: object) -> bool:
         """Whether the sampler could draw exactly this value."""
         if self.kind == "categorical":
             return is_among(value, self.choices)

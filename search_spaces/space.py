@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from search_spaces.parameter import Parameter, Plain, in_words, project, resolve
+from search_spaces.parameter import Draws, Parameter, Plain, in_words, project, resolve
 from search_spaces.parameter_source import ParameterReader
 from search_spaces.variant import Variant, configuration_of, list_variants, load_variant, read_variant
 from search_spaces.yaml_source import HERE, Document, file_names, find_file, read_document
@@ -93,8 +93,8 @@ class SearchSpace:
             compare_with=tuple(lists["compare_with"].values()),
         )
 
-    def suggest(self, trial: Any) -> dict[str, Plain]:
-        """Draw every active parameter, in order, from an Optuna trial or anything with its three methods."""
+    def suggest(self, trial: Draws) -> dict[str, Plain]:
+        """Draw every active parameter, in order."""
         config_values = self.base.config.flat()
         values: dict[str, Plain] = {}
         for parameter in self.parameters:
@@ -105,15 +105,22 @@ class SearchSpace:
                 config_values[parameter.key] = parameter.otherwise
         return values
 
-    def config(self, values: Mapping[str, Any], epochs: int) -> TrialConfig:
+    def config(self, values: Mapping[str, Plain], epochs: int) -> TrialConfig:
         """The complete configuration of sampled values.
 
-        Raises: UserError naming every value that is missing, out of range, or of no active parameter.
+        Raises: UserError as `check`.
         """
+        return self.base.config.with_values({**self._resolved(values), "epochs": epochs})
+
+    def check(self, values: Mapping[str, Plain]) -> None:
+        """Raises: UserError naming every value that is missing, out of range, or of no active parameter."""
+        self._resolved(values)
+
+    def _resolved(self, values: Mapping[str, Plain]) -> dict[str, Any]:
         config_values, problems = resolve(self.parameters, self.base.config, values)
         if problems:
             raise UserError(problems)
-        return self.base.config.with_values({**config_values, "epochs": epochs})
+        return config_values
 
     def values_of(self, config: TrialConfig) -> dict[str, Plain]:
         """The sampled values that give exactly `config`, whatever its length.

@@ -2,7 +2,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState
 
+from search_spaces.space import SearchSpace
 from tests.tune.plain_entries import Plain, entry, plain
 from trainable.config import TrialConfig
 from trainable.errors import UserError
@@ -31,26 +32,21 @@ QUEUE = [
 ]
 
 
-class SmallSpace:
-    """A conditional space written out by hand."""
-
-    def suggest(self, trial: Any) -> dict[str, Any]:
-        values = {"adapter.kind": trial.suggest_categorical("adapter.kind", ["full", "lora"])}
-        if values["adapter.kind"] == "lora":
-            values["adapter.rank"] = trial.suggest_int("adapter.rank", 4, 256, log=True)
-        values["optim.lr"] = trial.suggest_float("optim.lr", 1e-5, 1e-2, log=True)
-        values["tail.n_blocks"] = trial.suggest_int("tail.n_blocks", 1, 6)
-        return values
-
-    def config(self, values: Mapping[str, Any], epochs: int) -> TrialConfig:
-        return TrialConfig(epochs=epochs).with_values(values)
+def space_of(**parameters: dict[str, Any]) -> SearchSpace:
+    reasons = {"role": "scientific", "why": "a test"}
+    given = {key.replace("__", "."): {**parameter, **reasons} for key, parameter in parameters.items()}
+    return SearchSpace.from_dict({"name": "x", "about": "x", "base": {}, "parameters": given})
 
 
-class TinySpace(SmallSpace):
-    """Two configurations in all."""
-
-    def suggest(self, trial: Any) -> dict[str, Any]:
-        return {"adapter.kind": trial.suggest_categorical("adapter.kind", ["full", "lora"])}
+KIND = {"choices": ["full", "lora"]}
+SMALL_SPACE = space_of(
+    adapter__kind=KIND,
+    adapter__rank={"int": [4, 256], "log": True, "when": {"adapter.kind": ["lora"]}},
+    optim__lr={"float": [1e-5, 1e-2], "log": True},
+    tail__n_blocks={"int": [1, 6]},
+)
+TINY_SPACE = space_of(adapter__kind=KIND)
+"""Two configurations in all."""
 
 
 def make_header(**changed: Any) -> dict[str, Any]:
@@ -81,11 +77,11 @@ class Recorder:
 def start(space: Any = None, **changed: Any) -> tuple[Decisions, Recorder]:
     header = make_header(**changed)
     recorder = Recorder(header)
-    return Decisions(space or SmallSpace(), header, on_entry=recorder), recorder
+    return Decisions(space or SMALL_SPACE, header, on_entry=recorder), recorder
 
 
 def replayed(recorder: Recorder) -> Decisions:
-    return Decisions.replay(SmallSpace(), recorder.entries)
+    return Decisions.replay(SMALL_SPACE, recorder.entries)
 
 
 def score(ask: Ask, epoch: int) -> float:
@@ -154,7 +150,7 @@ def test_same_seed_same_search_and_another_seed_another():
 
 
 def test_no_configuration_is_run_twice_and_an_exhausted_space_ends_the_search():
-    decisions, _ = start(TinySpace(), queue=[])
+    decisions, _ = start(TINY_SPACE, queue=[])
     assert [ask.config.adapter.kind for ask in take_all(decisions)] in (["full", "lora"], ["lora", "full"])
     assert decisions.stop_reason == "every configuration of the space was tried"
 
@@ -347,7 +343,7 @@ def test_fault_2_a_trial_that_finished_just_before_a_crash_does_not_break_the_re
     ask = decisions.ask()
     assert ask is not None
     train(decisions, ask)
-    resumed = Decisions.replay(SmallSpace(), recorder.entries, on_entry=recorder)
+    resumed = Decisions.replay(SMALL_SPACE, recorder.entries, on_entry=recorder)
     assert resumed.report(ask.trial_id, 9, {"score/all": 0.5}).action == "stop"
     assert resumed.unfinished() == []
     assert resumed.ask() is not None
@@ -365,7 +361,7 @@ def test_fault_3_a_score_that_is_not_finite_stops_the_trial_and_is_told_as_faile
     assert decisions.sampler_trials()[0].state == TrialState.FAIL
     rung = {1: 1, 2: 3}[epoch]
     assert decisions.asha.sizes()[rung] == 1
-    assert differences(SmallSpace(), recorder.entries) == []
+    assert differences(SMALL_SPACE, recorder.entries) == []
 
 
 @pytest.mark.parametrize(
@@ -374,9 +370,9 @@ def test_fault_3_a_score_that_is_not_finite_stops_the_trial_and_is_told_as_faile
         ({"adapter": {"kind": "full"}, "optim": {"lr": 1e-3}}, "`adapter` is no active parameter"),
         ({**START, "optim.lrr": 1e-3}, "`optim.lrr` is no active parameter of the space; active: adapter.kind"),
         ({**START, "adapter.rank": 8}, "`adapter.rank` is no active parameter"),
-        ({**START, "optim.lr": 0.5}, r"`optim.lr` must be a number in \[1e-05, 0.01\], but got 0.5"),
-        ({**START, "tail.n_blocks": 2.0}, r"`tail.n_blocks` must be a whole number in \[1, 6\], but got 2.0"),
-        ({**START, "adapter.kind": "LORA"}, "`adapter.kind` must be one of full, lora, but got 'LORA'"),
+        ({**START, "optim.lr": 0.5}, r"`optim.lr` must be in the space, \[1e-05, 0.01\] log, but got 0.5"),
+        ({**START, "tail.n_blocks": 2.0}, r"`tail.n_blocks` must be in the space, \[1, 6\], but got 2.0"),
+        ({**START, "adapter.kind": "LORA"}, "`adapter.kind` must be in the space, one of full, lora, but got 'LORA'"),
         ({"adapter.kind": "full"}, r"`optim.lr` must be given(.|\n)*`tail.n_blocks` must be given"),
         ({**START, "optim.lr": math.nan}, "`optim.lr` must be"),
     ],
@@ -409,7 +405,7 @@ def test_fault_6_interrupted_trials_are_unfinished_with_their_epoch_and_go_on_la
         assert ask is not None
         train(decisions, ask, epochs=number + 1)
         decisions.pause(ask.trial_id, reason="time budget spent")
-    resumed = Decisions.replay(SmallSpace(), recorder.entries, on_entry=recorder)
+    resumed = Decisions.replay(SMALL_SPACE, recorder.entries, on_entry=recorder)
     assert [(ask.trial_id, ask.reported_epochs, ask.attempts) for ask in resumed.unfinished()] == [
         ("t0000", 1, 1),
         ("t0001", 2, 1),
@@ -433,14 +429,14 @@ def test_fault_9_two_studies_at_once_share_nothing(tmp_path):
     for name in ("a", "b"):
         header = make_header(n_trials=3)
         journal = Journal.create(tmp_path / name, header, study_id=name)
-        studies.append((journal, Decisions(SmallSpace(), header, on_entry=journal.append)))
+        studies.append((journal, Decisions(SMALL_SPACE, header, on_entry=journal.append)))
     for _, decisions in studies:
         for ask in take_all(decisions):
             train(decisions, ask)
     for journal, decisions in studies:
         journal.close()
         assert len(decisions.sampler_trials()) == 2
-        assert len(Decisions.replay(SmallSpace(), read_entries(journal.folder)).trials()) == 3
+        assert len(Decisions.replay(SMALL_SPACE, read_entries(journal.folder)).trials()) == 3
 
 
 # Replay
@@ -492,17 +488,17 @@ HEADER = make_header(n_trials=16)
 def uninterrupted() -> tuple[str, int]:
     """The state at the end of a study that nobody kills, and its number of events."""
     recorder = Recorder(HEADER)
-    decisions = Decisions(SmallSpace(), HEADER, on_entry=recorder)
+    decisions = Decisions(SMALL_SPACE, HEADER, on_entry=recorder)
     work(decisions)
     return comparable(decisions), len(recorder.entries)
 
 
 def test_a_replayed_study_has_the_state_of_the_live_one_and_every_decision_follows():
     recorder = Recorder(HEADER)
-    decisions = Decisions(SmallSpace(), HEADER, on_entry=recorder)
+    decisions = Decisions(SMALL_SPACE, HEADER, on_entry=recorder)
     work(decisions)
     assert {record.state for record in decisions.trials()} == {"completed", "pruned", "failed"}
-    assert differences(SmallSpace(), recorder.entries) == []
+    assert differences(SMALL_SPACE, recorder.entries) == []
     assert comparable(replayed(recorder)) == comparable(decisions)
 
 
@@ -514,10 +510,10 @@ def test_killed_at_any_events_and_resumed_equals_uninterrupted(deaths):
     for death in [*sorted(deaths), 2.0]:
         writer = killing(recorder, at=int(death * n_events))
         with contextlib.suppress(Killed):  # also while writing what the last process left undecided
-            decisions = Decisions.replay(SmallSpace(), recorder.entries, on_entry=writer)
+            decisions = Decisions.replay(SMALL_SPACE, recorder.entries, on_entry=writer)
             work(decisions)
     assert comparable(decisions) == state
-    assert differences(SmallSpace(), recorder.entries) == []
+    assert differences(SMALL_SPACE, recorder.entries) == []
     reported = [(event["trial"], event["epoch"]) for event in recorder.of("report")]
     assert len(reported) == len(set(reported))
 
@@ -548,7 +544,7 @@ def test_with_trials_side_by_side_every_decision_follows_from_the_events_before_
         epoch = epochs[ask.trial_id]
         if decisions.report(ask.trial_id, epoch, {"score/all": score(ask, epoch)}).action == "continue":
             running.insert(ask.number % (len(running) + 1), ask)
-    assert differences(SmallSpace(), recorder.entries) == []
+    assert differences(SMALL_SPACE, recorder.entries) == []
     assert comparable(replayed(recorder)) == comparable(decisions)
 
 
@@ -569,19 +565,19 @@ def test_an_altered_decision_is_found_by_replaying():
         train(decisions, ask)
     at = next(n for n, made in enumerate(recorder.entries) if isinstance(made, RungDecided) and made.trial == "t0004")
     recorder.entries[at] = dataclasses.replace(recorder.entries[at], cut=123.0)
-    assert any("cut is 123.0" in line for line in differences(SmallSpace(), recorder.entries))
+    assert any("cut is 123.0" in line for line in differences(SMALL_SPACE, recorder.entries))
 
 
 def test_a_study_through_a_real_journal_replays_to_the_same_state(tmp_path):
     header = make_header()
     journal = Journal.create(tmp_path, header, study_id="s")
-    decisions = Decisions(SmallSpace(), header, on_entry=journal.append)
+    decisions = Decisions(SMALL_SPACE, header, on_entry=journal.append)
     work(decisions)
     journal.close()
     events = read_entries(tmp_path)
-    again = Decisions.replay(SmallSpace(), events)
+    again = Decisions.replay(SMALL_SPACE, events)
     assert repr(again.trials()) == repr(decisions.trials())
-    assert differences(SmallSpace(), events) == []
+    assert differences(SMALL_SPACE, events) == []
 
 
 def test_a_listener_that_fails_at_the_end_of_a_trial_leaves_no_trial_half_told(tmp_path):
@@ -593,10 +589,10 @@ def test_a_listener_that_fails_at_the_end_of_a_trial_leaves_no_trial_half_told(t
 
     with Journal.create(tmp_path, header, study_id="s") as journal:
         journal.subscribe(broken)
-        decisions = Decisions(SmallSpace(), header, on_entry=journal.append)
+        decisions = Decisions(SMALL_SPACE, header, on_entry=journal.append)
         work(decisions)
         assert decisions.unfinished() == []
         with pytest.raises(ValueError, match="must be running"):
             decisions.pause("t0000", reason="stopped by an error")
-    assert differences(SmallSpace(), read_entries(tmp_path)) == []
-    assert repr(Decisions.replay(SmallSpace(), read_entries(tmp_path)).trials()) == repr(decisions.trials())
+    assert differences(SMALL_SPACE, read_entries(tmp_path)) == []
+    assert repr(Decisions.replay(SMALL_SPACE, read_entries(tmp_path)).trials()) == repr(decisions.trials())

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from search_spaces.parameter import Draws, Plain
+from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
@@ -17,18 +18,19 @@ from tune.journal.entries import TrialTold
 from tune.journal.journal import Journal, read_entries
 from tune.study.optuna_journal import FILE_NAME, OptunaJournal, rebuild
 
-
-class LrSpace:
-    """Two parameters, one of them conditional."""
-
-    def suggest(self, trial: Any) -> dict[str, Any]:
-        values = {"optim.name": trial.suggest_categorical("optim.name", ["adam", "adamw"])}
-        if values["optim.name"] == "adamw":
-            values["optim.weight_decay"] = trial.suggest_float("optim.weight_decay", 0.0, 0.1)
-        return {**values, "optim.lr": trial.suggest_float("optim.lr", 1e-5, 1e-2, log=True)}
-
-    def config(self, values: Mapping[str, Any], epochs: int) -> TrialConfig:
-        return TrialConfig(epochs=epochs).with_values(values)
+REASONS = {"role": "scientific", "why": "a test"}
+LR_SPACE = SearchSpace.from_dict(
+    {
+        "name": "x",
+        "about": "two parameters, and one that is conditional",
+        "base": {},
+        "parameters": {
+            "optim.name": {"choices": ["adam", "adamw"], **REASONS},
+            "optim.weight_decay": {"float": [0.0, 0.1], "when": {"optim.name": ["adamw"]}, **REASONS},
+            "optim.lr": {"float": [1e-5, 1e-2], "log": True, **REASONS},
+        },
+    }
+)
 
 
 HEADER = {
@@ -48,8 +50,8 @@ HEADER = {
 def run(folder: Path) -> Decisions:
     """A study with completed, pruned, failed and interrupted trials, projected while it runs."""
     with Journal.create(folder, HEADER, study_id="study-7") as journal:
-        journal.subscribe(OptunaJournal(folder / FILE_NAME, LrSpace(), journal.entries, say=pytest.fail).handle)
-        decisions = Decisions(LrSpace(), HEADER, on_entry=journal.append)
+        journal.subscribe(OptunaJournal(folder / FILE_NAME, LR_SPACE, journal.entries, say=pytest.fail).handle)
+        decisions = Decisions(LR_SPACE, HEADER, on_entry=journal.append)
         while (ask := decisions.ask()) is not None:
             for epoch in range(1, 5):
                 value = math.nan if ask.number == 3 and epoch == 2 else 1.0 + 0.1 * ask.number + 0.5 / epoch
@@ -91,7 +93,7 @@ def test_fault_6_an_interrupted_trial_is_not_left_running(folder):
 
 
 def test_values_and_epochs_are_those_of_the_study(folder):
-    decisions = Decisions.replay(LrSpace(), read_entries(folder))
+    decisions = Decisions.replay(LR_SPACE, read_entries(folder))
     for trial in load(folder / FILE_NAME).trials:
         record = decisions.standings.trials[trial.user_attrs["trial"]]
         assert trial.params == record.values
@@ -102,7 +104,7 @@ def test_values_and_epochs_are_those_of_the_study(folder):
 
 
 def test_the_file_rebuilt_from_the_journal_equals_the_one_written_live(folder, tmp_path):
-    rebuild(tmp_path / FILE_NAME, LrSpace(), read_entries(folder))
+    rebuild(tmp_path / FILE_NAME, LR_SPACE, read_entries(folder))
     assert facts(load(tmp_path / FILE_NAME)) == facts(load(folder / FILE_NAME))
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
@@ -114,8 +116,8 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
     (tmp_path / f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
     with Journal.open(tmp_path, say=pytest.fail) as journal:
         events = read_entries(tmp_path)
-        journal.subscribe(OptunaJournal(path, LrSpace(), journal.entries, say=pytest.fail).handle)
-        decisions = Decisions.replay(LrSpace(), events, on_entry=journal.append)
+        journal.subscribe(OptunaJournal(path, LR_SPACE, journal.entries, say=pytest.fail).handle)
+        decisions = Decisions.replay(LR_SPACE, events, on_entry=journal.append)
         (ask,) = decisions.unfinished()
         while decisions.report(ask.trial_id, ask.reported_epochs + 1, {"score/all": 0.1}).action == "continue":
             ask = decisions.unfinished()[0]
@@ -129,7 +131,7 @@ def test_a_file_damaged_while_the_search_runs_is_written_anew_at_the_next_end_of
     events, notices, path = read_entries(folder), [], tmp_path / FILE_NAME
     n_before = next(n for n, event in enumerate(events) if isinstance(event, TrialTold)) + 1
     so_far = events[:n_before]
-    projection = OptunaJournal(path, LrSpace(), lambda: so_far, say=notices.append)
+    projection = OptunaJournal(path, LR_SPACE, lambda: so_far, say=notices.append)
     if damage == "appended":
         path.write_bytes(path.read_bytes() + b"garbage\n")
     elif damage == "emptied":
@@ -152,15 +154,17 @@ def test_a_file_damaged_while_the_search_runs_is_written_anew_at_the_next_end_of
         assert facts(load(path)) == facts(load(folder / FILE_NAME))
 
 
-class UnwritableSpace(LrSpace):
+class UnwritableSpace:
     """Stands for a disk that fills up while a trial is being written."""
 
     full = False
+    config = LR_SPACE.config
+    check = LR_SPACE.check
 
-    def suggest(self, trial: Any) -> dict[str, Any]:
+    def suggest(self, trial: Draws) -> dict[str, Plain]:
         if self.full:
             raise OSError(28, "No space left on device")
-        return super().suggest(trial)
+        return LR_SPACE.suggest(trial)
 
 
 def test_a_file_that_cannot_be_written_stops_no_search_and_is_said_once(folder, tmp_path):

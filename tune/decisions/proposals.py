@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
-from tune.decisions.sampler import Proposer, Space, distributions_of, sampler_description
+from tune.decisions.sampler import Proposer, Space, sampler_description
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import TrialAsked
 
@@ -118,8 +118,6 @@ def _checked_queue(space: Space, entries: Any, epochs: int) -> tuple[Proposal, .
     for entry in entries:
         values = entry.get("values")
         try:
-            if values is not None:
-                distributions_of(space, values)
             config = entry["config"] if values is None else space.config(values, epochs).to_dict()
         except UserError as error:
             problems.extend(f"{entry['origin']}: {problem}" for problem in error.problems)

@@ -14,10 +14,11 @@ from functools import partial
 from typing import Any, Protocol
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search_spaces.parameter import Draws, Plain
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.failure import FailureKind
@@ -33,11 +34,14 @@ STATES = {"completed": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed
 class Space(Protocol):
     """What the decisions need of a search space; `search_spaces.space.SearchSpace` has it."""
 
-    def suggest(self, trial: Any) -> dict[str, Any]:
+    def suggest(self, trial: Draws) -> dict[str, Plain]:
         """Draw every active parameter from `trial`, as Optuna's define-by-run."""
 
-    def config(self, values: Mapping[str, Any], epochs: int) -> TrialConfig:
-        """The complete configuration of drawn values."""
+    def check(self, values: Mapping[str, Plain]) -> None:
+        """Raises: UserError naming every value that is missing, out of range, or of no active parameter."""
+
+    def config(self, values: Mapping[str, Plain], epochs: int) -> TrialConfig:
+        """The complete configuration of drawn values; raises as `check`."""
 
 
 def sampler_description() -> dict[str, Any]:
@@ -55,7 +59,7 @@ class _Known:
     """A trial as the sampler knows it; row: its place among the observations."""
 
     row: int
-    params: dict[str, Any]
+    params: dict[str, Plain]
     distributions: dict[str, BaseDistribution]
     state: TrialState = TrialState.RUNNING
     value: float | None = None
@@ -88,21 +92,21 @@ class Proposer:
         self._known: list[_Known] = []
         self._running: dict[str, _Known] = {}
 
-    def propose(self, number: int, *, attempt: int, uniform: bool = False) -> dict[str, Any]:
+    def propose(self, number: int, *, attempt: int, uniform: bool = False) -> dict[str, Plain]:
         """Values for trial `number`, drawn by TPE, or from the ranges alone if `uniform`; changes nothing."""
         seed = _derived_seed(self._seed, number, attempt)
-        draw: Callable[[str, BaseDistribution], Any]
+        draw: Callable[[str, BaseDistribution], Plain]
         if uniform:
             draw = partial(draw_uniform, RandomSampler(seed=seed))
         else:
             draw = Tpe(self._observations, self._arguments, seed=seed).draw
 
-        def choose(name: str, distribution: BaseDistribution) -> Any:
+        def choose(name: str, distribution: BaseDistribution) -> Plain:
             return any_value(distribution) if distribution.single() else draw(name, distribution)
 
         return self._space.suggest(StandIn(choose))
 
-    def begin(self, trial_id: str, values: Mapping[str, Any]) -> None:
+    def begin(self, trial_id: str, values: Mapping[str, Plain]) -> None:
         """A trial runs with these values; until it is told, the constant liar keeps others away from it."""
         self._running[trial_id] = self._add(values)
 
@@ -134,7 +138,7 @@ class Proposer:
             for known in self._known
         ]
 
-    def _add(self, values: Mapping[str, Any]) -> _Known:
+    def _add(self, values: Mapping[str, Plain]) -> _Known:
         params, distributions = dict(values), distributions_of(self._space, values)
         known = _Known(self._observations.begin(params, distributions), params, distributions)
         self._known.append(known)
@@ -161,54 +165,15 @@ def _is_to_blame(record: TrialRecord) -> bool:
     )
 
 
-def distributions_of(space: Space, values: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+def distributions_of(space: Space, values: Mapping[str, Plain]) -> dict[str, BaseDistribution]:
     """The ranges that apply to given flat values.
 
     Raises: UserError naming every value that is missing, out of range, or of no active parameter.
     """
-    problems: list[str] = []
-
-    def take(name: str, distribution: BaseDistribution) -> Any:
-        if name not in values:
-            problems.append(f"`{name}` must be given, {_allowed(distribution)}")
-            return any_value(distribution)
-        if not _fits(values[name], distribution):
-            problems.append(f"`{name}` must be {_allowed(distribution)}, but got {values[name]!r}")
-            return any_value(distribution)
-        return values[name]
-
-    trial = StandIn(take)
+    space.check(values)
+    trial = StandIn(lambda name, _: values[name])
     space.suggest(trial)
-    active = ", ".join(trial.distributions)
-    unknown = [name for name in values if name not in trial.distributions]
-    problems.extend(f"`{name}` is no active parameter of the space; active: {active}" for name in unknown)
-    if problems:
-        raise UserError(problems)
     return trial.distributions
-
-
-def _fits(value: Any, distribution: BaseDistribution) -> bool:
-    if isinstance(distribution, CategoricalDistribution):
-        return any(type(value) is type(choice) and value == choice for choice in distribution.choices)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    if isinstance(distribution, IntDistribution):
-        on_grid = isinstance(value, int) and (value - distribution.low) % distribution.step == 0
-        return on_grid and distribution.low <= value <= distribution.high
-    assert isinstance(distribution, FloatDistribution)
-    if not distribution.low <= value <= distribution.high:
-        return False
-    steps = 0.0 if distribution.step is None else (value - distribution.low) / distribution.step
-    return abs(steps - round(steps)) < 1e-8  # Optuna's own tolerance
-
-
-def _allowed(distribution: BaseDistribution) -> str:
-    if isinstance(distribution, CategoricalDistribution):
-        return f"one of {', '.join(map(str, distribution.choices))}"
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
-    kind = "a whole number" if isinstance(distribution, IntDistribution) else "a number"
-    grid = "" if distribution.step in (None, 1) else f" in steps of {distribution.step:g}"
-    return f"{kind} in [{distribution.low:g}, {distribution.high:g}]{grid}"
 
 
 def _derived_seed(seed: int, number: int, attempt: int) -> int:

@@ -5,11 +5,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search_spaces.parameter import Parameter
+from search_spaces.parameter import Parameter, Plain
 from search_spaces.space import SearchSpace
 from trainable.architecture import VisionArchitecture
 from trainable.config import TrialConfig
@@ -55,21 +54,23 @@ def starting_configs(space: SearchSpace, *, epochs: int) -> list[TrialConfig]:
     return [point.config.with_epochs(epochs) for point in (*space.start_from, *space.compare_with)]
 
 
-def _extremes(parameter: Parameter) -> tuple[Any, ...]:
+def _extremes(parameter: Parameter) -> tuple[Plain, ...]:
     if parameter.kind == "categorical":
         return parameter.choices
     kind = int if parameter.kind == "int" else float
     return (kind(parameter.low), kind(parameter.high))
 
 
-def _given(values: Mapping[str, Any], name: str, distribution: BaseDistribution) -> Any:
+def _given(values: Mapping[str, Plain], name: str, distribution: BaseDistribution) -> Plain:
     return values.get(name, any_value(distribution))
 
 
-def _drawn(generator: random.Random, name: str, distribution: BaseDistribution) -> Any:
+def _drawn(generator: random.Random, name: str, distribution: BaseDistribution) -> Plain:
     del name
     if isinstance(distribution, CategoricalDistribution):
-        return generator.choice(distribution.choices)
+        choice = generator.choice(distribution.choices)
+        assert choice is not None  # which Optuna knows as a choice, and spaces do not
+        return choice
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     low, high, is_whole = distribution.low, distribution.high, isinstance(distribution, IntDistribution)
     if distribution.log:
