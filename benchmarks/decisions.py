@@ -27,7 +27,7 @@ from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
 from tune.journal.entries import SessionBegun
 from tune.journal.journal import FILE_NAME, Journal, read_entries
-from tune.study.optuna_journal import OptunaJournal, rebuild
+from tune.study.optuna_journal import OptunaJournal
 
 METRICS = [
     *(f"score/{part}" for part in ("all", "id", "ood")),
@@ -126,7 +126,7 @@ def measure_resume(folder: Path, space: SearchSpace, header: dict[str, Any]) -> 
     journal, open_seconds = timed(lambda: Journal.open(folder, say=print))
     entries, read_seconds = timed(lambda: read_entries(folder))
     decisions, replay_seconds = timed(lambda: Decisions.replay(space, entries, on_entry=journal.append))
-    _, rebuild_seconds = timed(lambda: rebuild(folder / "optuna.log", space, entries))
+    _, rebuild_seconds = timed(lambda: OptunaJournal(folder / "optuna.log", space, lambda: entries, say=print))
     total = open_seconds + read_seconds + replay_seconds + rebuild_seconds
     print(
         f"resume          {total:.2f} s: open and check {open_seconds:.2f}, read {read_seconds:.2f}, "

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from trainable.errors import UserError
+from trainable.plain_values import LARGEST_WHOLE
 from trainable.shown import brief
 from trainable.text_file import read_text_file
 
@@ -16,9 +17,6 @@ HERE = Path(__file__).parent
 
 DEEPEST = 20
 """Lists and mappings within each other; a space file has 5."""
-
-LARGEST = 2**63 - 1
-"""Whole number, as any other program can hold it."""
 
 Position = tuple[str | int, ...]
 
@@ -168,8 +166,8 @@ def _pairs(node: yaml.MappingNode, position: Position, walk: _Walk) -> Iterator[
 def _scalar(node: yaml.Node, walk: _Walk) -> Any:
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
-        if isinstance(value, int) and not -LARGEST <= value <= LARGEST:
-            raise ValueError(f"whole numbers must have at most {LARGEST.bit_length()} bits")
+        if isinstance(value, int) and not -LARGEST_WHOLE <= value <= LARGEST_WHOLE:
+            raise ValueError(f"whole numbers must have at most {LARGEST_WHOLE.bit_length()} bits")
     except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError) as error:  # of odd tags
         line = node.start_mark.line + 1
         reason = getattr(error, "problem", None) or error

@@ -9,6 +9,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is
 
 from trainable.shown import brief
 
+LARGEST_WHOLE = 2**63 - 1
+"""The largest whole number that any other program can hold."""
+
 _WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a finite number",

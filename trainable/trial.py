@@ -159,7 +159,7 @@ class Trial:
         while trainer.epoch <= self._n_reported:  # more than once where no checkpoint holds what was reported
             trainer.train_epoch()
             if self.task.keep_predictions:  # before the checkpoint: an epoch that need not be trained again has them
-                save_predictions(folder, trainer.epoch, trainer.held_out_predictions, make_parents=False)
+                save_predictions(folder, trainer.epoch, trainer.held_out_predictions)
             is_last = trainer.epoch == trainer.config.epochs
             checkpoint = self._save() if is_last or self._pace.is_due() else None
         metrics = trainer.history[self._n_reported]
@@ -176,9 +176,7 @@ class Trial:
         from trainable.training.checkpoint import save_checkpoint  # loads torch
 
         with self._pace.writing():
-            file = save_checkpoint(
-                place_of(self.task.checkpoint_folder), self._trainer.state_dict(copy=False), make_parents=False
-            )
+            file = save_checkpoint(place_of(self.task.checkpoint_folder), self._trainer.state_dict(copy=False))
         self._saved_epoch = self._trainer.epoch
         return str(file)
 

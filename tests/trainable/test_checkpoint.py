@@ -34,9 +34,9 @@ def names(folder: Path) -> list[str]:
 
 
 def test_what_is_saved_comes_back_to_the_bit(tmp_path):
-    file = save_checkpoint(tmp_path / "new" / "folder", make_state(12))
+    file = save_checkpoint(tmp_path / "new", make_state(12))
 
-    loaded, skipped = load_latest(tmp_path / "new" / "folder")
+    loaded, skipped = load_latest(tmp_path / "new")
 
     assert file.name == "epoch-000012.safetensors"
     assert skipped == []

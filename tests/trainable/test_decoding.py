@@ -10,7 +10,7 @@ import pytest
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from trainable.data import decoding
-from trainable.data.decoding import decode, examine, find_fault
+from trainable.data.decoding import decode, examine
 from trainable.export import standalone
 from tune.verbs.predict import SUFFIXES
 
@@ -41,6 +41,10 @@ def open_clip_pixels(data: bytes, size: int, **options: object) -> np.ndarray:
     for step in transform.transforms[:-2]:  # the last two: to a tensor, normalise
         image = step(image)
     return np.asarray(image)
+
+
+def fault_of(data: bytes) -> str | None:
+    return examine(data)[0]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "1"])
@@ -104,7 +108,7 @@ def test_values_that_fit_8_bits_stay_as_they_are_in_whatever_they_lie(dtype: typ
 def test_values_that_are_not_finite_are_a_fault() -> None:
     values = RAMP.astype(np.float32)
     values[3, 4] = np.nan
-    assert find_fault(encoded(Image.fromarray(values), "TIFF")) == "its values must be finite, but some are not"
+    assert fault_of(encoded(Image.fromarray(values), "TIFF")) == "its values must be finite, but some are not"
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA"])
@@ -140,19 +144,19 @@ def test_exif_orientation_is_left_alone_as_in_open_clip() -> None:
 
 def test_whole_images_have_no_fault() -> None:
     for file_format in ("PNG", "JPEG", "WEBP", "TIFF", "BMP"):
-        assert find_fault(encoded(picture("RGB", 60, 40), file_format)) is None
+        assert fault_of(encoded(picture("RGB", 60, 40), file_format)) is None
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG"])
 def test_truncated_images_have_a_fault(file_format: str) -> None:
     data = encoded(picture("RGB", 300, 200), file_format)
     for share in (0.9, 0.5):
-        assert "truncated" in str(find_fault(data[: int(len(data) * share)]))
+        assert "truncated" in str(fault_of(data[: int(len(data) * share)]))
 
 
 def test_what_is_no_image_has_a_fault_that_says_so() -> None:
-    assert "<html>" in str(find_fault(b"<html>not found</html>"))
-    assert find_fault(b"") == "there are no bytes"
+    assert "<html>" in str(fault_of(b"<html>not found</html>"))
+    assert fault_of(b"") == "there are no bytes"
 
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n(x)\n%%EOF\n"
@@ -166,7 +170,7 @@ def test_no_other_program_is_started_to_read_an_image(tmp_path, monkeypatch) -> 
     monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # where it looks once a process
     transform = {"image_size": 8, "resize_mode": "shortest", "interpolation": "bicubic", "fill_color": 0}
 
-    assert str(find_fault(POSTSCRIPT)).startswith("no image format begins with b'%!PS-Adobe-3'")
+    assert str(fault_of(POSTSCRIPT)).startswith("no image format begins with b'%!PS-Adobe-3'")
     for read in (lambda: decode(POSTSCRIPT, 8), lambda: standalone.decode(POSTSCRIPT, transform)):
         with pytest.raises(UnidentifiedImageError):
             read()
@@ -206,7 +210,7 @@ def test_a_jpeg_of_several_pictures_is_read_too() -> None:
     """As phones write them; PIL calls them MPO, but opens them as JPEG."""
     data = encoded(picture("RGB", 60, 40), "MPO", save_all=True, append_images=[picture("RGB", 30, 20)])
 
-    assert find_fault(data) is None
+    assert fault_of(data) is None
     np.testing.assert_array_equal(decode(data, 32), open_clip_pixels(data, 32))
 
 

@@ -142,6 +142,7 @@ def world(confirmed_study: Path, tmp_path: Path):
     folds = tuple(sorted(int(path.name.partition("-")[2]) for path in (folder / "data").glob("fold-*")))
 
     def run(configurations: tuple[Configuration, ...], errors: dict[str, float], *, seed: int = 0):
+        (folder / "checkpoints").mkdir(exist_ok=True)
         confirmation = Confirmation()
         confirmation.begin(Plan(configurations=configurations, folds=folds, seeds=(1,), epochs=EPOCHS))
         while (ask := confirmation.ask()) is not None:
@@ -217,6 +218,7 @@ def test_a_fold_is_scored_at_the_epoch_that_the_other_folds_found_best(confirmed
     shutil.copytree(confirmed_study / "data", folder / "data")
     (first, second), confirmation = sorted(int(p.name[5:]) for p in (folder / "data").glob("fold-*")), Confirmation()
     confirmation.begin(Plan(configurations=(configuration("default"),), folds=(first, second), seeds=(1,), epochs=3))
+    (folder / "checkpoints").mkdir(exist_ok=True)
     while (ask := confirmation.ask()) is not None:
         data = TrialData.load(fold_data_folder(folder / "data", ask.fold))
         labels = data.labels[np.concatenate([data.split.id_, data.split.ood])]

@@ -16,7 +16,7 @@ from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.journal.entries import TrialTold
 from tune.journal.journal import Journal, read_entries
-from tune.study.optuna_journal import FILE_NAME, OptunaJournal, rebuild
+from tune.study.optuna_journal import FILE_NAME, OptunaJournal
 
 REASONS = {"role": "scientific", "why": "a test"}
 LR_SPACE = SearchSpace.from_dict(
@@ -104,7 +104,7 @@ def test_values_and_epochs_are_those_of_the_study(folder):
 
 
 def test_the_file_rebuilt_from_the_journal_equals_the_one_written_live(folder, tmp_path):
-    rebuild(tmp_path / FILE_NAME, LR_SPACE, read_entries(folder))
+    OptunaJournal(tmp_path / FILE_NAME, LR_SPACE, lambda: read_entries(folder), say=pytest.fail)
     assert facts(load(tmp_path / FILE_NAME)) == facts(load(folder / FILE_NAME))
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 

@@ -74,11 +74,6 @@ def scaled_to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(scaled).clip(0, 255).astype(np.uint8))
 
 
-def find_fault(encoded: bytes) -> str | None:
-    """What makes an image unreadable, or None: see `examine`."""
-    return examine(encoded)[0]
-
-
 def examine(encoded: bytes) -> tuple[str | None, bool]:
     """What makes an image unreadable, or None, and whether its values are scaled to 8 bits.
 

@@ -24,16 +24,15 @@ def place_of(text: "str | Place", *, what: str = "folder") -> Place:
     return RemoteFolder.parse(str(text), what=what)
 
 
-def write_file(folder: Place, name: str, content: bytes, *, make_parents: bool = True) -> None:
-    """Write one file of a folder, whole or not at all; the folder is made where it lacks.
+def write_file(folder: Place, name: str, content: bytes) -> None:
+    """Write one file of a folder, whole or not at all; the folder and those around it are made where they lack.
 
-    make_parents: those around it, too; else they must be there, so that what was moved away is not begun anew.
     Raises: OSError.
     """
     if isinstance(folder, RemoteFolder):
         folder.write(name, content)
         return
-    folder.mkdir(parents=make_parents, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / name) as temporary:
         temporary.write_bytes(content)
 
@@ -68,10 +67,10 @@ def file_names(folder: Place) -> list[str]:
 
 
 @contextmanager
-def written_as_file(folder: Place, name: str, *, make_parents: bool = True) -> Iterator[Path]:
+def written_as_file(folder: Place, name: str) -> Iterator[Path]:
     """Yield a local file to write to; at the end of the block it is the folder's `name`, whole or not at all.
 
-    make_parents: as `write_file`.
+    The folder is made where it lacks; what it lies in must be there, so that what was moved away is not begun anew.
     Raises: OSError.
     """
     if isinstance(folder, RemoteFolder):
@@ -79,7 +78,7 @@ def written_as_file(folder: Place, name: str, *, make_parents: bool = True) -> I
             yield Path(scratch, name)
             folder.upload(Path(scratch, name), name)
         return
-    folder.mkdir(parents=make_parents, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     with whole_file(folder / name) as temporary:
         yield temporary
 

@@ -53,12 +53,11 @@ class CheckpointPace:
         self._seconds = self._ended - started
 
 
-def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2, make_parents: bool = True) -> Place:
+def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2) -> Place:
     """Write `TailTrainer.state_dict()` as `epoch-EPOCH.safetensors`, then delete all but the newest `keep`.
 
     When this returns the file is on the disk or storage: a crash at any moment leaves the older ones as they were.
-    state: {"tensors": {name: tensor}, "values": {"epoch": int, ...}}; values hold what JSON can. make_parents: of the
-    folder, where they are not there.
+    state: {"tensors": {name: tensor}, "values": {"epoch": int, ...}}; values hold what JSON can.
     Raises: CheckpointNotWritten.
     """
     from safetensors.torch import save_file
@@ -67,7 +66,7 @@ def save_checkpoint(folder: Place, state: Mapping[str, Any], *, keep: int = 2, m
     values = json.dumps(state["values"])
     metadata = {"format_version": str(FORMAT_VERSION), "values": values, "sha256": _checksum(tensors, values)}
     name = f"epoch-{state['values']['epoch']:06d}.safetensors"
-    with _told(folder / name), written_as_file(folder, name, make_parents=make_parents) as file:
+    with _told(folder / name), written_as_file(folder, name) as file:
         save_file(tensors, file, metadata=metadata)
     names = file_names(folder)
     leftovers = [left for left in names if left.startswith(".epoch-")]  # of a process that was killed while writing

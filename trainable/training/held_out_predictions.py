@@ -8,26 +8,20 @@ from numpy.typing import NDArray
 
 from trainable.checksums import with_checksum, without_checksum
 from trainable.errors import UserError
-from trainable.storage.place import Place, read_file, write_file
+from trainable.storage.place import Place, read_file, written_as_file
 from trainable.training.checkpoint import CheckpointNotWritten
 
 
-def save_predictions(
-    folder: Place,
-    epoch: int,
-    predictions: Float[NDArray[np.float32], "held_out targets"],
-    *,
-    make_parents: bool = True,
-) -> None:
+def save_predictions(folder: Place, epoch: int, predictions: Float[NDArray[np.float32], "held_out targets"]) -> None:
     """Write one epoch's predictions, the ID rows first, whole or not at all.
 
-    make_parents: of the folder, where they are not there.
     Raises: CheckpointNotWritten.
     """
     content, name = io.BytesIO(), predictions_name(epoch)
     np.save(content, predictions, allow_pickle=False)
     try:
-        write_file(folder, name, with_checksum(content.getvalue()), make_parents=make_parents)
+        with written_as_file(folder, name) as file:
+            file.write_bytes(with_checksum(content.getvalue()))
     except OSError as error:
         raise CheckpointNotWritten(f"{folder / name}: {error}") from error
 

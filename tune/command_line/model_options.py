@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from trainable.plain_values import LARGEST_WHOLE
 from tune.command_line.declaration import argument, option
 from tune.command_line.mlflow_names import model_name_problem
 from tune.command_line.options import (
@@ -88,5 +89,5 @@ class PredictOptions(MachineOptions, ModelOptions, TrackingUri, title="the forec
     """Options of `predict`."""
 
     images: tuple[str, ...] = argument("image files, or folders of them", file_names=True)
-    domain: int | None = option(None, "the domain of all images [unknown]", at_least=0, at_most=2**63 - 1)
+    domain: int | None = option(None, "the domain of all images [unknown]", at_least=0, at_most=LARGEST_WHOLE)
     csv: Path | None = option(None, "write a CSV file: a row a specimen, then a row an event", file_names=True)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from trainable.frozen.model_folder import name_problem
+from trainable.plain_values import LARGEST_WHOLE
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line.declaration import Options, argument, option
@@ -106,7 +107,7 @@ class DataOptions(CleaningOptions, MachineOptions, title="data and backbone"):
     features: RemoteFolder | None = option(
         None, "s3:// or gs:// URI where features are kept, for nodes whose --cache is not shared [only in --cache]"
     )
-    seed: int = option(0, "seed of everything random", at_least=0, at_most=2**63 - 1, kept="for life")
+    seed: int = option(0, "seed of everything random", at_least=0, at_most=LARGEST_WHOLE, kept="for life")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +235,7 @@ class DemoDataOptions(Options):
 
     path: Path = argument("folder to write to; must not exist")
     specimens: int = option(1500, "how many to draw", at_least=1, at_most=math.inf)
-    seed: int = option(0, "the world that is drawn: seed of all of it", at_least=0, at_most=2**63 - 1)
+    seed: int = option(0, "the world that is drawn: seed of all of it", at_least=0, at_most=LARGEST_WHOLE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from trainable.config import TARGETS
+from trainable.counts import counted
 from trainable.data.decoding import open_image
 from trainable.scoring.evaluation import ModelForecasts
 
@@ -43,10 +44,9 @@ class WorstEvent:
     @property
     def title(self) -> str:
         """Which event it is."""
-        word = "specimen" if self.n_images == 1 else "specimens"
         return (
             f"event {self.event_id} · site {_shortened(self.site)} · domain {self.domain} ({self.part.upper()}) · "
-            f"{self.n_images} {word} · CRPS {self.crps:.2f}"
+            f"{counted(self.n_images, 'specimen')} · CRPS {self.crps:.2f}"
         )
 
     @property

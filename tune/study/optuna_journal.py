@@ -94,12 +94,8 @@ def optuna_projection(
             say(f"{folder / FILE_NAME} could not be written ({error}); the next --resume writes it anew")
 
 
-def rebuild(path: Path, space: Space, entries: Sequence[JournalEntry]) -> None:
-    """Write the file anew from a whole journal; another process sees the old one or the new one, never a part."""
-    _write_anew(path, space, entries, Standings())
-
-
 def _write_anew(path: Path, space: Space, entries: Sequence[JournalEntry], standings: Standings) -> optuna.Study:
+    """From a whole journal; another process sees the old file or the new one, never a part."""
     name = study_of(entries).study_id
     ended = [record for entry in entries if (record := _take(entry, standings)) is not None]
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
