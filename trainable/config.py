@@ -81,6 +81,8 @@ class OptimConfig:
     "cosine": linear warm-up over warmup_fraction of the steps, full rate over hold_fraction, then a cosine down to
     final_lr_fraction. batch_size: specimens a step. accumulation_steps: parts a batch is split into to save memory,
     same gradient. max_grad_norm: gradients of each parameter group are clipped to this norm; 0 is off.
+    average: which weights predict, in place of the newest: "ema", an exponential average over average_fraction of all
+    steps, or "last", the mean over the last average_fraction of them, from when those begin.
     """
 
     name: Literal["adam", "adamw"] = "adamw"
@@ -98,6 +100,8 @@ class OptimConfig:
     head_multiplier: float = _limits(0.0, 100.0, default=1.0)
     domain_multiplier: float = _limits(0.0, 100.0, default=1.0)
     max_grad_norm: float = _limits(0.0, 1e6, default=0.0)
+    average: Literal["none", "ema", "last"] = _later("none")
+    average_fraction: float = _later(0.1, low=0.0, high=1.0, open_low=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ EVERYTHING_ON = {
     "optim.max_grad_norm": 1.0,
     "optim.warmup_fraction": 0.1,
     "optim.accumulation_steps": 2,
+    "optim.average": "ema",
 }
 
 

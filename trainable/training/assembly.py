@@ -10,6 +10,7 @@ from trainable.config import TrialConfig
 from trainable.tail.tail import Tail, make_tail
 from trainable.training.augment import Strengths
 from trainable.training.optim import Multipliers, make_groups, make_optimizer, schedule_factor
+from trainable.training.weight_average import WeightAverage
 
 
 def tail_of(
@@ -74,6 +75,14 @@ def optimizer_of(config: TrialConfig, named_parameters: Sequence[tuple[str, Tens
         n_blocks=config.tail.n_blocks,
     )
     return make_optimizer(groups, name=optim.name)
+
+
+def average_of(config: TrialConfig, parameters: Sequence[Tensor], *, n_steps: int) -> WeightAverage | None:
+    """The average of a configuration's weights, None where the newest predict; n_steps: of the whole training."""
+    optim = config.optim
+    if optim.average == "none":
+        return None
+    return WeightAverage(parameters, average=optim.average, fraction=optim.average_fraction, n_steps=n_steps)
 
 
 def lr_factor_of(config: TrialConfig, *, step: int, n_steps: int) -> float:

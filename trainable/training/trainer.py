@@ -6,6 +6,7 @@ when one of them was stopped, saved and loaded in between: on a CPU to the bit, 
 
 import math
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from trainable.errors import UserError
 from trainable.freed_memory import keep_freed_memory
 from trainable.randomness import make_generator, seeded_globally
 from trainable.scoring.scoring import HeldOutScorer
-from trainable.training.assembly import lr_factor_of, optimizer_of, strengths_of, tail_of
+from trainable.training.assembly import average_of, lr_factor_of, optimizer_of, strengths_of, tail_of
 from trainable.training.augment import Batch, EpochAugmentation
 from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
@@ -81,6 +82,9 @@ class TailTrainer:
         self.n_trainable = sum(p.numel() for _, p in self._trained)
         self._optimizer = optimizer_of(config, self._trained)
         self._n_steps = math.ceil(len(data.split.train) / config.optim.batch_size)  # an epoch
+        self._average = average_of(
+            config, [parameter for _, parameter in self._trained], n_steps=config.epochs * self._n_steps
+        )
         self._unknown_domain = len(self.known_domains)
         self._channel_std = store.channel_std(self.tap).to(self.device)
         self._rows = Rows.place(
@@ -179,8 +183,10 @@ class TailTrainer:
         """
         names = {id(p): name for name, p in self._trained}
         moments = optimizer_tensors(self._optimizer, names)
+        predicting = "trained" if self._average is None else "average"
         tensors = {
-            **{f"trained/{name}": value for name, value in self._trained},
+            **{f"{predicting}/{name}": value for name, value in self._trained},
+            **{f"trained/{name}": value for name, value in self._moved_on()},
             **{f"optimizer/{name}": value for name, value in moments.items()},
             **{f"best/{name}": value for name, value in self._best.items()},
         }
@@ -205,11 +211,13 @@ class TailTrainer:
             raise UserError(problems)
         part = {
             kind: {n.removeprefix(kind): t for n, t in tensors.items() if n.startswith(kind)}
-            for kind in ("trained/", "optimizer/", "best/")
+            for kind in ("trained/", "average/", "optimizer/", "best/")
         }
         with torch.no_grad():
             for name, parameter in self._trained:
-                parameter.copy_(part["trained/"][name])
+                parameter.copy_(part["trained/" if self._average is None else "average/"][name])
+            for name, value in self._moved_on():
+                value.copy_(part["trained/"][name])
         load_optimizer_tensors(self._optimizer, part["optimizer/"], self._trained)
         self._best = {name: value.clone() for name, value in part["best/"].items()}
         self.epoch, self.best_epoch = values["epoch"], values["best_epoch"]
@@ -226,6 +234,12 @@ class TailTrainer:
             "split": [self.data.split.policy, self.data.split.fold],
             "known_domains": list(self.known_domains),
         }
+
+    def _moved_on(self) -> list[tuple[str, Tensor]]:
+        """What training goes on from where that is not what predicts."""
+        if self._average is None:
+            return []
+        return [(name, value) for (name, _), value in zip(self._trained, self._average.trained, strict=True)]
 
     def _keep_as_best(self) -> None:
         """Into the memory of the best epoch before, which takes half the time of new memory."""
@@ -255,11 +269,15 @@ class TailTrainer:
             epoch=self.epoch,
         )
         total, n_seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
-        with seeded_globally(self.seed, "dropout", self.epoch, self.device):
+        averaging = nullcontext() if self._average is None else self._average.training()
+        with seeded_globally(self.seed, "dropout", self.epoch, self.device), averaging:
             for i, stored in enumerate(self._rows.batches([augmentation.keep(batch) for batch in batches], self._feed)):
                 batch = augmentation.apply(stored)
-                set_lr(self._optimizer, self._lr_factor(self.epoch * self._n_steps + i))
+                step = self.epoch * self._n_steps + i
+                set_lr(self._optimizer, self._lr_factor(step))
                 total += self._step(batch) * len(batch)
+                if self._average is not None:
+                    self._average.take_in(step)
                 n_seen += len(batch)
         return total.item() / n_seen
 

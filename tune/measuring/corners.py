@@ -17,6 +17,7 @@ from tune.measuring.demand import demand
 
 COSTLY_KEYS = (
     "tail.n_blocks", "adapter.kind", "adapter.rank", "adapter.targets", "optim.batch_size", "optim.accumulation_steps",
+    "optim.average",
 )  # fmt: skip
 """Configuration keys that memory and time depend on."""
 

@@ -47,7 +47,7 @@ def demand(config: TrialConfig, architecture: VisionArchitecture) -> Demand:
         train_flops=train_flops,
         predict_flops=n_blocks * (block_flops + 2 * a.n_tokens * adapter),
         step_flops=train_flops * batch,
-        bytes=_ADAM_COPIES * _FLOAT_BYTES * n_trainable
+        bytes=(_ADAM_COPIES + (config.optim.average != "none")) * _FLOAT_BYTES * n_trainable
         + _FLOAT_BYTES * n_blocks * block_weights
         + rows_at_once * (kept + fed),
     )
