@@ -52,6 +52,7 @@ SCRIPTS: dict[int, Script] = {
     13: Script("cluster_overhead", needs=("ray", "optuna"), devices=("cpu",)),
     14: Script("folding"),
     15: Script("precision"),
+    16: Script("forecasts", devices=("cpu",)),
 }
 """By the number of the figure."""
 

@@ -1,0 +1,76 @@
+"""The arms whose forecasts are compared: named configurations, each held against another one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search_spaces.variant import load_variant
+from trainable.config import TrialConfig
+
+REFERENCE = "reference"
+FLOORS = ("constant", "domain_mean", "species_mean")
+"""Arms that see no image, as `trainable.scoring.scoring.floors` names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """values: dotted keys that differ from `over`, an arm, a variant's name or the path of one. against: the arm that
+    it is compared with on the same world, fold and seed.
+    """
+
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    over: str = REFERENCE
+    against: str = REFERENCE
+
+
+_FULL = {"adapter.kind": "full", "optim.lr": 1e-3, "optim.block_multiplier": 0.1}
+_NO_AUGMENTATION = {"augment.feature_noise": 0.0, "augment.mixup_alpha": 0.0, "augment.specimen_dropout": 0.0}
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm(REFERENCE, over=str(Path(__file__).with_name("forecast_reference.yaml"))),
+        Arm("default", over="default"),
+        *(Arm(name, over=name) for name in ("ft_did", "data_aug", "lora", "combined")),
+        # how fast the parts move
+        Arm("lr x2", {"optim.lr": 6e-4}),
+        Arm("lr x4", {"optim.lr": 1.2e-3}),
+        Arm("lr x8", {"optim.lr": 2.4e-3}),
+        Arm("head x4", {"optim.head_multiplier": 4.0, "optim.domain_multiplier": 4.0}),
+        Arm("head x10", {"optim.head_multiplier": 10.0, "optim.domain_multiplier": 10.0}),
+        # what trains
+        Arm("full", _FULL),
+        Arm("full, quiet code", _FULL | {"tail.domain_scale": 0.1}),
+        # one value at a time, where the rate is no longer what holds the reference back
+        *(
+            Arm(name, values, over="lr x4", against="lr x4")
+            for name, values in {
+                "0 blocks": {"tail.n_blocks": 0},
+                "1 block": {"tail.n_blocks": 1},
+                "4 blocks": {"tail.n_blocks": 4},
+                "quiet code": {"tail.domain_scale": 0.1},
+                "no head dropout": {"tail.head_dropout": 0.0},
+                "images count": {"loss.event_exponent": 0.0},
+                "events count": {"loss.event_exponent": 1.0},
+                "rank 64": {"adapter.rank": 64, "adapter.alpha": 64.0},
+                "crps": {"loss.kind": "crps"},
+                "no augmentation": _NO_AUGMENTATION,
+                "domain dropout 0.5": {"augment.domain_dropout": 0.5},
+            }.items()
+        ),
+    )
+}
+"""By name, in the order of the tables."""
+
+
+def config_of(name: str, *, epochs: int) -> TrialConfig:
+    """An arm's configuration, laid out over `epochs`.
+
+    Raises: UserError for a value that the configuration refuses.
+    """
+    arm = ARMS[name]
+    if arm.over in ARMS and arm.over != name:
+        return config_of(arm.over, epochs=epochs).with_values(arm.values)
+    return load_variant(arm.over, epochs=epochs).with_values(arm.values)

@@ -1,0 +1,103 @@
+"""Drawn worlds, their frozen features, and one training on a fold of one, by the program's own parts."""
+
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.forecast_results import Cell, Losses, Result, key_of, losses_of
+from trainable.config import TARGETS, TrialConfig
+from trainable.data.specimens import Specimens, load_specimens
+from trainable.data.splits import SPLIT_SEED, make_split
+from trainable.frozen.backbone import Backbone
+from trainable.frozen.extract import extract
+from trainable.frozen.features import FeatureStore
+from trainable.scoring.scoring import HeldOutScorer, floor_predictions
+from trainable.training.divergence import TrialDiverged
+from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
+
+
+@dataclass(frozen=True)
+class World:
+    """One demo's specimens and features; both are read, or made, when a training first asks for them.
+
+    data: as `--data` names it. cache: folder of demos and features. blocks: numbers of trained blocks to have taps for.
+    """
+
+    data: str
+    backbone: Backbone
+    cache: Path
+    blocks: Collection[int]
+
+    @cached_property
+    def specimens(self) -> Specimens:
+        """Of both of the dataset's own splits."""
+        return load_specimens(self.data, cache_dir=self.cache, n_processes=1)
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """Their features at each tap."""
+        depth = self.backbone.architecture.n_blocks
+        return extract(
+            self.backbone,
+            self.specimens.images,
+            data_fingerprint=self.specimens.fingerprint,
+            taps=sorted({depth - n for n in self.blocks}),
+            cache_dir=self.cache,
+            n_processes=0,
+        )
+
+    def trial_data(self, fold: int) -> TrialData:
+        """As a search's trials read it, sites and domains of a fold held out."""
+        frame = self.specimens.frame
+        return TrialData(
+            store=self.store,
+            labels=frame[list(TARGETS)].to_numpy(np.float32),
+            domain_ids=frame["domain_id"].to_numpy(np.int64),
+            event_ids=frame["event_id"].to_numpy(np.int64),
+            site_ids=frame["site_id"].to_numpy(np.str_),
+            species=frame["species"].to_numpy(np.str_),
+            split=make_split(frame, holdout="both", fold=fold, seed=SPLIT_SEED),
+        )
+
+    def train(self, arm: str, config: TrialConfig, cell: Cell) -> Result:
+        """Train to the last epoch on a CPU; a training that diverged is a result, too."""
+        data, key = self.trial_data(cell.fold), key_of(config, cell, backbone=self.backbone.fingerprint)
+        scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+        started = time.process_time()
+        try:
+            trainer = TailTrainer(config, data, seed=cell.seed)
+            best = None
+            while trainer.epoch < trainer.config.epochs:
+                trainer.train_epoch()
+                if trainer.best_epoch == trainer.epoch:
+                    best = trainer.held_out_predictions
+        except TrialDiverged as reason:
+            return Result(arm=arm, key=key, cell=cell, failed=str(reason))
+        seconds = time.process_time() - started
+        return Result(
+            arm=arm,
+            key=key,
+            cell=cell,
+            epochs=(trainer.best_epoch, trainer.epoch),
+            cpu_seconds=round(seconds, 2),
+            best=self._losses(scorer, data, best),
+            last=self._losses(scorer, data, trainer.held_out_predictions),
+        )
+
+    def floor(self, name: str, cell: Cell) -> Result:
+        """What one of the floors forecasts, in place of a training."""
+        data = self.trial_data(cell.fold)
+        scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+        given = floor_predictions(data.labels, data.event_ids, data.domain_ids, data.species, data.split)[name]
+        losses = self._losses(scorer, data, given)
+        key = key_of(name, cell, backbone=self.backbone.fingerprint)
+        return Result(arm=name, key=key, cell=cell, best=losses, last=losses)
+
+    def _losses(self, scorer: HeldOutScorer, data: TrialData, predictions: object) -> Losses:
+        domains = dict(zip(data.site_ids.tolist(), data.domain_ids.tolist(), strict=True))
+        return losses_of(scorer.forecasts(predictions), domains)
