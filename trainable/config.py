@@ -63,13 +63,15 @@ class TailConfig:
     n_blocks: trainable transformer blocks N, counted from the top. domain_scale: norm of the domain code at the start
     relative to the unit-norm image feature; 0 switches the code off. head_dropout: probability between the regressor's
     layers. head: the regressor's hidden layers: "mlp", 512-128-32 as published; "narrow", one of 64; "linear", none, so
-    that there is nothing to drop.
+    that there is nothing to drop. probe_first: regressor and domain code are trained to their end on frozen features
+    before the first epoch, from where everything trains.
     """
 
     n_blocks: int = _limits(0, 64, default=2)
     domain_scale: float = _limits(0.0, 100.0, default=1.0)
     head_dropout: float = _limits(0.0, 1.0, default=0.0, open_high=True)
     head: Literal["mlp", "narrow", "linear"] = _later("mlp")
+    probe_first: bool = _later(False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

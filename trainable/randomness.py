@@ -21,6 +21,7 @@ Purpose = Literal[
     "noise",
     "mixup",
     "domains",
+    "probe",
 ]
 _PURPOSES = get_args(Purpose)
 

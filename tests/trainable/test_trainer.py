@@ -38,6 +38,7 @@ EVERYTHING_ON = {
     "augment.ramp_fraction": 0.5,
     "adapter.dropout": 0.1,
     "tail.head": "narrow",
+    "tail.probe_first": True,
     "tail.head_dropout": 0.1,
     "loss.kind": "crps",
     "loss.event_exponent": 0.5,

@@ -63,6 +63,8 @@ def test_costs_at_the_measured_configurations_are_what_was_measured():
     assert costs.memory_bytes(large) == pytest.approx(8 * 10**9)
     assert 10**9 < costs.memory_bytes(between) < 8 * 10**9
     assert costs.epoch_seconds(small, n_train=64, n_held_out=100) == pytest.approx(2 * 0.1 + 100 * 0.01 + 0.05 * 1.2)
+    assert costs.probe_seconds(small, n_train=100) == 0
+    assert costs.probe_seconds(small.with_values({"tail.probe_first": True}), n_train=100) == pytest.approx(100 * 0.01)
     assert costs.epoch_seconds(large, n_train=129, n_held_out=0) == pytest.approx(1.05 * 2 * 2.0)
 
 

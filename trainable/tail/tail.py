@@ -114,8 +114,17 @@ class Tail(nn.Module):
         partner_domains, shares: domain codes are mixed, `share` of the own, the rest the partner's.
         Under autocast the blocks alone compute in half precision: what follows is a row an image.
         """
-        features = self.embed(tokens)
-        with _without_autocast(tokens.device):
+        return self.regress(self.embed(tokens), domains, partner_domains, shares)
+
+    def regress(
+        self,
+        features: Float[Tensor, "batch embed_dim"],
+        domains: Int64[Tensor, " batch"],
+        partner_domains: Int64[Tensor, " batch"] | None = None,
+        shares: Float[Tensor, " batch"] | None = None,
+    ) -> Float[Tensor, "batch targets"]:
+        """What `forward` makes of `embed`'s features."""
+        with _without_autocast(features.device):
             if self.domain_code is not None:
                 code = self.domain_code(domains)
                 if partner_domains is not None and shares is not None:

@@ -6,7 +6,9 @@ when one of them was stopped, saved and loaded in between: on a CPU to the bit, 
 
 import math
 import time
+from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,8 +27,9 @@ from trainable.training.augment import Batch, EpochAugmentation
 from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
 from trainable.training.losses import specimen_losses
-from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, set_lr
+from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, part_of, set_lr
 from trainable.training.precision import Precision
+from trainable.training.probe import ProbeRows, fit_probe, probe_loss, set_aside
 from trainable.training.resident_feed import make_feed
 from trainable.training.rows import Rows
 from trainable.training.trial_data import TrialData
@@ -156,13 +159,15 @@ class TailTrainer:
     ) -> Float[NDArray[np.float32], "specimens targets"]:
         """In SPEI units, not clipped; unknown domains get the code of *unknown*."""
         self.tail.eval()
-        n_batches = math.ceil(len(indices) / self._prediction_rows)
         none = torch.empty((0, len(TARGETS)), device=self.device)
         with self.precision.step(), self.precision.forward():
-            batches = self._rows.batches(np.array_split(indices, n_batches) if n_batches else [], self._feed)
-            outputs = [self.tail(batch.tokens, batch.domains) for batch in batches]
+            outputs = [self.tail(batch.tokens, batch.domains) for batch in self._batches_in_order(indices)]
         result: NDArray[np.float32] = torch.cat([none, *outputs]).cpu().numpy()
         return result
+
+    def _batches_in_order(self, indices: Int64[NDArray[np.int64], " specimens"]) -> Iterator[Batch]:
+        n_batches = math.ceil(len(indices) / self._prediction_rows)
+        return self._rows.batches(np.array_split(indices, n_batches) if n_batches else [], self._feed)
 
     def load_best(self) -> None:
         """Put the best epoch's weights into the tail; training on from there is not what a resume does.
@@ -257,7 +262,6 @@ class TailTrainer:
 
     def _train_steps(self) -> float:
         """One pass over the training specimens; returns the mean loss of those that took part."""
-        self.tail.train()
         order = torch.randperm(len(self.data.split.train), generator=make_generator(self.seed, "order", self.epoch))
         shuffled = self.data.split.train[order.numpy()]
         batches = np.split(shuffled, range(self.config.optim.batch_size, len(shuffled), self.config.optim.batch_size))
@@ -271,6 +275,9 @@ class TailTrainer:
         total, n_seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
         averaging = nullcontext() if self._average is None else self._average.training()
         with seeded_globally(self.seed, "dropout", self.epoch, self.device), averaging:
+            if self.epoch == 0 and self.config.tail.probe_first:
+                self._fit_probe()
+            self.tail.train()
             for i, stored in enumerate(self._rows.batches([augmentation.keep(batch) for batch in batches], self._feed)):
                 batch = augmentation.apply(stored)
                 step = self.epoch * self._n_steps + i
@@ -280,6 +287,25 @@ class TailTrainer:
                     self._average.take_in(step)
                 n_seen += len(batch)
         return total.item() / n_seen
+
+    def _fit_probe(self) -> None:
+        """Of regressor and domain code, what has a rate."""
+        self.tail.eval()
+        train = self.data.split.train
+        moving = {id(p) for group in self._optimizer.param_groups if group["base_lr"] for p in group["params"]}
+        parameters = [p for n, p in self._trained if part_of(n) in ("head", "domain") and id(p) in moving]
+        if not parameters:
+            return
+        loss_of = partial(
+            probe_loss,
+            self.tail,
+            domain_dropout=self.config.augment.domain_dropout,
+            unknown_domain=self._unknown_domain,
+        )
+        with self.precision.step():
+            with self.precision.forward():
+                rows = ProbeRows.pooled(self.tail, self._batches_in_order(train))
+            fit_probe(parameters, loss_of, rows, set_aside(self.data.event_ids[train], seed=self.seed))
 
     def _step(self, batch: Batch) -> Float[Tensor, ""]:
         """One step of the optimizer; returns the batch's mean loss, on the device."""

@@ -71,6 +71,12 @@ class Costs:
         learning = n_steps * step + n_held_out * predict
         return learning + min(save, TIME_SHARE * learning)
 
+    def probe_seconds(self, config: TrialConfig, *, n_train: int) -> float:
+        """What a probe takes before the first epoch: one pass of the blocks; what follows on it is a row a specimen."""
+        own = self._demand(config)
+        predict = self._line(lambda d: d.predict_flops, lambda m: m.predict_seconds).at(own.predict_flops)
+        return n_train * predict if config.tail.probe_first else 0.0
+
     def build_seconds(self, config: TrialConfig) -> float:
         """What every trial takes besides its epochs: from a free worker to its first step, and its last checkpoint."""
         own = self._demand(config).n_trainable

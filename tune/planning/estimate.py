@@ -119,7 +119,7 @@ def _seconds(costs: Costs, typical: Sequence[TrialConfig], data: StudyData, sett
     found = [epoch(config) for config in (*typical, costs.smallest.config, costs.largest.config)]
     return Seconds(
         epoch=epoch,
-        build=lambda config: costs.build_seconds(config) + turnaround,
+        build=lambda config: costs.build_seconds(config) + costs.probe_seconds(config, n_train=n_train) + turnaround,
         quickest=min(found),
         slowest=max(found),
     )

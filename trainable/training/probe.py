@@ -1,0 +1,123 @@
+"""A probe first: regressor and domain code trained to their end on frozen features, before everything trains.
+
+Fine-tuning from a random regressor bends pretrained features to fit it; from a fitted one it need not (Kumar et al.
+2022, arXiv 2202.10054). A pooled feature is one row a specimen, so all are held at once, and full-batch L-BFGS, which
+needs no rate, is done in seconds. It ends when training events that were set aside gain no more.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainable.randomness import stream_seed
+from trainable.tail.tail import Tail
+from trainable.training.augment import Batch
+from trainable.training.losses import specimen_losses
+
+SHARE_SET_ASIDE = 0.2
+"""Of the training events, those that say when to stop."""
+
+_ROUND_ITERATIONS, _MOST_ROUNDS, _PATIENCE = 5, 40, 3
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeRows:
+    """What a probe sees of specimens. features: what `Tail.embed` makes of them."""
+
+    features: Float[Tensor, "specimens embed_dim"]
+    domains: Int64[Tensor, " specimens"]
+    targets: Float[Tensor, "specimens targets"]
+    weights: Float[Tensor, " specimens"]
+
+    @classmethod
+    @torch.no_grad()
+    def pooled(cls, tail: Tail, batches: Iterable[Batch]) -> Self:
+        """One pass of the tail's blocks over all batches."""
+        found = [(tail.embed(batch.tokens), batch.domains, batch.targets, batch.weights) for batch in batches]
+        return cls(*(torch.cat(column) for column in zip(*found, strict=True)))
+
+    def of(self, rows: Bool[Tensor, " specimens"]) -> "ProbeRows":
+        """Some of them."""
+        return ProbeRows(self.features[rows], self.domains[rows], self.targets[rows], self.weights[rows])
+
+
+def set_aside(event_ids: Int64[NDArray[np.int64], " specimens"], *, seed: int) -> Bool[NDArray[np.bool_], " specimens"]:
+    """Which specimens say when to stop: those of a fifth of the events; all where there are too few to divide."""
+    events = np.unique(event_ids)
+    n_aside = round(SHARE_SET_ASIDE * len(events))
+    if n_aside == 0:
+        return np.ones(len(event_ids), dtype=np.bool_)
+    drawn = np.random.default_rng(stream_seed(seed, "probe")).permutation(events)[:n_aside]
+    return np.isin(event_ids, drawn)
+
+
+def probe_loss(tail: Tail, rows: ProbeRows, *, domain_dropout: float, unknown_domain: int) -> Float[Tensor, ""]:
+    """The training's loss without chance: of dropped and kept domains by their probabilities."""
+    unknown = torch.full_like(rows.domains, unknown_domain)
+    loss = torch.zeros_like(rows.weights[0])
+    for share, domains in ((1 - domain_dropout, rows.domains), (domain_dropout, unknown)):
+        if share:
+            losses = specimen_losses(tail.regress(rows.features, domains), rows.targets, tail.head.log_sigma)
+            loss = loss + share * (rows.weights * losses).mean()
+    return loss
+
+
+def fit_probe(
+    parameters: Sequence[Tensor],
+    loss_of: Callable[[ProbeRows], Tensor],
+    rows: ProbeRows,
+    aside: Bool[NDArray[np.bool_], " specimens"],
+) -> None:
+    """Move the parameters to where the loss of the rows set aside is least on the way to the others' minimum.
+
+    loss_of: differentiable in the parameters, and without chance.
+    """
+    is_aside = torch.from_numpy(aside).to(rows.features.device)
+    judged, fitted = rows.of(is_aside), rows if aside.all() else rows.of(~is_aside)
+    best = _Best(parameters)
+    optimizer = torch.optim.LBFGS(parameters, max_iter=_ROUND_ITERATIONS, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        best.offer(loss_of, judged)  # a round is longer than the way to where those set aside lose again
+        optimizer.zero_grad()
+        loss = loss_of(fitted)
+        loss.backward()
+        return loss.item()
+
+    n_without_gain = 0
+    for _ in range(_MOST_ROUNDS):
+        before = best.value
+        optimizer.step(closure)
+        n_without_gain = 0 if best.value < before else n_without_gain + 1
+        if n_without_gain == _PATIENCE:
+            break
+    best.offer(loss_of, judged)
+    best.put_back()
+
+
+class _Best:
+    """The parameters where a loss was least."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.value = math.inf
+        self._parameters = parameters
+        self._kept: list[Tensor] = []
+
+    @torch.no_grad()
+    def offer(self, loss_of: Callable[[ProbeRows], Tensor], rows: ProbeRows) -> None:
+        value = loss_of(rows).item()
+        if not self._kept or value < self.value:  # NaN is not
+            self.value = value
+            self._kept = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def put_back(self) -> None:
+        for parameter, kept in zip(self._parameters, self._kept, strict=True):
+            parameter.copy_(kept)
