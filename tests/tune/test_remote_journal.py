@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 FAST = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
 PATIENT = replace(FAST, stale_seconds=60.0)
 """For a writer that lives: a busy machine may keep it from renewing for longer than `FAST` waits."""
+WARY = replace(FAST, renew_seconds=60.0, safe_seconds=0.0)
+"""For a writer that asks before each entry, and at no other time: not while a test takes its lease over."""
 
 
 def quiet(_: str) -> None: ...
@@ -159,11 +161,10 @@ def test_a_second_study_in_one_place_and_a_second_writer_are_refused(remote):
 
 
 def test_a_writer_whose_lease_was_taken_over_stops_and_what_it_wrote_late_is_read_by_nobody(remote):
-    old = begin(remote, n_events=1)
+    old = begin(remote, n_events=1, times=WARY)
     put_late = SegmentWriter(remote, 1, [line(0), line(1)])
     facts = json.loads(remote.read("journal.owner.json"))
     remote.write("journal.owner.json", json.dumps(facts | {"session_id": "another", "host": "elsewhere"}).encode())
-    time.sleep(3 * FAST.renew_seconds)  # it learns of that by its next renewal
     with pytest.raises(StudyWriteError, match=r"taken over by process .* on elsewhere"):
         old.append(entry("note", number=1))
     old.close()
