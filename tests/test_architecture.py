@@ -4,7 +4,8 @@ import ast
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from importlib import metadata
 from itertools import groupby
@@ -112,6 +113,23 @@ def test_the_drawing_has_these_floors_and_no_others():
     )
 
     assert tuple(tuple(line.partition("    ")[0].split()) for line in drawing.splitlines()) == ROOMS
+
+
+def test_no_two_files_or_classes_of_tune_share_a_name():
+    paths = [path for path in (ROOT / "tune").rglob("*.py") if not path.name.startswith("__")]
+    classes = [
+        node.name
+        for path in paths
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+
+    assert repeated(path.name for path in paths) == []
+    assert repeated(classes) == []
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, n in Counter(names).items() if n > 1]
 
 
 def test_no_two_files_need_each_other():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from trainable.counts import counted
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
-from tune.confirming.plan import reserved
+from tune.confirming.choice import reserved
 from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.decisions.standings import Standings
 from tune.execution.conductor import Conductor

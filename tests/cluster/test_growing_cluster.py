@@ -46,6 +46,6 @@ def test_a_search_has_a_cluster_grow_from_no_node_to_as_many_as_it_may_use(growi
 
     assert ended.status == 0, ended.stderr
     assert "waiting for a node with 1 CPU to join, 180 s at most" in ended.stderr
-    events = read_plain(folder)
-    assert [event["state"] for event in events if event["event"] == "tell"].count("failed") == 0
-    assert sum(event["event"] == "tell" for event in events) == 4
+    entries = read_plain(folder)
+    assert [entry["state"] for entry in entries if entry["event"] == "tell"].count("failed") == 0
+    assert sum(entry["event"] == "tell" for entry in entries) == 4

@@ -9,7 +9,7 @@ from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
 from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 from tune.journal.journal import read_entries
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -33,7 +33,7 @@ def search(processes, ray_cluster, tracking_uri, tmp_path):
 
 def of_kind(folder: Path, kind: str) -> list[dict]:
     try:
-        return [event for event in read_plain(folder) if event["event"] == kind]
+        return [entry for entry in read_plain(folder) if entry["event"] == kind]
     except UserError:
         return []  # not begun yet
 
@@ -50,10 +50,10 @@ def features(cache: Path) -> dict[str, bytes]:
 
 def check_epochs(folder: Path) -> None:
     """Every trial has one end, every epoch of it was reported exactly once and in order, and the decisions follow."""
-    told = [event["trial"] for event in of_kind(folder, "tell")]
+    told = [entry["trial"] for entry in of_kind(folder, "tell")]
     assert sorted(told) == [f"t{number:04d}" for number in range(N_TRIALS)]
     for trial in told:
-        epochs = [event["epoch"] for event in of_kind(folder, "report") if event["trial"] == trial]
+        epochs = [entry["epoch"] for entry in of_kind(folder, "report") if entry["trial"] == trial]
         assert epochs == list(range(1, len(epochs) + 1))
     assert differences(SearchSpace.load(str(PLAIN)), read_entries(folder)) == []
 

@@ -59,7 +59,7 @@ def test_the_shipped_cluster_comes_up_runs_a_script_on_its_workers_and_goes_down
     shown = client.run("ray", "submit", "cluster.yaml", "tune/search.py", "--", *words, cwd=app)
 
     assert f"{study}: 3 trials" in shown
-    tells = [event for event in read_plain(study) if event["event"] == "tell"]
+    tells = [entry for entry in read_plain(study) if entry["event"] == "tell"]
     assert len(tells) == 3
     assert (head.home / "search.py").is_file()  # what `ray submit` copies is this one file
     for host in (head, worker):

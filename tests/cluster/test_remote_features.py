@@ -56,4 +56,4 @@ def test_nodes_with_disks_of_their_own_search_with_study_and_features_on_object_
     assert again.status == 0, again.stderr
     assert "nothing to extract" in again.stderr
     assert again.result["n_trials"] == 3
-    assert not [event for event in read_plain(remote / "study") if event["event"] in ("error", "retry")]
+    assert not [entry for entry in read_plain(remote / "study") if entry["event"] in ("error", "retry")]

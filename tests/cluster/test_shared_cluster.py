@@ -6,8 +6,8 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
-from tests.tune.plain_entries import entries, read_plain
-from tune.decisions.replay import differences
+from tests.tune.plain_entries import entries_of, read_plain
+from tune.decisions.differences import differences
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
@@ -24,14 +24,14 @@ parameters:
 """
 
 
-def most_at_once(events: list[dict]) -> int:
+def most_at_once(entries: list[dict]) -> int:
     """Trials that were asked for and not told, at most."""
     running, most = set(), 0
-    for event in events:
-        if event["event"] == "ask":
-            running.add(event["trial"])
-        elif event["event"] == "tell":
-            running.discard(event["trial"])
+    for entry in entries:
+        if entry["event"] == "ask":
+            running.add(entry["trial"])
+        elif entry["event"] == "tell":
+            running.discard(entry["trial"])
         most = max(most, len(running))
     return most
 
@@ -65,13 +65,15 @@ def test_searches_share_a_cluster_by_fractions_and_by_a_named_resource(
     assert {end.status for end in ended.values()} == {0}, [end.stderr for end in ended.values()]
     assert ray_cluster.is_up()
     assert "MLflow" not in "".join(end.stderr for end in ended.values())  # it took all records
-    events = {name: read_plain(tmp_path / name) for name in ended}
-    assert most_at_once(events["halves"]) == 2  # two halves of one GPU, where CPUs are for six, whatever --workers says
-    assert most_at_once(events["named"]) == 1
-    assert most_at_once(events["unequal"]) <= 2
+    entries = {name: read_plain(tmp_path / name) for name in ended}
+    assert (
+        most_at_once(entries["halves"]) == 2
+    )  # two halves of one GPU, where CPUs are for six, whatever --workers says
+    assert most_at_once(entries["named"]) == 1
+    assert most_at_once(entries["unequal"]) <= 2
     assert "nodes differ in memory" in ended["unequal"].stderr
     assert "nodes differ in memory" not in ended["halves"].stderr + ended["named"].stderr
     for name, space in (("halves", PLAIN), ("named", PLAIN), ("unequal", unequal)):
-        assert differences(SearchSpace.load(str(space)), entries(events[name])) == []
-        assert not [event for event in events[name] if event["event"] in ("error", "retry")]
-        assert json.loads(ended[name].stdout)["n_trials"] == len([e for e in events[name] if e["event"] == "tell"])
+        assert differences(SearchSpace.load(str(space)), entries_of(entries[name])) == []
+        assert not [entry for entry in entries[name] if entry["event"] in ("error", "retry")]
+        assert json.loads(ended[name].stdout)["n_trials"] == len([e for e in entries[name] if e["event"] == "tell"])

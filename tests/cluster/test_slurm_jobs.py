@@ -18,9 +18,9 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
-from tests.tune.plain_entries import entries, read_plain
+from tests.tune.plain_entries import entries_of, read_plain
 from trainable.errors import UserError
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -176,7 +176,7 @@ def driver_of(study: Path) -> psutil.Process:
 def reported(study: Path) -> list[tuple[str, int]]:
     """Trial and epoch of each report so far."""
     try:
-        return [(event["trial"], event["epoch"]) for event in read_plain(study) if event["event"] == "report"]
+        return [(entry["trial"], entry["epoch"]) for entry in read_plain(study) if entry["event"] == "report"]
     except UserError:
         return []  # not begun yet
 
@@ -209,18 +209,18 @@ def test_a_search_on_two_nodes_comes_back_after_its_time_limit_and_ends_with_eve
 
     slurm.run("scontrol", "update", f"JobId={job}", "TimeLimit=60", "StartTime=now+5")  # not minutes
     until(lambda: slurm.job(job)["JobState"] in ("COMPLETED", "FAILED"), what=lambda: output(tmp_path, job))
-    ended, said, events = slurm.job(job), output(tmp_path, job), read_plain(study)
+    ended, said, entries = slurm.job(job), output(tmp_path, job), read_plain(study)
     assert (ended["JobState"], ended["ExitCode"], ended["Restarts"]) == ("COMPLETED", "0:0", "1"), said + slurm.logs()
     assert said.count("Ray runs on 2 nodes: 2 CPUs") == 2
     assert f"resuming {study}" in said
     assert reported(study)[: len(before)] == before
     assert len(set(reported(study))) == len(reported(study))
-    told = {event["trial"]: event["epoch"] for event in events if event["event"] == "tell"}
+    told = {entry["trial"]: entry["epoch"] for entry in entries if entry["event"] == "tell"}
     assert len(told) == 3
     for trial, epoch in told.items():
         assert [e for t, e in reported(study) if t == trial] == list(range(1, epoch + 1))
-    assert [event["state"] for event in events if event["event"] == "end"] == ["interrupted", "completed"]
-    assert differences(SearchSpace.load(str(PLAIN)), entries(events)) == []
+    assert [entry["state"] for entry in entries if entry["event"] == "end"] == ["interrupted", "completed"]
+    assert differences(SearchSpace.load(str(PLAIN)), entries_of(entries)) == []
     everywhere = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in everywhere if secret.encode() in path.read_bytes()]
 

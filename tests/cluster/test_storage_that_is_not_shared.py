@@ -18,7 +18,7 @@ TRAINS = "ray::TailTrainable.train"
 
 def of_kind(folder: Path, kind: str) -> list[dict]:
     try:
-        return [event for event in read_plain(folder) if event["event"] == kind]
+        return [entry for entry in read_plain(folder) if entry["event"] == kind]
     except UserError:
         return []  # not begun yet
 
@@ -64,12 +64,12 @@ def test_a_node_without_the_shared_folders_is_refused_at_the_start_and_left_out_
     ray_cluster.wait_until(lambda: of_kind(study, "retry"), runs=driver)
     ray_cluster.resume(SHARING, TRAINS)
     given_back = of_kind(study, "retry")[0]["trial"]
-    ray_cluster.wait_until(lambda: given_back in [event["trial"] for event in of_kind(study, "report")], runs=driver)
+    ray_cluster.wait_until(lambda: given_back in [entry["trial"] for entry in of_kind(study, "report")], runs=driver)
     processes.press_ctrl_c(driver)
     ended = processes.wait(driver)
 
     assert ended.status == 130, ended.stderr
     assert ended.stderr.count("gets no more trials") == 1
     assert not of_kind(study, "error")
-    assert all(event["blameless"] and "cannot read" in event["reason"] for event in of_kind(study, "retry"))
-    assert {event["state"] for event in of_kind(study, "tell")} <= {"completed", "pruned"}
+    assert all(entry["blameless"] and "cannot read" in entry["reason"] for entry in of_kind(study, "retry"))
+    assert {entry["state"] for entry in of_kind(study, "tell")} <= {"completed", "pruned"}

@@ -123,8 +123,8 @@ def test_a_job_is_followed_left_stopped_and_gone_on_with_without_losing_an_epoch
     assert after[: len(before)] == before
     assert before[-1]["event"] == "end"
     assert before[-1]["state"] == "interrupted"
-    for trial in {event["trial"] for event in after if event["event"] == "tell"}:
-        epochs = [event["epoch"] for event in after if event["event"] == "report" and event["trial"] == trial]
+    for trial in {entry["trial"] for entry in after if entry["event"] == "tell"}:
+        epochs = [entry["epoch"] for entry in after if entry["event"] == "report" and entry["trial"] == trial]
         assert epochs == list(range(1, len(epochs) + 1))
 
 

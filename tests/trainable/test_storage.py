@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tune.plain_entries import entry, read_plain
+from tests.tune.plain_entries import make_entry, read_plain
 from trainable.errors import UserError
 from trainable.storage.place import file_names, place_of, read_as_file, write_file, written_as_file
 from trainable.storage.remote_folder import RemoteFolder, StorageError
@@ -137,9 +137,9 @@ def test_googles_storage_holds_a_study_too(google):
     google.write("a.json", bytes(range(256)) * 40_000)
     assert google.read("a.json") == bytes(range(256)) * 40_000
     with Journal.create(google, {}, study_id="s") as journal:
-        journal.append(entry("note", number=1))
+        journal.append(make_entry("note", number=1))
     with Journal.open(google, say=pytest.fail) as journal:
-        journal.append(entry("note", number=2))
+        journal.append(make_entry("note", number=2))
     assert [event.get("number") for event in read_plain(google)] == [None, 1, 2]
     google.delete("a.json")
     google.delete("a.json")

@@ -12,12 +12,12 @@ from tune.journal.lines import encode_entry, entry_of, plain_as_read
 Plain = dict[str, Any]
 
 
-def entry(kind: str, /, *, seq: int = 0, time: float = 0.0, **fields: Any) -> JournalEntry:
+def make_entry(kind: str, /, *, seq: int = 0, time: float = 0.0, **fields: Any) -> JournalEntry:
     """The entry of a line with these fields."""
     return entry_of(plain_as_read({"seq": seq, "time": time, "event": kind, **fields}))
 
 
-def entries(lines: Iterable[Plain]) -> list[JournalEntry]:
+def entries_of(lines: Iterable[Plain]) -> list[JournalEntry]:
     return [entry_of(plain_as_read(dict(line))) for line in lines]
 
 

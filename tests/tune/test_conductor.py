@@ -66,11 +66,11 @@ class Search:
         )
         return self.conductor.take(StepResult(trial_id=task.trial_id, epoch=epoch, failure=failure))
 
-    def events(self, kind: str) -> list[dict]:
-        return [event for event in read_plain(self.folder) if event["event"] == kind]
+    def entries(self, kind: str) -> list[dict]:
+        return [entry for entry in read_plain(self.folder) if entry["event"] == kind]
 
     def ends(self) -> dict[str, str]:
-        return {event["trial"]: event["state"] for event in self.events("tell")}
+        return {entry["trial"]: entry["state"] for entry in self.entries("tell")}
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_dead_worker_is_retried_once_from_the_last_reported_epoch(search):
     again = search.start()
 
     assert again == replace(task, reported_epochs=2)
-    (retry,) = search.events("retry")
+    (retry,) = search.entries("retry")
     assert (retry["trial"], retry["attempt"]) == ("t0000", 2)
     assert "its process ended" in retry["reason"]
     assert any("t0000 is tried again" in line for line in search.told)
@@ -134,10 +134,10 @@ def test_the_death_of_a_node_is_never_counted_against_a_trial_and_that_of_a_proc
     for _ in range(5):
         search.conductor.lost(task.trial_id, "node 10.0.0.3 died: health check failed", blameless=True)
         assert search.start().trial_id == task.trial_id
-    assert [(event["attempt"], event["blameless"]) for event in search.events("retry")] == [
+    assert [(entry["attempt"], entry["blameless"]) for entry in search.entries("retry")] == [
         (attempt, True) for attempt in range(2, 7)
     ]
-    assert "10.0.0.3" in search.events("retry")[0]["reason"]
+    assert "10.0.0.3" in search.entries("retry")[0]["reason"]
 
     search.conductor.lost(task.trial_id, "its process ended")
     search.resume()
@@ -159,9 +159,9 @@ def test_a_bug_and_a_divergence_are_not_retried_and_are_recorded_with_their_plac
         task = search.start()
         assert search.fail(task, kind) == "stop"
 
-    assert search.events("retry") == []
+    assert search.entries("retry") == []
     assert search.ends() == {"t0000": "failed", "t0001": "failed"}
-    (error, _) = search.events("error")
+    (error, _) = search.entries("error")
     assert (error["type"], error["message"], error["traceback_tail"]) == ("SomeError", "broken", "line 1\n")
     assert error["node"] == "n"
     assert search.start().trial_id == "t0002"
@@ -178,7 +178,7 @@ def test_out_of_memory_is_retried_once_with_the_batch_in_parts_of_the_same_effec
     assert again.config["optim"] == {**task.config["optim"], "accumulation_steps": 2}
     assert any("same effective batch" in line for line in search.told)
     search.fail(again, "memory", epoch=2)
-    assert len(search.events("retry")) == 1
+    assert len(search.entries("retry")) == 1
     assert search.ends() == {"t0000": "failed"}
 
 
@@ -188,7 +188,7 @@ def test_a_score_that_is_not_finite_fails_its_trial_and_the_study_goes_on(search
     assert search.report(first, 2, float("nan")) == "stop"
 
     assert search.ends() == {"t0000": "failed"}
-    assert "nan" in search.events("tell")[0]["reason"]
+    assert "nan" in search.entries("tell")[0]["reason"]
     assert search.decisions.best() is None
     assert search.start().trial_id == "t0001"
 
@@ -230,7 +230,7 @@ def test_a_spent_time_budget_lets_running_trials_report_and_pauses_them(tmp_path
     assert search.report(second, 1) == "stop"
 
     assert search.conductor.stop_reason == "time budget spent"
-    assert [(e["trial"], e["epoch"]) for e in search.events("pause")] == [("t0000", 2), ("t0001", 1)]
+    assert [(e["trial"], e["epoch"]) for e in search.entries("pause")] == [("t0000", 2), ("t0001", 1)]
     assert search.ends() == {}
 
 
@@ -254,7 +254,7 @@ def test_a_trial_that_ends_with_the_epoch_of_the_interrupt_is_told_and_not_pause
     search.report(task, EPOCHS)
 
     assert search.ends() == {"t0000": "completed"}
-    assert search.events("pause") == []
+    assert search.entries("pause") == []
 
 
 def test_after_a_second_interrupt_nothing_stays_running(search):
@@ -262,9 +262,9 @@ def test_after_a_second_interrupt_nothing_stays_running(search):
     search.report(started[1], 1)
     search.conductor.pause_all("interrupted")
 
-    assert [(e["trial"], e["epoch"]) for e in search.events("pause")] == [("t0000", 0), ("t0001", 1), ("t0002", 0)]
+    assert [(e["trial"], e["epoch"]) for e in search.entries("pause")] == [("t0000", 0), ("t0001", 1), ("t0002", 0)]
     search.conductor.pause_all("interrupted")
-    assert len(search.events("pause")) == 3
+    assert len(search.entries("pause")) == 3
 
 
 def test_a_worker_that_dies_after_the_interrupt_is_paused_not_retried(search):
@@ -272,8 +272,8 @@ def test_a_worker_that_dies_after_the_interrupt_is_paused_not_retried(search):
     search.conductor.request_stop("interrupted")
     search.conductor.lost(task.trial_id, "its process ended")
 
-    assert search.events("retry") == []
-    assert [e["trial"] for e in search.events("pause")] == ["t0000"]
+    assert search.entries("retry") == []
+    assert [e["trial"] for e in search.entries("pause")] == ["t0000"]
 
 
 def test_what_a_worker_notes_reaches_the_user(search):

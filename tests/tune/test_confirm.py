@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.tune.plain_entries import entries, read_plain
+from tests.tune.plain_entries import entries_of, read_plain
 from trainable.checksums import without_checksum
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
@@ -29,23 +29,23 @@ def study(confirmed_study: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(confirmed_study, tmp_path / "ground-beetles"))
 
 
-def inner(events: list[dict], kind: str) -> list[dict]:
-    return [event["of"] for event in events if event["event"] == "confirm" and event["of"]["event"] == kind]
+def inner(entries: list[dict], kind: str) -> list[dict]:
+    return [entry["of"] for entry in entries if entry["event"] == "confirm" and entry["of"]["event"] == kind]
 
 
-def results(events: list[dict]) -> dict[tuple[str, int, int], list[float]]:
+def results(entries: list[dict]) -> dict[tuple[str, int, int], list[float]]:
     """(name, fold, seed) -> scores by epoch."""
-    runs = Confirmation.replay(entries(events)).runs()
+    runs = Confirmation.replay(entries_of(entries)).runs()
     return {(run.name, run.fold, run.seed): list(run.record.scores.values()) for run in runs}
 
 
 def test_a_search_ends_with_a_verdict_on_all_pairs_of_folds_and_configurations(confirmed_study):
-    events = read_plain(confirmed_study)
-    confirmed = confirmed_of(entries(events))
+    entries = read_plain(confirmed_study)
+    confirmed = confirmed_of(entries_of(entries))
 
-    assert [event["event"] for event in events][-2:] == ["confirm", "end"]
-    assert len(inner(events, "tell")) == 2 * len(confirmed.candidates)  # two folds, one seed
-    assert {tell["state"] for tell in inner(events, "tell")} == {"completed"}
+    assert [entry["event"] for entry in entries][-2:] == ["confirm", "end"]
+    assert len(inner(entries, "tell")) == 2 * len(confirmed.candidates)  # two folds, one seed
+    assert {tell["state"] for tell in inner(entries, "tell")} == {"completed"}
     assert 0 not in confirmed.folds  # the search scored by it
     assert confirmed.candidates == tuple(sorted(confirmed.candidates, key=lambda c: c.metrics["score/all"]))
     assert all((c.difference is None) == (c.name == "default") for c in confirmed.candidates)
@@ -59,9 +59,9 @@ def test_confirming_again_with_the_same_options_trains_nothing_and_says_the_same
 
     assert ended.status == 0, ended.stderr
     assert ended.result["confirmation"]["verdict"] == before.verdict
-    events = read_plain(study)
-    assert len(inner(events, "tell")) == 2 * len(before.candidates)
-    assert confirmed_of(entries(events)) == before
+    entries = read_plain(study)
+    assert len(inner(entries, "tell")) == 2 * len(before.candidates)
+    assert confirmed_of(entries_of(entries)) == before
 
 
 @pytest.mark.slow
@@ -129,9 +129,9 @@ def test_a_study_that_was_not_confirmed_can_be_later(cli, in_process, finished_s
 @pytest.mark.slow
 def test_out_of_time_the_verdict_rests_on_whole_folds_and_the_rest_is_done_later(cli, in_process, study):
     """The journal is cut where a killed process would have left it: amid the second fold."""
-    events = read_plain(study)
-    whole = results(events)
-    asks = [i for i, e in enumerate(events) if e["event"] == "confirm" and e["of"]["event"] == "ask"]
+    entries = read_plain(study)
+    whole = results(entries)
+    asks = [i for i, e in enumerate(entries) if e["event"] == "confirm" and e["of"]["event"] == "ask"]
     cut = asks[len(asks) // 2] + 2  # a run of the second fold has begun
     lines = (study / "journal.jsonl").read_bytes().splitlines(keepends=True)
     (study / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
@@ -209,21 +209,21 @@ def test_killed_amid_its_runs_a_confirmation_on_ray_goes_on_to_the_same_verdict(
 
     folder = tmp_path / "killed"
     search, deadline = processes.start("search", *options, "--study", folder), time.monotonic() + 120
-    while len(inner(events_of(folder), "report")) < 6 and time.monotonic() < deadline:
+    while len(inner(entries_so_far(folder), "report")) < 6 and time.monotonic() < deadline:
         time.sleep(0.02)
     search.kill()
     search.wait()
-    assert not inner(events_of(folder), "verdict")
+    assert not inner(entries_so_far(folder), "verdict")
     ended = processes.run("search", "--resume", folder, "--workers", 1, "--json")
 
     assert ended.status == 0, ended.stderr
     assert ended.result["confirmation"]["verdict"] == whole.result["confirmation"]["verdict"]
-    assert results(events_of(folder)) == results(events_of(tmp_path / "whole"))
-    epochs = [(report["trial"], report["epoch"]) for report in inner(events_of(folder), "report")]
+    assert results(entries_so_far(folder)) == results(entries_so_far(tmp_path / "whole"))
+    epochs = [(report["trial"], report["epoch"]) for report in inner(entries_so_far(folder), "report")]
     assert len(epochs) == len(set(epochs))  # none was trained or reported twice
 
 
-def events_of(folder: Path) -> list[dict]:
+def entries_so_far(folder: Path) -> list[dict]:
     try:
         return read_plain(folder)
     except UserError:

@@ -17,8 +17,8 @@ from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.held_out_predictions import save_predictions
 from trainable.training.trial_data import TrialData
 from tune.command_line.options import SearchOptions
+from tune.confirming.choice import make_plan
 from tune.confirming.outcome import Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
-from tune.confirming.plan import make_plan
 from tune.confirming.runs import Configuration, Confirmation, Plan, complete_cells, fold_data_folder
 from tune.confirming.verdict import best_epoch, judge
 from tune.decisions.decisions import Decisions

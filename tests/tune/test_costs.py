@@ -6,7 +6,7 @@ from search_spaces.space import SearchSpace, list_spaces
 from trainable.architecture import VisionArchitecture
 from trainable.config import AdapterConfig, OptimConfig, TailConfig, TrialConfig
 from tune.measuring.corners import corners, drawn
-from tune.measuring.costs import Costs, Line, Measured
+from tune.measuring.costs import Costs, Line, MeasuredConfig
 from tune.measuring.demand import demand
 
 VIT_L = VisionArchitecture(
@@ -14,8 +14,8 @@ VIT_L = VisionArchitecture(
 )
 
 
-def measured(config: TrialConfig, step_seconds: float, peak_bytes: int) -> Measured:
-    return Measured(
+def measured(config: TrialConfig, step_seconds: float, peak_bytes: int) -> MeasuredConfig:
+    return MeasuredConfig(
         config=config, step_seconds=step_seconds, predict_seconds=0.01, build_seconds=0.1, save_seconds=0.5,
         peak_bytes=peak_bytes, n_trainable=10, checkpoint_bytes=40,
     )  # fmt: skip

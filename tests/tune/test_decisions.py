@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import Plain, entry, plain
+from tests.tune.plain_entries import Plain, make_entry, plain
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
 from tune.decisions.decisions import Decisions
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
 from tune.decisions.verdicts import Verdict
@@ -58,10 +58,10 @@ class Recorder:
     """An entry writer in memory, and the journal's entries so far, also as the plain values of their lines."""
 
     def __init__(self, header: dict[str, Any], entries: list[JournalEntry] | None = None) -> None:
-        self.entries = entries if entries is not None else [entry("study", study_id="s", header=header)]
+        self.entries = entries if entries is not None else [make_entry("study", study_id="s", header=header)]
 
     @property
-    def events(self) -> list[Plain]:
+    def plain_entries(self) -> list[Plain]:
         return [plain(written) for written in self.entries]
 
     def __call__(self, made: Any, *, apply: Callable[[Any], None]) -> Any:
@@ -71,7 +71,7 @@ class Recorder:
         return written
 
     def of(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["event"] == kind]
+        return [entry for entry in self.plain_entries if entry["event"] == kind]
 
 
 def start(space: Any = None, **changed: Any) -> tuple[Decisions, Recorder]:
@@ -210,8 +210,8 @@ def test_a_poor_trial_is_stopped_at_a_rung_with_a_reason_and_a_starting_point_ne
     assert verdict == Verdict(
         action="stop", state="pruned", reason="stopped at epoch 3: 0.612, cut 0.598 from 4 trials"
     )
-    exempt = [event for event in recorder.of("decision") if event["trial"] == "t0002"]
-    assert [(event["epoch"], event["action"]) for event in exempt] == [(1, "continue"), (3, "continue")]
+    exempt = [entry for entry in recorder.of("decision") if entry["trial"] == "t0002"]
+    assert [(entry["epoch"], entry["action"]) for entry in exempt] == [(1, "continue"), (3, "continue")]
     assert exempt[0]["reason"] == "goes on at epoch 1: 9.5, cut 0.9 from 3 trials; exempt from stopping"
     assert decisions.asha.sizes() == {1: 4, 3: 4}
 
@@ -230,14 +230,14 @@ def test_a_report_that_is_known_already_changes_nothing():
     ask = decisions.ask()
     assert ask is not None
     first = decisions.report(ask.trial_id, 1, {"score/all": 0.5})
-    n_events = len(recorder.entries)
+    n_entries = len(recorder.entries)
     assert decisions.report(ask.trial_id, 1, {"score/all": 0.4}) == first
     train(decisions, ask)
-    n_events, told = len(recorder.entries), decisions.standings.trials[ask.trial_id].reason
+    n_entries, told = len(recorder.entries), decisions.standings.trials[ask.trial_id].reason
     assert decisions.report(ask.trial_id, 9, {"score/all": 0.1}) == Verdict(
         action="stop", reason=told, state="completed"
     )
-    assert len(recorder.entries) == n_events
+    assert len(recorder.entries) == n_entries
 
 
 def test_a_report_that_jumps_past_a_rung_is_judged_there():
@@ -254,7 +254,7 @@ def test_checkpoints_are_known_before_the_report_and_handed_out_on_resume():
     ask = decisions.ask()
     assert ask is not None
     decisions.report(ask.trial_id, 1, {"score/all": 0.5}, checkpoint="checkpoints/t0000/epoch-1")
-    kinds = [event["event"] for event in recorder.events]
+    kinds = [entry["event"] for entry in recorder.plain_entries]
     assert kinds.index("checkpoint") < kinds.index("report")
     (again,) = replayed(recorder).unfinished()
     assert (again.trial_id, again.reported_epochs, again.checkpoint) == ("t0000", 1, "checkpoints/t0000/epoch-1")
@@ -486,7 +486,7 @@ HEADER = make_header(n_trials=16)
 
 @functools.cache
 def uninterrupted() -> tuple[str, int]:
-    """The state at the end of a study that nobody kills, and its number of events."""
+    """The state at the end of a study that nobody kills, and its number of entries."""
     recorder = Recorder(HEADER)
     decisions = Decisions(SMALL_SPACE, HEADER, on_entry=recorder)
     work(decisions)
@@ -505,27 +505,27 @@ def test_a_replayed_study_has_the_state_of_the_live_one_and_every_decision_follo
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(deaths=st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=1, max_size=4))
 def test_killed_at_any_events_and_resumed_equals_uninterrupted(deaths):
-    state, n_events = uninterrupted()
+    state, n_entries = uninterrupted()
     recorder = Recorder(HEADER)
     for death in [*sorted(deaths), 2.0]:
-        writer = killing(recorder, at=int(death * n_events))
+        writer = killing(recorder, at=int(death * n_entries))
         with contextlib.suppress(Killed):  # also while writing what the last process left undecided
             decisions = Decisions.replay(SMALL_SPACE, recorder.entries, on_entry=writer)
             work(decisions)
     assert comparable(decisions) == state
     assert differences(SMALL_SPACE, recorder.entries) == []
-    reported = [(event["trial"], event["epoch"]) for event in recorder.of("report")]
+    reported = [(entry["trial"], entry["epoch"]) for entry in recorder.of("report")]
     assert len(reported) == len(set(reported))
 
 
 def killing(recorder: Recorder, *, at: int) -> Callable[..., dict[str, Any]]:
-    """A writer whose process dies just after event number `at` is on the disk."""
+    """A writer whose process dies just after entry number `at` is on the disk."""
 
-    def write(event: str, **fields: Any) -> dict[str, Any]:
+    def write(entry: str, **fields: Any) -> dict[str, Any]:
         if len(recorder.entries) == at:
-            recorder(event, **(fields | {"apply": lambda _: None}))
+            recorder(entry, **(fields | {"apply": lambda _: None}))
             raise Killed
-        return recorder(event, **fields)
+        return recorder(entry, **fields)
 
     return write
 
@@ -574,18 +574,18 @@ def test_a_study_through_a_real_journal_replays_to_the_same_state(tmp_path):
     decisions = Decisions(SMALL_SPACE, header, on_entry=journal.append)
     work(decisions)
     journal.close()
-    events = read_entries(tmp_path)
-    again = Decisions.replay(SMALL_SPACE, events)
+    entries = read_entries(tmp_path)
+    again = Decisions.replay(SMALL_SPACE, entries)
     assert repr(again.trials()) == repr(decisions.trials())
-    assert differences(SMALL_SPACE, events) == []
+    assert differences(SMALL_SPACE, entries) == []
 
 
 def test_a_listener_that_fails_at_the_end_of_a_trial_leaves_no_trial_half_told(tmp_path):
     header = make_header(n_trials=3)
 
-    def broken(event: dict[str, Any]) -> None:
-        if event["event"] == "tell":
-            raise KeyError(event["trial"])
+    def broken(entry: dict[str, Any]) -> None:
+        if entry["event"] == "tell":
+            raise KeyError(entry["trial"])
 
     with Journal.create(tmp_path, header, study_id="s") as journal:
         journal.subscribe(broken)

@@ -33,8 +33,8 @@ def search(processes, demo_cache, tracking_uri) -> Callable[[Path], Any]:
 
 
 def scores(study: Path) -> dict[tuple[str, int], float]:
-    reports = [event for event in read_plain(study) if event["event"] == "report"]
-    found = {(event["trial"], event["epoch"]): event["metrics"]["score/all"] for event in reports}
+    reports = [entry for entry in read_plain(study) if entry["event"] == "report"]
+    found = {(entry["trial"], entry["epoch"]): entry["metrics"]["score/all"] for entry in reports}
     assert len(found) == len(reports), "an epoch was reported twice"
     return found
 

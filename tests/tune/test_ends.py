@@ -21,10 +21,10 @@ from trainable.failure import Failure, FailureKind
 from trainable.trial import StepResult, TrialTask
 from tune.cli import main
 from tune.decisions.decisions import Decisions
+from tune.decisions.differences import differences
 from tune.decisions.ends import Ends
 from tune.decisions.plateau import noise_queue, plateau_reason, seed_noise
 from tune.decisions.proposals import starting_queue
-from tune.decisions.replay import differences
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.interrupts import NEWS_OF_DEATH, STOP_SIGNALS, Interrupts, stop_signals
 from tune.journal.entries import SessionBegun
@@ -65,7 +65,7 @@ class Search:
             yield Conductor(self.decisions, resources, ends=ends, say=self.told.append)
 
     def of(self, kind: str) -> list[dict]:
-        return [event for event in read_plain(self.folder) if event["event"] == kind]
+        return [entry for entry in read_plain(self.folder) if entry["event"] == kind]
 
 
 def run(conductor: Conductor, score: Callable[[TrialTask], float]) -> list[TrialTask]:
@@ -110,7 +110,7 @@ def test_a_target_score_ends_the_search_and_leaves_nothing_running(tmp_path):
 
         assert conductor.end_reason == "target score 0.5 reached: 0.5 by t0000"
         assert conductor.state == "completed"
-    assert [event["trial"] for event in search.of("pause")] == ["t0001"]
+    assert [entry["trial"] for entry in search.of("pause")] == ["t0001"]
 
 
 def test_a_lower_target_at_the_resume_goes_on_with_what_was_paused(tmp_path):
@@ -168,8 +168,8 @@ def test_the_default_runs_twice_more_with_other_seeds_unknown_to_the_sampler_and
     assert [task.seed for task in tasks] == [0, 0, 1, 2, 0, 0]
     assert tasks[0].config == tasks[2].config == tasks[3].config
     asks = search.of("ask")
-    assert [event["origin"] for event in asks[2:4]] == ["noise:default#1", "noise:default#2"]
-    assert [(event["values"], event["exempt"], event["seed"]) for event in asks[2:4]] == [
+    assert [entry["origin"] for entry in asks[2:4]] == ["noise:default#1", "noise:default#2"]
+    assert [(entry["values"], entry["exempt"], entry["seed"]) for entry in asks[2:4]] == [
         (None, True, 1),
         (None, True, 2),
     ]
@@ -189,7 +189,7 @@ def test_a_plateau_asked_for_at_a_resume_queues_the_reruns_once(tmp_path):
         with search.session(ends=Ends(plateau=30), n_trials=n_trials) as conductor:
             run(conductor, always(0.6))
 
-    assert [event["origin"] for event in search.of("ask")[4:]] == [
+    assert [entry["origin"] for entry in search.of("ask")[4:]] == [
         "noise:default#1",
         "noise:default#2",
         "sampler",
@@ -203,7 +203,7 @@ def test_without_starting_points_the_base_runs_with_three_seeds(tmp_path):
     with search.session(ends=Ends(plateau=9)) as conductor:
         run(conductor, lambda task: NOISE_SCORES[task.seed])
 
-    assert [event["origin"] for event in search.of("ask")] == [f"noise:default#{n}" for n in range(3)]
+    assert [entry["origin"] for entry in search.of("ask")] == [f"noise:default#{n}" for n in range(3)]
     assert seed_noise(search.decisions.trials()) == statistics.stdev(NOISE_SCORES.values())
 
 
@@ -334,9 +334,9 @@ def test_ctrl_c_writes_the_end_and_the_table_and_leaves_no_trial_running(
 
     assert ended.status == 130
     assert "Best trial" in ended.stdout
-    events = read_plain(folder)
-    assert (events[-1]["event"], events[-1]["reason"], events[-1]["state"]) == ("end", "interrupted", "interrupted")
-    assert [event["trial"] for event in events if event["event"] == "pause"] == ["t0000"]
+    entries = read_plain(folder)
+    assert (entries[-1]["event"], entries[-1]["reason"], entries[-1]["state"]) == ("end", "interrupted", "interrupted")
+    assert [entry["trial"] for entry in entries if entry["event"] == "pause"] == ["t0000"]
     assert statuses(tracking_uri, folder.name) == {"KILLED"}
 
 
@@ -345,7 +345,7 @@ def press_ctrl_c(folder: Path, n_signals: int) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            if any(event["event"] == "report" for event in read_plain(folder)):
+            if any(entry["event"] == "report" for entry in read_plain(folder)):
                 break
         except UserError:
             pass
@@ -395,7 +395,7 @@ def test_a_checkpoint_that_cannot_be_written_is_no_fault_of_its_trial(tmp_path):
         assert "was not: the checkpoint of t0000: No space left" in str(conductor.error)
 
     assert search.of("tell") == []
-    assert [event["trial"] for event in search.of("pause")] == ["t0000"]
+    assert [entry["trial"] for entry in search.of("pause")] == ["t0000"]
 
 
 def test_a_checkpoint_without_a_folder_tells_of_the_move_when_the_study_was_moved(tmp_path):
@@ -421,7 +421,7 @@ def test_the_last_checkpoint_of_a_trial_that_was_told_stops_the_search_when_it_c
         assert conductor.next_task() == "finished"
         assert isinstance(conductor.error, StudyWriteError)
 
-    assert [event["trial"] for event in search.of("tell")] == ["t0000"]
+    assert [entry["trial"] for entry in search.of("tell")] == ["t0000"]
     assert search.of("pause") == []
 
 

@@ -39,7 +39,7 @@ from tune.journal.entries import study_of
 from tune.journal.journal import FILE_NAME, read_entries
 from tune.models.champion import read_evidence
 from tune.models.retrain_folder import check_folder
-from tune.report.status import read_status
+from tune.report.study_status import read_status
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -194,11 +194,11 @@ def test_in_a_studys_data(study: Path) -> None:
 
 
 def test_in_a_confirmations_predictions(study: Path) -> None:
-    events = read_entries(study)
-    confirmation, wanted = Confirmation.replay(events), confirmed_of(events)
+    entries = read_entries(study)
+    confirmation, wanted = Confirmation.replay(entries), confirmed_of(entries)
 
     def read() -> str:
-        judged = judge(study, confirmation, search_fold=0, header=study_of(events).header)
+        judged = judge(study, confirmation, search_fold=0, header=study_of(entries).header)
         return json.dumps(judged.confirmed.to_dict())
 
     assert json.loads(read())["verdict"] == wanted.verdict
@@ -336,22 +336,22 @@ def test_an_unfinished_study_with_a_damaged_checkpoint_comes_to_the_same_end(
 ) -> None:
     """The journal is cut where a killed process would have left it, before the last epoch of the last trial."""
     study = Path(shutil.copytree(finished_study, tmp_path / "study"))
-    events = read_plain(study)
-    *_, last = [i for i, event in enumerate(events) if event["event"] == "report"]
+    entries = read_plain(study)
+    *_, last = [i for i, entry in enumerate(entries) if entry["event"] == "report"]
     lines = (study / "journal.jsonl").read_bytes().splitlines(keepends=True)
     (study / "journal.jsonl").write_bytes(b"".join(lines[:last]))
-    trial = events[last]["trial"]
+    trial = entries[last]["trial"]
     newest = max(study.glob(f"checkpoints/{trial}/*.safetensors"))
     flip(newest, newest.stat().st_size // 2)
     ended = cli("search", "--resume", study, "--local", "--workers", 1, "--tracking-uri", tracking_uri)
 
     assert ended.status == 0, ended.stderr
     assert f"{trial}: passed over a damaged checkpoint: {newest}: its checksum does not match" in ended.stderr
-    assert scores(read_plain(study)) == scores(events)
+    assert scores(read_plain(study)) == scores(entries)
 
 
-def scores(events: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
-    return {(e["trial"], e["epoch"]): e["metrics"]["score/all"] for e in events if e["event"] == "report"}
+def scores(entries: list[dict[str, Any]]) -> dict[tuple[str, int], float]:
+    return {(e["trial"], e["epoch"]): e["metrics"]["score/all"] for e in entries if e["event"] == "report"}
 
 
 def test_commands_refuse_damaged_models_and_forecasts(cli: Cli, study: Path, retrained: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune.plain_entries import entry, plain, read_plain
+from tests.tune.plain_entries import make_entry, plain, read_plain
 from trainable.errors import UserError
 from tune.journal.journal import FILE_NAME, Journal
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def begin(folder: Path, n_events: int = 0) -> Journal:
     journal = Journal.create(folder, {"seed": 1}, study_id="study-1")
     for number in range(n_events):
-        journal.append(entry("note", number=number))
+        journal.append(make_entry("note", number=number))
     return journal
 
 
@@ -35,7 +35,7 @@ def start_script(code: str, *arguments: object) -> "subprocess.Popen[str]":
 def test_events_come_back_as_written_with_version_sequence_and_time(tmp_path):
     before = time.time()
     with begin(tmp_path) as journal:
-        journal.append(entry("note", trial="t0000", values={"optim.lr": 0.1}))
+        journal.append(make_entry("note", trial="t0000", values={"optim.lr": 0.1}))
     study, note = read_plain(tmp_path)
     assert study["event"] == "study"
     assert study["study_id"] == "study-1"
@@ -48,7 +48,7 @@ def test_floats_round_trip_bit_equal_with_nan_and_infinities(tmp_path):
     numbers = [0.1 + 0.2, 1e-323, -0.0, 1.7976931348623157e308, math.nan, math.inf, -math.inf]
     with begin(tmp_path) as journal:
         returned = journal.append(
-            entry("report", metrics={f"m{i}": x for i, x in enumerate(numbers)}, deep=[[math.nan]])
+            make_entry("report", metrics={f"m{i}": x for i, x in enumerate(numbers)}, deep=[[math.nan]])
         )
     read = read_plain(tmp_path)[-1]
     assert [float(x).hex() for x in read["metrics"].values()] == [x.hex() for x in numbers]
@@ -61,7 +61,7 @@ def test_floats_round_trip_bit_equal_with_nan_and_infinities(tmp_path):
 def test_every_event_is_readable_before_append_returns(tmp_path):
     journal = begin(tmp_path)
     for number in range(3):
-        journal.append(entry("note", number=number))
+        journal.append(make_entry("note", number=number))
         assert read_plain(tmp_path)[-1]["number"] == number
     journal.close()
 
@@ -76,8 +76,8 @@ def test_a_torn_last_line_is_passed_over_by_readers_and_cut_off_by_the_next_writ
     notices: list[str] = []
     with Journal.open(tmp_path, say=notices.append) as journal:
         assert path.read_bytes() == whole
-        journal.append(entry("note", number=2))
-    assert [event["seq"] for event in read_plain(tmp_path)] == [0, 1, 2, 3]
+        journal.append(make_entry("note", number=2))
+    assert [entry["seq"] for entry in read_plain(tmp_path)] == [0, 1, 2, 3]
     assert len(notices) == 1
     assert f"{len(torn)} bytes" in notices[0]
 
@@ -154,7 +154,7 @@ def test_a_second_process_is_refused_with_owner_and_time_and_a_killed_owner_hold
         owner.kill()
         owner.communicate()
     with Journal.open(tmp_path, say=quiet) as journal:
-        journal.append(entry("note", number=1))
+        journal.append(make_entry("note", number=1))
 
 
 WRITER = """
@@ -188,14 +188,14 @@ def test_closing_gives_the_study_free_and_a_closed_journal_cannot_append(tmp_pat
     journal.close()
     journal.close()
     with pytest.raises(RuntimeError, match="closed"):
-        journal.append(entry("note"))
+        journal.append(make_entry("note"))
     Journal.open(tmp_path, say=quiet).close()
 
 
 FILLER = """
 import resource, sys
 from pathlib import Path
-from tests.tune.plain_entries import entry
+from tests.tune.plain_entries import make_entry
 from tune.journal.journal import FILE_NAME, Journal, StudyWriteError
 folder = Path(sys.argv[1])
 journal = Journal.open(folder, say=print)
@@ -203,15 +203,15 @@ heard = []
 journal.subscribe(heard.append)
 size = (folder / FILE_NAME).stat().st_size
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 150, resource.RLIM_INFINITY))
-journal.append(entry("note", text="fits"))
+journal.append(make_entry("note", text="fits"))
 try:
-    journal.append(entry("note", text="x" * 500))
+    journal.append(make_entry("note", text="x" * 500))
 except StudyWriteError as error:
     print(error)
 assert len(heard) == 1
 assert (folder / FILE_NAME).read_bytes().endswith(b"fits\\"}\\n")
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-journal.append(entry("note", text="room again"))
+journal.append(make_entry("note", text="room again"))
 """
 
 
@@ -221,21 +221,21 @@ def test_a_full_disk_cuts_the_partial_line_away_says_so_and_goes_on_when_there_i
     output, _ = filler.communicate(timeout=60)
     assert filler.returncode == 0
     assert "make room, then go on with `sentinel-tune search --resume " in output
-    assert [event.get("text") for event in read_plain(tmp_path)] == [None, "fits", "room again"]
+    assert [entry.get("text") for entry in read_plain(tmp_path)] == [None, "fits", "room again"]
 
 
 def test_listeners_hear_each_event_once_it_is_on_the_disk(tmp_path):
     heard = []
 
     def listen(written):
-        event = plain(written)
-        assert read_plain(tmp_path)[-1] == event
-        heard.append(event["event"])
+        entry = plain(written)
+        assert read_plain(tmp_path)[-1] == entry
+        heard.append(entry["event"])
 
     with begin(tmp_path) as journal:
         journal.subscribe(listen)
-        journal.append(entry("note", trial="t0000"))
-        journal.append(entry("end", reason="done"))
+        journal.append(make_entry("note", trial="t0000"))
+        journal.append(make_entry("end", reason="done"))
     assert heard == ["note", "end"]
 
 
@@ -244,7 +244,7 @@ def test_a_pickled_journal_holds_no_file_lock_or_listener(tmp_path):
         journal.subscribe(lambda _: None)
         copy = pickle.loads(pickle.dumps(journal))  # noqa: S301 - our own bytes
         with pytest.raises(RuntimeError, match="copy"):
-            copy.append(entry("note"))
+            copy.append(make_entry("note"))
         copy.close()
-        journal.append(entry("note", still="writable"))
+        journal.append(make_entry("note", still="writable"))
     assert len(read_plain(tmp_path)) == 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune.plain_entries import entry, read_plain
+from tests.tune.plain_entries import make_entry, read_plain
 from trainable.errors import UserError
 from tune.journal.journal import FILE_NAME, Journal
 from tune.journal.lines import encode_entry
@@ -28,8 +28,8 @@ def flips(content: bytes) -> Iterator[tuple[int, bytes]]:
 @pytest.fixture
 def study(tmp_path: Path) -> Path:
     with Journal.create(tmp_path / "study", {}, study_id="s") as journal:
-        journal.append(entry("note", text="x y", score=0.1 + 0.2))
-        journal.append(entry("end", reason="", state="completed"))
+        journal.append(make_entry("note", text="x y", score=0.1 + 0.2))
+        journal.append(make_entry("end", reason="", state="completed"))
     return tmp_path / "study"
 
 
@@ -77,7 +77,7 @@ class Objects(dict[str, bytes]):
 
 def lines(first: int, last: int) -> bytes:
     return b"".join(
-        encode_entry(entry("note" if seq else "study", seq=seq, time=0.5)) for seq in range(first, last + 1)
+        encode_entry(make_entry("note" if seq else "study", seq=seq, time=0.5)) for seq in range(first, last + 1)
     )
 
 
@@ -104,7 +104,7 @@ def test_a_journal_without_digests_is_read_as_before_and_gone_on_with(tmp_path):
     (tmp_path / FILE_NAME).write_bytes(OLD.read_bytes())
     assert read_plain(tmp_path) == plain
     with Journal.open(tmp_path, say=pytest.fail) as journal:
-        journal.append(entry("note", text="new"))
+        journal.append(make_entry("note", text="new"))
     *before, last = (tmp_path / FILE_NAME).read_bytes().splitlines(keepends=True)
     assert b"".join(before) == OLD.read_bytes()
     assert last.startswith(b'{"crc":"')
@@ -113,10 +113,10 @@ def test_a_journal_without_digests_is_read_as_before_and_gone_on_with(tmp_path):
 
 def test_a_line_changed_by_hand_is_said_to_be_changed(study):
     path = study / FILE_NAME
-    events = [json.loads(line) for line in path.read_text().splitlines()]
-    events[1]["text"] = "another"
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    entries[1]["text"] = "another"
     for separators in (None, (",", ":")):
-        path.write_text("".join(json.dumps(event, separators=separators) + "\n" for event in events))
+        path.write_text("".join(json.dumps(entry, separators=separators) + "\n" for entry in entries))
         with pytest.raises(UserError, match=r"line [12] was changed since it was written"):
             read_plain(study)
 

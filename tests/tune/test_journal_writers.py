@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune.plain_entries import entry, plain, read_plain
+from tests.tune.plain_entries import make_entry, plain, read_plain
 from trainable.errors import UserError
 from tune.journal.errors import StudyMovedError
 from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, owner_of
@@ -29,7 +29,7 @@ def test_removing_every_other_file_lets_no_second_writer_in(study):
         with pytest.raises(UserError, match="one process at a time"):
             Journal.open(study, say=pytest.fail)
         assert owner_of(study) is not None
-        journal.append(entry("note"))
+        journal.append(make_entry("note"))
     assert owner_of(study) is None
 
 
@@ -68,28 +68,28 @@ def test_a_pipe_in_the_journals_place_is_refused_by_who_reads_and_who_writes_and
 def test_bytes_of_another_program_are_noticed_before_the_next_event_and_left_as_they_are(study):
     path = study / FILE_NAME
     with Journal.open(study, say=pytest.fail) as journal:
-        journal.append(entry("note", number=1))
+        journal.append(make_entry("note", number=1))
         with path.open("ab") as file:
             file.write(b'{"v":1,"seq":2,"time":0.0,"event":"note","number":"foreign"}\n')
         written = path.read_bytes()
         for _ in range(2):
             with pytest.raises(StudyWriteError, match=r"another program wrote to it.*--resume"):
-                journal.append(entry("note", number=2))
+                journal.append(make_entry("note", number=2))
         assert path.read_bytes() == written
-        assert [event.get("number") for event in map(plain, journal.entries())] == [None, 1]
-    assert [event.get("number") for event in read_plain(study)] == [None, 1, "foreign"]
+        assert [entry.get("number") for entry in map(plain, journal.entries())] == [None, 1]
+    assert [entry.get("number") for entry in read_plain(study)] == [None, 1, "foreign"]
     with Journal.open(study, say=pytest.fail) as journal:
-        journal.append(entry("note", number=3))
-    assert [event["seq"] for event in read_plain(study)] == [0, 1, 2, 3]
+        journal.append(make_entry("note", number=3))
+    assert [entry["seq"] for entry in read_plain(study)] == [0, 1, 2, 3]
 
 
 def test_a_journal_that_another_program_cut_is_noticed_too(study):
     with Journal.open(study, say=pytest.fail) as journal:
         size = (study / FILE_NAME).stat().st_size
-        journal.append(entry("note", number=1))
+        journal.append(make_entry("note", number=1))
         os.truncate(study / FILE_NAME, size)
         with pytest.raises(StudyWriteError, match="another program"):
-            journal.append(entry("note", number=2))
+            journal.append(make_entry("note", number=2))
     assert (study / FILE_NAME).stat().st_size == size
 
 
@@ -97,7 +97,7 @@ def test_a_journal_that_another_program_cut_is_noticed_too(study):
 def test_a_study_moved_removed_or_replaced_under_its_writer_stops_it_in_words_and_stays_whole(study, what):
     elsewhere = study.with_name("elsewhere")
     journal = Journal.open(study, say=pytest.fail)
-    journal.append(entry("note", number=1))
+    journal.append(make_entry("note", number=1))
     if what == "replaced":  # as an editor or a copy does it
         shutil.copytree(study, elsewhere)
         os.replace(elsewhere / FILE_NAME, study / FILE_NAME)
@@ -106,17 +106,17 @@ def test_a_study_moved_removed_or_replaced_under_its_writer_stops_it_in_words_an
     else:
         shutil.rmtree(study)
     with pytest.raises(StudyMovedError, match=f"must stay where it is.* was {what}") as stopped:
-        journal.append(entry("note", number=2))
+        journal.append(make_entry("note", number=2))
     assert stopped.value.now == {"moved": elsewhere, "removed": None, "replaced": study}[what]
-    assert [event.get("number") for event in map(plain, journal.entries())] == [None, 1]
+    assert [entry.get("number") for entry in map(plain, journal.entries())] == [None, 1]
     journal.close()
     if what == "removed":
         assert not study.exists()
         return
     place = elsewhere if what == "moved" else study
     with Journal.open(place, say=pytest.fail) as again:
-        again.append(entry("note", number=3))
-    assert [event.get("number") for event in read_plain(place)] == [None, 1, 3]
+        again.append(make_entry("note", number=3))
+    assert [entry.get("number") for entry in read_plain(place)] == [None, 1, 3]
 
 
 def test_a_second_writers_name_is_not_removed_by_the_first_one(study):
@@ -135,15 +135,15 @@ def test_a_listener_that_raises_is_told_once_and_hears_no_more_while_the_others_
     heard: list[int] = []
     asked: list[int] = []
 
-    def broken(event):
-        asked.append(plain(event)["number"])
+    def broken(entry):
+        asked.append(plain(entry)["number"])
         raise KeyError("study-1")
 
     with caplog.at_level(logging.WARNING), Journal.open(study, say=pytest.fail) as journal:
         journal.subscribe(broken, name="optuna.log")
-        journal.subscribe(lambda event: heard.append(plain(event)["number"]))
+        journal.subscribe(lambda entry: heard.append(plain(entry)["number"]))
         for number in range(3):
-            journal.append(entry("note", number=number))
+            journal.append(make_entry("note", number=number))
     assert (asked, heard) == ([0], [0, 1, 2])
     assert [record.getMessage() for record in caplog.records] == [
         "optuna.log follows the study no more (KeyError: 'study-1'); the study goes on without"
@@ -155,5 +155,5 @@ def test_the_state_that_an_event_changes_hears_of_it_before_any_listener(study):
     order: list[str] = []
     with Journal.open(study, say=pytest.fail) as journal:
         journal.subscribe(lambda _: order.append("listener"))
-        journal.append(entry("note"), apply=lambda _: order.append("state"))
+        journal.append(make_entry("note"), apply=lambda _: order.append("state"))
     assert order == ["state", "listener"]

@@ -16,10 +16,10 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import entries, read_plain
+from tests.tune.plain_entries import entries_of, read_plain
 from trainable.errors import UserError
 from trainable.training.checkpoint import load_latest
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -98,13 +98,13 @@ def argv(demo_cache: Path, tracking_uri: str) -> Callable[[Path, int], list[obje
 
     def words(folder: Path, n_trials: int) -> list[object]:
         begin = [word for pair in options.items() for word in pair]
-        place = ["--resume", folder] if events_of(folder) else [*begin, "--no-confirm", "--study", folder]
+        place = ["--resume", folder] if entries_so_far(folder) else [*begin, "--no-confirm", "--study", folder]
         return ["search", "--trials", n_trials, *place]
 
     return words
 
 
-def events_of(folder: Path) -> list[dict]:
+def entries_so_far(folder: Path) -> list[dict]:
     try:
         return read_plain(folder)
     except UserError:
@@ -112,16 +112,16 @@ def events_of(folder: Path) -> list[dict]:
 
 
 def n_ends(folder: Path) -> int:
-    return sum(event["event"] == "end" for event in events_of(folder))
+    return sum(entry["event"] == "end" for entry in entries_so_far(folder))
 
 
 def wait_for_a_moment(folder: Path, chance: random.Random) -> None:
-    """Until a random time has passed: since now, or since so many events more were written."""
+    """Until a random time has passed: since now, or since so many entries more were written."""
     n_events, seconds = 10**6, chance.uniform(0.05, STARTING_SECONDS)
     if chance.random() < 0.75:
-        n_events, seconds = len(events_of(folder)) + chance.randint(1, 30), LONGEST_LIFE_SECONDS
+        n_events, seconds = len(entries_so_far(folder)) + chance.randint(1, 30), LONGEST_LIFE_SECONDS
     deadline, n_ended = time.monotonic() + seconds, n_ends(folder)
-    while time.monotonic() < deadline and len(events_of(folder)) < n_events and n_ends(folder) == n_ended:
+    while time.monotonic() < deadline and len(entries_so_far(folder)) < n_events and n_ends(folder) == n_ended:
         time.sleep(0.002)
     time.sleep(chance.uniform(0.0, 0.05))
 
@@ -129,11 +129,11 @@ def wait_for_a_moment(folder: Path, chance: random.Random) -> None:
 def check_no_checkpoint_is_damaged(folder: Path) -> None:
     """Every open trial that has reported can go on from a checkpoint, at most one epoch beyond its last report."""
     open_trials: dict[str, int] = {}
-    for event in events_of(folder):
-        if event["event"] == "report":
-            open_trials[event["trial"]] = event["epoch"]
-        elif event["event"] == "tell":
-            open_trials.pop(event["trial"], None)
+    for entry in entries_so_far(folder):
+        if entry["event"] == "report":
+            open_trials[entry["trial"]] = entry["epoch"]
+        elif entry["event"] == "tell":
+            open_trials.pop(entry["trial"], None)
     for trial, epoch in open_trials.items():
         state, skipped = load_latest(folder / "checkpoints" / trial)
         assert skipped == []
@@ -143,25 +143,25 @@ def check_no_checkpoint_is_damaged(folder: Path) -> None:
 
 def check_whole(folder: Path, *, n_trials: int) -> None:
     """Every epoch's result is there once, every trial has one end, and the decisions follow from what came before."""
-    events = read_plain(folder)
-    told = [event["trial"] for event in events if event["event"] == "tell"]
+    entries = read_plain(folder)
+    told = [entry["trial"] for entry in entries if entry["event"] == "tell"]
     assert sorted(told) == [f"t{number:04d}" for number in range(n_trials)]
-    reported = [(event["trial"], event["epoch"]) for event in events if event["event"] == "report"]
+    reported = [(entry["trial"], entry["epoch"]) for entry in entries if entry["event"] == "report"]
     for trial in told:
         epochs = [epoch for name, epoch in reported if name == trial]
         assert epochs == list(range(1, len(epochs) + 1))
-    assert not [event for event in events if event["event"] in ("error", "retry")]
-    assert differences(SearchSpace.load("smoke"), entries(events)) == []
+    assert not [entry for entry in entries if entry["event"] in ("error", "retry")]
+    assert differences(SearchSpace.load("smoke"), entries_of(entries)) == []
 
 
 def learned(folder: Path) -> list[dict]:
     """Asks, results and ends in order, without the clock's values."""
     kept = {"ask": ("origin", "values", "config"), "report": ("epoch", "metrics"), "tell": ("state", "value", "reason")}
     found = []
-    for event in read_plain(folder):
-        if event["event"] in kept:
-            values = {name: event[name] for name in ("event", "trial", *kept[event["event"]])}
-            if event["event"] == "report":
+    for entry in read_plain(folder):
+        if entry["event"] in kept:
+            values = {name: entry[name] for name in ("event", "trial", *kept[entry["event"]])}
+            if entry["event"] == "report":
                 values["metrics"] = {k: v for k, v in values["metrics"].items() if not k.startswith("time/")}
             found.append(values)
     return found
@@ -179,7 +179,7 @@ def test_killed_at_random_moments_and_resumed_a_search_equals_one_that_was_not(n
     chance, folder = random.Random(20), tmp_path / "killed often"
     n_trials, n_kills = 8, 0
     while n_kills < N_LOCAL_KILLS:
-        if n_trials == sum(event["event"] == "tell" for event in events_of(folder)):
+        if n_trials == sum(entry["event"] == "tell" for entry in entries_so_far(folder)):
             n_trials += 4  # it got to its end between two kills: more to do
         driver = Driver(nursery, [*argv(folder, n_trials), "--local"])
         wait_for_a_moment(folder, chance)
@@ -191,17 +191,17 @@ def test_killed_at_random_moments_and_resumed_a_search_equals_one_that_was_not(n
     check_whole(folder, n_trials=n_trials)
     assert learned(folder) == learned(tmp_path / "never killed")
     check_tracked(tracking_uri, folder.name, n_trials=n_trials)
-    n_sessions = sum(event["event"] == "session" for event in read_plain(folder))
+    n_sessions = sum(entry["event"] == "session" for entry in read_plain(folder))
     assert n_sessions > N_LOCAL_KILLS // 3  # most kills came after a session had begun
 
 
 def test_killed_on_ray_too_and_the_local_twin_gives_the_same(processes, nursery, argv, tracking_uri, tmp_path):
     folder, n_trials = tmp_path / "killed on ray", 6
     for n_events in (4, 26)[:N_RAY_KILLS]:
-        n_before = len(events_of(folder))
+        n_before = len(entries_so_far(folder))
         driver = processes.start(*argv(folder, n_trials))
         deadline = time.monotonic() + 60
-        while len(events_of(folder)) < n_before + n_events and time.monotonic() < deadline:
+        while len(entries_so_far(folder)) < n_before + n_events and time.monotonic() < deadline:
             time.sleep(0.01)
         driver.kill()
         driver.wait()
@@ -224,7 +224,7 @@ def test_a_disk_that_fills_up_stops_the_search_in_order_and_it_goes_on_when_ther
     folder = tmp_path / "disk full"
     driver = processes.start(*argv(folder, 3))
     deadline = time.monotonic() + 240
-    while sum(event["event"] == "report" for event in events_of(folder)) < 3 and time.monotonic() < deadline:
+    while sum(entry["event"] == "report" for entry in entries_so_far(folder)) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
     journal = folder / "journal.jsonl"
     resource.prlimit(driver.pid, resource.RLIMIT_FSIZE, (journal.stat().st_size, resource.RLIM_INFINITY))

@@ -1,6 +1,6 @@
 """Nodes that cannot read the study's data are kept off, but for the last one."""
 
-from tune.cluster.left_out import LeftOut
+from tune.cluster.left_out import LeftOutNodes
 from tune.cluster.node import Node
 
 
@@ -10,7 +10,7 @@ def node(node_id: str, n_cpus: float = 2) -> Node:
 
 def test_a_node_is_left_out_told_of_once():
     told = []
-    left_out = LeftOut(told.append, nodes=lambda: [node("1"), node("2"), node("3")])
+    left_out = LeftOutNodes(told.append, nodes=lambda: [node("1"), node("2"), node("3")])
     assert [left_out.add("2", "data.npz must exist, but does not") for _ in range(3)] == [True, True, True]
     assert left_out.add("1", "no such file")
 
@@ -22,7 +22,7 @@ def test_a_node_is_left_out_told_of_once():
 
 def test_the_last_node_that_can_run_trials_is_not_left_out_so_that_its_trials_say_what_is_wrong():
     told = []
-    left_out = LeftOut(told.append, nodes=lambda: [node("1"), node("2"), node("head", n_cpus=0)])
+    left_out = LeftOutNodes(told.append, nodes=lambda: [node("1"), node("2"), node("head", n_cpus=0)])
 
     assert left_out.add("1", "no such file")
     assert not left_out.add("2", "no such file")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.tune.plain_entries import entries, entry, read_plain
-from tune.decisions.replay import differences
+from tests.tune.plain_entries import entries_of, make_entry, read_plain
+from tune.decisions.differences import differences
 from tune.journal.entries import JournalEntry, study_of
 from tune.journal.journal import FILE_NAME, Journal, read_contents
 from tune.journal.lifecycle import contents_of
@@ -25,12 +25,12 @@ def report(epoch: Any) -> dict[str, Any]:
 
 def reasons(*lines: dict[str, Any], confirm: bool = False) -> list[str]:
     """Why entries about one trial are left out of a study that has them."""
-    events: list[dict[str, Any]] = [{"event": "study", "header": {}}]
+    entries: list[dict[str, Any]] = [{"event": "study", "header": {}}]
     for line in lines:
         of = {"trial": "t0000", **line}
-        events.append({"event": "confirm", "of": of} if confirm else of)
-    numbered = [{"v": 1, "seq": seq, "time": 0.0, **event} for seq, event in enumerate(events)]
-    return [str(left_out) for left_out in contents_of(entries(numbered)).left_out]
+        entries.append({"event": "confirm", "of": of} if confirm else of)
+    numbered = [{"v": 1, "seq": seq, "time": 0.0, **entry} for seq, entry in enumerate(entries)]
+    return [str(left_out) for left_out in contents_of(entries_of(numbered)).left_out]
 
 
 @pytest.mark.parametrize("confirm", [False, True])
@@ -55,11 +55,11 @@ def test_a_trial_is_asked_for_once_then_heard_of_then_told(confirm):
 
 def test_an_entry_that_could_not_follow_is_never_written(tmp_path):
     with Journal.create(tmp_path, {}, study_id="s") as journal:
-        journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **ASK}]))
-        journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **TELL}]))
+        journal.append(*entries_of([{"trial": "t0000", "seq": 0, "time": 0.0, **ASK}]))
+        journal.append(*entries_of([{"trial": "t0000", "seq": 0, "time": 0.0, **TELL}]))
         with pytest.raises(RuntimeError, match="t0000 was told by entry 2"):
-            journal.append(*entries([{"trial": "t0000", "seq": 0, "time": 0.0, **PAUSE}]))
-        journal.append(entry("note"))
+            journal.append(*entries_of([{"trial": "t0000", "seq": 0, "time": 0.0, **PAUSE}]))
+        journal.append(make_entry("note"))
     contents = read_contents(tmp_path)
     assert ([kind_of(e) for e in contents.entries], contents.left_out) == (["study", "ask", "tell", "note"], ())
 
@@ -68,10 +68,10 @@ def test_an_entry_that_could_not_follow_is_never_written(tmp_path):
 def poisoned(finished_study: Path, tmp_path: Path) -> Path:
     """A study with a `pause` after the first `tell`, as a failed projection left it behind."""
     study = Path(shutil.copytree(finished_study, tmp_path / "beetles"))
-    events = read_plain(study)
-    at = next(number for number, event in enumerate(events) if event["event"] == "tell") + 1
-    pause = {**events[at - 1], "event": "pause", "epoch": 3, "reason": "stopped by an error: 't0000'"}
-    lines = map(encode_entry, entries({**event, "seq": seq} for seq, event in enumerate([*events[:at], pause])))
+    entries = read_plain(study)
+    at = next(number for number, entry in enumerate(entries) if entry["event"] == "tell") + 1
+    pause = {**entries[at - 1], "event": "pause", "epoch": 3, "reason": "stopped by an error: 't0000'"}
+    lines = map(encode_entry, entries_of({**entry, "seq": seq} for seq, entry in enumerate([*entries[:at], pause])))
     (study / FILE_NAME).write_bytes(b"".join(lines))
     return study
 
@@ -99,8 +99,8 @@ def test_a_poisoned_study_is_resumed_with_a_message_to_the_result_of_one_that_is
     assert differences_of(contents.entries) == []
 
 
-def scores(events: list[dict[str, Any]]) -> list[tuple[str, int, float]]:
-    return [(e["trial"], e["epoch"], e["metrics"]["score/all"]) for e in events if e["event"] == "report"]
+def scores(entries: list[dict[str, Any]]) -> list[tuple[str, int, float]]:
+    return [(e["trial"], e["epoch"], e["metrics"]["score/all"]) for e in entries if e["event"] == "report"]
 
 
 def differences_of(found: list[JournalEntry]) -> list[str]:

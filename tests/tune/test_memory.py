@@ -35,7 +35,7 @@ def await_event(folder: Path, kind: str, search: subprocess.Popen, seconds: floa
     deadline = time.monotonic() + seconds
     while search.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(UserError):  # not begun yet
-            if any(event["event"] == kind for event in read_plain(folder)):
+            if any(entry["event"] == kind for entry in read_plain(folder)):
                 return
         time.sleep(0.01)
 
@@ -61,11 +61,11 @@ def test_out_of_memory_a_trial_is_run_once_more_in_half_batches_and_the_search_g
 
     assert ended.status == 0, ended.stderr
     assert "t0001 is tried again: out of memory: batch split in 2, same effective batch" in ended.stderr
-    events = read_plain(folder)
-    assert not [event for event in events if event["event"] == "error"]
-    (retry,) = [event for event in events if event["event"] == "retry"]
+    entries = read_plain(folder)
+    assert not [entry for entry in entries if entry["event"] == "error"]
+    (retry,) = [entry for entry in entries if entry["event"] == "retry"]
     assert retry["trial"] == "t0001"
     assert retry["config"]["optim"]["batch_size"] == 1024
     assert retry["config"]["optim"]["accumulation_steps"] == 2
-    ends = {event["trial"]: event["state"] for event in events if event["event"] == "tell"}
+    ends = {entry["trial"]: entry["state"] for entry in entries if entry["event"] == "tell"}
     assert ends == {"t0000": "completed", "t0001": "completed", "t0002": "completed"}

@@ -115,9 +115,9 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
     path.write_bytes(path.read_bytes()[:-20] + b"garbage\nmore garbage\n")
     (tmp_path / f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
     with Journal.open(tmp_path, say=pytest.fail) as journal:
-        events = read_entries(tmp_path)
+        entries = read_entries(tmp_path)
         journal.subscribe(OptunaJournal(path, LR_SPACE, journal.entries, say=pytest.fail).handle)
-        decisions = Decisions.replay(LR_SPACE, events, on_entry=journal.append)
+        decisions = Decisions.replay(LR_SPACE, entries, on_entry=journal.append)
         (ask,) = decisions.unfinished()
         while decisions.report(ask.trial_id, ask.reported_epochs + 1, {"score/all": 0.1}).action == "continue":
             ask = decisions.unfinished()[0]
@@ -128,9 +128,9 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
 
 @pytest.mark.parametrize("damage", ["appended", "emptied", "deleted", "replaced", "a folder"])
 def test_a_file_damaged_while_the_search_runs_is_written_anew_at_the_next_end_of_a_trial(folder, tmp_path, damage):
-    events, notices, path = read_entries(folder), [], tmp_path / FILE_NAME
-    n_before = next(n for n, event in enumerate(events) if isinstance(event, TrialTold)) + 1
-    so_far = events[:n_before]
+    entries, notices, path = read_entries(folder), [], tmp_path / FILE_NAME
+    n_before = next(n for n, entry in enumerate(entries) if isinstance(entry, TrialTold)) + 1
+    so_far = entries[:n_before]
     projection = OptunaJournal(path, LR_SPACE, lambda: so_far, say=notices.append)
     if damage == "appended":
         path.write_bytes(path.read_bytes() + b"garbage\n")
@@ -142,9 +142,9 @@ def test_a_file_damaged_while_the_search_runs_is_written_anew_at_the_next_end_of
         path.unlink()
     if damage == "a folder":
         path.mkdir()
-    for event in events[n_before:]:
-        so_far.append(event)
-        projection.handle(event)
+    for entry in entries[n_before:]:
+        so_far.append(entry)
+        projection.handle(entry)
     assert len(notices) == 1
     if damage == "a folder":
         assert f"{path} could not be written" in notices[0]
@@ -168,12 +168,12 @@ class UnwritableSpace:
 
 
 def test_a_file_that_cannot_be_written_stops_no_search_and_is_said_once(folder, tmp_path):
-    events, notices, space = read_entries(folder), [], UnwritableSpace()
-    so_far = events[:1]
+    entries, notices, space = read_entries(folder), [], UnwritableSpace()
+    so_far = entries[:1]
     projection = OptunaJournal(tmp_path / FILE_NAME, space, lambda: so_far, say=notices.append)
     space.full = True
-    for event in events[1:]:
-        so_far.append(event)
-        projection.handle(event)
+    for entry in entries[1:]:
+        so_far.append(entry)
+        projection.handle(entry)
     assert len(notices) == 1
     assert "the next --resume writes it anew" in notices[0]

@@ -7,7 +7,7 @@ from trainable.errors import UserError
 from tune.cluster.node import Node, nodes_of
 from tune.cluster.placement import MemoryNeeds, Placement, check_placement
 from tune.command_line.trial_resources import parse_resources
-from tune.measuring.costs import Costs, Measured
+from tune.measuring.costs import Costs, MeasuredConfig
 
 from .test_costs import VIT_L
 
@@ -66,8 +66,8 @@ SMALL = TrialConfig(epochs=1, tail=TailConfig(n_blocks=1), optim=OptimConfig(bat
 
 
 def needing(small_gib: float, large_gib: float, nodes: list[Node], wanted: Placement) -> Placement:
-    def measured(config: TrialConfig, gib: float) -> Measured:
-        return Measured(
+    def measured(config: TrialConfig, gib: float) -> MeasuredConfig:
+        return MeasuredConfig(
             config=config, step_seconds=1, predict_seconds=1, build_seconds=1, save_seconds=1,
             peak_bytes=int(gib * GIB), n_trainable=1, checkpoint_bytes=1,
         )  # fmt: skip

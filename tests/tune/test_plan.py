@@ -202,8 +202,8 @@ def test_what_a_search_then_does_is_what_was_planned(plan, cli, tmp_path):
             "--grace-epochs", 2, "--study", tmp_path / "study"]  # fmt: skip
     promised = plan(*argv)
     ended = cli("search", "--local", "--space", "smoke", "--workers", 1, *argv, "--json")
-    events = read_plain(tmp_path / "study")
-    reports = [event for event in events if event["event"] == "report"]
+    entries = read_plain(tmp_path / "study")
+    reports = [entry for entry in entries if entry["event"] == "report"]
     (store,) = [path for path in (tmp_path / "cache" / "features").iterdir() if path.is_dir()]
     arrays = [np.load(file, mmap_mode="r") for file in store.glob("tap-*/*.npy")]
 
@@ -212,7 +212,7 @@ def test_what_a_search_then_does_is_what_was_planned(plan, cli, tmp_path):
     assert promised.extraction.bytes == sum(array.nbytes for array in arrays)
     assert promised.search.epochs.expected == len(reports) == 6  # none is stopped before its end
     assert promised.records.mlflow_runs == 1 + ended.result["n_trials"]
-    assert promised.records.mlflow_values == sum(len(event["metrics"]) + 1 for event in reports)
+    assert promised.records.mlflow_values == sum(len(entry["metrics"]) + 1 for entry in reports)
     assert "plan: 3 trials, 2 of them in full, 1 side by side: about 6 of 6 epochs under ASHA;" in ended.stderr
     kept = sum(file.stat().st_size for file in (tmp_path / "study" / "checkpoints").rglob("*.safetensors"))
     assert kept <= 1.5 * promised.records.checkpoint_bytes

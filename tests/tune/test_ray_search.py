@@ -16,9 +16,9 @@ from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
 from tests.conftest import PLAIN
-from tests.tune.plain_entries import entries, read_plain
+from tests.tune.plain_entries import entries_of, read_plain
 from trainable.errors import UserError
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -60,28 +60,28 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 120, runs: P
 
 
 def reports(folder: Path) -> list[tuple[str, int]]:
-    return [(event["trial"], event["epoch"]) for event in events_of(folder) if event["event"] == "report"]
+    return [(entry["trial"], entry["epoch"]) for entry in events_of(folder) if entry["event"] == "report"]
 
 
 def check_journal(folder: Path, *, n_trials: int, space: object = PLAIN) -> None:
     """Every trial has one end, no epoch was reported twice, and the decisions follow."""
-    events = read_plain(folder)
-    told = [event["trial"] for event in events if event["event"] == "tell"]
+    entries = read_plain(folder)
+    told = [entry["trial"] for entry in entries if entry["event"] == "tell"]
     assert sorted(told) == [f"t{number:04d}" for number in range(n_trials)]
     found = reports(folder)
     assert len(set(found)) == len(found)
     for trial in told:
         epochs = [epoch for name, epoch in found if name == trial]
         assert epochs == list(range(1, len(epochs) + 1))
-    assert differences(SearchSpace.load(str(space)), entries(events)) == []
+    assert differences(SearchSpace.load(str(space)), entries_of(entries)) == []
 
 
 def mlflow_children(uri: str, study: Path) -> tuple:
     """The study's run and those of its trials by trial ID."""
     client = MlflowClient(tracking_uri=uri)
-    (event, *_) = read_plain(study)
+    (entry, *_) = read_plain(study)
     experiment = client.get_experiment_by_name("sentinel-tune")
-    runs = client.search_runs([experiment.experiment_id], f"tags.`hpo.study` = '{event['study_id']}'", max_results=1000)
+    runs = client.search_runs([experiment.experiment_id], f"tags.`hpo.study` = '{entry['study_id']}'", max_results=1000)
     children = {run.data.tags["hpo.trial"]: run for run in runs if "hpo.trial" in run.data.tags}
     (parent,) = [run for run in runs if "hpo.trial" not in run.data.tags]
     return parent, children
@@ -102,7 +102,7 @@ def test_a_search_uses_all_workers_reuses_them_and_is_recorded_everywhere(start,
     assert list(result["variants"]) == ["default", "ft_did"]
     assert not (folder / "ray").exists()
     check_journal(folder, n_trials=8, space="smoke")
-    ends = {event["trial"]: event for event in read_plain(folder) if event["event"] == "tell"}
+    ends = {entry["trial"]: entry for entry in read_plain(folder) if entry["event"] == "tell"}
     assert "pruned" in {end["state"] for end in ends.values()}
 
     parent, children = mlflow_children(tracking_uri, folder)
@@ -135,10 +135,10 @@ def test_a_killed_worker_costs_its_trial_nothing_and_a_killed_driver_leaves_no_w
     (worker,) = processes.living(WORKERS)
     wait_until(lambda: reports(folder), runs=process)
     worker.kill()
-    wait_until(lambda: [event for event in events_of(folder) if event["event"] == "retry"], runs=process)
+    wait_until(lambda: [entry for entry in events_of(folder) if entry["event"] == "retry"], runs=process)
     n_reports = len(reports(folder))
     assert len(processes.living(RAY)) >= 2
-    (retry,) = [event for event in read_plain(folder) if event["event"] == "retry"]
+    (retry,) = [entry for entry in read_plain(folder) if entry["event"] == "retry"]
     assert "worker died" in retry["reason"]
 
     wait_until(lambda: len(reports(folder)) > n_reports, runs=process)
@@ -149,7 +149,7 @@ def test_a_killed_worker_costs_its_trial_nothing_and_a_killed_driver_leaves_no_w
 
     assert cli("search", "--resume", folder, "--local", "--workers", 1).status == 0
     check_journal(folder, n_trials=3)
-    assert not [event for event in read_plain(folder) if event["event"] == "error"]
+    assert not [entry for entry in read_plain(folder) if entry["event"] == "error"]
     _, children = mlflow_children(tracking_uri, folder)
     assert {run.info.status for run in children.values()} == {"FINISHED"}
 
@@ -178,25 +178,25 @@ def test_ctrl_c_finishes_the_epoch_a_second_one_stops_at_once_and_the_local_twin
     assert f"sentinel-tune search --resume '{folder}'" not in ended.stdout  # no quotes where none are needed
     assert f"--resume {folder}" in ended.stdout
     assert "Traceback" not in ended.stderr
-    events = read_plain(folder)
-    assert (events[-1]["event"], events[-1]["reason"]) == ("end", "interrupted")
-    paused = {event["trial"] for event in events if event["event"] == "pause"}
-    told = {event["trial"] for event in events if event["event"] == "tell"}
-    assert paused | told == {event["trial"] for event in events if event["event"] == "ask"}
-    assert not [event for event in events if event["event"] in ("retry", "error")]
+    entries = read_plain(folder)
+    assert (entries[-1]["event"], entries[-1]["reason"]) == ("end", "interrupted")
+    paused = {entry["trial"] for entry in entries if entry["event"] == "pause"}
+    told = {entry["trial"] for entry in entries if entry["event"] == "tell"}
+    assert paused | told == {entry["trial"] for entry in entries if entry["event"] == "ask"}
+    assert not [entry for entry in entries if entry["event"] in ("retry", "error")]
     parent, children = mlflow_children(tracking_uri, folder)
     assert parent.info.status == "KILLED"
     assert "RUNNING" not in {run.info.status for run in children.values()}
 
     process = processes.start("search", "--resume", folder, "--workers", 1)
-    wait_until(lambda: len(reports(folder)) > sum(event["event"] == "report" for event in events), runs=process)
+    wait_until(lambda: len(reports(folder)) > sum(entry["event"] == "report" for entry in entries), runs=process)
     processes.press_ctrl_c(process)
     time.sleep(0.2)
     processes.press_ctrl_c(process)
     ended = processes.wait(process, seconds=60)
     assert ended.status == 130, ended.stderr
     assert "Traceback" not in ended.stderr
-    assert read_plain(folder)[: len(events)] == events
+    assert read_plain(folder)[: len(entries)] == entries
     assert read_plain(folder)[-1]["event"] == "end"
     wait_until(lambda: not processes.living(), seconds=30)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tune.plain_entries import entry, plain, read_plain
+from tests.tune.plain_entries import make_entry, plain, read_plain
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder
 from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, owner_of, read_entries
@@ -32,7 +32,7 @@ def quiet(_: str) -> None: ...
 def begin(folder: RemoteFolder, n_events: int = 0, times: LeaseTimes = FAST) -> Journal:
     journal = Journal.begin(RemoteWriter.create(folder, times=times), {"seed": 1}, study_id="study-1")
     for number in range(n_events):
-        journal.append(entry("note", number=number))
+        journal.append(make_entry("note", number=number))
     return journal
 
 
@@ -48,7 +48,7 @@ def test_events_read_from_the_storage_equal_those_of_a_local_journal(remote, tmp
     values = [float("nan"), float("inf"), 0.1 + 0.2, -0.0]
     with Journal.create(tmp_path, {"seed": 1}, study_id="s") as local, begin(remote) as far:
         for journal in (local, far):
-            returned = [journal.append(entry("report", metrics={"x": x})) for x in values]
+            returned = [journal.append(make_entry("report", metrics={"x": x})) for x in values]
             assert repr(returned) == repr(journal.entries()[1:])
     there, here = ([e | {"time": 0} for e in read_plain(place)][1:] for place in (remote, tmp_path))
     assert repr(there) == repr(here)
@@ -58,14 +58,14 @@ def test_every_event_is_on_the_storage_before_append_returns_and_before_listener
     heard = []
 
     def listen(written):
-        event = plain(written)
-        assert read_plain(remote)[-1] == event
-        heard.append(event["number"])
+        entry = plain(written)
+        assert read_plain(remote)[-1] == entry
+        heard.append(entry["number"])
 
     with begin(remote) as journal:
         journal.subscribe(listen)
         for number in range(3):
-            journal.append(entry("note", number=number))
+            journal.append(make_entry("note", number=number))
             assert read_plain(remote)[-1]["number"] == number
     assert heard == [0, 1, 2]
 
@@ -76,7 +76,7 @@ def test_a_session_begins_with_everything_so_far_and_blocks_are_put_together(rem
     with go_on(remote) as journal:
         assert journal_names(remote) == [segment_name(2, 0, 3)]
         for number in range(BLOCK_ENTRIES + 2):
-            journal.append(entry("note", number=number))
+            journal.append(make_entry("note", number=number))
         deadline = time.monotonic() + 5
         while len(journal_names(remote)) > 4 and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -85,14 +85,14 @@ def test_a_session_begins_with_everything_so_far_and_blocks_are_put_together(rem
             [segment_name(2, 0, 3), segment_name(2, 4, last)]
             + [segment_name(2, seq, seq, block=last + 1) for seq in (last + 1, last + 2)]
         )
-    assert [event["seq"] for event in read_plain(remote)] == list(range(last + 3))
+    assert [entry["seq"] for entry in read_plain(remote)] == list(range(last + 3))
     go_on(remote).close()
     assert journal_names(remote) == [segment_name(3, 0, last + 2)]
 
 
 def line(seq: int, word: str = "") -> bytes:
-    event = "note" if seq else "study"
-    return json.dumps({"v": 1, "seq": seq, "time": 0.0, "event": event, "study_id": word}).encode() + b"\n"
+    entry = "note" if seq else "study"
+    return json.dumps({"v": 1, "seq": seq, "time": 0.0, "event": entry, "study_id": word}).encode() + b"\n"
 
 
 def put(folder: RemoteFolder, session: int, first: int, last: int, word: str = "", cut: int = 0) -> None:
@@ -109,7 +109,7 @@ def test_overlapping_segments_count_once_the_longest_and_older_sessions_not_at_a
     put(remote, 2, 4, 5, "block")
     (remote / "journal").write("000002/something-else.txt", b"not ours")
 
-    words = [event["study_id"] for event in read_plain(remote)]
+    words = [entry["study_id"] for entry in read_plain(remote)]
     assert words == ["new"] * 4 + ["block"] * 2 + ["part"]
 
 
@@ -130,7 +130,7 @@ def test_a_torn_block_does_not_hide_its_parts(remote):
     for seq in (1, 2, 3):
         put(remote, 1, seq, seq, "part")
     put(remote, 1, 1, 3, "block", cut=3)
-    assert [event["study_id"] for event in read_plain(remote)] == ["", "part", "part", "part"]
+    assert [entry["study_id"] for entry in read_plain(remote)] == ["", "part", "part", "part"]
 
 
 def test_a_damaged_event_a_newer_version_and_no_study_are_refused(remote):
@@ -166,15 +166,15 @@ def test_a_writer_whose_lease_was_taken_over_stops_and_what_it_wrote_late_is_rea
     facts = json.loads(remote.read("journal.owner.json"))
     remote.write("journal.owner.json", json.dumps(facts | {"session_id": "another", "host": "elsewhere"}).encode())
     with pytest.raises(StudyWriteError, match=r"taken over by process .* on elsewhere"):
-        old.append(entry("note", number=1))
+        old.append(make_entry("note", number=1))
     old.close()
     assert json.loads(remote.read("journal.owner.json"))["session_id"] == "another"  # not given back by a stranger
 
     remote.delete("journal.owner.json")
     with go_on(remote) as new:
         put_late.put(line(2, "late"))
-        new.append(entry("note", number=2))
-    assert [event.get("number") for event in read_plain(remote)] == [None, 0, 2]
+        new.append(make_entry("note", number=2))
+    assert [entry.get("number") for entry in read_plain(remote)] == [None, 0, 2]
 
 
 WRITER = """
@@ -218,7 +218,7 @@ def test_a_silent_lease_of_another_machine_is_watched_then_taken_over(remote):
     told: list[str] = []
     assert owner_of(remote) is not None
     with Journal(RemoteWriter.open(remote, say=told.append, times=FAST)) as journal:
-        journal.append(entry("note", number=1))
+        journal.append(make_entry("note", number=1))
     assert len(told) == 1
     assert "process 1 on elsewhere" in told[0]
     assert len(read_plain(remote)) == 3
@@ -240,25 +240,25 @@ def test_a_storage_that_is_down_stops_the_writer_in_words_and_it_goes_on_when_it
         try:
             for _ in range(2):
                 with pytest.raises(StudyWriteError) as failed:
-                    journal.append(entry("note", number=1))
+                    journal.append(make_entry("note", number=1))
         finally:
             storage_server.open_gate()
         assert f"go on with `sentinel-tune search --resume {remote}`" in str(failed.value)
         assert "make room" not in str(failed.value)
-        journal.append(entry("note", number=2))
-    assert [event.get("number") for event in read_plain(remote)] == [None, 0, 2]
+        journal.append(make_entry("note", number=2))
+    assert [entry.get("number") for entry in read_plain(remote)] == [None, 0, 2]
 
 
 def test_a_closed_journal_and_a_pickled_copy_cannot_append(remote):
     with begin(remote) as journal:
         copy = pickle.loads(pickle.dumps(journal))  # noqa: S301 - our own bytes
         with pytest.raises(RuntimeError, match="copy"):
-            copy.append(entry("note"))
+            copy.append(make_entry("note"))
         copy.close()
-        journal.append(entry("note"))
+        journal.append(make_entry("note"))
     journal.close()
     with pytest.raises(RuntimeError, match="closed"):
-        journal.append(entry("note"))
+        journal.append(make_entry("note"))
     assert len(read_plain(remote)) == 2
 
 

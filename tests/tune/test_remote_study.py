@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import Plain, entries, read_plain
+from tests.tune.plain_entries import Plain, entries_of, read_plain
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from trainable.training.checkpoint import load_latest
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 from tune.journal.journal import owner_of
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -35,8 +35,8 @@ def events_of(study: Place) -> list[Plain]:
 def learned(study: Place) -> list[tuple]:
     """Asks, results, ends and confirming runs in order, without what clocks and processes have to do with."""
     found = []
-    for event in read_plain(study):
-        of = event["of"] if event["event"] == "confirm" else event
+    for entry in read_plain(study):
+        of = entry["of"] if entry["event"] == "confirm" else entry
         kept = {name: of.get(name) for name in ("event", "trial", "origin", "values", "epoch", "state", "value")}
         metrics = {k: v for k, v in of.get("metrics", {}).items() if not k.startswith("time/")}
         if of["event"] in ("ask", "report", "tell", "verdict"):
@@ -46,7 +46,7 @@ def learned(study: Place) -> list[tuple]:
 
 def wait_for_reports(study: RemoteFolder, n_reports: int, *, runs: subprocess.Popen) -> None:
     deadline = time.monotonic() + 240
-    while sum(event["event"] == "report" for event in events_of(study)) < n_reports:
+    while sum(entry["event"] == "report" for entry in events_of(study)) < n_reports:
         assert runs.poll() is None, "the search ended before it reported"
         assert time.monotonic() < deadline, "the search reported nothing"
         time.sleep(0.1)
@@ -81,11 +81,11 @@ def test_a_study_on_object_storage_is_killed_gone_on_with_elsewhere_confirmed_re
     monkeypatch.setenv("SENTINEL_TUNE_CACHE", str(demo_cache))
     assert ended.status == 0, ended.stderr
     assert ended.result["study"] == str(remote)
-    events = read_plain(remote)
-    assert events[: len(before)] == before
-    assert differences(SearchSpace.load("smoke"), entries(events)) == []
-    assert not [event for event in events if event["event"] in ("error", "retry")]
-    for trial in {event["trial"] for event in events if event["event"] == "tell"}:
+    entries = read_plain(remote)
+    assert entries[: len(before)] == before
+    assert differences(SearchSpace.load("smoke"), entries_of(entries)) == []
+    assert not [entry for entry in entries if entry["event"] in ("error", "retry")]
+    for trial in {entry["trial"] for entry in entries if entry["event"] == "tell"}:
         assert load_latest(remote / "checkpoints" / trial)[0] is not None
         assert len((remote / "checkpoints" / trial).sizes()) <= 2
     assert {"study.yaml", "optuna.log"} <= remote.sizes().keys()

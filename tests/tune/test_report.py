@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.tune.plain_entries import entry
+from tests.tune.plain_entries import make_entry
 from tune.journal.entries import EpochReported, JournalEntry
 from tune.report.progress import ProgressPrinter
 from tune.report.report import duration, result_json, result_table
@@ -27,7 +27,7 @@ def a_study() -> list[JournalEntry]:
     entries: list[JournalEntry] = []
 
     def add(kind: str, **fields: Any) -> None:
-        entries.append(entry(kind, seq=len(entries), time=1000.0 + 10 * len(entries), **fields))
+        entries.append(make_entry(kind, seq=len(entries), time=1000.0 + 10 * len(entries), **fields))
 
     config = {"epochs": 12, "adapter": {"kind": "lora"}}
     add("study", study_id="demo-1", header={"n_trials": 24, "max_epochs": 12})
@@ -103,7 +103,7 @@ def test_a_study_without_any_score_has_no_best() -> None:
 def test_a_failed_trial_is_not_the_best_though_it_once_was() -> None:
     entries = a_study()[:5]
     assert result(entries)["best"]["trial_id"] == "t0000"
-    failed = entry("tell", trial="t0000", state="failed", value=0.7, epoch=1, reason="")
+    failed = make_entry("tell", trial="t0000", state="failed", value=0.7, epoch=1, reason="")
     assert result([*entries, failed])["best"] is None
 
 
@@ -164,7 +164,7 @@ def test_a_part_that_was_not_held_out_is_shown_as_absent() -> None:
 
 
 def test_why_a_search_ended_early_is_said() -> None:
-    entries = [*a_study()[:-1], entry("end", time=1.0, reason="time budget spent")]
+    entries = [*a_study()[:-1], make_entry("end", time=1.0, reason="time budget spent")]
     assert "in 5s (time budget spent): " in result_table(entries, study="demo-1", seconds=5)
 
 
@@ -208,8 +208,8 @@ def test_earlier_sessions_count_and_are_not_shown() -> None:
     for past in entries:
         printer.past(past)
     assert stream.getvalue() == ""
-    printer.handle(entry("session", time=5000.0, n_trials=30))
-    printer.handle(entry("report", time=5010.0, trial="t0003", epoch=1, metrics=metrics(0.61)))
+    printer.handle(make_entry("session", time=5000.0, n_trials=30))
+    printer.handle(make_entry("report", time=5010.0, trial="t0003", epoch=1, metrics=metrics(0.61)))
     assert stream.getvalue().startswith("t0003  epoch 1/12  rung -  score 0.610  best 0.600 (t0002)  3/30 done")
 
 

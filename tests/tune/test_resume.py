@@ -10,14 +10,14 @@ import yaml
 from safetensors.torch import save_file
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import entry, read_plain
+from tests.tune.plain_entries import make_entry, read_plain
 from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from trainable.frozen.backbone import load_backbone
 from tune.cli import _make_parser
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import given_options
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 from tune.journal.journal import Journal, read_entries
 from tune.study.search_request import SearchRequest, search_request
 
@@ -43,22 +43,22 @@ def problems_of(*argv: object) -> list[str]:
 
 
 def rewrite(study: Path, change) -> list[dict]:
-    """Replace the journal by what `change` makes of its events."""
-    events = change(read_plain(study))
-    lines = [json.dumps({**event, "seq": number}) + "\n" for number, event in enumerate(events)]
+    """Replace the journal by what `change` makes of its entries."""
+    entries = change(read_plain(study))
+    lines = [json.dumps({**entry, "seq": number}) + "\n" for number, entry in enumerate(entries)]
     (study / "journal.jsonl").write_text("".join(lines))
-    return events
+    return entries
 
 
 def results(study: Path) -> dict[tuple[str, int], float]:
-    reports = [event for event in read_plain(study) if event["event"] == "report"]
-    found = {(event["trial"], event["epoch"]): event["metrics"]["score/all"] for event in reports}
+    reports = [entry for entry in read_plain(study) if entry["event"] == "report"]
+    found = {(entry["trial"], entry["epoch"]): entry["metrics"]["score/all"] for entry in reports}
     assert len(found) == len(reports), "an epoch was reported twice"
     return found
 
 
-def nothing_given(events: list[dict]) -> list[dict]:
-    first, floors, session, *others = events
+def nothing_given(entries: list[dict]) -> list[dict]:
+    first, floors, session, *others = entries
     return [with_header(first, given=[]), floors, {**session, "given": {}}, *others]
 
 
@@ -85,7 +85,7 @@ def test_what_is_safe_may_be_named_anew_and_holds_from_then_on(study):
     request = ask("--resume", study, "--trials", 9, "--time-budget", "2h", "--max-concurrent", 1, "--workers", 3)
     assert (request.options.trials, request.options.time_budget, request.options.workers) == (9, 7200.0, 3)
     with Journal.open(study, say=print) as journal:
-        journal.append(entry("session", n_trials=9, given=dict(request.given), queue=[]))
+        journal.append(make_entry("session", n_trials=9, given=dict(request.given), queue=[]))
 
     options = ask("--resume", study).options
     assert (options.trials, options.time_budget, options.workers, options.max_concurrent) == (9, 7200.0, 3, 1)
@@ -125,14 +125,14 @@ def test_a_study_keeps_what_auto_came_to_when_it_began(study):
     assert ask("--resume", study).options.precision == "auto"  # of a journal that does not say
 
 
-def begun_on_cuda(events: list[dict]) -> list[dict]:
-    options = events[0]["header"]["options"] | {"precision": "bfloat16"}
-    return [with_header(events[0], options=options), *events[1:]]
+def begun_on_cuda(entries: list[dict]) -> list[dict]:
+    options = entries[0]["header"]["options"] | {"precision": "bfloat16"}
+    return [with_header(entries[0], options=options), *entries[1:]]
 
 
-def without_precision(events: list[dict]) -> list[dict]:
-    options = {name: value for name, value in events[0]["header"]["options"].items() if name != "precision"}
-    return [with_header(events[0], options=options), *events[1:]]
+def without_precision(entries: list[dict]) -> list[dict]:
+    options = {name: value for name, value in entries[0]["header"]["options"].items() if name != "precision"}
+    return [with_header(entries[0], options=options), *entries[1:]]
 
 
 def test_a_config_file_changes_nothing_unasked(study, tmp_path):
@@ -167,7 +167,7 @@ def test_the_space_is_the_studys_own_when_its_file_is_gone_and_a_change_of_it_is
     own = tmp_path / "own.yaml"
     text = (Path(__file__).parents[2] / "search_spaces" / "smoke.yaml").read_text()
     options = {**read_plain(study)[0]["header"]["options"], "space": str(own)}
-    rewrite(study, lambda events: [with_header(events[0], options=options), *events[1:]])
+    rewrite(study, lambda entries: [with_header(entries[0], options=options), *entries[1:]])
     then = SearchSpace.load("smoke").to_dict()
 
     assert ask("--resume", study).space.to_dict() == then
@@ -181,7 +181,7 @@ def test_the_space_is_the_studys_own_when_its_file_is_gone_and_a_change_of_it_is
 
 
 def test_a_changed_backbone_is_refused_before_the_extraction(study, cli):
-    rewrite(study, lambda events: [with_header(events[0], backbone_fingerprint="another"), *events[1:]])
+    rewrite(study, lambda entries: [with_header(entries[0], backbone_fingerprint="another"), *entries[1:]])
     ended = cli("search", "--resume", study, "--local", "--trials", 6)
 
     assert ended.status == 2
@@ -200,7 +200,7 @@ def test_a_backbone_that_makes_other_features_of_the_same_weights_is_refused_bef
     (folder / "open_clip_config.json").write_text(json.dumps(config))
     before = read_plain(study)[0]["header"]
     options = {**before["options"], "backbone": f"local-dir:{folder}"}
-    rewrite(study, lambda events: [with_header(events[0], options=options), *events[1:]])
+    rewrite(study, lambda entries: [with_header(entries[0], options=options), *entries[1:]])
     ended = cli("search", "--resume", study, "--local", "--trials", 6)
 
     assert ended.status == 2
@@ -225,15 +225,15 @@ def test_a_finished_study_says_so_and_its_journal_stays_as_it_is(study, cli):
 
 def test_a_killed_beginning_is_made_up_for(study, cli):
     finished = results(study)
-    events = rewrite(study, lambda events: events[:1])
+    entries = rewrite(study, lambda entries: entries[:1])
     shutil.rmtree(study / "data")
     shutil.rmtree(study / "checkpoints")
     (study / "study.yaml").unlink()
     ended = cli("search", "--resume", study, "--local")
 
     assert ended.status == 0
-    assert [event["event"] for event in read_plain(study)[:3]] == ["study", "floors", "session"]
-    assert yaml.safe_load((study / "study.yaml").read_text()) == events[0]["header"]
+    assert [entry["event"] for entry in read_plain(study)[:3]] == ["study", "floors", "session"]
+    assert yaml.safe_load((study / "study.yaml").read_text()) == entries[0]["header"]
     assert results(study) == finished
 
 
@@ -242,9 +242,9 @@ def test_a_torn_line_and_truncated_checkpoints_cost_no_result_and_are_told(study
     last = max(epoch for trial, epoch in finished if trial == "t0001")
     assert last == EPOCHS
 
-    def cut(events: list[dict]) -> list[dict]:
-        told = [n for n, event in enumerate(events) if event["event"] == "report" and event["trial"] == "t0001"]
-        return events[: told[1] + 1]  # t0001 has reported its second epoch
+    def cut(entries: list[dict]) -> list[dict]:
+        told = [n for n, entry in enumerate(entries) if entry["event"] == "report" and entry["trial"] == "t0001"]
+        return entries[: told[1] + 1]  # t0001 has reported its second epoch
 
     rewrite(study, cut)
     with (study / "journal.jsonl").open("a") as journal:

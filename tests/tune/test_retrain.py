@@ -37,8 +37,8 @@ def retrain(cli, demo_cache, tracking_uri, tmp_path):
 
 
 def replace_in_journal(study: Path, text: str, other: str) -> None:
-    events = [json.loads(json.dumps(event).replace(text, other)) for event in read_plain(study)]
-    (study / FILE_NAME).write_bytes(b"".join(map(encoded, events)))
+    entries = [json.loads(json.dumps(entry).replace(text, other)) for entry in read_plain(study)]
+    (study / FILE_NAME).write_bytes(b"".join(map(encoded, entries)))
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
@@ -209,7 +209,7 @@ def test_a_trial_without_confirmation_gets_the_sigma_of_the_searchs_own_held_out
     refused = retrain(finished_study)
     ended = retrain(finished_study, "--trial", "t0001", "--json")
     report = [e for e in read_plain(finished_study) if e["event"] == "report" and e["trial"] == "t0001"]
-    best = min(report, key=lambda event: event["metrics"]["score/all"])
+    best = min(report, key=lambda entry: entry["metrics"]["score/all"])
 
     assert refused.status == 2
     assert "sentinel-tune confirm" in refused.stderr

@@ -5,19 +5,19 @@ import json
 import pytest
 
 from trainable.errors import UserError
-from tune.models.retrain_folder import check_folder, claim_folder
+from tune.models.retrain_folder import check_folder, claim_retrain_folder
 
 IDENTITY = {"name": "lora", "config": {"epochs": 4, "optim": {"lr": 1e-3}}, "seeds": [0, 1], "precision": "float32"}
 
 
 def altered(folder, content):
-    claim_folder(folder, IDENTITY)
+    claim_retrain_folder(folder, IDENTITY)
     (folder / "retrain.json").write_text(content if isinstance(content, str) else json.dumps(content))
     return folder
 
 
 def test_the_folder_of_the_same_retraining_is_gone_on_with(tmp_path):
-    claim_folder(tmp_path / "out", IDENTITY)
+    claim_retrain_folder(tmp_path / "out", IDENTITY)
 
     check_folder(tmp_path / "out", IDENTITY)
     check_folder(altered(tmp_path / "out", {k: v for k, v in IDENTITY.items() if k != "precision"}), IDENTITY)

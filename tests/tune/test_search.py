@@ -11,9 +11,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import entries, read_plain
+from tests.tune.plain_entries import entries_of, read_plain
 from trainable.training.precision import lack_of_bfloat16
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 from tune.tracking.values import study_tags
 
 LACK = lack_of_bfloat16("cpu")
@@ -29,14 +29,14 @@ BEST_KEYS = ["trial_id", "score", "epoch", "config", "metrics"]
 def scores_of(folder: Path) -> dict[str, list[float]]:
     """Every trial's scores, epoch by epoch, as the journal has them."""
     found: dict[str, list[float]] = {}
-    for event in read_plain(folder):
-        if event["event"] == "report":
-            found.setdefault(event["trial"], []).append(event["metrics"]["score/all"])
+    for entry in read_plain(folder):
+        if entry["event"] == "report":
+            found.setdefault(entry["trial"], []).append(entry["metrics"]["score/all"])
     return found
 
 
 def configs_of(folder: Path) -> list[dict]:
-    return [event["config"] for event in read_plain(folder) if event["event"] == "ask"]
+    return [entry["config"] for entry in read_plain(folder) if entry["event"] == "ask"]
 
 
 def test_json_is_one_object_on_stdout_and_everything_else_on_stderr(demo_search, tmp_path, tracking_uri):
@@ -75,20 +75,20 @@ def test_the_table_shows_best_variants_floors_and_the_commands_to_go_on(demo_sea
 
 def test_the_journal_holds_every_step_and_replays_to_the_same_decisions(demo_search, tmp_path):
     demo_search("--trials", 4)
-    events = read_plain(tmp_path / "study")
+    entries = read_plain(tmp_path / "study")
 
-    assert [event["event"] for event in events[:3]] == ["study", "floors", "session"]
-    assert events[-1]["event"] == "end"
-    assert events[-1]["reason"] == "finished"
+    assert [entry["event"] for entry in entries[:3]] == ["study", "floors", "session"]
+    assert entries[-1]["event"] == "end"
+    assert entries[-1]["reason"] == "finished"
     for trial in ("t0000", "t0001", "t0002", "t0003"):
-        kinds = [event["event"] for event in events if event.get("trial") == trial]
+        kinds = [entry["event"] for entry in entries if entry.get("trial") == trial]
         epochs = kinds.count("report")
         assert kinds[0] == "ask"
         assert kinds[-1] == "tell"
         assert 1 <= epochs <= 2
         assert 1 <= kinds.count("checkpoint") <= epochs
         assert kinds.index("checkpoint") == kinds.index("report") - 1
-    assert differences(SearchSpace.load("smoke"), entries(events)) == []
+    assert differences(SearchSpace.load("smoke"), entries_of(entries)) == []
 
 
 def test_the_study_folder_says_what_was_asked_for_and_opens_in_optuna_without_comparisons(demo_search, tmp_path):
@@ -100,7 +100,7 @@ def test_the_study_folder_says_what_was_asked_for_and_opens_in_optuna_without_co
     assert (header["options"]["data"], header["seed"], header["n_trials"]) == ("demo:120", 5, 3)
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.log")))
     study = optuna.load_study(study_name="study", storage=storage)
-    ends = {event["trial"]: event["state"] for event in read_plain(folder) if event["event"] == "tell"}
+    ends = {entry["trial"]: entry["state"] for entry in read_plain(folder) if entry["event"] == "tell"}
     assert [trial.state for trial in study.trials] == [STATES[ends[name]] for name in ("t0000", "t0002")]
     assert not (folder / "ray").exists()
 
@@ -187,10 +187,10 @@ def test_the_official_split_warns_with_the_number_of_leaked_events(demo_search, 
 
 def test_a_spent_time_budget_pauses_and_a_resume_goes_on_where_it_stopped(demo_search, cli, tmp_path):
     ended = demo_search("--time-budget", "0.01", "--epochs", 3)
-    events = read_plain(tmp_path / "study")
+    entries = read_plain(tmp_path / "study")
 
     assert ended.status in (0, 1)  # 1 when there was time for no score at all
-    assert events[-1]["reason"] == "time budget spent"
+    assert entries[-1]["reason"] == "time budget spent"
     result = cli("search", "--resume", tmp_path / "study", "--local", "--time-budget", "1h", "--json").result
     assert (result["n_trials"], result["n_failed"]) == (3, 0)
     reported = [(e["trial"], e["epoch"]) for e in read_plain(tmp_path / "study") if e["event"] == "report"]

@@ -68,8 +68,8 @@ def test_trials_above_the_kept_depth_learn_the_same(demo_search, free, tmp_path)
 
     found = []
     for name in ("all", "one"):
-        events = read_plain(tmp_path / name)
-        assert {e["config"]["tail"]["n_blocks"] for e in events if e["event"] == "ask"} == {1, 2}
-        found.append([e["metrics"]["score/all"] for e in events if e["event"] == "report"])
+        entries = read_plain(tmp_path / name)
+        assert {e["config"]["tail"]["n_blocks"] for e in entries if e["event"] == "ask"} == {1, 2}
+        found.append([e["metrics"]["score/all"] for e in entries if e["event"] == "report"])
     # features of other depths are rounded to half precision, before the blocks between or after them
     assert found[1] == pytest.approx(found[0], rel=input_bound(torch.float16))

@@ -2,20 +2,22 @@
 
 from typing import Any
 
-from tests.tune.plain_entries import entry
+from tests.tune.plain_entries import make_entry
 from tune.decisions.standings import Standings
 
 
 def asked(number: int, origin: str = "sampler") -> Any:
-    return entry("ask", trial=f"t{number}", number=number, origin=origin, exempt=False, values={}, config={"epochs": 9})
+    return make_entry(
+        "ask", trial=f"t{number}", number=number, origin=origin, exempt=False, values={}, config={"epochs": 9}
+    )
 
 
 def reported(number: int, score: float, epoch: int = 1) -> Any:
-    return entry("report", trial=f"t{number}", epoch=epoch, metrics={"score/all": score})
+    return make_entry("report", trial=f"t{number}", epoch=epoch, metrics={"score/all": score})
 
 
 def told(number: int, state: str) -> Any:
-    return entry("tell", trial=f"t{number}", state=state, value=None, epoch=None, reason="")
+    return make_entry("tell", trial=f"t{number}", state=state, value=None, epoch=None, reason="")
 
 
 def best_of(*entries: Any) -> str | None:
@@ -37,9 +39,11 @@ def test_when_the_best_trial_fails_the_next_best_takes_its_place() -> None:
 
 
 def test_a_trial_is_paused_until_it_is_heard_of_or_tried_again() -> None:
-    standings = Standings.of([asked(0), reported(0, 0.5), entry("pause", trial="t0", epoch=1, reason="interrupted")])
+    standings = Standings.of(
+        [asked(0), reported(0, 0.5), make_entry("pause", trial="t0", epoch=1, reason="interrupted")]
+    )
     assert (standings.count("paused"), standings.count("running")) == (1, 0)
-    retried = entry("retry", trial="t0", reason="worker died", attempt=2, config=None)
+    retried = make_entry("retry", trial="t0", reason="worker died", attempt=2, config=None)
     standings.apply(retried)
     assert (standings.count("paused"), standings.count("running")) == (0, 1)
     assert standings.trials["t0"].retries == ["worker died"]

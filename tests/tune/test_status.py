@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import encoded, entry
+from tests.tune.plain_entries import encoded, make_entry
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
 from trainable.training.best_forecasts import best_forecasts
@@ -21,7 +21,7 @@ from tune.decisions.rungs import rung_standings
 from tune.decisions.standings import Standings
 from tune.journal.entries import SessionBegun
 from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_entries
-from tune.report.status import read_status
+from tune.report.study_status import read_status
 
 ROOT = Path(__file__).parents[2]
 HEADER = {"n_trials": 6, "max_epochs": 4, "grace_epochs": 1, "reduction_factor": 2, "seed": 0}
@@ -33,12 +33,11 @@ def metrics(score: float) -> dict[str, float]:
     return {"score/all": score, "score/id": score - 0.1, "score/ood": score + 0.1}
 
 
-def write_journal(folder: Path, *events: tuple[float, str, dict[str, Any]]) -> Path:
-    """A journal of (time, event, fields) as such."""
+def write_journal(folder: Path, *entries: tuple[float, str, dict[str, Any]]) -> Path:
+    """A journal of (time, kind, fields) as such."""
     folder.mkdir()
     lines = [
-        encoded({"seq": seq, "time": time, "event": event, **fields})
-        for seq, (time, event, fields) in enumerate(events)
+        encoded({"seq": seq, "time": time, "event": kind, **fields}) for seq, (time, kind, fields) in enumerate(entries)
     ]
     (folder / FILE_NAME).write_bytes(b"".join(lines))
     return folder
@@ -165,7 +164,7 @@ def test_failures_and_retries_are_told_with_their_reasons(cli, tmp_path):
         retried = ask_and_report(decisions, 0.7)
         decisions.retry(retried, reason="worker died: killed")
         decisions.pause(retried, reason="time budget spent")
-        journal.append(entry("end", reason="time budget spent"))
+        journal.append(make_entry("end", reason="time budget spent"))
     outcome = cli("status", tmp_path / "study")
     assert "ended: time budget spent" in outcome.stdout
     assert f"failed    {failed} at epoch 1: RuntimeError: shapes differ" in outcome.stdout

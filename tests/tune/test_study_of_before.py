@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import entry, plain
+from tests.tune.plain_entries import make_entry, plain
 from tune.confirming.outcome import confirmed_of, out_of_fold_of
 from tune.confirming.runs import Confirmation
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 from tune.decisions.standings import Standings
 from tune.journal.entries import OtherEntry, UnusableEntry, study_of
 from tune.journal.journal import FILE_NAME, Journal, read_entries
@@ -62,7 +62,7 @@ def test_its_verdict_rests_on_evidence_that_is_read():
 def test_it_is_gone_on_with_behind_what_is_there(study):
     before = (study / FILE_NAME).read_bytes()
     with Journal.open(study, say=pytest.fail) as journal:
-        journal.append(entry("session", n_trials=5))
+        journal.append(make_entry("session", n_trials=5))
     after = (study / FILE_NAME).read_bytes()
 
     assert after.startswith(before)

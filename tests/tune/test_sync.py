@@ -13,7 +13,7 @@ from tune.tracking.uri import chosen_tracking_uri, default_tracking_uri
 
 
 def n_reports(study: Path) -> int:
-    return sum(event["event"] == "report" for event in read_plain(study))
+    return sum(entry["event"] == "report" for entry in read_plain(study))
 
 
 def test_after_a_search_there_is_nothing_to_send_to_the_place_that_the_study_knows(cli, finished_study, tracking_uri):

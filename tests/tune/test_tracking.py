@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.tune.plain_entries import entry
+from tests.tune.plain_entries import make_entry
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from tune.journal.entries import EpochReported, FloorsMeasured, JournalEntry, TrialEntry
@@ -46,7 +46,7 @@ HEADER: dict[str, Any] = {
 
 
 class Log:
-    """Journal events with times of a made-up clock: one second an event."""
+    """Journal entries with times of a made-up clock: one second an entry."""
 
     def __init__(self, study_id: str = "study-1") -> None:
         self.entries: list[JournalEntry] = []
@@ -55,7 +55,7 @@ class Log:
 
     def add(self, kind: str, /, **fields: Any) -> None:
         n = len(self.entries)
-        self.entries.append(entry(kind, seq=n, time=START + n, **fields))
+        self.entries.append(make_entry(kind, seq=n, time=START + n, **fields))
 
     def ask(self, trial: str, origin: str = "sampler", **values: Any) -> None:
         config = TrialConfig(epochs=4).with_values(values).to_dict()
@@ -151,8 +151,8 @@ def content(uri: str) -> dict[str, Any]:
 
 def track(uri: str, entries: list[JournalEntry], **named: Any) -> Any:
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02, **named)
-    for event in entries:
-        tracker.handle(event)
+    for entry in entries:
+        tracker.handle(entry)
     return tracker.close(30)
 
 
@@ -224,8 +224,8 @@ def test_an_entry_that_cannot_be_read_is_told_and_stops_nothing(uri: str) -> Non
     nothing: Any = None
     broken = [EpochReported(trial="t0000", epoch=1, metrics=nothing), FloorsMeasured(floors=nothing)]
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1")
-    for event in [*log.entries[:8], *broken, *log.entries[8:]]:
-        tracker.handle(event)
+    for entry in [*log.entries[:8], *broken, *log.entries[8:]]:
+        tracker.handle(entry)
     status = tracker.close(30)
     assert "could not be read" in status.message
     assert runs_of(uri)["t0000"].data.metrics["best/score"] == 0.6
@@ -267,7 +267,7 @@ def test_sync_completes_any_partial_writing_and_repeats_without_doubles(uri: str
     log.add("end", reason="all trials done")
     rng = random.Random(0)
     for n in sorted(rng.sample(range(1, len(log.entries)), 4)):
-        track(uri, log.entries[:n])  # a driver that died after n events; the next one starts from the journal again
+        track(uri, log.entries[:n])  # a driver that died after n entries; the next one starts from the journal again
     sync(log.entries, uri, EXPERIMENT)
     once = content(uri)
     again = sync(log.entries, uri, EXPERIMENT)
@@ -370,8 +370,8 @@ def test_a_run_that_a_repeated_request_doubled_is_made_single(uri: str) -> None:
 def test_runs_that_were_deleted_during_the_search_are_made_anew(uri: str) -> None:
     log = a_study()
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
-    for event in log.entries:
-        tracker.handle(event)
+    for entry in log.entries:
+        tracker.handle(entry)
     wait_for(lambda: tracker.parent_run_id is not None, 20)
     wait_for(lambda: len(runs_of(uri)) == 6 and "best/score" in runs_of(uri)["t0004"].data.metrics)
     for key in (PARENT, "t0004"):
@@ -426,11 +426,11 @@ def test_a_study_of_a_real_journal_is_tracked_while_it_is_written(uri: str, tmp_
     written = a_study().entries
     with Journal.create(tmp_path / "study", HEADER, study_id="study-1") as journal:
         tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
-        for event in journal.entries():
-            tracker.handle(event)
+        for entry in journal.entries():
+            tracker.handle(entry)
         journal.subscribe(tracker.handle)
-        for event in written[1:]:
-            journal.append(event)
+        for entry in written[1:]:
+            journal.append(entry)
         assert not tracker.close(30).message
     live = content(uri)
     assert sync(read_entries(tmp_path / "study"), uri, EXPERIMENT, running=True).n_metrics == 0
@@ -451,8 +451,8 @@ def test_a_server_that_was_never_there_is_told_with_all_that_it_lacks(caplog: py
     port = free_port()
     uri = f"http://ada:geheim@127.0.0.1:{port}"
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
-    for event in a_study().entries:
-        tracker.handle(event)
+    for entry in a_study().entries:
+        tracker.handle(entry)
     status = tracker.close(2.0)
     assert status.n_pending == len(a_study().entries)
     assert (status.experiment_id, status.parent_run_id) == (None, None)
@@ -559,8 +559,8 @@ def test_a_server_killed_and_restarted_during_a_search_loses_nothing(tmp_path: P
 
     def hand_over() -> None:
         nonlocal n_sent
-        for event in log.entries[n_sent:]:
-            tracker.handle(event)
+        for entry in log.entries[n_sent:]:
+            tracker.handle(entry)
         n_sent = len(log.entries)
 
     with server(tmp_path, port):
@@ -594,11 +594,11 @@ def test_a_tracker_that_gave_up_is_made_good_by_sync(tmp_path: Path) -> None:
     log.add("end", reason="all trials done")
     with server(tmp_path, port):
         tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)
-        for event in log.entries[:10]:
-            tracker.handle(event)
+        for entry in log.entries[:10]:
+            tracker.handle(entry)
         wait_for(lambda: tracker.parent_run_id is not None, 60)
-    for event in log.entries[10:]:
-        tracker.handle(event)
+    for entry in log.entries[10:]:
+        tracker.handle(entry)
     assert tracker.close(3).n_pending > 0
     with pytest.raises(UserError, match="must answer"):
         sync(log.entries, uri, EXPERIMENT)

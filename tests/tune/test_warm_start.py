@@ -9,15 +9,15 @@ import pytest
 from optuna.trial import TrialState
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import entries, read_plain
+from tests.tune.plain_entries import entries_of, read_plain
 from trainable.errors import UserError
 from tune.cli import _make_parser
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import given_options
 from tune.decisions.decisions import Decisions
+from tune.decisions.differences import differences
 from tune.decisions.diversity import MIN_DISTANCE, distance
 from tune.decisions.proposals import starting_queue
-from tune.decisions.replay import differences
 from tune.decisions.standings import Standings
 from tune.decisions.warm_start import N_BEST, warm_start
 from tune.journal.journal import Journal, read_entries
@@ -86,10 +86,10 @@ def test_the_header_holds_all_so_replay_needs_no_other_folder(tmp_path):
     shutil.rmtree(earlier)
     later = make_study(tmp_path / "later", by_rate, **gained)
 
-    events = read_plain(later)
-    assert [event["origin"] for event in events if event["event"] == "ask"][2:5] == origins(gained)[2:]
-    assert differences(SPACE, entries(events)) == []
-    assert events[0]["header"]["warm_started_from"] == ["earlier"]
+    entries = read_plain(later)
+    assert [entry["origin"] for entry in entries if entry["event"] == "ask"][2:5] == origins(gained)[2:]
+    assert differences(SPACE, entries_of(entries)) == []
+    assert entries[0]["header"]["warm_started_from"] == ["earlier"]
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,8 @@ def test_a_search_begins_with_what_an_earlier_one_found(demo_search, finished_st
     shutil.rmtree(earlier)
 
     assert ended.status == 0, ended.stderr
-    events = read_plain(tmp_path / "study")
-    assert [event["origin"].partition(":")[0] for event in events if event["event"] == "ask"][2] == "warm"
-    assert events[0]["header"]["warm_start"]
-    assert differences(SPACE, entries(events)) == []
+    entries = read_plain(tmp_path / "study")
+    assert [entry["origin"].partition(":")[0] for entry in entries if entry["event"] == "ask"][2] == "warm"
+    assert entries[0]["header"]["warm_start"]
+    assert differences(SPACE, entries_of(entries)) == []
     assert cli("search", "--resume", tmp_path / "study", "--local", "--trials", 6).status == 0

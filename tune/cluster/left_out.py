@@ -9,7 +9,7 @@ NODE_LABEL = "ray.io/node-id"
 """The label that Ray gives every node."""
 
 
-class LeftOut:
+class LeftOutNodes:
     """Such nodes; mostly ones that joined after the check at the start."""
 
     def __init__(self, say: Callable[[str], None], nodes: Callable[[], Sequence[Node]] = living_nodes) -> None:

@@ -13,7 +13,7 @@ LOOK_SECONDS = 1.0
 """How old the last look at the cluster's nodes may be when a trial is to be started."""
 
 
-class Cluster(Protocol):
+class ClusterView(Protocol):
     """A cluster as it is now."""
 
     def nodes(self) -> list[Node]:
@@ -36,7 +36,7 @@ class Room:
         self,
         placement: Placement,
         *,
-        cluster: Cluster,
+        cluster: ClusterView,
         say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

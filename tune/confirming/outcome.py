@@ -24,7 +24,7 @@ FOLDER_NAME = "confirmation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class ConfirmedConfiguration:
     """One confirmed configuration.
 
     name: a variant's or the trial's id. trial_id: None when the study did not run it. config: nested values, of full
@@ -65,7 +65,7 @@ class Confirmed:
     interval_level: float
     data_fingerprint: str
     backbone_fingerprint: str
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ConfirmedConfiguration, ...]
     failed: tuple[str, ...]
     winner: str
     is_win: bool
@@ -74,7 +74,7 @@ class Confirmed:
     n_left_out: int = 0
     n_seen: int = 0
 
-    def candidate(self, name_or_trial_id: str) -> Candidate | None:
+    def candidate(self, name_or_trial_id: str) -> ConfirmedConfiguration | None:
         """The candidate of that name or trial; None if it was not confirmed."""
         return next((c for c in self.candidates if name_or_trial_id in (c.name, c.trial_id)), None)
 
@@ -98,7 +98,7 @@ def confirmed_of(entries: Iterable[JournalEntry]) -> Confirmed | None:
     return Confirmed.from_dict(results[-1]) if results else None
 
 
-def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candidate) -> "OutOfFold":
+def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: ConfirmedConfiguration) -> "OutOfFold":
     """A candidate's forecasts of the held-out events.
 
     Raises: UserError when the file is missing, damaged, or of another confirmation.
@@ -122,7 +122,7 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Candida
     return forecasts
 
 
-def evidence(confirmed: Confirmed, candidate: Candidate, forecasts: "OutOfFold") -> dict[str, Any]:
+def evidence(confirmed: Confirmed, candidate: ConfirmedConfiguration, forecasts: "OutOfFold") -> dict[str, Any]:
     """Plain values: the forecasts and what they are of, so that a later model can be compared pairwise."""
     return {**_evidence_of(confirmed, candidate), "forecasts": forecasts.to_dict()}
 
@@ -132,16 +132,16 @@ def write_evidence(folder: Place, values: Mapping[str, Any]) -> None:
     write_file(folder / FOLDER_NAME, f"{values['name']}.json", to_json(values).encode())
 
 
-def _evidence_of(confirmed: Confirmed, candidate: Candidate) -> dict[str, Any]:
+def _evidence_of(confirmed: Confirmed, candidate: ConfirmedConfiguration) -> dict[str, Any]:
     names = ("holdout", "folds", "seeds", "epochs", "data_fingerprint", "backbone_fingerprint", "fresh_only")
     return {"name": candidate.name, "config": candidate.config} | {name: getattr(confirmed, name) for name in names}
 
 
-def _candidate(entry: Mapping[str, Any]) -> Candidate:
+def _candidate(entry: Mapping[str, Any]) -> ConfirmedConfiguration:
     from trainable.scoring.out_of_fold import Difference  # loads scipy and numpy
 
     difference = entry["difference"]
-    return Candidate(
+    return ConfirmedConfiguration(
         **{
             **entry,
             "intervals": {name: (float(low), float(high)) for name, (low, high) in entry["intervals"].items()},

@@ -14,7 +14,7 @@ from trainable.scoring.scoring import EventForecast, HeldOutScorer
 from trainable.storage.place import Place
 from trainable.training.held_out_predictions import load_predictions, predictions_name
 from tune.confirming.held_out import HeldOutFolds
-from tune.confirming.outcome import DEFAULT, Candidate, Confirmed
+from tune.confirming.outcome import DEFAULT, Confirmed, ConfirmedConfiguration
 from tune.confirming.runs import Configuration, Confirmation, Plan, Run, complete_cells
 from tune.printed.next_command import next_command
 
@@ -82,7 +82,7 @@ def _measured(
     *,
     plan: Plan,
     seeds: Sequence[int],
-) -> tuple[Candidate, OutOfFold]:
+) -> tuple[ConfirmedConfiguration, OutOfFold]:
     """One configuration, each fold at the epoch that the other folds found best, so that no fold chooses its own."""
     own = {(run.fold, run.seed): run for run in runs if run.name == configuration.name}
     curves = {
@@ -101,7 +101,7 @@ def _measured(
         scores[fold] = float(np.mean([m["score/all"] for m in metrics]))
     forecasts = OutOfFold.gather(gathered, held_out.domain_of_site)
     maes_mean = {name: float(np.mean([m[name] for m in maes if name in m])) for m in maes for name in m}
-    candidate = Candidate(
+    candidate = ConfirmedConfiguration(
         name=configuration.name,
         trial_id=configuration.trial_id,
         config=configuration.config,
@@ -137,7 +137,9 @@ def _curve(run: Run, n_epochs: int) -> list[float]:
     return [run.record.scores[epoch] for epoch in range(1, n_epochs + 1)]
 
 
-def _compared(candidates: Sequence[Candidate], forecasts: Mapping[str, OutOfFold], level: float) -> list[Candidate]:
+def _compared(
+    candidates: Sequence[ConfirmedConfiguration], forecasts: Mapping[str, OutOfFold], level: float
+) -> list[ConfirmedConfiguration]:
     """Best first, each with its difference to the default where that one came to its end."""
     default = forecasts.get(DEFAULT)
     compared = [
@@ -152,7 +154,7 @@ def _compared(candidates: Sequence[Candidate], forecasts: Mapping[str, OutOfFold
     return sorted(compared, key=lambda candidate: candidate.metrics["score/all"])
 
 
-def _decide(candidates: Sequence[Candidate], failed: Sequence[str]) -> tuple[str, bool, str]:
+def _decide(candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str]) -> tuple[str, bool, str]:
     """The winner's name, whether it beats the default beyond noise, and the verdict in words."""
     best = candidates[0]
     if DEFAULT in failed:

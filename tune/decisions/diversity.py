@@ -14,7 +14,7 @@ MIN_DISTANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ScoredTrial:
     """A trial that has a score, as a space sees it.
 
     values: the space's flat values; None for a configuration that lies outside of it. config: nested values, of full
@@ -27,13 +27,13 @@ class Candidate:
     config: dict[str, Any]
 
 
-def best_diverse(ranked: Sequence[Candidate], space: SearchSpace, *, n: int) -> list[Candidate]:
+def best_diverse(ranked: Sequence[ScoredTrial], space: SearchSpace, *, n: int) -> list[ScoredTrial]:
     """n of the candidates, given and returned best first.
 
     From the better half, best first, each not alike any before; filled up with the best of what that passes over.
     """
     better = ranked[: max(n, math.ceil(len(ranked) / 2))]
-    taken: list[Candidate] = []
+    taken: list[ScoredTrial] = []
     for candidate in better:
         if len(taken) < n and all(distance(space, candidate.values, other.values) >= MIN_DISTANCE for other in taken):
             taken.append(candidate)

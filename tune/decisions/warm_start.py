@@ -11,7 +11,7 @@ from typing import Any
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.storage.place import Place
-from tune.decisions.diversity import Candidate, best_diverse
+from tune.decisions.diversity import ScoredTrial, best_diverse
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import JournalEntry, study_of
@@ -77,14 +77,14 @@ def _take(
 
 def _candidates(
     entries: Sequence[JournalEntry], space: SearchSpace, epochs: int
-) -> tuple[list[Candidate], list[tuple[TrialRecord, str]]]:
+) -> tuple[list[ScoredTrial], list[tuple[TrialRecord, str]]]:
     """Trials with a score, best first; and those of them that would have been among the best but do not fit."""
     scored = [
         (record.best_score, record)
         for record in Standings.of(entries).trials.values()
         if record.best_score is not None and record.state != "failed" and not record.is_noise
     ]
-    inside: list[Candidate] = []
+    inside: list[ScoredTrial] = []
     outside: list[tuple[TrialRecord, str]] = []
     for score, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
         try:
@@ -94,11 +94,11 @@ def _candidates(
             if len(inside) < N_BEST:
                 outside.append((record, error.problems[0]))
         else:
-            inside.append(Candidate(record, score, values, config))
+            inside.append(ScoredTrial(record, score, values, config))
     return inside, outside
 
 
-def _history(candidate: Candidate) -> dict[str, Any]:
+def _history(candidate: ScoredTrial) -> dict[str, Any]:
     record = candidate.record
     finite = [[epoch, score] for epoch, score in record.scores.items() if math.isfinite(score)]
     return {"values": candidate.values, "state": record.state, "value": candidate.score, "intermediate": finite}

@@ -4,8 +4,8 @@ The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 """
 
 from trainable.counts import counted
+from tune.confirming.choice import make_plan
 from tune.confirming.outcome import Confirmed, evidence, write_evidence
-from tune.confirming.plan import make_plan
 from tune.confirming.runs import Confirmation, Plan, fold_data_folder
 from tune.decisions.ends import Ends
 from tune.execution.conductor import Conductor

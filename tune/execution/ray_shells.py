@@ -16,7 +16,7 @@ from trainable.config import TrialConfig
 from trainable.failure import FailureKind
 from trainable.ray_trial import TailTrainable
 from trainable.trial import StepResult, TrialTask
-from tune.cluster.left_out import NODE_LABEL, LeftOut
+from tune.cluster.left_out import NODE_LABEL, LeftOutNodes
 from tune.cluster.node_death import node_death, process_end
 from tune.cluster.placement import Placement
 from tune.cluster.ray_cluster import Cluster
@@ -58,7 +58,7 @@ class _StudySearcher(Searcher):
 class _Resources:
     """A trial's resources, away from nodes too small for its configuration and from those left out by now."""
 
-    def __init__(self, placement: Placement, left_out: LeftOut) -> None:
+    def __init__(self, placement: Placement, left_out: LeftOutNodes) -> None:
         self._placement = placement
         self._left_out = left_out
 
@@ -71,7 +71,7 @@ class _Resources:
 class _StudyScheduler(FIFOScheduler):
     """Passes every result to the conductor and does what it says; tells it of workers that died."""
 
-    def __init__(self, conductor: Conductor, room: Room, left_out: LeftOut, resources: _Resources) -> None:
+    def __init__(self, conductor: Conductor, room: Room, left_out: LeftOutNodes, resources: _Resources) -> None:
         super().__init__()
         self._conductor = conductor
         self._room = room
@@ -133,7 +133,7 @@ def run_on_ray(
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # it shows a traceback when the disk is full
     # Tune would copy the driver's AWS keys into each trial's description, which Ray shows and logs; nodes have theirs
     class_cache.ENV_VARS_TO_PROPAGATE -= {name for name in class_cache.ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
-    left_out = LeftOut(conductor.say)
+    left_out = LeftOutNodes(conductor.say)
     room = Room(placement, cluster=Cluster(without=left_out.ids, is_own=is_own), say=conductor.say)
     tuner = ray_tune.Tuner(
         trainable,  # the scheduler says what each trial occupies

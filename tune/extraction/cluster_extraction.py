@@ -25,7 +25,7 @@ from tune.extraction.needs import needs_of
 from tune.extraction.node_mirrors import mirror_on_nodes
 from tune.extraction.request import ExtractionRequest, Features, Progress, wanted_taps
 from tune.extraction.shard_queue import Chunk, ShardQueue
-from tune.extraction.worker import Survey, extraction_events
+from tune.extraction.worker import Survey, extraction_messages
 
 Tell = Callable[[Progress | str], None]
 
@@ -80,12 +80,12 @@ def _streamed_task(request: ExtractionRequest, tell: Tell) -> Features:
     n_gpus = 1 if request.device == "cuda" else 0
     request = replace(request, n_threads=cpus_that_fit(request.n_threads, n_gpus=n_gpus))
     # max_calls=1: the worker ends with the extraction, and the backbone's memory with it
-    task = ray.remote(max_calls=1, max_retries=0, num_cpus=request.n_threads, num_gpus=n_gpus)(extraction_events)
+    task = ray.remote(max_calls=1, max_retries=0, num_cpus=request.n_threads, num_gpus=n_gpus)(extraction_messages)
     for reference in task.remote(request):
-        event = ray.get(reference)
-        if isinstance(event, Features):
-            return event
-        tell(event)
+        message = ray.get(reference)
+        if isinstance(message, Features):
+            return message
+        tell(message)
     raise AssertionError("extraction ended without features")
 
 

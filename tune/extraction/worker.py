@@ -97,7 +97,7 @@ class ExtractionWorker:
         return self._loaded
 
 
-def extraction_events(request: ExtractionRequest) -> Iterator[Progress | str | Features]:
+def extraction_messages(request: ExtractionRequest) -> Iterator[Progress | str | Features]:
     """All of an extraction in one task: progress, lines for the user, and at the end the features."""
 
     def work(put: Callable[[Progress | str | Features], None]) -> None:
@@ -111,17 +111,17 @@ def _streamed(work: Callable[[Callable[[Any], None]], None]) -> Iterator[Any]:
 
     Not for a process that a user may interrupt: the thread would run on while the interpreter is taken down.
     """
-    events: queue.SimpleQueue[tuple[Any] | BaseException | None] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[tuple[Any] | BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:
         try:
-            work(lambda event: events.put((event,)))
-            events.put(None)
+            work(lambda message: messages.put((message,)))
+            messages.put(None)
         except BaseException as error:
-            events.put(error)
+            messages.put(error)
 
     threading.Thread(target=run, name="extraction", daemon=True).start()
-    while (event := events.get()) is not None:
-        if isinstance(event, BaseException):
-            raise event
-        yield event[0]
+    while (message := messages.get()) is not None:
+        if isinstance(message, BaseException):
+            raise message
+        yield message[0]

@@ -14,7 +14,7 @@ RayPlace = Literal["nodes", "verb", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class SlurmJob:
     """What a script is made of.
 
     directives: sbatch's options without their dashes; None leaves one out, True gives it without a value. setup: shell

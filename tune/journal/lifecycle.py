@@ -22,7 +22,7 @@ from tune.journal.lines import kind_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftOut:
+class LeftOutEntry:
     """An entry that cannot follow. seq: its number in the journal."""
 
     seq: int
@@ -50,7 +50,7 @@ class Lifecycle:
     _confirmed: dict[str, _Life] = field(default_factory=dict)
     _is_begun: bool = False
 
-    def take(self, entry: JournalEntry) -> LeftOut | None:
+    def take(self, entry: JournalEntry) -> LeftOutEntry | None:
         """Take in the next entry; one that cannot follow changes nothing, and is returned with the reason."""
         problem = self.problem(entry)
         if problem is not None:
@@ -66,17 +66,17 @@ class Lifecycle:
                 lives[inner.trial].told = entry.seq
         return None
 
-    def problem(self, entry: JournalEntry) -> LeftOut | None:
+    def problem(self, entry: JournalEntry) -> LeftOutEntry | None:
         """Why an entry cannot come next; None when it can."""
         if isinstance(entry, UnusableEntry):
-            return LeftOut(seq=entry.seq, kind=entry.kind, trial=entry.trial, reason=entry.reason)
+            return LeftOutEntry(seq=entry.seq, kind=entry.kind, trial=entry.trial, reason=entry.reason)
         inner, lives = self._of(entry)
         reason = self._misplaced(entry, inner, lives)
         if reason is None:
             return None
         kind = kind_of(inner) if inner is entry else f"confirm {kind_of(inner)}"
         trial = inner.trial if isinstance(inner, TrialEntry) else None
-        return LeftOut(seq=entry.seq, kind=kind, trial=trial, reason=reason)
+        return LeftOutEntry(seq=entry.seq, kind=kind, trial=trial, reason=reason)
 
     def _of(self, entry: JournalEntry) -> tuple[JournalEntry, dict[str, _Life]]:
         """What happened, out of the envelope of a confirmation, and the trials that it is about."""
@@ -104,7 +104,7 @@ class Contents:
     """A journal's entries that follow on one another, and those that were left out."""
 
     entries: list[JournalEntry]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutEntry, ...]
 
 
 def contents_of(entries: Iterable[JournalEntry], lifecycle: Lifecycle | None = None) -> Contents:
@@ -120,7 +120,7 @@ def contents_of(entries: Iterable[JournalEntry], lifecycle: Lifecycle | None = N
     return Contents(entries=kept, left_out=tuple(left_out))
 
 
-def left_out_line(left_out: tuple[LeftOut, ...], shown: int = 3) -> str:
+def left_out_line(left_out: tuple[LeftOutEntry, ...], shown: int = 3) -> str:
     """What the user reads of entries that were left out."""
     more = f"; and {len(left_out) - shown} more" if len(left_out) > shown else ""
     listed = "; ".join(map(str, left_out[:shown])) + more

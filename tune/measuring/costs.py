@@ -9,7 +9,7 @@ from tune.measuring.demand import Demand, demand
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class MeasuredConfig:
     """One configuration as a few real steps of it were.
 
     step_seconds: of one step of the optimizer. predict_seconds: a held-out specimen. build_seconds: from a free worker
@@ -56,8 +56,8 @@ class Costs:
     """What trials of a space cost on the machine that two of them were measured on."""
 
     architecture: VisionArchitecture
-    smallest: Measured
-    largest: Measured
+    smallest: MeasuredConfig
+    largest: MeasuredConfig
 
     def epoch_seconds(self, config: TrialConfig, *, n_train: int, n_held_out: int) -> float:
         """Training on `n_train` specimens, predicting the held-out ones, and checkpoints at their pace."""
@@ -94,7 +94,7 @@ class Costs:
     def _demand(self, config: TrialConfig) -> Demand:
         return demand(config, self.architecture)
 
-    def _line(self, of_demand: Callable[[Demand], float], of_measured: Callable[[Measured], float]) -> Line:
+    def _line(self, of_demand: Callable[[Demand], float], of_measured: Callable[[MeasuredConfig], float]) -> Line:
         ends = (self.smallest, self.largest)
         x_1, x_2 = (of_demand(self._demand(end.config)) for end in ends)
         y_1, y_2 = (of_measured(end) for end in ends)

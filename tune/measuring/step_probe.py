@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainable.config import TARGETS, TrialConfig
-from tune.measuring.costs import Measured
+from tune.measuring.costs import MeasuredConfig
 from tune.measuring.memory import peak_bytes
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Steps:
     precision: that they were measured in, in words.
     """
 
-    measured: tuple[Measured, ...]
+    measured: tuple[MeasuredConfig, ...]
     start_seconds: float
     n_metrics: int
     precision: str
@@ -61,7 +61,7 @@ def measure(
     return Steps(measured=tuple(measured), start_seconds=start_seconds, n_metrics=n_metrics, precision=str(used))
 
 
-def _measure(config: TrialConfig, store: Path, precision: "Precision") -> tuple[Measured, float, int]:
+def _measure(config: TrialConfig, store: Path, precision: "Precision") -> tuple[MeasuredConfig, float, int]:
     """Also the seconds that building it took at first, and how many metrics an epoch has."""
     from trainable.training.trainer import TailTrainer  # loads torch and pandas
 
@@ -83,7 +83,7 @@ def _measure(config: TrialConfig, store: Path, precision: "Precision") -> tuple[
     step_seconds = statistics.median(_step_seconds(m, trainer) for m in rest)
     epoch_seconds = statistics.median(m["time/epoch_seconds"] for m in rest)
     save_seconds, checkpoint_bytes = _saved(trainer)
-    measured = Measured(
+    measured = MeasuredConfig(
         config=config,
         step_seconds=step_seconds,
         predict_seconds=max(0.0, epoch_seconds - step_seconds) / data.split.n_held_out,

@@ -19,7 +19,7 @@ from tune.tracking.versions import library_versions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class ModelQuality:
     """What is known of a model's quality; all of it may be empty. The fields are those of `ModelFacts`."""
 
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -39,7 +39,7 @@ def export_trainers(
     backbone: str,
     specimens: Specimens,
     sigmas: Mapping[str, Sequence[float]],
-    measured: Measured | None = None,
+    measured: ModelQuality | None = None,
     evidence: Mapping[str, Any] | None = None,
     study_id: str | None = None,
 ) -> Path:
@@ -74,11 +74,11 @@ def model_facts(
     epochs: int,
     backbone: Backbone,
     specimens: Specimens,
-    measured: Measured | None = None,
+    measured: ModelQuality | None = None,
     study_id: str | None = None,
 ) -> ModelFacts:
     """What the trainers, their data and what was measured say of the model that they hold."""
-    measured = measured or Measured()
+    measured = measured or ModelQuality()
     first, data = trainers[0], trainers[0].data
     split = data.split
     return ModelFacts(

@@ -16,7 +16,7 @@ from trainable.scoring.out_of_fold import calibrated_sigmas
 from trainable.storage.place import Place
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
-from tune.confirming.outcome import Candidate, Confirmed, confirmed_of, evidence, out_of_fold_of
+from tune.confirming.outcome import Confirmed, ConfirmedConfiguration, confirmed_of, evidence, out_of_fold_of
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import JournalEntry, study_of
@@ -68,13 +68,13 @@ def recipe_of(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Recip
         chosen = _of_trial(options.trial, confirmed, trials)
     else:
         chosen = _winner(confirmed, options.study)
-    if isinstance(chosen, Candidate):
+    if isinstance(chosen, ConfirmedConfiguration):
         assert confirmed is not None
         return _from_candidate(options, chosen, confirmed, study_seed=header["seed"])
     return _from_trial(options, chosen, header)
 
 
-def _winner(confirmed: Confirmed | None, study: Place) -> Candidate:
+def _winner(confirmed: Confirmed | None, study: Place) -> ConfirmedConfiguration:
     if confirmed is None:
         raise UserError(
             f"`retrain` needs a confirmed winner, but {study} has no confirmation; run "
@@ -86,7 +86,9 @@ def _winner(confirmed: Confirmed | None, study: Place) -> Candidate:
     return winner
 
 
-def _of_trial(name: str, confirmed: Confirmed | None, trials: Mapping[str, TrialRecord]) -> Candidate | TrialRecord:
+def _of_trial(
+    name: str, confirmed: Confirmed | None, trials: Mapping[str, TrialRecord]
+) -> ConfirmedConfiguration | TrialRecord:
     candidate = confirmed.candidate(name) if confirmed is not None else None
     if candidate is not None:
         return candidate
@@ -109,7 +111,7 @@ def _of_config(
     study: Mapping[str, Any],
     *,
     epochs: int,
-) -> Candidate | TrialRecord:
+) -> ConfirmedConfiguration | TrialRecord:
     """The candidate or trial that ran this configuration: of any other, nothing is known on events held out."""
     config = load_variant(file, epochs=epochs).to_dict()
     candidates = confirmed.candidates if confirmed is not None else ()
@@ -127,7 +129,9 @@ def _of_config(
     return known[0] if known else min(scored, key=lambda trial: trial.best_score or 0.0)
 
 
-def _from_candidate(options: RetrainOptions, chosen: Candidate, confirmed: Confirmed, *, study_seed: int) -> Recipe:
+def _from_candidate(
+    options: RetrainOptions, chosen: ConfirmedConfiguration, confirmed: Confirmed, *, study_seed: int
+) -> Recipe:
 
     config = TrialConfig.from_dict(chosen.config)
     forecasts = out_of_fold_of(options.study, confirmed, chosen)

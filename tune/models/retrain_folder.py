@@ -22,7 +22,7 @@ RECIPE_NAME = "retrain.json"
 MODEL_NAME = "model"
 
 
-def claim_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+def claim_retrain_folder(folder: Path, identity: Mapping[str, Any]) -> None:
     """Make the folder and write down what is made in it.
 
     Raises: UserError as `check_folder`, and when it cannot be written.

@@ -25,9 +25,9 @@ from tune.execution.session import local_device, request_for
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
 from tune.journal.entries import FloorsMeasured, JournalEntry, study_of
-from tune.models.exporting import Measured, export_trainers
+from tune.models.exporting import ModelQuality, export_trainers
 from tune.models.recipe import Recipe
-from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_folder
+from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_retrain_folder
 from tune.report.console import Console
 from tune.report.failed_training import tell_failure
 from tune.study.kept_options import kept_options
@@ -58,7 +58,7 @@ def make_model(
     material = _material(options, recipe, entries, console)
     specimens = material.specimens
     floors = _floors(entries, recipe, specimens)
-    claim_folder(folder, identity)
+    claim_retrain_folder(folder, identity)
     data = StudyData(specimens=specimens, split=whole(specimens.frame), floors=floors)
     write_trial_data(data, material.features, folder / "data")
     trainers = train_members(recipe, folder, material.device, options, console)
@@ -80,8 +80,8 @@ def make_model(
     return True
 
 
-def _measured(recipe: Recipe, floors: dict[str, dict[str, float]]) -> Measured:
-    return Measured(
+def _measured(recipe: Recipe, floors: dict[str, dict[str, float]]) -> ModelQuality:
+    return ModelQuality(
         scores=recipe.scores,
         scores_of=recipe.scores_of,
         intervals=recipe.intervals,

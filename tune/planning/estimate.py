@@ -14,8 +14,8 @@ from tune.measuring.corners import drawn
 from tune.measuring.costs import Costs
 from tune.measuring.step_probe import Steps
 from tune.planning.forecast import Rules
-from tune.planning.image_probe import Survey, nearest_folder
-from tune.planning.study_plan import Confirming, Extraction, Range, Records, Search, StudyPlan, TrialNeeds
+from tune.planning.image_probe import ImageProbe, nearest_folder
+from tune.planning.study_plan import ConfirmationNeeds, Extraction, Range, Records, Search, StudyPlan, TrialNeeds
 from tune.planning.trials_ahead import Ahead, Seconds, TrialsAhead, confirmation_ahead, foresee, trials_ahead
 from tune.printed.secrets_left_out import redact
 from tune.study.search_request import SearchRequest
@@ -53,7 +53,7 @@ class Setting:
 def estimate(
     request: SearchRequest,
     data: StudyData,
-    survey: Survey,
+    images: ImageProbe,
     steps: Steps,
     setting: Setting,
     *,
@@ -62,7 +62,7 @@ def estimate(
 ) -> StudyPlan:
     """n_confirming: runs of the confirmation, 0 without one."""
     options = request.options
-    costs = Costs(survey.architecture, steps.measured[0], steps.measured[-1])
+    costs = Costs(images.architecture, steps.measured[0], steps.measured[-1])
     typical = drawn(request.space, N_DRAWN, epochs=options.epochs, seed=options.seed)
     seconds = _seconds(costs, typical, data, setting)
     rules = Rules(
@@ -71,16 +71,16 @@ def estimate(
     )  # fmt: skip
     ahead = trials_ahead(request)
     searching = foresee(ahead, request, rules, seconds, seed=options.seed)
-    extraction = _extraction(survey, len(data.specimens.frame), setting)
+    extraction = _extraction(images, len(data.specimens.frame), setting)
     n_confirming = max(0, n_confirming - _confirmed_already(request))
     middle = statistics.fmean(seconds.epoch(config) for config in typical)
     confirming = confirmation_ahead(n_confirming, rules, seconds, epoch_seconds=middle) if n_confirming else None
-    start = setting.session_seconds + survey.load_seconds + extraction.seconds + 2 * steps.start_seconds
+    start = setting.session_seconds + images.load_seconds + extraction.seconds + 2 * steps.start_seconds
     parts = [searching, confirming] if confirming else [searching]
     wall = _sum([part.wall_seconds for part in parts], plus=start)
     return StudyPlan(
         extraction=extraction,
-        trial=_needs(survey, steps, seconds, setting),
+        trial=_needs(images, steps, seconds, setting),
         search=_search(ahead, searching, steps, setting, max_epochs=options.epochs),
         confirmation=None
         if confirming is None
@@ -89,7 +89,7 @@ def estimate(
         wall_seconds=wall,
         device_seconds=_sum([_of_devices(part, setting) for part in parts], plus=extraction.seconds),
         time_budget=options.time_budget,
-        notes=_notes(steps, survey, setting),
+        notes=_notes(steps, images, setting),
     )
 
 
@@ -125,43 +125,43 @@ def _seconds(costs: Costs, typical: Sequence[TrialConfig], data: StudyData, sett
     )
 
 
-def _extraction(survey: Survey, n_images: int, setting: Setting) -> Extraction:
-    only_deepest = len(survey.taps) > 1 and room_for(survey.bytes_missing) > survey.bytes_free
-    n_a_worker = -(-survey.images_missing // setting.n_extractors)
+def _extraction(images: ImageProbe, n_images: int, setting: Setting) -> Extraction:
+    only_deepest = len(images.taps) > 1 and room_for(images.bytes_missing) > images.bytes_free
+    n_a_worker = -(-images.images_missing // setting.n_extractors)
     return Extraction(
         n_images=n_images,
-        images=survey.images_missing,
-        image_seconds=survey.image_seconds,
-        seconds=n_a_worker * (survey.image_seconds or 0.0),
-        taps=survey.taps[:1] if only_deepest else survey.taps,
-        n_backbone_blocks=survey.architecture.n_blocks,
-        bytes=survey.bytes_one_tap if only_deepest else survey.bytes_missing,
-        bytes_free=survey.bytes_free,
+        images=images.images_missing,
+        image_seconds=images.image_seconds,
+        seconds=n_a_worker * (images.image_seconds or 0.0),
+        taps=images.taps[:1] if only_deepest else images.taps,
+        n_backbone_blocks=images.architecture.n_blocks,
+        bytes=images.bytes_one_tap if only_deepest else images.bytes_missing,
+        bytes_free=images.bytes_free,
         only_deepest=only_deepest,
-        store=str(survey.store),
+        store=str(images.store),
     )
 
 
-def _needs(survey: Survey, steps: Steps, seconds: Seconds, setting: Setting) -> TrialNeeds:
+def _needs(images: ImageProbe, steps: Steps, seconds: Seconds, setting: Setting) -> TrialNeeds:
     least, most = steps.measured[0], steps.measured[-1]
     largest = max(least.peak_bytes, most.peak_bytes)
     return TrialNeeds(
         device=setting.device,
         precision=steps.precision,
-        device_name=survey.device_name,
-        device_bytes=survey.device_bytes,
+        device_name=images.device_name,
+        device_bytes=images.device_bytes,
         memory_bytes=(least.peak_bytes, largest),
         epoch_seconds=(seconds.epoch(least.config), seconds.epoch(most.config)),
         checkpoint_bytes=(least.checkpoint_bytes, most.checkpoint_bytes),
         n_trainable=(least.n_trainable, most.n_trainable),
         smallest=_shown(least.config),
         largest=_shown(most.config),
-        fit_memory=survey.device_bytes // largest,
+        fit_memory=images.device_bytes // largest,
     )
 
 
-def _confirming(ahead: Ahead, runs: int, epochs: int, wall: Range, setting: Setting) -> Confirming:
-    return Confirming(
+def _confirming(ahead: Ahead, runs: int, epochs: int, wall: Range, setting: Setting) -> ConfirmationNeeds:
+    return ConfirmationNeeds(
         runs=runs,
         epochs=epochs,
         device_seconds=_of_devices(ahead, setting),
@@ -193,13 +193,13 @@ def _records(
     )
 
 
-def _notes(steps: Steps, survey: Survey, setting: Setting) -> tuple[str, ...]:
+def _notes(steps: Steps, images: ImageProbe, setting: Setting) -> tuple[str, ...]:
     notes = []
     largest = max(m.peak_bytes for m in steps.measured)
-    if setting.slots_per_device * largest > survey.device_bytes >= largest:
+    if setting.slots_per_device * largest > images.device_bytes >= largest:
         option = "--gpus-per-trial" if setting.device == "cuda" else "--max-concurrent"
         notes.append(
-            f"{setting.slots_per_device} of the largest side by side would not fit the {size_text(survey.device_bytes)}"
+            f"{setting.slots_per_device} of the largest side by side would not fit the {size_text(images.device_bytes)}"
             f"; such trials are run again in smaller parts, or choose another {option}"
         )
     return tuple(notes)

@@ -23,7 +23,7 @@ IMAGE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class ImageProbe:
     """What a backbone makes of the data, and how fast.
 
     taps: that a trial can ask for, ascending. store: where features are or will be. probe_store: one to measure steps
@@ -48,7 +48,7 @@ class Survey:
     device_bytes: int
 
 
-def survey(request: ExtractionRequest, scratch: Path) -> Survey:
+def probe_images(request: ExtractionRequest, scratch: Path) -> ImageProbe:
     """Load the backbone, see what is stored already, and time some images if any are missing.
 
     scratch: a folder that is this probe's own; its maker removes it.
@@ -74,7 +74,7 @@ def survey(request: ExtractionRequest, scratch: Path) -> Survey:
         n_images = min(MOST_IMAGES, len(request.images), int(0.1 * free / (row_bytes * len(taps))))
         if n_images >= 1:
             seconds, probe_store = _timed_images(request, backbone, taps, scratch, n_images)
-    return Survey(
+    return ImageProbe(
         architecture=architecture,
         backbone_fingerprint=backbone.fingerprint,
         taps=taps,

@@ -72,7 +72,7 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Confirming:
+class ConfirmationNeeds:
     """runs: at most, of the search's full length. share: of the expected time of all."""
 
     runs: int
@@ -103,7 +103,7 @@ class StudyPlan:
     extraction: Extraction
     trial: TrialNeeds
     search: Search
-    confirmation: Confirming | None
+    confirmation: ConfirmationNeeds | None
     records: Records
     wall_seconds: Range
     device_seconds: Range

@@ -2,7 +2,7 @@
 
 from trainable.counts import counted
 from tune.cluster.placement import Placement
-from tune.confirming.plan import n_runs_reserved
+from tune.confirming.choice import n_runs_reserved
 from tune.planning.forecast import Rules
 from tune.planning.trials_ahead import Seconds, foresee, trials_ahead
 from tune.study.search_request import SearchRequest

@@ -3,7 +3,7 @@
 import textwrap
 
 from trainable.counts import counted
-from tune.confirming.outcome import Candidate, Confirmed
+from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
 from tune.report.report import COLUMNS, metrics_table
 
 _NAME_WIDTH = 19
@@ -35,7 +35,7 @@ def confirmation_text(confirmed: Confirmed) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _candidate_line(candidate: Candidate) -> str:
+def _candidate_line(candidate: ConfirmedConfiguration) -> str:
     low, high = candidate.intervals["score/all"]
     score = f"{candidate.metrics['score/all']:.3f} [{low:.3f}, {high:.3f}]"
     gain = ""

@@ -7,7 +7,7 @@ from tune.decisions.rungs import RungStanding
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.journal.entries import STATES
 from tune.report.report import COLUMNS, duration
-from tune.report.status import Interval, StudyStatus
+from tune.report.study_status import Interval, StudyStatus
 
 MAX_FAILURES = 8
 """So many are shown, the latest; `--json` has all."""

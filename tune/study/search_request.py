@@ -75,7 +75,7 @@ class SearchRequest:
     def is_finished(self) -> bool:
         """Whether nothing is left to do: all trials of the budget were told, the best confirmed, and a session said so.
 
-        With other options for confirming than before there may be more to do: `confirming/plan.py` sees.
+        With other options for confirming than before there may be more to do: `confirming/choice.py` sees.
         """
         if not self.is_resume or not isinstance(self.past[-1], SessionEnded):
             return False

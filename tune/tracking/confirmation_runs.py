@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tune.confirming.outcome import Candidate, Confirmed
+from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
 from tune.confirming.runs import Confirmation
 from tune.decisions.trial_record import finite
 from tune.journal.entries import Confirming, EpochReported, TrialAsked, TrialEntry, VerdictReached
@@ -66,7 +66,7 @@ def _tell_verdict(parent: DesiredRun, confirmed: Confirmed, now_ms: int) -> None
         _add_all(parent, _summary(candidate), now_ms, step)
 
 
-def _summary(candidate: Candidate) -> dict[str, float]:
+def _summary(candidate: ConfirmedConfiguration) -> dict[str, float]:
     low, high = candidate.intervals["score/all"]
     values = {"score": candidate.metrics["score/all"], "score_low": low, "score_high": high}
     if (difference := candidate.difference) is not None:

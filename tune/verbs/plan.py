@@ -13,14 +13,14 @@ from typing import TypeVar
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
-from tune.confirming.plan import n_runs_reserved, reserved
+from tune.confirming.choice import n_runs_reserved, reserved
 from tune.execution.opening import Opening, opened
 from tune.journal.journal import has_study
 from tune.measuring.corners import corners
 from tune.measuring.fresh_process import FreshProcess, OnRay, beside_this_one
 from tune.measuring.step_probe import Steps, measure
 from tune.planning.estimate import Setting, estimate
-from tune.planning.image_probe import Survey, survey
+from tune.planning.image_probe import ImageProbe, probe_images
 from tune.planning.plan_text import plan_text
 from tune.planning.problems import problems_of
 from tune.planning.reachable import tracking_problem
@@ -92,7 +92,7 @@ def _measured_plan(
         return estimate(
             opening.request,
             data,
-            measured.survey,
+            measured.images,
             measured.steps,
             _setting(measured.opening, session_seconds),
             n_confirming=0 if options.no_confirm else n_runs_reserved(data.specimens.frame, options),
@@ -102,7 +102,7 @@ def _measured_plan(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Measurements:
-    survey: Survey
+    images: ImageProbe
     steps: Steps
     opening: Opening
 
@@ -115,7 +115,7 @@ def _measure(opening: Opening, call: FreshProcess, console: Console) -> _Measure
     n_gpus = 1.0 if asked.device == "cuda" else 0.0
     cpus = asked.n_threads if opening.placement is None else _cpus_of_one_node(asked.n_threads, n_gpus)
     try:
-        found: Survey = call(survey, asked, scratch, cpus=cpus, gpus=n_gpus)
+        found: ImageProbe = call(probe_images, asked, scratch, cpus=cpus, gpus=n_gpus)
         if request.is_resume:
             request.check_same("backbone_fingerprint", of="backbone", now=found.backbone_fingerprint)
         if found.probe_store is None:
@@ -130,7 +130,7 @@ def _measure(opening: Opening, call: FreshProcess, console: Console) -> _Measure
         )  # fmt: skip
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return _Measurements(survey=found, steps=steps, opening=fitted)
+    return _Measurements(images=found, steps=steps, opening=fitted)
 
 
 def _setting(opening: Opening, session_seconds: float) -> Setting:

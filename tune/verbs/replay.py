@@ -13,7 +13,7 @@ from search_spaces.space import SearchSpace
 from trainable.counts import counted
 from tune.command_line.options import StudyOptions
 from tune.command_line.parsing import Given
-from tune.decisions.replay import differences
+from tune.decisions.differences import differences
 from tune.journal.entries import (
     JournalEntry,
     RungDecided,

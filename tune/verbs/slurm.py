@@ -21,7 +21,7 @@ from tune.command_line.cluster_options import SlurmOptions
 from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given
 from tune.jobs.job_folder import STARTS_OVER
-from tune.jobs.slurm_script import Job, RayPlace
+from tune.jobs.slurm_script import RayPlace, SlurmJob
 from tune.printed.secrets_left_out import redact
 from tune.printed.shell_words import quoted
 from tune.report.console import Console
@@ -109,7 +109,7 @@ def _problems_of_command(options: SlurmOptions, verb: str, inner: Given) -> Iter
         yield f"`--local` must be left out on several nodes, but got it with --nodes {options.nodes}"
 
 
-def _job(options: SlurmOptions, command: tuple[str, ...], inner: Given, now: str) -> Job:
+def _job(options: SlurmOptions, command: tuple[str, ...], inner: Given, now: str) -> SlurmJob:
     verb = command[0]
     study: Place | None = None
     if verb == "search" and inner.values.get("resume") is None:
@@ -119,7 +119,7 @@ def _job(options: SlurmOptions, command: tuple[str, ...], inner: Given, now: str
             command = (*command, "--study", str(study))
     if verb == "train" and inner.values.get("out") is None:
         command = (*command, "--out", str(Path("trained", f"{Path(inner.options().variant).stem}-{now}").absolute()))
-    return Job(
+    return SlurmJob(
         directives=_directives(options, verb),
         folder=Path.cwd(),
         setup=options.setup,
@@ -181,7 +181,7 @@ def _time(seconds: float | None) -> str | None:
     return f"{hours // 24}-{hours % 24:02}:{minutes:02}:{rest:02}"
 
 
-def _write(path: Path, job: Job) -> None:
+def _write(path: Path, job: SlurmJob) -> None:
     try:
         job.log_dir.mkdir(parents=True, exist_ok=True)  # sbatch does not make it, and the job would fail unheard
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,8 +10,8 @@ from tune.command_line.options import StudyOptions
 from tune.command_line.parsing import Given
 from tune.decisions.trial_record import TrialRecord
 from tune.report.console import Console
-from tune.report.status import SCORES, Interval, StudyStatus, read_status
 from tune.report.status_text import status_text
+from tune.report.study_status import SCORES, Interval, StudyStatus, read_status
 
 
 def run(given: Given) -> int:

@@ -44,7 +44,7 @@ JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class RayJob:
     """What is sent: its name, shell command, files and variables.
 
     results, tracking_uri: where its results and records go; None where the command does not say. going_on: the command
@@ -88,7 +88,7 @@ def run(given: Given) -> int:
     return _finish(server, job, info, console, seconds=time.monotonic() - started)
 
 
-def _job(options: SubmitOptions, command: tuple[str, ...]) -> Job:
+def _job(options: SubmitOptions, command: tuple[str, ...]) -> RayJob:
     """What to send, all of it checked.
 
     Raises: UserError with every problem at once.
@@ -117,7 +117,7 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> Job:
     now = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
     tracking_uri = values.get("tracking_uri") or parts["variables"].get("MLFLOW_TRACKING_URI")
     results = next((str(values[name]) for name in ("out", "resume", "study") if values.get(name) is not None), None)
-    return Job(
+    return RayJob(
         job_id=options.job_id or f"{verb.name}-{now}", verb=verb.name, results=results, tracking_uri=tracking_uri,
         going_on=_going_on(options, command, given, results), stop_wait=options.stop_wait, **parts,
     )  # fmt: skip
@@ -133,7 +133,7 @@ def _going_on(options: SubmitOptions, command: tuple[str, ...], given: Any, resu
     return next_command("submit", command=command, **carried(options, SubmitOptions, leave=NOT_AGAIN))
 
 
-def _send(server: JobServer, job: Job, console: Console) -> None:
+def _send(server: JobServer, job: RayJob, console: Console) -> None:
     """Send it, unless a job of its name is there already."""
     for name in job.upload.left_out:
         console.say(f"not uploaded: {name}, for secrets belong on the nodes (docs/clusters.md, Secrets)")
@@ -157,7 +157,7 @@ def _send(server: JobServer, job: Job, console: Console) -> None:
         console.say(line)
 
 
-def _places(job: Job) -> list[str]:
+def _places(job: RayJob) -> list[str]:
     tracking = ui_command(job.tracking_uri) if job.tracking_uri else "as MLFLOW_TRACKING_URI on the cluster says"
     return [*([f"results   {job.results}"] if job.results else []), f"MLflow    {tracking}"]
 
@@ -170,7 +170,7 @@ def _show_on(stream: Any) -> Callable[[str], None]:
     return show
 
 
-def _how_to(server: JobServer, job: Job) -> str:
+def _how_to(server: JobServer, job: RayJob) -> str:
     of_job = ["--address", server.address, job.job_id]
     return "\n".join(
         [
@@ -181,7 +181,7 @@ def _how_to(server: JobServer, job: Job) -> str:
     )
 
 
-def _finish(server: JobServer, job: Job, info: "JobDetails", console: Console, *, seconds: float) -> int:
+def _finish(server: JobServer, job: RayJob, info: "JobDetails", console: Console, *, seconds: float) -> int:
     status = exit_status(info.status.value, info.driver_exit_code)
     state = info.status.value
     if state == "FAILED" and info.driver_exit_code is None:
@@ -208,7 +208,7 @@ def exit_status(state: str, code: int | None) -> int:
     return 128 - code if code < 0 else code
 
 
-def _result(server: JobServer, job: Job, *, state: str, exit_status: int | None) -> dict[str, Any]:
+def _result(server: JobServer, job: RayJob, *, state: str, exit_status: int | None) -> dict[str, Any]:
     return {
         "job_id": job.job_id,
         "address": server.address,

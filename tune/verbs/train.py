@@ -92,7 +92,7 @@ def _train(
 
 def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData, folder: Path) -> Path:
     """Export the best epoch, with the sigmas and scores of the events that were held out from it."""
-    from tune.models.exporting import Measured, export_trainers, held_out_sigmas  # loads torch and open_clip
+    from tune.models.exporting import ModelQuality, export_trainers, held_out_sigmas  # loads torch and open_clip
 
     trainer.load_best()
     trained = trainer.data
@@ -106,7 +106,7 @@ def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData,
         backbone=options.backbone,
         specimens=data.specimens,
         sigmas=held_out_sigmas(forecasts),
-        measured=Measured(
+        measured=ModelQuality(
             scores=trainer.history[trainer.best_epoch - 1],
             scores_of="held-out events",
             intervals=score_interval(forecasts, seed=0),

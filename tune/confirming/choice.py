@@ -13,7 +13,7 @@ from tune.command_line.options import SearchOptions
 from tune.confirming.fresh_folds import FreshFolds, fresh_folds
 from tune.confirming.outcome import DEFAULT
 from tune.confirming.runs import Configuration, Plan
-from tune.decisions.diversity import Candidate, best_diverse
+from tune.decisions.diversity import ScoredTrial, best_diverse
 from tune.decisions.trial_record import TrialRecord
 
 DEFAULT_FOLDS = 2
@@ -85,9 +85,9 @@ def make_plan(
     )
 
 
-def _ranked(space: SearchSpace, trials: Sequence[TrialRecord], epochs: int) -> list[Candidate]:
+def _ranked(space: SearchSpace, trials: Sequence[TrialRecord], epochs: int) -> list[ScoredTrial]:
     """Trials with a score, best first, each configuration once."""
-    found: list[Candidate] = []
+    found: list[ScoredTrial] = []
     scored = [(r.best_score, r) for r in trials if r.best_score is not None and r.state != "failed" and not r.is_noise]
     for score, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number)):
         config = record.trial_config().with_epochs(epochs)
@@ -96,7 +96,7 @@ def _ranked(space: SearchSpace, trials: Sequence[TrialRecord], epochs: int) -> l
         except UserError:
             values = None
         if config.to_dict() not in [candidate.config for candidate in found]:
-            found.append(Candidate(record, score, values, config.to_dict()))
+            found.append(ScoredTrial(record, score, values, config.to_dict()))
     return found
 
 
@@ -106,5 +106,5 @@ def _folds(frame: pd.DataFrame, options: SearchOptions) -> FreshFolds:
     return fresh_folds(frame, holdout=options.holdout, search_fold=options.fold, wanted=wanted)
 
 
-def _name(candidate: Candidate) -> str:
+def _name(candidate: ScoredTrial) -> str:
     return candidate.record.variant or candidate.record.trial_id
