@@ -27,6 +27,7 @@ from tune.command_line.options import (
     StudyOptions,
     SyncOptions,
     TrainOptions,
+    TrialsOptions,
 )
 from tune.command_line.parsing import Given, add_options, given_options, meant, split_command, unknown_options
 from tune.command_line.places import named_places
@@ -80,6 +81,7 @@ VERBS = (
         commands=RUN_ELSEWHERE,
     ),
     Verb("status", "how a study stands, also while it runs", StudyOptions),
+    Verb("trials", "list a study's trials with scores and parameters", TrialsOptions),
     Verb("replay", "print a study's decisions with their reasons, and check them", StudyOptions),
     Verb("sync", "bring MLflow to exactly what a study's journal holds", SyncOptions),
     Verb(

@@ -11,7 +11,7 @@ from tune.cli import main
 BIG = "1" + "0" * 30
 DIGITS = "9" * 5000
 SEARCH = ("search", "--local", "--data", "nowhere", "--space", "smoke")
-STUDY = {"status": (), "replay": (), "sync": (), "confirm": (), "retrain": ()}
+STUDY = {"status": (), "trials": (), "replay": (), "sync": (), "confirm": (), "retrain": ()}
 
 WHOLE = {
     "search": (

@@ -218,6 +218,13 @@ class StudyOptions(OutputOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrialsOptions(StudyOptions):
+    """Options of `trials`."""
+
+    csv: Path | None = option(None, "write a CSV file: a row a trial, numbers exact", file_names=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyncOptions(StudyOptions, TrackingUri, title="MLflow"):
     """Options of `sync`."""
 

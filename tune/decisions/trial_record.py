@@ -21,6 +21,9 @@ from tune.journal.entries import (
 SCORE = "score/all"
 """The metric that a search minimises."""
 
+EPOCH_SECONDS = "time/epoch_seconds"
+"""The metric that says how long an epoch took."""
+
 NOISE = "noise:"
 """Origins that begin so measure how far apart equal configurations come out; see `plateau.py`."""
 
@@ -58,9 +61,9 @@ class TrialRecord:
     "warm:STUDY/t0003". exempt: never stopped early. values: the sampler's flat values, None for a comparison that the
     sampler does not know. config: nested plain values. seed: its own, None for the study's. reason: why it was told so.
     retries: why it was tried again, each time. n_faults: retries that the trial itself may have caused. scores: epoch
-    -> score (lower is better), as reported. best_score, best_epoch, best_metrics: of the lowest finite score; None
-    where there is none. decisions: epoch -> the one made there. error: the last one raised, until a retry. started,
-    ended: unix seconds of the ask and the tell.
+    -> score (lower is better), as reported. seconds: that those epochs took. best_score, best_epoch, best_metrics: of
+    the lowest finite score; None where there is none. decisions: epoch -> the one made there. error: the last one
+    raised, until a retry. started, ended: unix seconds of the ask and the tell.
     """
 
     trial_id: str
@@ -77,6 +80,7 @@ class TrialRecord:
     retries: list[str] = field(default_factory=list)
     n_faults: int = 0
     scores: dict[int, float] = field(default_factory=dict)
+    seconds: float = 0.0
     best_score: float | None = None
     best_epoch: int | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
@@ -195,6 +199,7 @@ class TrialRecord:
     def _apply_report(self, epoch: int, metrics: dict[str, float]) -> None:
         self.state = "running"
         self.scores[epoch] = metrics.get(SCORE, math.nan)
+        self.seconds += finite(metrics.get(EPOCH_SECONDS)) or 0.0
         score = finite(self.scores[epoch])
         if score is not None and (self.best_score is None or score < self.best_score):
             self.best_score, self.best_epoch, self.best_metrics = score, epoch, metrics

@@ -1,0 +1,86 @@
+"""All trials of a study as a table, however it stands and however many there are."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.tune.made_study import EPOCHS, made_study, write_study
+from tune.decisions.standings import Standings
+from tune.journal.entries import TrialAsked
+from tune.journal.journal import read_entries
+from tune.report.trial_table import trial_table, trial_text
+
+
+def test_every_trial_is_a_line_with_what_it_is_how_it_stands_its_scores_and_what_varies(cli, finished_study):
+    lines = cli("trials", finished_study).stdout.splitlines()
+    standings = Standings.of(read_entries(finished_study))
+
+    assert lines[0].split() == [
+        "trial", "name", "status", "rung", "epochs", "score", "score_id", "score_ood", "best_epoch", "n_blocks",
+        "adapter", "rank", "lr", "feature_noise", "seconds",
+    ]  # fmt: skip
+    assert [line.split()[0] for line in lines[1:-1]] == list(standings.trials)
+    assert [line.split()[1] for line in lines[1:3]] == ["default", "ft_did"]
+    best = standings.best()
+    shown = next(line for line in lines if line.startswith(best.trial_id)).split()
+    assert f"{best.best_score:.4f}" in shown
+    assert lines[-1] == "5 trials"
+
+
+def test_a_csv_file_has_the_numbers_exactly_and_nothing_where_there_is_nothing(cli, finished_study, tmp_path):
+    file = tmp_path / "new" / "trials.csv"
+    result = cli("trials", finished_study, "--csv", file, "--json").result
+
+    rows = rows_of(file)
+    assert result["csv"] == str(file)
+    assert [float(row["score"]) for row in rows] == [trial["score"] for trial in result["trials"]]
+    assert {row["rank"] for row, trial in zip(rows, result["trials"], strict=True) if trial["adapter"] == "full"} == {
+        ""
+    }
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_study_is_read(cli, tmp_path):
+    outcome = cli("trials", tmp_path / "none", "--csv", tmp_path)
+    assert outcome.status == 2
+    assert "`--csv` must be a file" in outcome.stderr
+
+
+@pytest.mark.parametrize(("n", "status"), [(0, None), (4, "interrupted")])
+def test_a_study_that_is_empty_or_was_cut_off_is_listed_too(cli, tmp_path, n, status):
+    study = write_study(tmp_path / "study", made_study(n, ends=False))
+    result = cli("trials", study, "--json").result
+    assert len(result["trials"]) == n
+    assert cli("trials", study).stdout.endswith(f"{n} trials\n")
+    assert n == 0 or result["trials"][-1]["status"] == status
+
+
+def test_three_thousand_trials_are_three_thousand_lines():
+    table = trial_table(Standings.of(made_study(3000)), is_running=False)
+    lines = trial_text(table).splitlines()
+
+    assert len(lines) == 3002
+    assert {row["status"] for row in table.to_dicts()} == {"completed", "pruned", "failed"}
+    assert {row["seconds"] for row in table.to_dicts() if row["epochs"] == EPOCHS} == {2.0 * EPOCHS}
+
+
+def test_no_two_columns_of_the_largest_space_have_one_name():
+    columns = trial_table(Standings.of(made_study(1, space="full")), is_running=False).columns
+    assert len(columns) > 20
+    assert len(set(columns)) == len(columns)
+
+
+def test_names_of_a_spreadsheet_hold_no_formula(cli, tmp_path):
+    entries = [
+        replace(entry, origin="start:=SUM(A1)") if isinstance(entry, TrialAsked) and entry.number == 1 else entry
+        for entry in made_study(2)
+    ]
+    file = tmp_path / "trials.csv"
+    cli("trials", write_study(tmp_path / "study", entries), "--csv", file)
+    assert rows_of(file)[1]["name"] == "'=SUM(A1)"
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))

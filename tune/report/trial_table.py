@@ -1,0 +1,103 @@
+"""All trials of a study, a row a trial: as a table, a CSV file and plain values."""
+
+import csv
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainable.counts import counted
+from trainable.shown import shown, spreadsheet_cell
+from trainable.whole_file import whole_file
+from tune.decisions.standings import Standings
+from tune.decisions.trial_label import trial_label
+from tune.decisions.trial_record import SCORE, TrialRecord, finite
+from tune.decisions.varied import Varied, shown_value, varied_parameters
+from tune.report.report import duration
+
+NOTHING = "-"
+
+_SCORES = {"score": SCORE, "score_id": "score/id", "score_ood": "score/ood"}
+_COLUMNS = ("trial", "name", "status", "rung", "epochs", *_SCORES, "best_epoch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialTable:
+    """columns: names. rows: plain values in their order, None for what there is not; in order of asking.
+
+    Scores are those of the best epoch. seconds: that a trial's epochs took together.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """A row as column -> value."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+def trial_table(standings: Standings, *, is_running: bool) -> TrialTable:
+    """is_running: whether a process works on the study; else what was not told is interrupted."""
+    varied = varied_parameters(standings)
+    return TrialTable(
+        columns=(*_COLUMNS, *(v.label for v in varied), "seconds"),
+        rows=[tuple(_values(trial, varied, is_running=is_running)) for trial in standings.trials.values()],
+    )
+
+
+def status_of(trial: TrialRecord, *, is_running: bool) -> str:
+    """How a trial stands, as a user would say it."""
+    return trial.state if trial.is_told or (is_running and trial.state == "running") else "interrupted"
+
+
+def write_trials_csv(path: Path, table: TrialTable) -> None:
+    """Whole or not at all; numbers are exact, what there is not is empty. Raises: OSError."""
+    Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path, in_place=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(_cell, table.columns))
+        writer.writerows(map(_cell, row) for row in table.rows)
+
+
+def trial_text(table: TrialTable) -> str:
+    """A line a trial, as wide as its parameters ask for."""
+    is_text = [all(isinstance(v, str | None) for v in column) for column in zip(*table.rows, strict=True)]
+    lines = [list(map(shown, table.columns)), *(_words(row, table.columns) for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [
+        "  ".join(
+            f"{word:<{width}}" if left else f"{word:>{width}}"
+            for word, width, left in zip(line, widths, is_text or [True] * len(widths), strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*aligned, counted(len(table.rows), "trial")])
+
+
+def _values(trial: TrialRecord, varied: Sequence[Varied], *, is_running: bool) -> Iterator[Any]:
+    yield from (trial.trial_id, trial_label(trial), status_of(trial, is_running=is_running), trial.rung, trial.epoch)
+    yield from (finite(trial.best_metrics.get(key)) for key in _SCORES.values())
+    yield trial.best_epoch
+    yield from (v.value(trial) for v in varied)
+    yield round(trial.seconds, 3)
+
+
+def _words(row: Sequence[Any], columns: Sequence[str]) -> list[str]:
+    return [_word(value, column) for value, column in zip(row, columns, strict=True)]
+
+
+def _word(value: Any, column: str) -> str:
+    if value is None:
+        return NOTHING
+    if column == "seconds":
+        return duration(value)
+    if column in _SCORES:
+        return f"{value:.4f}"
+    return shown(shown_value(value))
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return spreadsheet_cell(value) if isinstance(value, str) else value
