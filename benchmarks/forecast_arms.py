@@ -9,6 +9,9 @@ from search_spaces.variant import load_variant
 from trainable.config import TrialConfig
 
 REFERENCE = "reference"
+PROPOSED = "proposed"
+"""The arm that is held against every floor and published variant on worlds that chose nothing."""
+
 FLOORS = ("constant", "domain_mean", "species_mean")
 """Arms that see no image, as `trainable.scoring.scoring.floors` names them."""
 
@@ -34,12 +37,14 @@ ARMS = {
         Arm(REFERENCE, over=str(Path(__file__).with_name("forecast_reference.yaml"))),
         Arm("default", over="default"),
         *(Arm(name, over=name) for name in ("ft_did", "data_aug", "lora", "combined")),
+        Arm(PROPOSED, over=str(Path(__file__).with_name("forecast_proposed.yaml"))),
         # how fast the parts move
         Arm("lr x2", {"optim.lr": 6e-4}),
         Arm("lr x4", {"optim.lr": 1.2e-3}),
         Arm("lr x8", {"optim.lr": 2.4e-3}),
         Arm("head x4", {"optim.head_multiplier": 4.0, "optim.domain_multiplier": 4.0}),
         Arm("head x10", {"optim.head_multiplier": 10.0, "optim.domain_multiplier": 10.0}),
+        Arm("probe first", {"tail.probe_first": True}),
         # what trains
         Arm("full", _FULL),
         Arm("full, quiet code", _FULL | {"tail.domain_scale": 0.1}),
@@ -58,6 +63,23 @@ ARMS = {
                 "crps": {"loss.kind": "crps"},
                 "no augmentation": _NO_AUGMENTATION,
                 "domain dropout 0.5": {"augment.domain_dropout": 0.5},
+            }.items()
+        ),
+        # and where the regressor learns ten times as fast as the adapters
+        *(
+            Arm(f"{name} (head x10)", values, over="head x10", against="head x10")
+            for name, values in {
+                "quiet code": {"tail.domain_scale": 0.1},
+                "probe first": {"tail.probe_first": True},
+                "linear head": {"tail.head": "linear"},
+                "narrow head": {"tail.head": "narrow"},
+                "moving average": {"optim.average": "ema", "optim.average_fraction": 0.1},
+                "mean of the last fifth": {"optim.average": "last", "optim.average_fraction": 0.2},
+                "0 blocks": {"tail.n_blocks": 0},
+                "batch 32": {"optim.batch_size": 32},
+                "no augmentation": _NO_AUGMENTATION,
+                "domain dropout 0.5": {"augment.domain_dropout": 0.5},
+                "images count": {"loss.event_exponent": 0.0},
             }.items()
         ),
     )

@@ -14,6 +14,8 @@ from trainable.scoring.intervals import LEVEL
 
 Epoch = Literal["best", "last"]
 PARTS = ("id", "ood")
+FEWEST_WORLDS = 3
+"""From how many on a gain is said to be beyond chance: fewer say little of how worlds differ."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +33,8 @@ class Gain:
 
     @property
     def is_beyond_chance(self) -> bool:
-        """Better or worse than 0 by more than the interval."""
-        return abs(self.mean) > self.half_width
+        """Better or worse than 0 by more than the interval, on worlds enough."""
+        return self.n_worlds >= FEWEST_WORLDS and abs(self.mean) > self.half_width
 
 
 def gain(

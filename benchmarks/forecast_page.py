@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.forecast_arms import ARMS, FLOORS, REFERENCE, config_of
+from benchmarks.forecast_arms import ARMS, FLOORS, PROPOSED, REFERENCE, config_of
 from benchmarks.forecast_gains import Epoch, cost, gain
 from benchmarks.forecast_results import Cell, Result, Results, key_of
 from trainable.config import TrialConfig
@@ -70,16 +70,16 @@ def gains_table(found: Found) -> str:
 
 
 def rivals_table(found: Found) -> str:
-    """A row a rival of the default: what the default gains over it."""
+    """A row a rival of the arm that is proposed as default: what that one gains over it."""
     rows = [
-        "| rival | its score | the default's gain x 1000 | on ID | on OOD | at the best epoch | trainings, worlds |",
+        "| rival | its score | gain over it x 1000 | on ID | on OOD | at the best epoch | trainings, worlds |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in (*FLOORS, REFERENCE, "ft_did", "data_aug", "lora", "combined"):
-        whole = gain(found["default"], found[name], epoch="last")
-        if whole is None or name == "default":
+        whole = gain(found[PROPOSED], found[name], epoch="last")
+        if whole is None:
             continue
-        cells = [f"{whole.score + whole.mean:.3f}", *_gains(found["default"], found[name])]
+        cells = [f"{whole.score + whole.mean:.3f}", *_gains(found[PROPOSED], found[name])]
         rows.append("| " + " | ".join([name, *cells, f"{whole.n_trainings}, {whole.n_worlds}"]) + " |")
     return "\n".join(rows) + "\n"
 
