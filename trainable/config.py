@@ -82,7 +82,8 @@ class OptimConfig:
     trainable block; ln_post, head (regressor) and domain code get lr times their multipliers. schedule: "constant", or
     "cosine": linear warm-up over warmup_fraction of the steps, full rate over hold_fraction, then a cosine down to
     final_lr_fraction. batch_size: specimens a step. accumulation_steps: parts a batch is split into to save memory,
-    same gradient. max_grad_norm: gradients of each parameter group are clipped to this norm; 0 is off.
+    same gradient and same masks but for rounding. max_grad_norm: gradients of each parameter group are clipped to this
+    norm; 0 is off.
     average: which weights predict, in place of the newest: "ema", an exponential average over average_fraction of all
     steps, or "last", the mean over the last average_fraction of them, from when those begin.
     """
@@ -110,11 +111,11 @@ class OptimConfig:
 class AugmentConfig:
     """Augmentation of cached features; a strength of 0 is exactly off.
 
-    feature_noise: SD of Gaussian noise, in units of the features' own SD. mixup_alpha: Beta(alpha, alpha) of mixup over
-    features, targets and domain codes (Zhang 2018, arXiv 1710.09412). specimen_dropout: probability that a specimen is
-    left out of a step. domain_dropout: probability, per specimen, that its domain is replaced by *unknown*.
-    ramp_fraction: share of the epochs over which all strengths grow linearly from 0; 0 means full strength from the
-    first epoch.
+    feature_noise: SD of Gaussian noise, in units of the features' own SD over all images, held-out ones among them.
+    mixup_alpha: Beta(alpha, alpha) of mixup over features, targets and domain codes (Zhang 2018, arXiv 1710.09412).
+    specimen_dropout: probability that a specimen is left out of a step. domain_dropout: probability, per specimen, that
+    its domain is replaced by *unknown*. ramp_fraction: share of the epochs over which all strengths grow linearly from
+    0; 0 means full strength from the first epoch.
     """
 
     feature_noise: float = _limits(0.0, 10.0, default=0.0)

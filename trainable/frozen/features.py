@@ -145,7 +145,11 @@ class FeatureStore:
         return self._mapped[tap]
 
     def channel_std(self, tap: int) -> Float32[Tensor, " width"]:
-        """Standard deviation of each channel over all specimens and tokens of a tap."""
+        """Standard deviation of each channel over all specimens and tokens of a tap.
+
+        Held-out specimens are among them, their labels are not: it sets the scale of feature noise and nothing else. Of
+        training rows alone it would take a pass over the tap in every trial, and change what recorded trials drew.
+        """
         self._check_tap(tap)
         return torch.tensor(self._manifest["channel_std"][str(tap)], dtype=torch.float32)
 

@@ -28,6 +28,7 @@ from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
 from trainable.training.losses import specimen_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, part_of, set_lr
+from trainable.training.parts import masks_of_parts
 from trainable.training.precision import Precision
 from trainable.training.probe import ProbeRows, fit_probe, probe_loss, set_aside
 from trainable.training.resident_feed import make_feed
@@ -312,8 +313,10 @@ class TailTrainer:
         self._optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         with self.precision.step():
-            for part in batch.split(self.config.optim.accumulation_steps):
-                with self.precision.forward():
+            parts = batch.split(self.config.optim.accumulation_steps)
+            masks = masks_of_parts([len(part) for part in parts], self.device)
+            for part, own_masks in zip(parts, masks, strict=True):
+                with self.precision.forward(), own_masks:
                     mu = self.tail(part.tokens, part.domains, part.partner_domains, part.shares)
                 losses = specimen_losses(mu, part.targets, self.tail.head.log_sigma)
                 loss = (part.weights * losses).sum() / len(batch)
