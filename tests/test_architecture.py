@@ -83,7 +83,7 @@ ROOMS = (
     ("verbs",),
     ("search", "retrain", "evaluate"),
     ("cli",),
-    ("models", "planning", "jobs"),
+    ("models", "planning", "jobs", "report_page"),
     ("evaluation", "execution"),
     ("study",),
     ("report",),

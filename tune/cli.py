@@ -23,6 +23,7 @@ from tune.command_line.options import (
     DemoDataOptions,
     ExtractOptions,
     ListingOptions,
+    ReportOptions,
     SearchOptions,
     StudyOptions,
     SyncOptions,
@@ -82,6 +83,7 @@ VERBS = (
     ),
     Verb("status", "how a study stands, also while it runs", StudyOptions),
     Verb("trials", "list a study's trials with scores and parameters", TrialsOptions),
+    Verb("report", "write what studies found as one HTML page, with figures", ReportOptions),
     Verb("replay", "print a study's decisions with their reasons, and check them", StudyOptions),
     Verb("sync", "bring MLflow to exactly what a study's journal holds", SyncOptions),
     Verb(

@@ -29,7 +29,7 @@ from tune.models.model_source import local_model, open_model
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.report.image_progress import ImageProgress
-from tune.report.report import duration
+from tune.report.results import duration
 from tune.tracking.client import describe
 from tune.tracking.uri import chosen_tracking_uri, ui_command
 

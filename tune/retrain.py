@@ -29,7 +29,7 @@ from tune.models.retrain_folder import MODEL_NAME, check_folder, read_histories
 from tune.models.retrain_run import Entry
 from tune.report.console import Console
 from tune.report.next_steps import after_training
-from tune.report.report import duration
+from tune.report.results import duration
 from tune.study.kept_options import kept_options
 from tune.tracking.uri import chosen_tracking_uri
 

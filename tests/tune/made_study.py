@@ -10,6 +10,7 @@ from search_spaces.space import SearchSpace
 from trainable.config import TARGETS
 from tune.decisions.define_by_run import StandIn
 from tune.journal.entries import (
+    Action,
     EpochReported,
     FloorsMeasured,
     JournalEntry,
@@ -17,6 +18,7 @@ from tune.journal.entries import (
     SessionBegun,
     SessionEnded,
     StudyBegun,
+    ToldState,
     TrialAsked,
     TrialEntry,
     TrialTold,
@@ -71,9 +73,10 @@ def _entries(n: int, space_name: str, study_id: str, ends: bool) -> Iterator[Jou
     yield FloorsMeasured(floors={name: metrics(0.7 + 0.01 * i) for i, name in enumerate(names)})
     yield SessionBegun(n_trials=n, executor="local", device="cpu", precision="float32")
     drawn = [(values, space.config(values, EPOCHS).to_dict()) for values in (_drawn(space, rng) for _ in range(DRAWN))]
+    rate = next(p for p in space.parameters if p.key == "optim.lr")
     for number in range(n):
         values, config = drawn[number % DRAWN]
-        lr = values["optim.lr"] * rng.uniform(0.9, 1.1)
+        lr = min(rate.high, max(rate.low, values["optim.lr"] * rng.uniform(0.9, 1.1)))
         changed = {**config, "optim": {**config["optim"], "lr": lr}}
         trial = list(_trial(number, {**values, "optim.lr": lr}, changed, rng))
         yield from trial if ends or number < n - 1 else trial[:2]
@@ -90,11 +93,11 @@ def _trial(number: int, values: dict[str, Any], config: dict[str, Any], rng: ran
         score = level + 0.1 / epoch
         yield EpochReported(trial=trial, epoch=epoch, metrics=metrics(score))
         if epoch in RUNGS:
-            action = "stop" if epoch == reaches else "continue"
+            action: Action = "stop" if epoch == reaches else "continue"
             yield RungDecided(
                 trial=trial, epoch=epoch, action=action, rung=epoch, value=score, cut=0.6, n=number + 1, reason=action
             )
-    state = "failed" if fails else "completed" if reaches == EPOCHS else "pruned"
+    state: ToldState = "failed" if fails else "completed" if reaches == EPOCHS else "pruned"
     reason = "the <GPU> is lost" if fails else state
     yield TrialTold(trial=trial, state=state, value=level + 0.1 / reaches, epoch=reaches, reason=reason)
 

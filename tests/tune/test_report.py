@@ -11,7 +11,7 @@ import pytest
 from tests.tune.plain_entries import make_entry
 from tune.journal.entries import EpochReported, JournalEntry
 from tune.report.progress import ProgressPrinter
-from tune.report.report import duration, result_json, result_table
+from tune.report.results import duration, result_json, result_table
 
 
 def metrics(score: float, **more: float) -> dict[str, float]:

@@ -12,7 +12,7 @@ from trainable.errors import UserError
 from trainable.whole_file import whole_file
 from tune.command_line.outputs import folder_problem
 from tune.evaluation.reports import Comparison, ModelReport
-from tune.report.report import json_values
+from tune.report.results import json_values
 
 RESULTS, REPORT, PAGE = "results.json", "report.json", "report.html"
 COMPARISON, COMPARISON_PAGE, COMPARISON_FIGURE = "comparison.json", "comparison.html", "comparison.png"

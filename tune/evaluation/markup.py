@@ -51,13 +51,13 @@ NOTHING = "–"
 """Shown for a value that is undefined."""
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """A whole document; body: finished markup."""
+def page(title: str, body: Iterable[str], *, style: str = "") -> str:
+    """A whole document; body: finished markup. style: added to that of all pages."""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{_text(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
         + "\n".join(body)
         + "\n</body>\n</html>\n"
     )

@@ -7,7 +7,7 @@ from trainable.config import TARGETS
 from trainable.counts import counted
 from tune.evaluation.page import PART_NAMES
 from tune.evaluation.reports import Comparison, ModelReport, ScoredData, shown_groups
-from tune.report.report import COLUMNS
+from tune.report.results import COLUMNS
 
 _NAME = 22
 _DASH = "-"

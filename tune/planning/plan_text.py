@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from trainable.counts import counted
 from trainable.shown import size_text
 from tune.planning.study_plan import Range, StudyPlan
-from tune.report.report import duration
+from tune.report.results import duration
 
 LABEL_WIDTH = 14
 

@@ -2,7 +2,7 @@
 
 from tune.confirming.runs import Confirmation
 from tune.journal.entries import Confirming, EpochReported, JournalEntry, TrialTold
-from tune.report.report import duration
+from tune.report.results import duration
 
 
 class ConfirmationProgress:

@@ -4,7 +4,7 @@ import textwrap
 
 from trainable.counts import counted
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
-from tune.report.report import COLUMNS, metrics_table
+from tune.report.results import COLUMNS, metrics_table
 
 _NAME_WIDTH = 19
 

@@ -19,7 +19,7 @@ from tune.journal.entries import JournalEntry
 from tune.report.confirmation_text import confirmation_text
 from tune.report.next_steps import after_search, after_training, sync_command
 from tune.report.progress import ProgressPrinter
-from tune.report.report import duration, json_values, metrics_table, result_json, result_table
+from tune.report.results import duration, json_values, metrics_table, result_json, result_table
 from tune.tracking.tracker import TrackingStatus
 from tune.tracking.uri import ui_command
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from trainable.counts import counted
-from tune.report.report import duration
+from tune.report.results import duration
 
 SECONDS_TTY, SECONDS_PLAIN = 0.2, 5.0
 """Between two lines: on a terminal, where a line is rewritten in place, and elsewhere."""

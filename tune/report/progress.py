@@ -11,7 +11,7 @@ from tune.decisions.trial_record import TrialRecord, finite
 from tune.journal.entries import Confirming, EpochReported, JournalEntry, TrialTold
 from tune.report.confirmation_progress import ConfirmationProgress
 from tune.report.image_progress import ImageProgress
-from tune.report.report import duration
+from tune.report.results import duration
 
 LINE_SECONDS = 1.0
 """A line an epoch is shown at most this often; ends of trials always are."""

@@ -6,7 +6,7 @@ from trainable.counts import counted
 from tune.decisions.rungs import RungStanding
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.journal.entries import STATES
-from tune.report.report import COLUMNS, duration
+from tune.report.results import COLUMNS, duration
 from tune.report.study_status import Interval, StudyStatus
 
 MAX_FAILURES = 8

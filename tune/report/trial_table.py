@@ -14,7 +14,7 @@ from tune.decisions.standings import Standings
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.decisions.varied import Varied, shown_value, varied_parameters
-from tune.report.report import duration
+from tune.report.results import duration
 
 NOTHING = "-"
 

@@ -18,7 +18,7 @@ from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given
 from tune.models.model_source import local_model, open_model
 from tune.report.console import Console
-from tune.report.report import duration
+from tune.report.results import duration
 
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel

@@ -30,7 +30,7 @@ from tune.printed.secrets_left_out import redact
 from tune.printed.shell_words import quoted
 from tune.report.console import Console
 from tune.report.next_steps import of_session
-from tune.report.report import duration
+from tune.report.results import duration
 from tune.tracking.uri import ui_command
 
 if TYPE_CHECKING:

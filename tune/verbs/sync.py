@@ -12,7 +12,7 @@ from tune.journal.entries import study_of
 from tune.journal.journal import owner_of, read_entries
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
-from tune.report.report import duration
+from tune.report.results import duration
 from tune.study.kept_options import kept_options
 from tune.tracking.syncing import SyncReport, sync
 from tune.tracking.uri import chosen_tracking_uri

@@ -1,0 +1,148 @@
+"""A study as a page: whatever state it is in, of any size, whole in itself."""
+
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from search_spaces.space import read_variant
+from tests.tune.made_study import made_study, write_study
+from trainable.config import TARGETS
+from tune.decisions.standings import Standings
+from tune.journal.journal import read_entries
+from tune.report_page.importance import importances
+from tune.report_page.study_page import report_page
+from tune.report_page.view import MAX_DRAWN, view_of
+
+PLACE = Path("study")
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements, and the text in them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+    def figures(self) -> list[str | None]:
+        return [attributes.get("aria-label") for tag, attributes in self.elements if tag == "svg"]
+
+
+def page_of(entries: list[Any], *, is_running: bool = False) -> Page:
+    return Page(report_page([view_of(PLACE, entries, is_running=is_running)]))
+
+
+def links(page: Page) -> Iterator[str]:
+    for tag, attributes in page.elements:
+        assert tag not in ("script", "link", "iframe", "object", "img"), tag
+        yield from (value or "" for name, value in attributes.items() if name in ("src", "href", "xlink:href", "style"))
+
+
+def test_a_finished_study_is_one_file_that_asks_for_nothing_else(cli, finished_study, tmp_path):
+    file = tmp_path / "new" / "report.html"
+    outcome = cli("report", finished_study, "--output", file)
+    text = file.read_text(encoding="utf-8")
+    page = Page(text)
+    best = Standings.of(read_entries(finished_study)).best()
+
+    assert (outcome.status, outcome.stdout) == (0, f"{file}\n")
+    assert list(links(page)) == []
+    assert "url(" not in text
+    assert "http" not in text
+    assert f"{best.best_score:.4f}" in page.text
+    assert "floor: constant" in page.text
+    for title in ("Best score over epochs", "Best score over time", "Learning curves", "Parameters and score"):
+        assert any((name or "").startswith(title) for name in page.figures()), title
+
+
+def test_every_figure_has_a_name_for_those_who_cannot_see_it():
+    figures = page_of(made_study(60)).figures()
+    assert len(figures) == 10  # two of progress, curves, coordinates, importance, four slices, map
+    assert all(figures)
+    assert len(set(figures)) == len(figures)
+
+
+@pytest.mark.parametrize(("n", "ends"), [(0, False), (0, True), (1, False), (1, True), (3, True), (4, False)])
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_study_that_is_empty_runs_or_was_cut_off_has_its_page(n, ends, is_running):
+    page = page_of(made_study(n, ends=ends), is_running=is_running)
+    state = "finished" if ends else "running" if is_running else "cut off"
+    assert f"State: {state}" in page.text
+    assert "not confirmed yet" in page.text
+
+
+def test_three_thousand_trials_are_drawn_in_part_and_stay_light():
+    text = report_page([view_of(PLACE, made_study(3000), is_running=False)])
+    assert len(text.encode()) < 2_000_000
+    assert f"{MAX_DRAWN} of 3000 trials are drawn" in text
+
+
+def test_the_parameter_that_makes_the_score_is_the_most_important_beyond_doubt():
+    first, second, *_ = importances(view_of(PLACE, made_study(200), is_running=False))
+    assert first.varied.label == "lr"
+    assert first.low <= first.share <= first.high
+    assert first.low > second.high
+
+
+def test_why_trials_failed_is_told_as_text_and_not_as_markup():
+    text = report_page([view_of(PLACE, made_study(60), is_running=False)])
+    assert "the &lt;GPU&gt; is lost" in text
+    assert "<GPU>" not in text
+
+
+def test_the_winner_can_be_copied_into_a_variants_file(finished_study, tmp_path):
+    entries = read_entries(finished_study)
+    page = page_of(entries)
+    text = next(words for words in page.words if words.startswith("about: "))
+    (tmp_path / "winner.yaml").write_text(text, encoding="utf-8")
+    best = Standings.of(entries).best()
+
+    assert yaml.safe_load(text)["about"] == f"{best.trial_id} of the study beetles"
+    assert read_variant(tmp_path / "winner.yaml").config.to_dict() == best.config
+
+
+def test_a_confirmed_study_shows_verdict_pairs_and_errors_by_domain_and_site(cli, confirmed_study, tmp_path):
+    file = tmp_path / "report.html"
+    cli("report", confirmed_study, "--output", file)
+    page = Page(file.read_text(encoding="utf-8"))
+    confirmed = view_of(confirmed_study, read_entries(confirmed_study), is_running=False).confirmed
+
+    assert f"Verdict: {confirmed.verdict}." in page.text
+    assert any((name or "").startswith("Gains on the default") for name in page.figures())
+    assert page.words.count("domain") == page.words.count("site") == 1
+    assert all(page.words.count(target.removeprefix("SPEI_")) == 4 for target in TARGETS)
+
+
+def test_several_studies_stand_side_by_side_and_unlike_ones_are_warned_of(cli, finished_study, tmp_path):
+    made = write_study(tmp_path / "made", made_study(12))
+    file = tmp_path / "report.html"
+    assert cli("report", finished_study, made, "--output", file).status == 0
+    text = file.read_text(encoding="utf-8")
+
+    assert "Studies beetles, made" in text
+    assert "their scores are not comparable" in text
+    alike = report_page([view_of(PLACE, made_study(5, study_id=name), is_running=False) for name in ("a", "b")])
+    assert "not comparable" not in alike
+
+
+def test_all_folders_without_a_study_are_named_and_nothing_is_written(cli, tmp_path):
+    outcome = cli("report", tmp_path / "one", tmp_path / "two", "--output", tmp_path / "report.html")
+    assert outcome.status == 2
+    assert str(tmp_path / "one") in outcome.stderr
+    assert str(tmp_path / "two") in outcome.stderr
+    assert list(tmp_path.iterdir()) == []

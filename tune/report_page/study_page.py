@@ -1,0 +1,176 @@
+"""`report.html`: what a study found, verdict and numbers first; several studies side by side, then each by itself."""
+
+from collections.abc import Iterator, Sequence
+
+import yaml
+
+from trainable.counts import counted
+from tune.decisions.trial_label import trial_label
+from tune.decisions.trial_record import SCORE, finite
+from tune.evaluation import markup as html
+from tune.printed.next_command import next_command
+from tune.report.results import duration
+from tune.report_page import tables
+from tune.report_page.drawing import STYLE
+from tune.report_page.importance import importances
+from tune.report_page.parameter_figures import importance_figure, map_figure, parallel_coordinates, slice_figure
+from tune.report_page.progress_figures import best_over_epochs, best_over_time, learning_curves
+from tune.report_page.view import StudyView
+
+N_SLICES = 4
+
+DARK = """
+:root { color-scheme: light dark; --warm: #c2641b; --bad: #b42318; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e5e7eb; --muted: #9ca3af; --line: #374151; --soft: #1b2431; --accent: #6aa5e8; --warm: #f0a35e;
+    --bad: #f28b82; }
+  body { background: #111827; }
+  .warning { background: #3a2a17; }
+}
+@media print { :root { color-scheme: light; } }
+"""
+
+
+def report_page(views: Sequence[StudyView]) -> str:
+    """The whole page of at least one study."""
+    names = ", ".join(view.name for view in views)
+    title = f"Study {names}" if len(views) == 1 else f"Studies {names}"
+    body = list(_together(views, title)) if len(views) > 1 else []
+    for view in views:
+        body += _study(view, level=1 if len(views) == 1 else 2)
+    return html.page(title, body, style=DARK + STYLE)
+
+
+def _together(views: Sequence[StudyView], title: str) -> Iterator[str]:
+    yield html.heading(title, level=1)
+    fingerprints = {(v.standings.header.get("data_fingerprint"), v.options.get("holdout"), v.options.get("fold"),
+                     v.standings.header.get("max_epochs")) for v in views}  # fmt: skip
+    if len(fingerprints) > 1:
+        yield html.warning("These studies differ in data, held-out events or length: their scores are not comparable.")
+    rows = []
+    for view in views:
+        best = view.standings.best()
+        rows.append(
+            [
+                view.name,
+                "no score" if best is None else f"{best.trial_id} {trial_label(best)}",
+                view.confirmed.verdict if view.confirmed else "not confirmed",
+                html.number(None if best is None else best.best_score, 4),
+                html.number(_lowest_floor(view), 4),
+                str(len(view.trials)),
+                str(view.standings.n_reports),
+                duration(sum(t.seconds for t in view.trials)),
+            ]
+        )
+    head = ["study", "best trial", "verdict", "score", "lowest floor", "trials", "epochs", "training"]
+    yield html.table(head, rows, n_text=3)
+    yield best_over_time(views)
+
+
+def _study(view: StudyView, *, level: int) -> Iterator[str]:
+    yield html.heading(f"Study {view.name}", level=level)
+    yield html.paragraph(_lead(view), "lead")
+    yield html.paragraph(f"Verdict: {view.confirmed.verdict if view.confirmed else 'not confirmed yet'}.")
+    yield html.cards(_glance(view))
+    yield html.heading("Best trials, variants and floors")
+    yield tables.ranks(view)
+    yield html.heading("Confirmation")
+    yield from tables.confirmation(view)
+    if view.standings.n_reports:
+        yield html.heading("The way to the best score")
+        yield from (best_over_epochs(view), best_over_time([view]), learning_curves(view))
+        yield tables.rungs(view)
+        yield from _parameters(view)
+    yield html.heading("Errors by domain and site")
+    yield from tables.errors(view)
+    yield html.heading("Cost")
+    yield tables.cost(view)
+    yield html.heading("Failures")
+    yield tables.failures(view)
+    yield from _winner(view)
+    yield html.heading("How to reproduce")
+    yield from _reproduction(view)
+
+
+def _lead(view: StudyView) -> str:
+    options, header = view.options, view.standings.header
+    state = "running" if view.is_running else view.standings.end_reason or "cut off: its process ended without a word"
+    words = (f"{name} {options[key]}" for name, key in (("space", "space"), ("data", "data"), ("backbone", "backbone"))
+             if options.get(key))  # fmt: skip
+    held_out = f"held out: {options.get('holdout')}, fold {options.get('fold')}"
+    return f"{', '.join(words)}; {held_out}; trials of {header.get('max_epochs')} epochs. State: {state}."
+
+
+def _glance(view: StudyView) -> Iterator[tuple[str, str, str]]:
+    standings, best = view.standings, view.standings.best()
+    if best is None:
+        yield "Best score", html.NOTHING, "no trial has a score"
+    else:
+        yield "Best score", html.number(best.best_score, 4), f"{best.trial_id} {trial_label(best)}"
+        if (floor := _lowest_floor(view)) is not None and best.best_score is not None:
+            yield "Below the lowest floor by", html.number(floor - best.best_score, 4), f"which scores {floor:.4f}"
+        default = standings.variant_trials().get("default")
+        if default is not None and default.best_score is not None and best.best_score is not None:
+            gain = html.number(default.best_score - best.best_score, 4)
+            yield "Below the default by", gain, "in the search, which chose it by this score"
+    if view.confirmed and (winner := view.confirmed.candidate(view.confirmed.winner)) and winner.difference:
+        d = winner.difference
+        yield "Confirmed gain", html.number(-d.mean, 4), html.interval(-d.high, -d.low, 4, signed=True)
+    counts = ", ".join(
+        f"{n} {s}" for s in ("completed", "pruned", "failed", "paused", "running") if (n := standings.count(s))
+    )
+    yield "Trials", f"{standings.n_told} of {standings.n_wanted}", counts or "none yet"
+    yield "Time of training", duration(sum(t.seconds for t in view.trials)), counted(standings.n_reports, "epoch")
+
+
+def _lowest_floor(view: StudyView) -> float | None:
+    found = [finite(metrics.get(SCORE)) for metrics in view.standings.floors.values()]
+    return min((score for score in found if score is not None), default=None)
+
+
+def _parameters(view: StudyView) -> Iterator[str]:
+    if not view.varied or not view.ranked():
+        return
+    yield html.heading("What the parameters did")
+    yield parallel_coordinates(view)
+    found = importances(view)
+    if not found:
+        yield html.paragraph("Too few ended trials to say which parameters matter.", "note")
+        return
+    yield importance_figure(view, found)
+    yield '<div class="pair">' + "".join(slice_figure(view, i.varied) for i in found[:N_SLICES]) + "</div>"
+    if len(found) > 1:
+        yield map_figure(view, found[0].varied, found[1].varied)
+
+
+def _winner(view: StudyView) -> Iterator[str]:
+    """As a variant's file, which `train --variant` and `retrain --config` take."""
+    best = view.standings.best()
+    winner = view.confirmed.candidate(view.confirmed.winner) if view.confirmed else None
+    if winner is not None:
+        name, config = winner.name, winner.config
+    elif best is not None:
+        name, config = best.trial_id, best.config
+    else:
+        return
+    values = {key: value for key, value in config.items() if key != "epochs"}
+    text = {"about": f"{name} of the study {view.name}", "epochs": config["epochs"], "config": values}
+    yield html.heading(f"Configuration of {name}")
+    yield html.details("YAML, for `train --variant` and `retrain --config`", yaml.safe_dump(text, sort_keys=False))
+
+
+def _reproduction(view: StudyView) -> Iterator[str]:
+    header = view.standings.header
+    wanted = {name: view.options[name] for name in (*header.get("given", ()), "seed") if name in view.options}
+    place = wanted.pop("tracking_uri", None)
+    commands = [next_command("search", **wanted), next_command("replay", view.folder)]
+    rows = [
+        ["data", str(header.get("data_fingerprint"))],
+        ["backbone", str(header.get("backbone_fingerprint"))],
+        ["commit", str(header.get("git_commit"))],
+        ["versions", ", ".join(f"{name} {version}" for name, version in (header.get("versions") or {}).items())],
+    ]
+    yield html.details("Commands", "\n".join(commands))
+    yield html.table(["", "fingerprint or version"], rows, n_text=2)
+    if place is not None:
+        yield html.paragraph("Its records are in MLflow, too.", "note")

@@ -1,0 +1,51 @@
+"""What studies found, as one HTML page that opens anywhere; also while they run.
+
+sentinel-tune report STUDY [MORE STUDIES] [--output FILE] [--json]
+"""
+
+import os
+from pathlib import Path
+
+from trainable.errors import UserError
+from trainable.storage.place import Place
+from trainable.whole_file import whole_file
+from tune.command_line.options import ReportOptions
+from tune.command_line.outputs import file_problem, unwritten
+from tune.command_line.parsing import Given
+from tune.report.console import Console
+from tune.report_page.study_page import report_page
+from tune.report_page.view import StudyView, read_view
+
+
+def run(given: Given) -> int:
+    """Run the verb; returns the exit status 0.
+
+    Raises: UserError naming all folders that hold no study that can be read, or when the file cannot be written.
+    """
+    options: ReportOptions = given.options()
+    file = options.output or Path("report.html")
+    if (problem := file_problem(file, "--output")) is not None:
+        raise UserError(problem)
+    page = report_page(_views(options.studies))
+    try:
+        Path(os.path.realpath(file)).parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(file, in_place=True) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise unwritten(file, "--output", error) from error
+    result = {"studies": [str(study) for study in options.studies], "report": str(file), "bytes": len(page.encode())}
+    Console(json=options.json).finish(text=str(file), json=result)
+    return 0
+
+
+def _views(studies: tuple[Place, ...]) -> list[StudyView]:
+    views: list[StudyView] = []
+    problems: list[str] = []
+    for study in studies:
+        try:
+            views.append(read_view(study))
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+    return views
