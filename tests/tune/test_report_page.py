@@ -63,7 +63,7 @@ def test_a_finished_study_is_one_file_that_asks_for_nothing_else(cli, finished_s
     assert (outcome.status, outcome.stdout) == (0, f"{file}\n")
     assert list(links(page)) == []
     assert "url(" not in text
-    assert "http" not in text
+    assert "://" not in text
     assert f"{best.best_score:.4f}" in page.text
     assert "floor: constant" in page.text
     for title in ("Best score over epochs", "Best score over time", "Learning curves", "Parameters and score"):
