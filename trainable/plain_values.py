@@ -5,9 +5,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 from trainable.shown import brief
+
+JsonObject: TypeAlias = dict[str, Any]
+"""An object as JSON has it. Of what type a value under a name is, `misfits` sees where it comes from a file."""
 
 LARGEST_WHOLE = 2**63 - 1
 """The largest whole number that any other program can hold."""
@@ -38,7 +41,7 @@ def misfits(value: Any, hint: Any, name: str) -> Iterator[str]:
     mappings of these.
     """
     kind, inner = get_origin(hint) or hint, get_args(hint)
-    if hint is Any:
+    if hint in (Any, object):
         return
     if (is_dataclass(kind) or is_typeddict(kind)) and isinstance(value, Mapping):
         yield from _field_misfits(value, kind, name)

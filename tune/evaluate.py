@@ -8,12 +8,13 @@ is 0, also when MLflow is away.
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainable.counts import counted
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from tune.command_line.model_options import EvaluateOptions
 from tune.command_line.parsing import Given
 from tune.evaluation.comparison_page import comparison_page
@@ -149,12 +150,12 @@ def _record(
     comparison: Comparison | None,
     files: Sequence[Path],
     console: Console,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Log to MLflow; where it is away, the results stay on disk and the user is told."""
     if uri is None:
         return {"tracking_uri": None, "runs": {}, "warning": None, "ui": None}
     runs: dict[str, str] = {}
-    result: dict[str, Any] = {"tracking_uri": redact(uri), "runs": runs, "warning": None, "ui": None}
+    result: JsonObject = {"tracking_uri": redact(uri), "runs": runs, "warning": None, "ui": None}
     try:
         recorder = EvaluationRecorder(uri, options.experiment)
         for report, files_of in zip(reports, written, strict=True):
@@ -173,7 +174,7 @@ def _finish(
     written: Sequence[Written],
     comparison: Comparison | None,
     files: Sequence[Path],
-    tracked: Mapping[str, Any],
+    tracked: JsonObject,
     console: Console,
     *,
     seconds: float,
@@ -206,7 +207,7 @@ def _finish(
     console.finish(text="\n".join(lines), json=result)
 
 
-def _summary(report: ModelReport, written: Written, tracked: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(report: ModelReport, written: Written, tracked: JsonObject) -> JsonObject:
     evaluation = report.evaluation
     return {
         "model": report.spec,

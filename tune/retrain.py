@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from trainable.counts import counted
+from trainable.plain_values import JsonObject
 from trainable.shown import shown
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import SearchOptions
@@ -72,7 +72,7 @@ def _in_precision_of(entries: Sequence[JournalEntry], options: RetrainOptions) -
     return replace(options, precision=asked)
 
 
-def _identity(recipe: Recipe, study: StudyBegun, *, precision: str) -> dict[str, Any]:
+def _identity(recipe: Recipe, study: StudyBegun, *, precision: str) -> JsonObject:
     """What makes two retrainings the same, as plain values."""
     header = study.header
     return {
@@ -149,7 +149,7 @@ def _finish(
 ) -> None:
     model = folder / MODEL_NAME
     lines = [f"{recipe.name} trained on all data in {duration(seconds)}: {shown(model)}", *_score_lines(recipe)]
-    result: dict[str, Any] = {
+    result: JsonObject = {
         "model": str(model),
         "registry_uri": None,
         "run_id": None,

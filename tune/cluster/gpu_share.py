@@ -8,6 +8,7 @@ from typing import Any
 
 from trainable.config import TrialConfig
 from trainable.counts import counted
+from trainable.plain_values import JsonObject
 from trainable.shown import size_text
 from trainable.training.trainer import TailTrainer
 from tune.measuring.memory import device_memory, peak_bytes
@@ -74,7 +75,7 @@ def choose_share(measured: Sequence[SideBySide], *, gpu_bytes: float) -> Share:
 
 def measure_shares(
     store: Path,
-    config: Mapping[str, Any],
+    config: Mapping[str, object],
     *,
     cpus_per_trial: float,
     device: str = "cuda",
@@ -115,7 +116,7 @@ class _Stepper:
     def __init__(self) -> None:
         self._trainer: Any = None
 
-    def begin(self, store: str, config: dict[str, Any], device: str, n_threads: int, precision: str) -> int:
+    def begin(self, store: str, config: JsonObject, device: str, n_threads: int, precision: str) -> int:
         """Build the trainer and take its first step; the device's memory in bytes, 0 when it ran out."""
         import torch
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.cluster import node_probe
@@ -89,7 +89,7 @@ def find_unfit(needs: Needs, nodes: Sequence[Node]) -> dict[str, list[str]]:
     return {node.node_id: [f.sentence([node]) for f in findings] for node, findings in found.items() if findings}
 
 
-def findings_of(answer: Mapping[str, Any], needs: Needs, *, own: Mapping[str, str]) -> list[Finding]:
+def findings_of(answer: JsonObject, needs: Needs, *, own: Mapping[str, str]) -> list[Finding]:
     """What is wrong with a node by its own answer (see `node_probe.probe`); own: the driver's versions."""
     found = []
     for name, version in own.items():
@@ -140,7 +140,7 @@ def _look(needs: Needs, nodes: Sequence[Node]) -> dict[Node, list[Finding]]:
     }
 
 
-def _add_unseen(answer: dict[str, Any], without_mark: Sequence[Place]) -> None:
+def _add_unseen(answer: JsonObject, without_mark: Sequence[Place]) -> None:
     """Add the folders that a node believes to have written, and in which nothing of that is seen here."""
     told = {**answer["unseen"], **answer["unwritable"]}
     missing = [str(path) for path in without_mark if str(path) not in told]
@@ -157,7 +157,7 @@ def _silent(reason: str) -> Finding:
 
 def _ask(
     nodes: Sequence[Node], marker: str, folders: list[str], files: list[tuple[str, int]], bfloat16_on: str
-) -> dict[Node, dict[str, Any] | str]:
+) -> dict[Node, JsonObject | str]:
     """Each node's answer, or why there is none; nodes that have died meanwhile are left out."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -176,7 +176,7 @@ def _ask(
     finally:
         ray.cloudpickle.unregister_pickle_by_value(node_probe)
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=ANSWER_SECONDS)
-    answers: dict[Node, dict[str, Any] | str] = {}
+    answers: dict[Node, JsonObject | str] = {}
     for node, reference in asked.items():
         try:
             answers[node] = ray.get(reference, timeout=0)

@@ -8,7 +8,8 @@ import importlib.metadata
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+
+from trainable.plain_values import JsonObject
 
 PACKAGES = ("tune", "trainable", "search_spaces")
 LIBRARIES = ("ray", "torch", "open_clip_torch", "peft", "numpy")
@@ -27,7 +28,7 @@ def versions() -> dict[str, str]:
 
 def probe(
     node: str, marker: str, folders: list[str], files: list[tuple[str, int]], bfloat16_on: str = ""
-) -> dict[str, Any]:
+) -> JsonObject:
     """Look at what work needs: {"versions", "unseen", "unwritable", "unread", "without_bfloat16"}. Three of
     them are {path: what is wrong}; the last is what `bfloat16_on`, a device, lacks.
 

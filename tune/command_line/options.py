@@ -13,7 +13,7 @@ from typing import Any, Literal
 from trainable.allowance import usable_cpus
 from trainable.errors import UserError
 from trainable.frozen.model_folder import name_problem
-from trainable.plain_values import LARGEST_WHOLE
+from trainable.plain_values import LARGEST_WHOLE, JsonObject
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line.declaration import Options, argument, option
@@ -260,7 +260,7 @@ class ListingOptions(Options):
     name: str | None = argument("show this one in full", default=None)
 
 
-def plain_options(options: Any) -> dict[str, Any]:
+def plain_options(options: Any) -> JsonObject:
     """Options as plain values for JSON and YAML."""
     return {f.name: plain_value(getattr(options, f.name)) for f in fields(options)}
 

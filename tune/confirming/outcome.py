@@ -4,12 +4,13 @@ STUDY/confirmation/NAME.json holds each configuration's out-of-fold forecasts, f
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place, read_file, write_file
 from tune.journal.entries import Confirming, JournalEntry, VerdictReached
 from tune.printed.next_command import next_command
@@ -36,7 +37,7 @@ class ConfirmedConfiguration:
 
     name: str
     trial_id: str | None
-    config: dict[str, Any]
+    config: JsonObject
     epoch: int
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
@@ -78,12 +79,12 @@ class Confirmed:
         """The candidate of that name or trial; None if it was not confirmed."""
         return next((c for c in self.candidates if name_or_trial_id in (c.name, c.trial_id)), None)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: JsonObject) -> Self:
         """Inverse of `to_dict`, also after JSON."""
         lists = {name: tuple(values[name]) for name in ("folds", "seeds", "scored_by_search", "failed")}
         candidates = tuple(_candidate(entry) for entry in values["candidates"])
@@ -122,22 +123,22 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Confirm
     return forecasts
 
 
-def evidence(confirmed: Confirmed, candidate: ConfirmedConfiguration, forecasts: "OutOfFold") -> dict[str, Any]:
+def evidence(confirmed: Confirmed, candidate: ConfirmedConfiguration, forecasts: "OutOfFold") -> JsonObject:
     """Plain values: the forecasts and what they are of, so that a later model can be compared pairwise."""
     return {**_evidence_of(confirmed, candidate), "forecasts": forecasts.to_dict()}
 
 
-def write_evidence(folder: Place, values: Mapping[str, Any]) -> None:
+def write_evidence(folder: Place, values: JsonObject) -> None:
     """Write one candidate's `evidence` into a study, whole or not at all."""
     write_file(folder / FOLDER_NAME, f"{values['name']}.json", to_json(values).encode())
 
 
-def _evidence_of(confirmed: Confirmed, candidate: ConfirmedConfiguration) -> dict[str, Any]:
+def _evidence_of(confirmed: Confirmed, candidate: ConfirmedConfiguration) -> JsonObject:
     names = ("holdout", "folds", "seeds", "epochs", "data_fingerprint", "backbone_fingerprint", "fresh_only")
     return {"name": candidate.name, "config": candidate.config} | {name: getattr(confirmed, name) for name in names}
 
 
-def _candidate(entry: Mapping[str, Any]) -> ConfirmedConfiguration:
+def _candidate(entry: JsonObject) -> ConfirmedConfiguration:
     from trainable.scoring.out_of_fold import Difference  # loads scipy and numpy
 
     difference = entry["difference"]

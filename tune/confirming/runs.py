@@ -5,10 +5,10 @@ each in the envelope `Confirming`.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from tune.decisions.trial_entries import TrialEntries, kept_nowhere
 from tune.decisions.trial_record import Ask, TrialRecord
@@ -31,7 +31,7 @@ class Configuration:
 
     name: str
     trial_id: str | None
-    config: dict[str, Any]
+    config: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,7 @@ class Plan:
     epochs: int
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Plan":
+    def from_dict(cls, values: JsonObject) -> "Plan":
         """Inverse of `dataclasses.asdict`, also after JSON."""
         return cls(
             configurations=tuple(Configuration(**entry) for entry in values["configurations"]),
@@ -99,7 +99,7 @@ class Confirmation(TrialEntries):
         if self.plan != plan:
             self._write(PlanMade(plan=asdict(plan)))
 
-    def conclude(self, result: Mapping[str, Any]) -> None:
+    def conclude(self, result: JsonObject) -> None:
         """Write down the verdict."""
         self._write(VerdictReached(result=dict(result)))
 
@@ -227,5 +227,5 @@ def fold_data_folder(data_folder: Place, fold: int) -> Place:
     return data_folder / f"fold-{fold}"
 
 
-def _key(config: Mapping[str, Any]) -> str:
+def _key(config: JsonObject) -> str:
     return json.dumps(config, sort_keys=True)

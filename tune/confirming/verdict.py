@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
 from trainable.scoring.scoring import EventForecast, HeldOutScorer
@@ -30,7 +31,7 @@ class Judged:
     forecasts: dict[str, OutOfFold]
 
 
-def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None, header: Mapping[str, Any]) -> Judged:
+def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None, header: JsonObject) -> Judged:
     """Compare the plan's configurations on the folds and seeds that all of them have come to the end of.
 
     search_fold: the one that the search scored its trials on, None if none was. header: the study's.

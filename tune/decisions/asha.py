@@ -7,12 +7,13 @@ peers have arrived.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from trainable.errors import UserError
 from trainable.failure import FailureKind
+from trainable.plain_values import JsonObject
 from tune.decisions.trial_record import TrialRecord
 
 
@@ -44,7 +45,7 @@ class Asha:
         self._recorded: dict[int, dict[str, float]] = {rung: {} for rung in self.rungs}
 
     @classmethod
-    def of(cls, header: Mapping[str, Any]) -> Self:
+    def of(cls, header: JsonObject) -> Self:
         """That of a study."""
         return cls(**{name: header[name] for name in ("grace_epochs", "reduction_factor", "max_epochs")})
 

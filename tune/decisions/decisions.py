@@ -7,7 +7,7 @@ alone, so a process killed between two of these entries leaves them to the next 
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any, Self
+from typing import Self
 
 from optuna.trial import FrozenTrial
 
@@ -42,7 +42,7 @@ class Decisions(TrialEntries):
     `sampler_description()`), warm_start (trials of earlier studies, see `Proposer.add_history`).
     """
 
-    def __init__(self, space: Space, header: Mapping[str, Any], *, on_entry: EntryWriter | None = None) -> None:
+    def __init__(self, space: Space, header: Mapping[str, object], *, on_entry: EntryWriter | None = None) -> None:
         """on_entry: `Journal.append`; without it, entries are kept nowhere (simulations, reading a study).
 
         Raises: UserError naming every problem of the numbers and of the starting points.

@@ -1,12 +1,12 @@
 """The best of a study's configurations that are unlike one another."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from search_spaces.parameter import Parameter
 from search_spaces.space import SearchSpace
+from trainable.plain_values import JsonObject
 from tune.decisions.trial_record import TrialRecord
 
 MIN_DISTANCE = 0.1
@@ -23,8 +23,8 @@ class ScoredTrial:
 
     record: TrialRecord
     score: float
-    values: dict[str, Any] | None
-    config: dict[str, Any]
+    values: JsonObject | None
+    config: JsonObject
 
 
 def best_diverse(ranked: Sequence[ScoredTrial], space: SearchSpace, *, n: int) -> list[ScoredTrial]:
@@ -42,7 +42,7 @@ def best_diverse(ranked: Sequence[ScoredTrial], space: SearchSpace, *, n: int) -
     return sorted(filled, key=lambda c: (c.score, c.record.number))
 
 
-def distance(space: SearchSpace, a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> float:
+def distance(space: SearchSpace, a: JsonObject | None, b: JsonObject | None) -> float:
     """Between two configurations' sampled values, from 0 for equal to 1.
 
     A parameter that applies to one of them alone counts as 1; so does a configuration that lies outside of the space.
@@ -53,7 +53,7 @@ def distance(space: SearchSpace, a: Mapping[str, Any] | None, b: Mapping[str, An
     return sum(_difference(parameter, a, b) for parameter in active) / max(1, len(active))
 
 
-def _difference(parameter: Parameter, a: Mapping[str, Any], b: Mapping[str, Any]) -> float:
+def _difference(parameter: Parameter, a: JsonObject, b: JsonObject) -> float:
     if parameter.name not in a or parameter.name not in b:
         return 1.0
     x, y = a[parameter.name], b[parameter.name]

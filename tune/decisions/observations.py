@@ -6,11 +6,12 @@ into one matrix when it begins and ranked when it ends, so a proposal costs one 
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
+
+from trainable.plain_values import JsonObject
 
 Rows = NDArray[np.intp]
 
@@ -34,7 +35,7 @@ class Observations:
     _keys: NDArray[np.float64] = field(default_factory=lambda: np.zeros((_FIRST_CAPACITY, 2)))
     _ranking: Rows | None = None
 
-    def begin(self, values: dict[str, Any], distributions: dict[str, BaseDistribution]) -> int:
+    def begin(self, values: JsonObject, distributions: dict[str, BaseDistribution]) -> int:
         """A trial runs with these values; returns its row."""
         row = self.n
         self._make_room(row + 1)

@@ -7,10 +7,10 @@ unknown to the sampler, and never the best trial: they only say how far apart eq
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainable.counts import counted
+from trainable.plain_values import JsonObject
 from tune.decisions.trial_record import NOISE, TrialRecord
 from tune.journal.entries import JournalEntry, SessionBegun, study_of
 
@@ -18,7 +18,7 @@ N_SEEDS = 3
 """Runs of the default that the noise is measured from, the ordinary one included."""
 
 
-def noise_queue(past: Sequence[JournalEntry], space: SearchSpace, epochs: int) -> list[dict[str, Any]]:
+def noise_queue(past: Sequence[JournalEntry], space: SearchSpace, epochs: int) -> list[JsonObject]:
     """What a study must still queue to know its noise: the default, as the space names it, with further seeds.
 
     The default is the starting point or comparison of that name, else the first of them; a study without any runs the
@@ -74,5 +74,5 @@ def seed_noise(trials: Iterable[TrialRecord]) -> float | None:
     return statistics.stdev(scores) if len(scores) > 1 else 0.0
 
 
-def _rerun(name: str, n: int, config: dict[str, Any], seed: int) -> dict[str, Any]:
+def _rerun(name: str, n: int, config: JsonObject, seed: int) -> JsonObject:
     return {"origin": f"{NOISE}{name}#{n}", "config": config, "seed": seed + n}

@@ -1,7 +1,7 @@
 """What a study runs next: its starting points in order, then the sampler's proposals, none of them twice."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from tune.decisions.sampler import Proposer, Space, sampler_description
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import TrialAsked
@@ -26,8 +27,8 @@ class Proposal:
 
     origin: str
     exempt: bool
-    values: dict[str, Any] | None
-    config: dict[str, Any]
+    values: JsonObject | None
+    config: JsonObject
     seed: int | None = None
 
     def asked(self, number: int) -> TrialAsked:
@@ -43,7 +44,7 @@ class Proposal:
         )
 
 
-def starting_queue(space: SearchSpace, epochs: int) -> list[dict[str, Any]]:
+def starting_queue(space: SearchSpace, epochs: int) -> list[JsonObject]:
     """The `queue` of a study's header: the space's starting points, then what they are only compared with."""
     starts = [{"origin": f"start:{point.name}", "values": space.values_of(point.config)} for point in space.start_from]
     comparisons = [
@@ -56,7 +57,7 @@ def starting_queue(space: SearchSpace, epochs: int) -> list[dict[str, Any]]:
 class Proposals:
     """The queue of starting points and the sampler behind it; changed by `begin` and `tell` only."""
 
-    def __init__(self, space: Space, header: Mapping[str, Any]) -> None:
+    def __init__(self, space: Space, header: JsonObject) -> None:
         """Raises: UserError naming every starting point that does not lie in the space, and why."""
         self._space = space
         self._epochs: int = header["max_epochs"]
@@ -71,7 +72,7 @@ class Proposals:
             self._proposer.add_history(trial)
             self._seen.add(_key(space.config(trial["values"], self._epochs).to_dict()))
 
-    def extend(self, entries: Iterable[Mapping[str, Any]]) -> None:
+    def extend(self, entries: Iterable[JsonObject]) -> None:
         """Queue more of what runs before the sampler's next proposal, in the form of the header's `queue`.
 
         Raises: UserError as the constructor.
@@ -130,5 +131,5 @@ def _checked_queue(space: Space, entries: Any, epochs: int) -> tuple[Proposal, .
     return tuple(queue)
 
 
-def _key(config: Mapping[str, Any]) -> str:
+def _key(config: JsonObject) -> str:
     return json.dumps(config, sort_keys=True)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -22,6 +22,7 @@ from search_spaces.parameter import Draws, Plain
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.failure import FailureKind
+from trainable.plain_values import JsonObject
 from tune.decisions.define_by_run import StandIn, any_value
 from tune.decisions.observations import Observations
 from tune.decisions.tpe import ARGUMENTS, Tpe, draw_uniform
@@ -44,7 +45,7 @@ class Space(Protocol):
         """The complete configuration of drawn values; raises as `check`."""
 
 
-def sampler_description() -> dict[str, Any]:
+def sampler_description() -> JsonObject:
     """The sampler with its arguments and Optuna's version, for the study's header; a resumed study keeps to its own.
 
     Univariate TPE with constant liar: in a 12-dimensional mixed space Optuna 5's multivariate default did worse than
@@ -69,7 +70,7 @@ class _Known:
 class Proposer:
     """Proposes values from what was told of other trials."""
 
-    def __init__(self, space: Space, *, seed: int, description: Mapping[str, Any]) -> None:
+    def __init__(self, space: Space, *, seed: int, description: JsonObject) -> None:
         """description: as `sampler_description` gives it; without `failed`, failed trials stay unknown.
 
         Raises: UserError if `description` names another sampler than TPE, or a form of it that is not built here.
@@ -116,7 +117,7 @@ class Proposer:
         known.scores = {epoch: score for epoch, score in record.scores.items() if math.isfinite(score)}
         self._end(known, STATES[record.state], record.best_score, to_blame=_is_to_blame(record))
 
-    def add_history(self, trial: Mapping[str, Any]) -> None:
+    def add_history(self, trial: JsonObject) -> None:
         """A finished trial of an earlier study: `{"values", "state", "value", "intermediate": [[epoch, score], ...]}`.
 
         Raises: UserError if its values do not lie in the space.

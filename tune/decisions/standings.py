@@ -6,8 +6,9 @@ through it.
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Self
 
+from trainable.plain_values import JsonObject
 from tune.decisions.trial_record import State, TrialRecord
 from tune.journal.entries import (
     STATES,
@@ -33,7 +34,7 @@ class Standings:
 
     def __init__(self) -> None:
         self.study_id: str | None = None
-        self.header: dict[str, Any] = {}
+        self.header: JsonObject = {}
         self.trials: dict[str, TrialRecord] = {}
         self.floors: dict[str, dict[str, float]] = {}
         self.n_trials = 0

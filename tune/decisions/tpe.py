@@ -5,7 +5,6 @@ random numbers, so up to `MAX_KERNELS` trials a proposal equals that of
 `TPESampler(multivariate=False, constant_liar=True)`. Of more, those that lie close together share a kernel.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,14 @@ from optuna.samplers import RandomSampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
 from optuna.samplers._tpe.sampler import default_gamma, default_weights
 
+from trainable.plain_values import JsonObject
 from tune.decisions.kernels import Floats, log_shares, merged, numeric_kernels
 from tune.decisions.observations import Observations
 
 MAX_KERNELS = 1000
 """Trials up to which each has a kernel of its own in a density."""
 
-ARGUMENTS: dict[str, Any] = {
+ARGUMENTS: JsonObject = {
     "n_startup_trials": 10,
     "n_ei_candidates": 24,
     "multivariate": False,
@@ -37,7 +37,7 @@ _PARAMETERS = _ParzenEstimatorParameters(
 class Tpe:
     """Draws one trial's parameters, in any order; a function of the observations and of the seed."""
 
-    def __init__(self, observations: Observations, arguments: Mapping[str, Any], *, seed: int) -> None:
+    def __init__(self, observations: Observations, arguments: JsonObject, *, seed: int) -> None:
         """arguments: as `ARGUMENTS`."""
         self._observations = observations
         self._n_candidates: int = arguments["n_ei_candidates"]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainable.config import TrialConfig
+from trainable.plain_values import JsonObject
 from tune.journal.entries import (
     STATES,
     CheckpointWritten,
@@ -44,7 +45,7 @@ class Ask:
     number: int
     origin: str
     exempt: bool
-    values: dict[str, Any] | None
+    values: JsonObject | None
     config: TrialConfig
     reported_epochs: int
     attempts: int
@@ -70,8 +71,8 @@ class TrialRecord:
     number: int
     origin: str
     exempt: bool
-    values: dict[str, Any] | None
-    config: dict[str, Any]
+    values: JsonObject | None
+    config: JsonObject
     started: float
     seed: int | None = None
     ended: float | None = None

@@ -5,11 +5,11 @@ data, held-out events, backbone and length), all its other ended trials are told
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from tune.decisions.diversity import ScoredTrial, best_diverse
 from tune.decisions.standings import Standings
@@ -25,8 +25,8 @@ COMPARABLE = ("data_fingerprint", "backbone_fingerprint", "held_out_sites", "hel
 
 
 def warm_start(
-    folders: Sequence[Place], space: SearchSpace, header: Mapping[str, Any], say: Callable[[str], None]
-) -> dict[str, Any]:
+    folders: Sequence[Place], space: SearchSpace, header: JsonObject, say: Callable[[str], None]
+) -> JsonObject:
     """What the header of a new study gains: `queue`, `warm_start` (see `Proposer.add_history`), `warm_started_from`.
 
     header: the new study's so far. say: takes lines on what was taken and what was not, and why.
@@ -40,7 +40,7 @@ def warm_start(
             problems += [f"--warm-start: {problem}" for problem in error.problems]
     if problems:
         raise UserError(problems)
-    gained: dict[str, Any] = {"queue": list(header["queue"]), "warm_start": [], "warm_started_from": []}
+    gained: JsonObject = {"queue": list(header["queue"]), "warm_start": [], "warm_started_from": []}
     for entries in studies:
         _take(entries, space, header, gained, say)
     return gained if studies else {}
@@ -49,8 +49,8 @@ def warm_start(
 def _take(
     entries: Sequence[JournalEntry],
     space: SearchSpace,
-    header: Mapping[str, Any],
-    gained: dict[str, Any],
+    header: JsonObject,
+    gained: JsonObject,
     say: Callable[[str], None],
 ) -> None:
     study = study_of(entries)
@@ -98,7 +98,7 @@ def _candidates(
     return inside, outside
 
 
-def _history(candidate: ScoredTrial) -> dict[str, Any]:
+def _history(candidate: ScoredTrial) -> JsonObject:
     record = candidate.record
     finite = [[epoch, score] for epoch, score in record.scores.items() if math.isfinite(score)]
     return {"values": candidate.values, "state": record.state, "value": candidate.score, "intermediate": finite}

@@ -3,13 +3,14 @@
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from trainable.config import LABEL_RANGE, TARGETS
 from trainable.counts import counted
+from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Coverage, ModelForecasts
 from trainable.shown import shown
 from tune.evaluation.worst_events import WorstEvent
@@ -136,9 +137,7 @@ def worst_events(events: Sequence[WorstEvent]) -> bytes:
     return _png(figure)
 
 
-def score_comparison(
-    scores: Mapping[str, Mapping[str, tuple[float, float, float]]], differences: Mapping[str, Any]
-) -> bytes:
+def score_comparison(scores: Mapping[str, Mapping[str, tuple[float, float, float]]], differences: JsonObject) -> bytes:
     """Left: each model's score with its interval; right: differences to the first.
 
     scores: model -> part -> score, low, high. differences: model -> part -> Difference.

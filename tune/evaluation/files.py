@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trainable.errors import UserError
 from trainable.whole_file import whole_file
@@ -92,7 +91,7 @@ def _write_all(contents: Mapping[Path, str | bytes]) -> None:
         raise
 
 
-def as_json(value: Mapping[str, Any]) -> str:
+def as_json(value: Mapping[str, object]) -> str:
     """Strict JSON: what is undefined is null."""
     return json.dumps(json_values(value), indent=2, allow_nan=False) + "\n"
 

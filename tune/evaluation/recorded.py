@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tune.evaluation.files import FIGURES, Written
 from tune.evaluation.reports import Comparison, ModelReport
@@ -70,7 +69,7 @@ class EvaluationRecorder:
         return self._record(name, params, metrics, [(path, "") for path in files])
 
     def _record(
-        self, name: str, params: Mapping[str, Any], metrics: Mapping[str, float], files: Iterable[tuple[Path, str]]
+        self, name: str, params: Mapping[str, object], metrics: Mapping[str, float], files: Iterable[tuple[Path, str]]
     ) -> str:
         from mlflow.entities import Metric, Param
 

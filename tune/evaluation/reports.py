@@ -5,9 +5,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from trainable.export.facts import ModelFacts
+from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Evaluation, ModelForecasts
 from trainable.scoring.out_of_fold import Difference
 from tune.evaluation.events import Leak
@@ -72,7 +72,7 @@ class ModelReport:
             )
         return warnings
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """`report.json` as plain values."""
         facts = self.facts
         trained = ("epochs", "seeds", "data", "data_fingerprint", "holdout", "fold", "backbone", "study_id", "config")
@@ -115,7 +115,7 @@ class Comparison:
             return "better"
         return "worse" if difference.low > 0 else "no difference beyond noise"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """`comparison.json` as plain values."""
         return {
             "format_version": FORMAT_VERSION,

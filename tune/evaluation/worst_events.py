@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from trainable.config import TARGETS
 from trainable.counts import counted
 from trainable.data.decoding import open_image
+from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import ModelForecasts
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class WorstEvent:
             for target in TARGETS
         ).replace("-", "−")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """All but the pictures, as plain values."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "thumbnails"}
 

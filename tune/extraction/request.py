@@ -1,11 +1,11 @@
 """What is to be extracted, what comes of it, and how far it is."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.storage.remote_folder import RemoteFolder
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class ExtractionRequest:
     features_key: str | None = None
     remote: RemoteFolder | None = None
 
-    def of_study(self, header: Mapping[str, Any]) -> Self:
+    def of_study(self, header: JsonObject) -> Self:
         """The same for a study that has begun, which must go on with the features that it began with."""
         return replace(
             self,

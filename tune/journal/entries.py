@@ -6,9 +6,10 @@ search and for a confirmation; those of the latter come in a `Confirming`.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar, get_args
+from typing import Literal, Protocol, TypeVar, get_args
 
 from trainable.failure import FailureKind
+from trainable.plain_values import JsonObject
 
 Action = Literal["continue", "stop"]
 ToldState = Literal["completed", "pruned", "failed"]
@@ -30,7 +31,7 @@ class StudyBegun(JournalEntry):
     """The first entry: all that the study is made of."""
 
     study_id: str = ""
-    header: dict[str, Any] = field(default_factory=dict)
+    header: JsonObject = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,8 @@ class SessionBegun(JournalEntry):
     pid: int | None = None
     versions: dict[str, str] | None = None
     time_budget: float | None = None
-    given: dict[str, Any] = field(default_factory=dict)
-    queue: list[dict[str, Any]] = field(default_factory=list)
+    given: JsonObject = field(default_factory=dict)
+    queue: list[JsonObject] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +83,8 @@ class TrialAsked(TrialEntry):
     number: int
     origin: str
     exempt: bool
-    values: dict[str, Any] | None
-    config: dict[str, Any]
+    values: JsonObject | None
+    config: JsonObject
     seed: int | None = None
     fold: int | None = None
 
@@ -137,7 +138,7 @@ class TrialRetried(TrialEntry):
 
     reason: str
     attempt: int
-    config: dict[str, Any] | None
+    config: JsonObject | None
     blameless: bool = False
 
 
@@ -163,14 +164,14 @@ class TrialTold(TrialEntry):
 class PlanMade(JournalEntry):
     """What a confirmation runs: a `Plan` as plain values."""
 
-    plan: dict[str, Any]
+    plan: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerdictReached(JournalEntry):
     """What a confirmation found: a `Confirmed` as plain values."""
 
-    result: dict[str, Any]
+    result: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +179,7 @@ class OtherEntry(JournalEntry):
     """A kind that nothing here follows from; it stays in the journal and is passed over."""
 
     kind: str
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, object] = field(default_factory=dict)
 
 
 Confirmable = PlanMade | VerdictReached | TrialEntry | OtherEntry

@@ -9,9 +9,10 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.journal.entries import JournalEntry, Kind, StudyBegun
@@ -77,7 +78,7 @@ class Journal:
             say(f"{self.folder}: {left_out_line(left_out)}; all else stays")
 
     @classmethod
-    def create(cls, folder: Place, header: dict[str, Any], *, study_id: str) -> Self:
+    def create(cls, folder: Place, header: JsonObject, *, study_id: str) -> Self:
         """Begin a study: its first entry says everything resolved.
 
         Raises: UserError if the folder already holds a study or another process writes it; StudyWriteError.
@@ -89,7 +90,7 @@ class Journal:
         return cls.begin(LocalWriter.create(folder), header, study_id=study_id)
 
     @classmethod
-    def begin(cls, writer: Writer, header: dict[str, Any], *, study_id: str) -> Self:
+    def begin(cls, writer: Writer, header: JsonObject, *, study_id: str) -> Self:
         """Begin a study with a writer that has no line yet.
 
         Raises: StudyWriteError; the writer is closed then.
@@ -171,7 +172,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> JsonObject:
         return {"folder": self.folder, "_writer": None, "_listeners": [], "_lifecycle": Lifecycle()}
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from trainable.errors import UserError
 from trainable.failure import FailureKind
-from trainable.plain_values import parse_json
+from trainable.plain_values import JsonObject, parse_json
 from tune.journal.entries import (
     STATES,
     CheckpointWritten,
@@ -102,7 +102,7 @@ def as_read(entry: Kind) -> Kind:
     return found
 
 
-def plain_as_read(values: dict[str, Any]) -> dict[str, Any]:
+def plain_as_read(values: JsonObject) -> JsonObject:
     """Plain values as they come back from the journal."""
     return _parsed(_plain(values))
 
@@ -137,7 +137,7 @@ def read_back(line: bytes) -> JournalEntry:
     return entry_of(_checked(line))
 
 
-def entry_of(values: dict[str, Any]) -> JournalEntry:
+def entry_of(values: JsonObject) -> JournalEntry:
     """The entry that a line's values say; one that they cannot is an `UnusableEntry`. Uses `values` up."""
     values.pop("v", None)
     seq, time = values.pop("seq"), values.pop("time", None)
@@ -154,7 +154,7 @@ def entry_of(values: dict[str, Any]) -> JournalEntry:
     raise AssertionError(f"a confirmation has no {of}")
 
 
-def _entry(values: dict[str, Any], types: Mapping[str, type[JournalEntry]], *, seq: int, time: Any) -> JournalEntry:
+def _entry(values: JsonObject, types: Mapping[str, type[JournalEntry]], *, seq: int, time: Any) -> JournalEntry:
     kind = values.pop("event", None)
     if (reason := _problem(kind, time)) is not None:
         return _unusable({**values, "event": kind}, reason, seq=seq, time=time)
@@ -181,7 +181,7 @@ def _problem(kind: Any, time: Any) -> str | None:
     return None
 
 
-def _missing(of: type[JournalEntry], values: Mapping[str, Any]) -> str | None:
+def _missing(of: type[JournalEntry], values: Mapping[str, object]) -> str | None:
     missing = [name for name in _NEEDED[of] if name not in values]
     if "trial" in missing:
         return "it names no trial"
@@ -197,7 +197,7 @@ def _impossible(entry: JournalEntry) -> str | None:
     return None
 
 
-def _unusable(values: Mapping[str, Any], reason: str, *, seq: int, time: Any) -> UnusableEntry:
+def _unusable(values: Mapping[str, object], reason: str, *, seq: int, time: Any) -> UnusableEntry:
     trial, is_timed = values.get("trial"), isinstance(time, int | float) and not isinstance(time, bool)
     return UnusableEntry(
         seq=seq,
@@ -213,7 +213,7 @@ def _failure_kind(text: Any) -> FailureKind:
     return FailureKind(text) if text in set(FailureKind) else FailureKind.ERROR
 
 
-def _content(entry: JournalEntry) -> dict[str, Any]:
+def _content(entry: JournalEntry) -> JsonObject:
     """What a line says beyond number and time."""
     match entry:
         case OtherEntry():
@@ -230,7 +230,7 @@ class DigestError(ValueError):
     """A line is not as it was written, as its digest says."""
 
 
-def _checked(line: bytes) -> dict[str, Any]:
+def _checked(line: bytes) -> JsonObject:
     """The values of one line, without its digest, which is compared.
 
     Raises: ValueError if it is no entry; DigestError if it was changed.
@@ -270,7 +270,7 @@ def _digest(rest: bytes) -> bytes:
     return b'{"crc":"%08x",' % zlib.crc32(rest)
 
 
-def _plain(value: dict[str, Any]) -> bytes:
+def _plain(value: JsonObject) -> bytes:
     try:
         text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     except ValueError:  # a float that JSON cannot say: rare, so looked for only now
@@ -278,7 +278,7 @@ def _plain(value: dict[str, Any]) -> bytes:
     return text.encode()
 
 
-def _parsed(text: bytes) -> dict[str, Any]:
+def _parsed(text: bytes) -> JsonObject:
     values = parse_json(text, object_hook=_untag_float if b'"$float"' in text else None)
     if not isinstance(values, dict):
         raise ValueError("not an entry")
@@ -293,5 +293,5 @@ def _tag_floats(value: Any) -> Any:
     return [_tag_floats(child) for child in value] if isinstance(value, list | tuple) else value
 
 
-def _untag_float(value: dict[str, Any]) -> Any:
+def _untag_float(value: JsonObject) -> Any:
     return float(value["$float"]) if value.keys() == {"$float"} else value

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainable.config import TARGETS, TrialConfig
+from trainable.plain_values import JsonObject
 from tune.measuring.costs import MeasuredConfig
 from tune.measuring.memory import peak_bytes
 
@@ -37,9 +38,7 @@ class Steps:
     precision: str
 
 
-def measure(
-    store: Path, configs: Sequence[dict[str, Any]], device: str, n_threads: int, precision: str = "auto"
-) -> Steps:
+def measure(store: Path, configs: Sequence[JsonObject], device: str, n_threads: int, precision: str = "auto") -> Steps:
     """Train a few steps of each configuration in turn, the least demanding first, on features of `store`.
 
     Call it in a fresh process: memory is the most that the process ever held.

@@ -1,11 +1,11 @@
 """Whether a new model takes the alias `champion`: only by a win on the same events, or by force."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trainable.checksums import from_json
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.scoring.out_of_fold import OutOfFold, paired_difference, restricted
 
 SAME = ("data_fingerprint", "holdout", "folds", "seeds", "epochs")
@@ -22,10 +22,10 @@ class ChampionDecision:
 
 def decide_champion(
     *,
-    evidence: Mapping[str, Any] | None,
+    evidence: JsonObject | None,
     is_winner: bool,
     champion: str | None,
-    champion_evidence: Mapping[str, Any] | None,
+    champion_evidence: JsonObject | None,
     force: bool,
 ) -> ChampionDecision:
     """evidence: the new model's, None if it was never confirmed; is_winner: its confirmation decided for it.
@@ -40,7 +40,7 @@ def decide_champion(
     return ChampionDecision(moves=moves, reason=reason)
 
 
-def _first(evidence: Mapping[str, Any] | None, *, is_winner: bool) -> tuple[bool, str]:
+def _first(evidence: JsonObject | None, *, is_winner: bool) -> tuple[bool, str]:
     if evidence is None:
         return False, "it was not confirmed"
     if not is_winner:
@@ -48,9 +48,7 @@ def _first(evidence: Mapping[str, Any] | None, *, is_winner: bool) -> tuple[bool
     return True, "it is the first, and what its confirmation decided for"
 
 
-def _beats(
-    evidence: Mapping[str, Any] | None, champion: str, champion_evidence: Mapping[str, Any] | None
-) -> tuple[bool, str]:
+def _beats(evidence: JsonObject | None, champion: str, champion_evidence: JsonObject | None) -> tuple[bool, str]:
 
     if evidence is None:
         return False, f"it was not confirmed, so it cannot be compared with {champion}"
@@ -75,7 +73,7 @@ def _beats(
     return False, f"it does not beat {champion} beyond noise: better by {gain}"
 
 
-def read_evidence(content: bytes, *, of: str) -> dict[str, Any]:
+def read_evidence(content: bytes, *, of: str) -> JsonObject:
     """A model's `confirmation.json`.
 
     Raises: UserError when it is not one.

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ def export_trainers(
     specimens: Specimens,
     sigmas: Mapping[str, Sequence[float]],
     measured: ModelQuality | None = None,
-    evidence: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, object] | None = None,
     study_id: str | None = None,
 ) -> Path:
     """Export the weights that the trainers hold now as one model, a member each, to `folder`, whole or not at all.

@@ -7,11 +7,11 @@ or, for a trial that was never confirmed, the held-out events that the search it
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from search_spaces.variant import load_variant
 from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.scoring.out_of_fold import calibrated_sigmas
 from trainable.storage.place import Place
 from tune.command_line.model_options import RetrainOptions
@@ -44,7 +44,7 @@ class Recipe:
     scores_of: str
     intervals: dict[str, tuple[float, float]]
     interval_level: float | None
-    evidence: dict[str, Any] | None
+    evidence: JsonObject | None
     is_winner: bool
     verdict: str
 
@@ -108,7 +108,7 @@ def _of_config(
     file: Path,
     confirmed: Confirmed | None,
     trials: Mapping[str, TrialRecord],
-    study: Mapping[str, Any],
+    study: JsonObject,
     *,
     epochs: int,
 ) -> ConfirmedConfiguration | TrialRecord:
@@ -153,7 +153,7 @@ def _from_candidate(
     )
 
 
-def _from_trial(options: RetrainOptions, trial: TrialRecord, header: Mapping[str, Any]) -> Recipe:
+def _from_trial(options: RetrainOptions, trial: TrialRecord, header: JsonObject) -> Recipe:
     assert trial.best_epoch is not None
     config = trial.trial_config()
     own_seed = header["seed"] if trial.seed is None else trial.seed

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from tune.command_line.mlflow_names import model_name_problem
 from tune.models.champion import ChampionDecision, decide_champion, read_evidence
 from tune.models.logged_export import log_export
@@ -101,7 +102,7 @@ class Registry:
             force=force,
         )
 
-    def _evidence_of(self, name: str, version: str) -> dict[str, Any] | None:
+    def _evidence_of(self, name: str, version: str) -> JsonObject | None:
         """A version's confirmation, fetched alone; None when it was not confirmed."""
         from mlflow.artifacts import download_artifacts, list_artifacts
 

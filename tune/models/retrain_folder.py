@@ -22,7 +22,7 @@ RECIPE_NAME = "retrain.json"
 MODEL_NAME = "model"
 
 
-def claim_retrain_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+def claim_retrain_folder(folder: Path, identity: Mapping[str, object]) -> None:
     """Make the folder and write down what is made in it.
 
     Raises: UserError as `check_folder`, and when it cannot be written.
@@ -36,7 +36,7 @@ def claim_retrain_folder(folder: Path, identity: Mapping[str, Any]) -> None:
         raise UserError(f"`--out` must be writable, but {folder} is not: {error.strerror or error}") from error
 
 
-def check_folder(folder: Path, identity: Mapping[str, Any]) -> None:
+def check_folder(folder: Path, identity: Mapping[str, object]) -> None:
     """See that the folder is new, or was made for the same, and that it can be written to.
 
     Raises: UserError naming every value that differs, or when the folder holds something else.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainable.plain_values import JsonObject
 from tune.models.champion import read_evidence
 from tune.tracking.mlflow_writer import METRICS_A_BATCH, PARAMS_A_BATCH
 from tune.tracking.values import metric_key, tag_text, trial_params
@@ -30,18 +31,18 @@ class Entry:
 
     name: str
     folder: Path
-    facts: Mapping[str, Any]
+    facts: JsonObject
     study_id: str
     trial_id: str | None
     histories: Sequence[Sequence[Mapping[str, float]]] = ()
-    table: Mapping[str, Any] | None = None
+    table: JsonObject | None = None
     is_winner: bool = False
 
     def digest(self) -> str:
         """Of the folder: `config.json` holds the sha256 of the other files."""
         return hashlib.sha256((self.folder / "config.json").read_bytes()).hexdigest()[:16]
 
-    def evidence(self) -> dict[str, Any] | None:
+    def evidence(self) -> JsonObject | None:
         """The forecasts it was confirmed by, None if it was not."""
         file = self.folder / EVIDENCE_NAME
         return read_evidence(file.read_bytes(), of=str(self.folder)) if file.is_file() else None

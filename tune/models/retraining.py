@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def make_model(
     recipe: Recipe,
     entries: Sequence[JournalEntry],
     folder: Path,
-    identity: Mapping[str, Any],
+    identity: Mapping[str, object],
     console: Console,
 ) -> bool:
     """Train the members on all data and export them; False when the training failed.

@@ -1,7 +1,8 @@
 """What a search will take, before it is run: typed figures, each with how it was got."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from trainable.plain_values import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,8 @@ class TrialNeeds:
     epoch_seconds: tuple[float, float]
     checkpoint_bytes: tuple[int, int]
     n_trainable: tuple[int, int]
-    smallest: dict[str, Any]
-    largest: dict[str, Any]
+    smallest: JsonObject
+    largest: JsonObject
     fit_memory: int
 
 
@@ -110,6 +111,6 @@ class StudyPlan:
     time_budget: float | None
     notes: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values for JSON."""
         return asdict(self)

@@ -1,8 +1,7 @@
 """What a search that starts warm learns from: unless it is told, what the earlier studies did."""
 
-from typing import Any
-
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.journal.journal import read_entries
@@ -15,7 +14,7 @@ LEARNED_FROM = ("data", "skip_bad_images", "drop_duplicates", "backbone")
 """Options that a search takes from the studies of its --warm-start, unless it is given others."""
 
 
-def learned_from_earlier(given: Given) -> dict[str, Any]:
+def learned_from_earlier(given: Given) -> JsonObject:
     """Options that were not given, as the studies of `--warm-start` had them; those that they took from are told.
 
     Raises: UserError where they differ in it, and for every folder that holds no readable study.
@@ -26,7 +25,7 @@ def learned_from_earlier(given: Given) -> dict[str, Any]:
             studies[folder] = kept_options(read_entries(folder))
         except UserError as error:
             problems += [f"--warm-start: {problem}" for problem in error.problems]
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for name in LEARNED_FROM:
         values = {folder: kept[name] for folder, kept in studies.items() if kept.get(name) is not None}
         if name in given.values or not values:

@@ -1,16 +1,16 @@
 """What a study was given, for the verbs that come after its search."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from trainable.frozen.model_folder import name_now
+from trainable.plain_values import JsonObject
 from tune.journal.entries import JournalEntry, SessionBegun, StudyBegun
 
 
-def kept_options(entries: Iterable[JournalEntry]) -> dict[str, Any]:
+def kept_options(entries: Iterable[JournalEntry]) -> JsonObject:
     """The study's options as its latest session had them, plain values by name."""
-    kept: dict[str, Any] = {}
-    header: Mapping[str, Any] = {}
+    kept: JsonObject = {}
+    header: JsonObject = {}
     for entry in entries:
         match entry:
             case StudyBegun():
@@ -20,7 +20,7 @@ def kept_options(entries: Iterable[JournalEntry]) -> dict[str, Any]:
     return in_names_of_now(kept, header)
 
 
-def in_names_of_now(options: Mapping[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
+def in_names_of_now(options: JsonObject, header: JsonObject) -> JsonObject:
     """A study's options with its backbone called what it is called now; header: the study's."""
     named = dict(options)
     if (backbone := options.get("backbone")) is not None:

@@ -13,13 +13,13 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.decisions.sampler import STATES, Space, distributions_of, without_notices
@@ -130,7 +130,7 @@ def _take(entry: JournalEntry, standings: Standings) -> TrialRecord | None:
 def _finished(record: TrialRecord, space: Space) -> FrozenTrial:
     assert record.values is not None
     assert record.ended is not None
-    notes: dict[str, Any] = {
+    notes: JsonObject = {
         "trial": record.trial_id,
         "origin": record.origin,
         "reason": record.reason,

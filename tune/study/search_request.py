@@ -13,6 +13,7 @@ from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line.declaration import names_kept
@@ -50,7 +51,7 @@ class SearchRequest:
 
     options: SearchOptions
     space: SearchSpace
-    given: Mapping[str, Any]
+    given: Mapping[str, object]
     past: tuple[JournalEntry, ...] = ()
     is_named: bool = True
 
@@ -67,7 +68,7 @@ class SearchRequest:
         return chosen
 
     @property
-    def header(self) -> dict[str, Any]:
+    def header(self) -> JsonObject:
         """Of the study that is resumed."""
         return study_of(self.past).header
 
@@ -153,7 +154,7 @@ def _resumed(given: Given) -> SearchRequest:
     )
 
 
-def _kept(past: tuple[JournalEntry, ...]) -> dict[str, Any]:
+def _kept(past: tuple[JournalEntry, ...]) -> JsonObject:
     """Option -> its value in the study so far; what was never given is not among them and takes today's default."""
     header = study_of(past).header
     lasting = [*names_kept(SearchOptions, "for life", "as the study had it"), *header["given"]]
@@ -165,7 +166,7 @@ def _kept(past: tuple[JournalEntry, ...]) -> dict[str, Any]:
     return {name: parse_value(SearchOptions, name, value) for name, value in found.items() if value is not None}
 
 
-def _changed(given: Given, kept: Mapping[str, Any], folder: Place) -> list[str]:
+def _changed(given: Given, kept: Mapping[str, object], folder: Place) -> list[str]:
     defaults = SearchOptions()
     problems = [
         f"`--{name.replace('_', '-')}` must stay {_shown(kept.get(name))} in the study {folder}, "
@@ -179,7 +180,7 @@ def _changed(given: Given, kept: Mapping[str, Any], folder: Place) -> list[str]:
     return problems
 
 
-def _unconfirmed(given: Given, kept: Mapping[str, Any]) -> list[str]:
+def _unconfirmed(given: Given, kept: Mapping[str, object]) -> list[str]:
     if given.values.get("accept_change"):
         return []
     here = Path.cwd()
@@ -219,7 +220,7 @@ def _changed_space(given: Given, past: tuple[JournalEntry, ...], folder: Place) 
     return [problem, *(f"{line} (in the study, now)" for line in differences)]
 
 
-def _lasting(given: Given) -> dict[str, Any]:
+def _lasting(given: Given) -> JsonObject:
     passing = names_kept(SearchOptions, "for one session")
     values = {name: plain_value(value) for name, value in given.values.items() if name not in passing}
     uri = values.get("tracking_uri")

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place, read_file, write_file
 from tune.command_line.declaration import names_kept
 from tune.command_line.options import SearchOptions, plain_options
@@ -61,7 +61,7 @@ class Study:
         return study_of(self.past).study_id
 
     @property
-    def header(self) -> dict[str, Any]:
+    def header(self) -> JsonObject:
         """All that it is made of."""
         return study_of(self.past).header
 
@@ -80,7 +80,7 @@ def make_header(
     features: Features,
     tracking_uri: str,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+) -> JsonObject:
     """All that a study is made of, as plain values; the first entry of its journal.
 
     Raises: UserError, also when a study of `--warm-start` cannot be read.
@@ -187,7 +187,7 @@ def _has_summary(folder: Place) -> bool:
         return False
 
 
-def _write_summary(folder: Place, header: Mapping[str, Any]) -> None:
+def _write_summary(folder: Place, header: Mapping[str, object]) -> None:
     write_file(folder, SUMMARY_NAME, yaml.safe_dump(dict(header), sort_keys=False).encode())
 
 

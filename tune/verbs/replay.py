@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainable.counts import counted
@@ -136,7 +135,7 @@ def _ask(asked: TrialAsked) -> str:
     return f"asked for as {kind} {name}{beside}{exempt}"
 
 
-def _settings(values: Mapping[str, Any]) -> str:
+def _settings(values: Mapping[str, object]) -> str:
     return "  ".join(f"{name}={f'{v:.4g}' if isinstance(v, float) else v}" for name, v in values.items())
 
 

@@ -4,8 +4,8 @@ sentinel-tune status STUDY [--json]
 """
 
 from dataclasses import asdict
-from typing import Any
 
+from trainable.plain_values import JsonObject
 from tune.command_line.options import StudyOptions
 from tune.command_line.parsing import Given
 from tune.decisions.trial_record import TrialRecord
@@ -22,7 +22,7 @@ def run(given: Given) -> int:
     return 0
 
 
-def _json(status: StudyStatus) -> dict[str, Any]:
+def _json(status: StudyStatus) -> JsonObject:
     standings, best = status.standings, status.standings.best()
     return {
         "study": str(status.folder),
@@ -54,7 +54,7 @@ def _json(status: StudyStatus) -> dict[str, Any]:
     }
 
 
-def _best_json(best: TrialRecord, interval: Interval) -> dict[str, Any]:
+def _best_json(best: TrialRecord, interval: Interval) -> JsonObject:
     return {
         "trial_id": best.trial_id,
         "name": best.name,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainable.counts import counted
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.shown import size_text
 from tune.cli import parse_command
 from tune.command_line.cluster_options import SubmitOptions
@@ -94,7 +95,7 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> RayJob:
     Raises: UserError with every problem at once.
     """
     verb, given = parse_command(command)
-    values: dict[str, Any] = getattr(given, "values", {})
+    values: JsonObject = getattr(given, "values", {})
     problems = lost_results(verb.name, values)
     if options.follow and options.detach:
         problems.append("`--follow` and `--detach` cannot both be given; leave one out")
@@ -102,7 +103,7 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> RayJob:
         problems.append(f"`--job-id` must be of letters, digits, dots, dashes, underscores, but got {options.job_id!r}")
     if options.stop_wait < 1:
         problems.append(f"`--stop-wait >= 1s` must hold, but got {options.stop_wait:g}")
-    parts: dict[str, Any] = {}
+    parts: JsonObject = {}
     for name, make in (
         ("entrypoint", lambda: entrypoint(command)),
         ("variables", lambda: chosen_variables(options.env, os.environ)),
@@ -208,7 +209,7 @@ def exit_status(state: str, code: int | None) -> int:
     return 128 - code if code < 0 else code
 
 
-def _result(server: JobServer, job: RayJob, *, state: str, exit_status: int | None) -> dict[str, Any]:
+def _result(server: JobServer, job: RayJob, *, state: str, exit_status: int | None) -> JsonObject:
     return {
         "job_id": job.job_id,
         "address": server.address,

@@ -7,12 +7,13 @@ import json
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search_spaces.space import load_variant
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.export.placing import check_export_place
+from trainable.plain_values import JsonObject
 from trainable.scoring.intervals import LEVEL, score_interval
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.trial import StepResult, Trial, TrialTask
@@ -125,7 +126,7 @@ def _result(
     model: Path,
     precision: str,
     seconds: float,
-) -> dict[str, Any]:
+) -> JsonObject:
     best = min(steps, key=lambda step: step.metrics[SCORE])
     return {
         "variant": options.variant,
@@ -147,6 +148,6 @@ def _default_folder(variant: str) -> Path:
     return Path("trained", f"{Path(variant).stem}-{datetime.now(UTC):%Y%m%d-%H%M%S}")
 
 
-def _write(path: Path, result: dict[str, Any]) -> None:
+def _write(path: Path, result: JsonObject) -> None:
     with whole_file(path) as temporary:
         temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
