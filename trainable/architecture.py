@@ -1,7 +1,9 @@
 """The numbers that fix a vision tower's shape: what a tail must know to be rebuilt without open_clip."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
+
+from trainable.plain_values import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +31,12 @@ class VisionArchitecture:
     ln_post_after_pool: bool = False
     ln_eps: float = 1e-5
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values for JSON."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
+    def from_dict(cls, values: JsonObject) -> Self:
         """Inverse of `to_dict`; unknown or missing keys raise TypeError."""
         return cls(**values)
 

@@ -7,9 +7,8 @@ was written without one is read as it is.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
 
-from trainable.plain_values import parse_json
+from trainable.plain_values import JsonObject, parse_json
 
 KEY = "checksum"
 """Of a JSON object: the hex sha256 of the rest of it."""
@@ -39,18 +38,18 @@ def without_checksum(content: bytes) -> bytes:
     return rest
 
 
-def checksum_of(values: Mapping[str, Any]) -> str:
+def checksum_of(values: Mapping[str, object]) -> str:
     """Hex sha256 of plain values, whatever their order."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def to_json(values: Mapping[str, Any], *, indent: int | None = None) -> str:
+def to_json(values: Mapping[str, object], *, indent: int | None = None) -> str:
     """A JSON object of the values and their checksum."""
     plain = json.loads(json.dumps(values))  # as it will be read: keys are texts, tuples lists
     return json.dumps(plain | {KEY: checksum_of(plain)}, indent=indent)
 
 
-def from_json(text: str | bytes) -> dict[str, Any]:
+def from_json(text: str | bytes) -> JsonObject:
     """Inverse of `to_json`; an object without a checksum is returned as it is.
 
     Raises: AlteredContent; ValueError for what is no JSON object.

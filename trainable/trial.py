@@ -9,6 +9,7 @@ from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.failure import DataNotRead, Failure
 from trainable.freed_memory import give_back_freed_memory
+from trainable.plain_values import JsonObject
 from trainable.storage.place import place_of
 
 
@@ -25,7 +26,7 @@ class TrialTask:
     """
 
     trial_id: str
-    config: dict[str, Any]
+    config: JsonObject
     seed: int
     data_folder: str
     checkpoint_folder: str

@@ -8,7 +8,6 @@ and less so in other domains.
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,7 +135,7 @@ def _draw_elytra(picture: Canvas, along: Canvas, across: Canvas, inside: Canvas,
     picture += np.float32(gloss) * (sheen * inside)[..., None]
 
 
-def _soft(signed: NDArray[np.floating[Any]], pixels_per_unit: float) -> Canvas:
+def _soft(signed: NDArray[np.floating], pixels_per_unit: float) -> Canvas:
     """0 outside, 1 inside, over about one pixel of a shape's edge."""
     clipped: Canvas = np.clip(signed * np.float32(pixels_per_unit) + np.float32(0.5), 0, 1)
     return clipped
@@ -146,7 +145,7 @@ def _blend(picture: Canvas, cover: Canvas, colour: Floats) -> None:
     picture += cover[..., None] * (colour.astype(np.float32) - picture)
 
 
-def _jpeg(picture: NDArray[np.floating[Any]]) -> bytes:
+def _jpeg(picture: NDArray[np.floating]) -> bytes:
     pixels = (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=90)

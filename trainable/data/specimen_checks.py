@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -136,7 +135,7 @@ def _integers(values: pd.Series, source: str, names: list[str], problems: Proble
     return np.array([-1 if number is None else number for number in found], dtype=np.int64)
 
 
-def _integer(value: Any) -> int | None:
+def _integer(value: object) -> int | None:
     """The integer from 0 to 2**63 - 1 that a cell holds; None for a float so large that it was rounded."""
     if isinstance(value, bool | np.bool_):
         return None
@@ -178,7 +177,7 @@ def _labels(values: pd.Series, target: str, names: list[str], problems: Problems
     return np.where(is_good, numbers, np.nan)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, tuple):
         return "/".join(f"{v:g}" for v in value)
     return brief(value) if isinstance(value, str) else cut(str(value), longest=80)

@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from trainable.plain_values import JsonObject
+
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
@@ -114,7 +116,7 @@ def _check_separator(header: str, wanted: set[str]) -> None:
         raise ValueError(f"its columns must be separated by commas, but seem to be by {_SEPARATORS[sign]} ({sign!r})")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
     counts = Counter(name for name, _ in pairs)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise ValueError(f"{', '.join(twice)} is there more than once")

@@ -6,7 +6,6 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from trainable.errors import UserError
 from trainable.frozen.model_folder import fetch_hub_model, find_local_model, name_problem
 from trainable.frozen.tower import build_tiny_tower, load_tower, tower_architecture
 from trainable.frozen.transform import Transform
+from trainable.plain_values import JsonObject
 
 
 @dataclass(kw_only=True)
@@ -30,7 +30,7 @@ class Backbone:
     architecture: VisionArchitecture
     transform: Transform
     fingerprint: str
-    model_cfg: dict[str, Any]
+    model_cfg: JsonObject
     visual: nn.Module = field(repr=False)
     _half_blocks: nn.ModuleList | None = field(default=None, repr=False)
 

@@ -8,7 +8,6 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from trainable.checksums import to_json
 from trainable.counts import counted
@@ -27,6 +26,7 @@ from trainable.frozen.features import MANIFEST_NAME, FeatureStore, store_path
 from trainable.frozen.image_feed import Images
 from trainable.frozen.shards import ShardRecord, merge_moments, read_record, room_for, sha256_of, write_atomically
 from trainable.frozen.verification import DamagedFeatures
+from trainable.plain_values import JsonObject
 from trainable.shown import size_text
 
 __all__ = [
@@ -162,7 +162,7 @@ def _record(plan: ExtractionPlan, tap: int, shard: int) -> ShardRecord:
     return record
 
 
-def _write_tail(plan: ExtractionPlan, backbone: Backbone) -> dict[str, Any]:
+def _write_tail(plan: ExtractionPlan, backbone: Backbone) -> JsonObject:
     """A file of its own for each lowest tap, so that a store that gains a lower one never changes under its readers."""
     from safetensors.torch import save
 

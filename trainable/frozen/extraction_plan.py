@@ -3,14 +3,14 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone, check_taps
 from trainable.frozen.features import read_manifest, store_identity
 from trainable.frozen.shards import discard_shard, read_record, sha256_of, shard_path, write_atomically
-from trainable.plain_values import misfits
+from trainable.plain_values import JsonObject, misfits
 
 _PLAN_NAME = "plan.json"
 # A GPU wants large batches; on a CPU a small shard loses less when interrupted, and a small batch stays in its cache.
@@ -27,7 +27,7 @@ class ExtractionPlan:
     """
 
     path: Path
-    identity: dict[str, Any]
+    identity: JsonObject
     taps: tuple[int, ...]
     n: int
     rows_per_shard: int
@@ -124,10 +124,10 @@ def discard_damaged(plan: ExtractionPlan) -> list[Path]:
 class _Written(TypedDict):
     n: int
     rows_per_shard: int
-    identity: dict[str, Any]
+    identity: JsonObject
 
 
-def _read_plan(file: Path) -> dict[str, Any]:
+def _read_plan(file: Path) -> JsonObject:
     try:
         found = from_json(file.read_bytes())
         problem = next(misfits(found, _Written, "plan"), None)
@@ -150,7 +150,7 @@ def _sealed_taps(path: Path) -> tuple[int, ...]:
         return ()
 
 
-def _refuse_other(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_other(path: Path, found: JsonObject, wanted: JsonObject) -> None:
     found = {"n": found["n"], **found["identity"]}
     problems = [
         f"`{name}` of the feature store {path} must be {wanted.get(name)!r}, but is {found.get(name)!r}"

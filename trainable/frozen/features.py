@@ -28,7 +28,7 @@ from trainable.frozen.backbone import Backbone
 from trainable.frozen.mapped_tap import MappedTap
 from trainable.frozen.shards import shard_path
 from trainable.frozen.verification import StoreFile, check_contents, check_sizes
-from trainable.plain_values import parse_json
+from trainable.plain_values import JsonObject, parse_json
 from trainable.storage.place import Place
 
 FORMAT_VERSION = 1
@@ -36,7 +36,7 @@ MANIFEST_NAME = "manifest.json"
 _GO_ON = "run the same command again: it extracts what is missing and keeps the rest"
 
 
-def store_identity(backbone: Backbone, data_fingerprint: str) -> dict[str, Any]:
+def store_identity(backbone: Backbone, data_fingerprint: str) -> JsonObject:
     """All that decides what features are; two stores of equal identity hold the same features."""
     return {
         "format_version": FORMAT_VERSION,
@@ -48,7 +48,7 @@ def store_identity(backbone: Backbone, data_fingerprint: str) -> dict[str, Any]:
     }
 
 
-def identity_key(identity: Mapping[str, Any]) -> str:
+def identity_key(identity: Mapping[str, object]) -> str:
     """Hex sha256 of an identity."""
     return checksum_of(identity)
 
@@ -73,7 +73,7 @@ class FeatureStore:
     n: int
     key: str
     rows_per_shard: int
-    _manifest: dict[str, Any] = field(repr=False, compare=False)
+    _manifest: JsonObject = field(repr=False, compare=False)
     _mapped: dict[int, MappedTap] = field(repr=False, compare=False, default_factory=dict)
 
     @classmethod
@@ -170,7 +170,7 @@ class FeatureStore:
             raise UserError(f"tap {tap} must be stored in {self.path}, but it holds {', '.join(map(str, self.taps))}")
 
 
-def read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> JsonObject:
     """A finished store's manifest.
 
     Raises: UserError when it is missing, damaged, or of a newer format.
@@ -181,7 +181,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return parse_manifest(file.read_bytes(), file)
 
 
-def parse_manifest(content: bytes, file: Place) -> dict[str, Any]:
+def parse_manifest(content: bytes, file: Place) -> JsonObject:
     """A manifest that was read from `file`.
 
     Raises: UserError when it is damaged, or of a newer format.
@@ -200,7 +200,7 @@ def parse_manifest(content: bytes, file: Place) -> dict[str, Any]:
     return manifest
 
 
-def manifest_files(manifest: Mapping[str, Any]) -> list[StoreFile]:
+def manifest_files(manifest: JsonObject) -> list[StoreFile]:
     """(name, bytes, sha256) of every data file."""
     tail = manifest["tail"]
     files = [(tail["name"], tail["n_bytes"], tail["sha256"])]

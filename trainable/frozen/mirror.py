@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from trainable.checksums import to_json
 from trainable.counts import counted
@@ -24,6 +23,7 @@ from trainable.frozen.features import (
     read_manifest,
 )
 from trainable.frozen.shards import sha256_of, write_atomically
+from trainable.plain_values import JsonObject
 from trainable.shown import size_text
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 
@@ -82,7 +82,7 @@ def mirror_store(remote: RemoteFolder, path: Path, *, taps: Collection[int], say
     return FeatureStore.open(path)
 
 
-def _copy(remote: RemoteFolder, path: Path, manifest: dict[str, Any], say: Say) -> None:
+def _copy(remote: RemoteFolder, path: Path, manifest: JsonObject, say: Say) -> None:
     files = manifest_files(manifest)
     missing = [(name, size, sha) for name, size, sha in files if not _is_here(path / name, size, sha)]
     n_bytes = sum(size for _, size, _ in missing)
@@ -124,7 +124,7 @@ def _is_here(file: Path, n_bytes: int, sha256: str) -> bool:
     return file.is_file() and file.stat().st_size == n_bytes and sha256_of(file) == sha256
 
 
-def _manifest(remote: RemoteFolder) -> dict[str, Any] | None:
+def _manifest(remote: RemoteFolder) -> JsonObject | None:
     """The remote store's, checked; None when none is finished there."""
     try:
         content = remote.read(MANIFEST_NAME)
@@ -133,7 +133,7 @@ def _manifest(remote: RemoteFolder) -> dict[str, Any] | None:
     return parse_manifest(content, remote / MANIFEST_NAME)
 
 
-def _only(manifest: dict[str, Any], taps: list[int]) -> dict[str, Any]:
+def _only(manifest: JsonObject, taps: list[int]) -> JsonObject:
     """The manifest of a store that has these of its taps."""
     return {
         **manifest,

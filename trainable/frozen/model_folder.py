@@ -8,9 +8,9 @@ import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
@@ -23,8 +23,8 @@ _PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 class ModelFolder:
     """An open_clip model on disk: the two parts of its config file, and its safetensors weights."""
 
-    model_cfg: dict[str, Any]
-    preprocess_cfg: dict[str, Any]
+    model_cfg: JsonObject
+    preprocess_cfg: JsonObject
     weights: Path
 
 

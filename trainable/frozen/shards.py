@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -80,7 +80,7 @@ def shard_path(folder: Path, tap: int, shard: int) -> Path:
 
 
 def write_shard(
-    folder: Path, tap: int, shard: int, values: Float[NDArray[Any], "rows tokens width"], moments: Moments
+    folder: Path, tap: int, shard: int, values: Float[NDArray[np.generic], "rows tokens width"], moments: Moments
 ) -> None:
     """Write file, then record, each under a temporary name, flushed to disk and renamed."""
     path = shard_path(folder, tap, shard)

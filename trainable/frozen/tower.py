@@ -17,6 +17,7 @@ from trainable.frozen.tiny_weights import draw_tiny_state, read_tiny_state
 from trainable.frozen.tower_config import tower_problems
 from trainable.frozen.tower_weights import read_visual_state
 from trainable.frozen.transform import Transform, make_transform, transform_problems
+from trainable.plain_values import JsonObject
 
 TINY = "sentinel-tiny"
 """The name under which the built-in tower is registered with open_clip; on the command line, `tiny`."""
@@ -24,7 +25,7 @@ TINY = "sentinel-tiny"
 _CONFIG_FOLDER = Path(__file__).parent / "open_clip_configs"
 
 
-def build_tiny_tower(*, is_random: bool) -> tuple[nn.Module, Transform, dict[str, Any]]:
+def build_tiny_tower(*, is_random: bool) -> tuple[nn.Module, Transform, JsonObject]:
     """The tower, its transform, and open_clip's `model_cfg` of it.
 
     is_random: with drawn weights instead of those that ship with the package.
@@ -41,7 +42,7 @@ def build_tiny_tower(*, is_random: bool) -> tuple[nn.Module, Transform, dict[str
     return visual, make_transform({}, image_size=config["vision_cfg"]["image_size"]), config
 
 
-def load_tower(spec: str, folder: ModelFolder) -> tuple[nn.Module, Transform, dict[str, Any]]:
+def load_tower(spec: str, folder: ModelFolder) -> tuple[nn.Module, Transform, JsonObject]:
     """As `build_tiny_tower`, from a folder; spec: what the user called it.
 
     Raises: UserError with all that is wrong with the config, else with names, shapes, types or values of weights.
@@ -56,7 +57,7 @@ def load_tower(spec: str, folder: ModelFolder) -> tuple[nn.Module, Transform, di
     return visual, transform, folder.model_cfg
 
 
-def _skeleton(model_cfg: Mapping[str, Any]) -> nn.Module:
+def _skeleton(model_cfg: Mapping[str, object]) -> nn.Module:
     """The tower without weights (on torch's meta device, so nothing is drawn and nothing allocated)."""
     from trainable.export.standalone import build_tower  # loads open_clip and PIL
 

@@ -1,8 +1,9 @@
 """Which `model_cfg` of open_clip is that of a tower whose tail can be cut off, and of a size that can be built."""
 
 import reprlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from trainable.plain_values import JsonObject
 
 _CUSTOM_BLOCK = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc")
 _TOLD_HERE = ("attentional_pool", "pool_type", "act_kwargs", "norm_kwargs", "block_type", *_CUSTOM_BLOCK)
@@ -11,7 +12,7 @@ _TOLD_HERE = ("attentional_pool", "pool_type", "act_kwargs", "norm_kwargs", "blo
 _DEFAULTS = {"width": 768, "head_width": 64, "mlp_ratio": 4.0, "patch_size": 16, "image_size": 224}
 
 
-def tower_problems(spec: str, model_cfg: Mapping[str, Any]) -> list[str]:
+def tower_problems(spec: str, model_cfg: JsonObject) -> list[str]:
     """Everything for which a tower cannot be built and cut, a line each; spec: what the user called it."""
     from trainable.export.standalone import SCHEMA, schema_problems  # loads torch and open_clip
 
@@ -32,7 +33,7 @@ def tower_problems(spec: str, model_cfg: Mapping[str, Any]) -> list[str]:
     return [*told, *odd] if odd else [*told, *(f"{spec}: {reason}" for reason in _disagreements(vision_cfg))]
 
 
-def _unsupported(vision_cfg: Mapping[str, Any]) -> Iterator[str]:
+def _unsupported(vision_cfg: JsonObject) -> Iterator[str]:
     """Why this tower cannot be cut into stem | blocks | ln_post | proj."""
     from trainable.export.standalone import TOWER  # loads torch and open_clip
 
@@ -52,7 +53,7 @@ def _unsupported(vision_cfg: Mapping[str, Any]) -> Iterator[str]:
         yield f"LayerNorm may differ only in eps, a number above 0, but the config sets norm_kwargs {given}"
 
 
-def _disagreements(vision_cfg: Mapping[str, Any]) -> Iterator[str]:
+def _disagreements(vision_cfg: JsonObject) -> Iterator[str]:
     """What does not hold between sizes that are each as they must be."""
     from trainable.export.standalone import MOST_PATCHES  # loads torch and open_clip
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float32, UInt8
 from torch import Tensor
+
+from trainable.plain_values import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Transform:
     resize_mode: Literal["shortest", "longest", "squash"] = "shortest"
     fill_color: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values for JSON."""
         values = asdict(self)
         return values | {"mean": list(self.mean), "std": list(self.std)}
@@ -40,7 +42,7 @@ class Transform:
         return pixels.sub_(mean).div_(std)
 
 
-def transform_problems(spec: str, preprocess_cfg: Mapping[str, Any]) -> list[str]:
+def transform_problems(spec: str, preprocess_cfg: Mapping[str, object]) -> list[str]:
     """Everything in a model's `preprocess_cfg` that its transform cannot be, a line each."""
     from trainable.export.standalone import SCHEMA, schema_problems  # loads open_clip and numpy
 
@@ -48,13 +50,13 @@ def transform_problems(spec: str, preprocess_cfg: Mapping[str, Any]) -> list[str
     return schema_problems(_values(preprocess_cfg), rules, spec, "preprocess_cfg.")
 
 
-def make_transform(preprocess_cfg: Mapping[str, Any], *, image_size: int) -> Transform:
+def make_transform(preprocess_cfg: Mapping[str, object], *, image_size: int) -> Transform:
     """The transform of a model's `preprocess_cfg` that has no problems, open_clip's defaults filled in."""
     values = _values(preprocess_cfg)
     return Transform(image_size=image_size, **values | {name: tuple(values[name]) for name in ("mean", "std")})
 
 
-def _values(preprocess_cfg: Mapping[str, Any]) -> dict[str, Any]:
+def _values(preprocess_cfg: Mapping[str, object]) -> JsonObject:
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
     values = merge_preprocess_dict(PreprocessCfg(), dict(preprocess_cfg))

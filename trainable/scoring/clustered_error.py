@@ -10,7 +10,6 @@ that over domains, plus what folds add beyond the domains inside them. The domai
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
@@ -29,8 +28,8 @@ class PartValues:
 
     crps: Float64[Floats, "rows columns"]
     other: Float64[Floats, "rows columns"] | None
-    domains: Shaped[NDArray[Any], " rows"]
-    sites: Shaped[NDArray[Any], " rows"]
+    domains: Shaped[NDArray[np.generic], " rows"]
+    sites: Shaped[NDArray[np.generic], " rows"]
     folds: Int64[NDArray[np.int64], " rows"]
 
 
@@ -81,7 +80,7 @@ def score_of(means: Sequence[Float64[Floats, " columns"]]) -> float:
     return float(np.sqrt(np.mean(np.concatenate(means) ** 2)))
 
 
-def _clusters(parts: Sequence[PartValues]) -> list[NDArray[Any]]:
+def _clusters(parts: Sequence[PartValues]) -> list[NDArray[np.generic]]:
     """One label a row; the same domain or site has the same in all parts."""
     for name in ("domains", "sites"):
         labels = [getattr(part, name).astype(np.str_) for part in parts]
@@ -122,5 +121,5 @@ def _influence(crps: Sequence[Float64[Floats, "_ columns"]]) -> Float64[Floats, 
     return np.concatenate(rows)
 
 
-def _squared_sums(values: Float64[Floats, " rows"], groups: Shaped[NDArray[Any], " rows"]) -> float:
+def _squared_sums(values: Float64[Floats, " rows"], groups: Shaped[NDArray[np.generic], " rows"]) -> float:
     return float((np.bincount(np.unique(groups, return_inverse=True)[1], weights=values) ** 2).sum())

@@ -6,7 +6,6 @@ Unlike a trial's score, nothing is fitted here: mu and sigma are what the model 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from trainable.config import TARGETS
+from trainable.plain_values import JsonObject
 from trainable.scoring.crps import Floats, crps_normal
 from trainable.scoring.intervals import LEVEL, bootstrap_interval, score_interval
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
@@ -35,7 +35,7 @@ class ModelForecasts:
     """
 
     event_ids: Int64[Ints, " events"]
-    sites: Shaped[NDArray[Any], " events"]
+    sites: Shaped[NDArray[np.generic], " events"]
     domains: Int64[Ints, " events"]
     is_known: Bool[Mask, " events"]
     labels: Float64[Floats, "events targets"]
@@ -117,7 +117,7 @@ class Evaluation:
     intervals: dict[str, tuple[float, float]]
     level: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values for JSON."""
         return asdict(self)
 
@@ -184,7 +184,7 @@ def _event_forecasts(forecasts: ModelForecasts) -> dict[str, EventForecast]:
     }
 
 
-def _groups_by(forecasts: ModelForecasts, keys: Shaped[NDArray[Any], " events"]) -> Iterator[GroupScores]:
+def _groups_by(forecasts: ModelForecasts, keys: Shaped[NDArray[np.generic], " events"]) -> Iterator[GroupScores]:
     for key in np.unique(keys):
         yield _group(forecasts, keys == key, str(key))
 

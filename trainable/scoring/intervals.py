@@ -1,7 +1,6 @@
 """How far a trial's score could have come out otherwise: intervals over the held-out sites."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -51,7 +50,7 @@ def bootstrap_interval(
 
 def resample_sites(
     values: Float64[Floats, "events columns"],
-    groups: Shaped[NDArray[Any], " events"],
+    groups: Shaped[NDArray[np.generic], " events"],
     rng: np.random.Generator,
     *,
     n: int,
@@ -73,7 +72,7 @@ def resample_sites(
 
 def _resampled_means(
     values: Float64[Floats, "events columns"],
-    groups: Shaped[NDArray[Any], " events"],
+    groups: Shaped[NDArray[np.generic], " events"],
     rng: np.random.Generator,
     *,
     n: int,

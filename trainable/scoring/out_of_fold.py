@@ -5,13 +5,14 @@ Every run forecast events that it was not trained on, so what is measured here i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from trainable.config import TARGETS
+from trainable.plain_values import JsonObject
 from trainable.scoring.clustered_error import PartValues, clustered_error
 from trainable.scoring.crps import SIGMA_RANGE, Floats, fit_sigma
 from trainable.scoring.intervals import LEVEL
@@ -28,8 +29,8 @@ class PartForecasts:
 
     folds: NDArray[np.int64]
     event_ids: NDArray[np.int64]
-    sites: NDArray[Any]
-    domains: NDArray[Any]
+    sites: NDArray[np.generic]
+    domains: NDArray[np.generic]
     labels: Floats
     mu: Floats
     crps: Floats
@@ -39,12 +40,12 @@ class PartForecasts:
         columns = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "mu"}
         return PartForecasts(mu=self.mu[:, rows], **columns)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values for JSON; floats exact."""
         return {name: np.asarray(getattr(self, name)).tolist() for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: JsonObject) -> Self:
         """Inverse of `to_dict`; where no domains were written down, each site counts as one.
 
         Raises: KeyError, ValueError or TypeError for anything else.
@@ -105,12 +106,12 @@ class OutOfFold:
         found = {"score/all": _interval(list(self.parts.values()), level)}
         return found | {f"score/{name}": _interval([part], level) for name, part in self.parts.items()}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values for JSON."""
         return {name: part.to_dict() for name, part in self.parts.items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+    def from_dict(cls, values: JsonObject) -> Self:
         """Inverse of `to_dict`.
 
         Raises: KeyError, ValueError or TypeError for anything else.

@@ -39,8 +39,8 @@ class EventForecast:
     sigma: Float64[Floats, "events targets"]
     crps: Float64[Floats, "events targets"]
     pooled_sigma: Float64[Floats, " targets"]
-    sites: Shaped[NDArray[Any], " events"]
-    event_ids: Shaped[NDArray[Any], " events"]
+    sites: Shaped[NDArray[np.generic], " events"]
+    event_ids: Shaped[NDArray[np.generic], " events"]
 
     def of(self, rows: Bool[NDArray[np.bool_], " events"]) -> "EventForecast":
         """Those of some of the events."""
@@ -137,9 +137,9 @@ class _Part:
     order: Int64[Ints, " images"]
     starts: Int64[Ints, " events"]
     n_images: Float64[Floats, "events 1"]
-    event_ids: Shaped[NDArray[Any], " events"]
+    event_ids: Shaped[NDArray[np.generic], " events"]
     labels: Float64[Floats, "events targets"]
-    sites: Shaped[NDArray[Any], " events"]
+    sites: Shaped[NDArray[np.generic], " events"]
     fits: Float64[Floats, "fits events"]
     fit_of_event: Int64[Ints, " events"]
     fallback_sigma: Float64[Floats, " targets"]
@@ -148,8 +148,8 @@ class _Part:
     def make(
         cls,
         labels: Float64[Floats, "specimens targets"],
-        event_ids: Shaped[NDArray[Any], " specimens"],
-        site_ids: Shaped[NDArray[Any], " specimens"],
+        event_ids: Shaped[NDArray[np.generic], " specimens"],
+        site_ids: Shaped[NDArray[np.generic], " specimens"],
         rows: Int64[Ints, " images"],
         *,
         offset: int,
@@ -189,7 +189,7 @@ class _Part:
         return EventForecast(self.labels, mu, sigma, crps, pooled, self.sites, self.event_ids)
 
 
-def _groups(sites: Shaped[NDArray[Any], " events"]) -> tuple[str, Int64[Ints, " events"]]:
+def _groups(sites: Shaped[NDArray[np.generic], " events"]) -> tuple[str, Int64[Ints, " events"]]:
     """Events' groups that share a sigma, and the name of the rule that made them."""
     n = len(sites)
     by_site = np.unique(sites, return_inverse=True)[1].astype(np.int64)
@@ -263,8 +263,8 @@ def floor_predictions(
 
 def _group_means(
     labels: Float64[Floats, "specimens targets"],
-    event_ids: Shaped[NDArray[Any], " specimens"],
-    groups: Shaped[NDArray[Any], " specimens"],
+    event_ids: Shaped[NDArray[np.generic], " specimens"],
+    groups: Shaped[NDArray[np.generic], " specimens"],
     train: Int64[Ints, " train"],
     held_out: Int64[Ints, " held_out"],
     *,
@@ -280,7 +280,7 @@ def _group_means(
 
 def _event_labels(
     labels: Float64[Floats, "specimens targets"],
-    event_ids: Shaped[NDArray[Any], " specimens"],
+    event_ids: Shaped[NDArray[np.generic], " specimens"],
     rows: Int64[Ints, " rows"],
 ) -> Float64[Floats, "events targets"]:
     """Labels of the events among `rows`, each event once."""

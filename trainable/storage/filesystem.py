@@ -8,8 +8,9 @@ machine's account; CLOUD_STORAGE_EMULATOR_ENDPOINT.
 import os
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from trainable.plain_values import JsonObject
 from trainable.storage.uri import StorageUri
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def without_secrets(text: str) -> str:
 
 @lru_cache(maxsize=16)
 def _make(scheme: str, bucket: str, endpoint: str | None, query: tuple[tuple[str, str], ...]) -> "FileSystem":
-    options: dict[str, Any] = {name: value for name, value in query if name == "scheme"}
+    options: JsonObject = {name: value for name, value in query if name == "scheme"}
     if endpoint is not None:
         options["endpoint_override"] = endpoint.rstrip("/")
     if scheme == "gs":

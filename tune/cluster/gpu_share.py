@@ -114,7 +114,7 @@ class _Stepper:
     """A worker that trains one configuration for some seconds at a time."""
 
     def __init__(self) -> None:
-        self._trainer: Any = None
+        self._trainer: Any = None  # a `TailTrainer`, once there is one
 
     def begin(self, store: str, config: JsonObject, device: str, n_threads: int, precision: str) -> int:
         """Build the trainer and take its first step; the device's memory in bytes, 0 when it ran out."""

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from trainable.errors import UserError
 from trainable.shown import brief
@@ -46,7 +46,7 @@ class Declaration:
     duration: bool = False
     positional: bool = False
 
-    def problems(self, flag: str, value: Any) -> Iterator[str]:
+    def problems(self, flag: str, value: object) -> Iterator[str]:
         """Why the option, written `flag`, cannot have this value, a line each."""
         if isinstance(value, int | float):
             yield from self._bounds_problems(flag, value)
@@ -76,6 +76,10 @@ def option(default: Any, text: str, **declared: Any) -> Any:
 def argument(text: str, *, default: Any = MISSING, **declared: Any) -> Any:
     """The field of what is given without an option's name; of several, one a word."""
     return option(default, text, positional=True, **declared)
+
+
+OptionValues: TypeAlias = dict[str, Any]
+"""Option -> its value, of the type that its field says."""
 
 
 @dataclass(frozen=True, kw_only=True)

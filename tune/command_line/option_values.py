@@ -25,7 +25,7 @@ LONGEST_DURATION = 1e9
 """Seconds, some thirty years: beyond it no date can be computed."""
 
 
-def parse_value(options_class: type[Options], name: str, value: Any) -> Any:
+def parse_value(options_class: type[Options], name: str, value: object) -> Any:
     """One option's value, from the text of the command line or a YAML scalar.
 
     Raises: UserError naming the option, the value and what is allowed.
@@ -58,10 +58,10 @@ def kinds_of(hint: Any) -> list[Any]:
     return [kind for kind in kinds if kind is not type(None) and get_origin(kind) is not Literal]
 
 
-def _several(flag: str, kind: Any, value: Any, declaration: Declaration) -> tuple[Any, ...]:
+def _several(flag: str, kind: Any, value: object, declaration: Declaration) -> tuple[Any, ...]:
     """Values of one option: repeated, side by side, with commas between, or a YAML list; of arguments, one a word."""
     items = value if isinstance(value, list | tuple) else [value]
-    parts: list[Any] = []
+    parts: list[object] = []
     for item in items:
         if isinstance(item, str) and item.strip() and not declaration.positional:
             parts += [part.strip() for part in item.split(",") if part.strip()]
@@ -70,7 +70,7 @@ def _several(flag: str, kind: Any, value: Any, declaration: Declaration) -> tupl
     return tuple(_convert(flag, kind, part, declaration) for part in parts)
 
 
-def _convert(flag: str, kind: Any, value: Any, declaration: Declaration, *, also: tuple[str, ...] = ()) -> Any:
+def _convert(flag: str, kind: Any, value: object, declaration: Declaration, *, also: tuple[str, ...] = ()) -> Any:
     words = {
         int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path",
         Place: "a path or URI",
@@ -134,7 +134,7 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def parse_duration(flag: str, value: Any) -> float | None:
+def parse_duration(flag: str, value: object) -> float | None:
     """Seconds from "90s", "30m", "1h30m", or a plain number of seconds."""
     if value is None:
         return None

@@ -260,12 +260,12 @@ class ListingOptions(Options):
     name: str | None = argument("show this one in full", default=None)
 
 
-def plain_options(options: Any) -> JsonObject:
+def plain_options(options: Options) -> JsonObject:
     """Options as plain values for JSON and YAML."""
     return {f.name: plain_value(getattr(options, f.name)) for f in fields(options)}
 
 
-def plain_value(value: Any) -> Any:
+def plain_value(value: object) -> Any:
     """One option's value for JSON and YAML: paths and URIs as text, tuples as lists."""
     if isinstance(value, tuple):
         return [plain_value(item) for item in value]

@@ -10,7 +10,7 @@ from typing import Any, get_origin, get_type_hints
 from search_spaces.yaml_source import Document, read_document
 from trainable.errors import UserError
 from trainable.shown import brief
-from tune.command_line.declaration import Declaration, Options, declarations, flag_of
+from tune.command_line.declaration import Declaration, Options, OptionValues, declarations, flag_of
 from tune.command_line.option_values import kinds_of, parse_value, words_of
 
 MOST_USED = "most used"
@@ -50,7 +50,7 @@ def _by_title(options_class: type[Options], declared: Mapping[str, Declaration])
     return {title: names for title, names in titles.items() if names}
 
 
-def _add_option(group: Any, flag: str, hint: Any, text: str, default: Any) -> None:
+def _add_option(group: Any, flag: str, hint: Any, text: str, default: object) -> None:
     shown: dict[str, Any] = {"metavar": flag[2:].upper().replace("-", "_")}
     if hint is bool:
         shown = {"action": "store_true"}
@@ -76,7 +76,7 @@ def given_options(arguments: argparse.Namespace, options_class: type[Options]) -
     document = None if path is None else _config_file(path)
     keys = {} if document is None else _options_of(document, names)
     raw = {name: document.values[key] for name, key in keys.items()} | named if document else named
-    values: dict[str, Any] = {}
+    values: OptionValues = {}
     problems: list[str] = []
     for name, value in raw.items():
         try:
@@ -98,11 +98,11 @@ class Given:
     """
 
     options_class: type[Options]
-    values: dict[str, Any]
+    values: OptionValues
     from_file: frozenset[str] = frozenset()
     command: tuple[str, ...] = ()
 
-    def options(self, **underneath: Any) -> Any:
+    def options(self, **underneath: object) -> Any:
         """The complete, checked options; `underneath` replaces defaults that were not given."""
         options = self.options_class(**{**underneath, **self.values})
         options.check()

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from trainable.errors import UserError
 from tune.command_line.declaration import declarations, flag_of
@@ -32,7 +31,7 @@ def _places(given: Given) -> Iterator[tuple[str, str]]:
             yield flag_of(name, declared), os.path.abspath(os.path.expanduser(path))
 
 
-def _paths(name: str, value: Any) -> Iterator[str]:
+def _paths(name: str, value: object) -> Iterator[str]:
     for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, Path):
             yield str(item)

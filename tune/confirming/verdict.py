@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +128,7 @@ def _predictions(study: Place, run: Run, epoch: int, scorer: HeldOutScorer) -> N
     return predictions
 
 
-def best_epoch(curves: Sequence[Any]) -> int:
+def best_epoch(curves: Sequence[Sequence[float]]) -> int:
     """The epoch (from 1) with the lowest mean over curves of scores by epoch."""
     return int(np.argmin(np.mean(curves, axis=0))) + 1
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from optuna.trial import FrozenTrial
 
@@ -113,7 +112,7 @@ class Proposals:
         return self._proposer.trials()
 
 
-def _checked_queue(space: Space, entries: Any, epochs: int) -> tuple[Proposal, ...]:
+def _checked_queue(space: Space, entries: Iterable[JsonObject], epochs: int) -> tuple[Proposal, ...]:
     queue: list[Proposal] = []
     problems: list[str] = []
     for entry in entries:

@@ -13,6 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.samplers._tpe.parzen_estimator import _ParzenEstimator, _ParzenEstimatorParameters
 from optuna.samplers._tpe.sampler import default_gamma, default_weights
 
+from search_spaces.parameter import Plain
 from trainable.plain_values import JsonObject
 from tune.decisions.kernels import Floats, log_shares, merged, numeric_kernels
 from tune.decisions.observations import Observations
@@ -45,7 +46,7 @@ class Tpe:
         self._bare = RandomSampler(seed=seed) if observations.n_ended < arguments["n_startup_trials"] else None
         self._better, self._others = observations.split(default_gamma(observations.n_ended))
 
-    def draw(self, name: str, distribution: BaseDistribution) -> Any:
+    def draw(self, name: str, distribution: BaseDistribution) -> Plain:
         """A value of the parameter: of some candidates from the better trials' density, the least like the others."""
         if self._bare is not None:
             return draw_uniform(self._bare, name, distribution)
@@ -53,12 +54,14 @@ class Tpe:
         others = self._observations.column(name, self._others)
         candidates = _density(name, distribution, better).sample(self._rng, self._n_candidates)[name]
         gain = _log_pdf(name, distribution, better, candidates) - _log_pdf(name, distribution, others, candidates)
-        return distribution.to_external_repr(candidates[int(np.argmax(gain))].item())
+        drawn: Plain = distribution.to_external_repr(candidates[int(np.argmax(gain))].item())
+        return drawn
 
 
-def draw_uniform(sampler: RandomSampler, name: str, distribution: BaseDistribution) -> Any:
+def draw_uniform(sampler: RandomSampler, name: str, distribution: BaseDistribution) -> Plain:
     """A value from the parameter's range alone."""
-    return sampler.sample_independent(_NO_STUDY, _NO_TRIAL, name, distribution)
+    drawn: Plain = sampler.sample_independent(_NO_STUDY, _NO_TRIAL, name, distribution)
+    return drawn
 
 
 _NO_STUDY: Any = None

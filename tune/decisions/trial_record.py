@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from trainable.config import TrialConfig
 from trainable.plain_values import JsonObject
@@ -206,7 +206,7 @@ class TrialRecord:
             self.best_score, self.best_epoch, self.best_metrics = score, epoch, metrics
 
 
-def finite(value: Any) -> float | None:
+def finite(value: object) -> float | None:
     """A finite number as float; None for NaN, infinity, null and anything that is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -4,10 +4,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from trainable.errors import UserError
-from trainable.plain_values import JsonObject
+from tune.command_line.declaration import OptionValues
 from tune.command_line.parsing import Given
 
 RESULTS = {"search": "study", "train": "out", "retrain": "out", "evaluate": "out"}
@@ -34,7 +33,7 @@ def check_results_last(verb: str, given: Given, cwd: Path) -> None:
             raise UserError(problems)
 
 
-def lost_results(verb: str, values: JsonObject) -> list[str]:
+def lost_results(verb: str, values: OptionValues) -> list[str]:
     """What is wrong with a command, run as a job, that would leave its results in the job's own folder."""
     name = RESULTS.get(verb)
     if name is None or values.get("resume") is not None or _lasts(values.get(name)):
@@ -48,7 +47,7 @@ def lost_results(verb: str, values: JsonObject) -> list[str]:
     ]
 
 
-def _lost_records(verb: str, values: JsonObject, environment: Mapping[str, str]) -> list[str]:
+def _lost_records(verb: str, values: OptionValues, environment: Mapping[str, str]) -> list[str]:
     if verb not in ("search", "evaluate") or values.get("resume") is not None or values.get("no_track"):
         return []
     uri = values.get("tracking_uri") or environment.get("MLFLOW_TRACKING_URI")
@@ -61,6 +60,6 @@ def _lost_records(verb: str, values: JsonObject, environment: Mapping[str, str])
     ]
 
 
-def _lasts(place: Any) -> bool:
+def _lasts(place: object) -> bool:
     """Whether an absolute path, or a folder of object storage."""
     return place is not None and (place.is_absolute() if isinstance(place, Path) else True)

@@ -173,7 +173,7 @@ def _entry(values: JsonObject, types: Mapping[str, type[JournalEntry]], *, seq: 
     return entry if reason is None else _unusable({**values, "event": kind}, reason, seq=seq, time=time)
 
 
-def _problem(kind: Any, time: Any) -> str | None:
+def _problem(kind: object, time: object) -> str | None:
     if not isinstance(kind, str) or kind == _ENVELOPE:
         return "it does not say what happened"
     if isinstance(time, bool) or not isinstance(time, int | float):
@@ -197,20 +197,20 @@ def _impossible(entry: JournalEntry) -> str | None:
     return None
 
 
-def _unusable(values: Mapping[str, object], reason: str, *, seq: int, time: Any) -> UnusableEntry:
-    trial, is_timed = values.get("trial"), isinstance(time, int | float) and not isinstance(time, bool)
+def _unusable(values: Mapping[str, object], reason: str, *, seq: int, time: object) -> UnusableEntry:
+    trial = values.get("trial")
     return UnusableEntry(
         seq=seq,
-        time=time if is_timed else 0.0,
+        time=time if isinstance(time, int | float) and not isinstance(time, bool) else 0.0,
         kind=str(values.get("event")),
         trial=None if trial is None else str(trial),
         reason=reason,
     )
 
 
-def _failure_kind(text: Any) -> FailureKind:
+def _failure_kind(text: object) -> FailureKind:
     """Kinds that only another version knows blame nobody."""
-    return FailureKind(text) if text in set(FailureKind) else FailureKind.ERROR
+    return next((kind for kind in FailureKind if kind == text), FailureKind.ERROR)
 
 
 def _content(entry: JournalEntry) -> JsonObject:
@@ -285,7 +285,7 @@ def _parsed(text: bytes) -> JsonObject:
     return values
 
 
-def _tag_floats(value: Any) -> Any:
+def _tag_floats(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return {"$float": repr(float(value))}
     if isinstance(value, dict):
@@ -293,5 +293,5 @@ def _tag_floats(value: Any) -> Any:
     return [_tag_floats(child) for child in value] if isinstance(value, list | tuple) else value
 
 
-def _untag_float(value: JsonObject) -> Any:
+def _untag_float(value: JsonObject) -> float | JsonObject:
     return float(value["$float"]) if value.keys() == {"$float"} else value

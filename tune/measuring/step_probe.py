@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from tune.measuring.memory import peak_bytes
 
 if TYPE_CHECKING:
     from trainable.training.precision import Precision
+    from trainable.training.trainer import TailTrainer
     from trainable.training.trial_data import TrialData
 
 STEP_SECONDS, MOST_STEPS = 3.0, 9
@@ -95,7 +96,7 @@ def _measure(config: TrialConfig, store: Path, precision: "Precision") -> tuple[
     return measured, first_seconds, len(trainer.history[0])
 
 
-def _step_seconds(metrics: dict[str, float], trainer: Any) -> float:
+def _step_seconds(metrics: dict[str, float], trainer: "TailTrainer") -> float:
     return len(trainer.data.split.train) / metrics["time/train_images_per_second"]
 
 
@@ -122,7 +123,7 @@ def few_rows(store: Path, batch_size: int) -> "TrialData":
     )  # fmt: skip
 
 
-def _saved(trainer: Any) -> tuple[float, int]:
+def _saved(trainer: "TailTrainer") -> tuple[float, int]:
     from trainable.training.checkpoint import save_checkpoint  # loads torch
 
     with tempfile.TemporaryDirectory(prefix="sentinel-tune-probe-") as folder:

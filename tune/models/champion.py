@@ -1,7 +1,6 @@
 """Whether a new model takes the alias `champion`: only by a win on the same events, or by force."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from trainable.checksums import from_json
 from trainable.errors import UserError
@@ -89,5 +88,5 @@ def read_evidence(content: bytes, *, of: str) -> JsonObject:
     return values
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     return value[:12] if isinstance(value, str) else str(value)

@@ -14,10 +14,16 @@ import io
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from trainable.config import TARGETS
 from tune.tracking.client import quietly, while_files_travel
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+    from mlflow.tracking import MlflowClient
 
 ARTIFACT = "model"
 """Name of a logged model, and of the exported folder among its artifacts."""
@@ -39,7 +45,9 @@ _READER_NAME = "sentinel_export.py"
 """As it travels: a name that nothing else on the path of whoever loads the model is likely to have."""
 
 
-def log_export(client: Any, folder: Path, *, experiment_id: str, run_id: str, tags: dict[str, str]) -> Any:
+def log_export(
+    client: "MlflowClient", folder: Path, *, experiment_id: str, run_id: str, tags: dict[str, str]
+) -> "LoggedModel":
     """Log `folder`, which is to be named `model`, as that run's model; returns MLflow's `LoggedModel`, ready.
 
     Raises: mlflow's exceptions; what was made until then is deleted.
@@ -60,7 +68,7 @@ def log_export(client: Any, folder: Path, *, experiment_id: str, run_id: str, ta
         raise
 
 
-def _write(place: Path, folder: Path, model: Any, *, run_id: str, scratch: Path) -> None:
+def _write(place: Path, folder: Path, model: "LoggedModel", *, run_id: str, scratch: Path) -> None:
     if folder.name != ARTIFACT:  # MLflow names an artifact after its folder
         raise ValueError(f"the exported folder must be named {ARTIFACT!r}, but got {folder}")
     with quietly():
@@ -85,7 +93,7 @@ def _write(place: Path, folder: Path, model: Any, *, run_id: str, scratch: Path)
         )
 
 
-def _signature() -> Any:
+def _signature() -> "ModelSignature":
     """`domain` and `event` are of any type, since a column of whole numbers cannot say that one is missing."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -102,7 +110,7 @@ def _signature() -> Any:
     )
 
 
-def _example() -> Any:
+def _example() -> "pd.DataFrame":
     """Two specimens of one event, one event of a known domain."""
     import pandas as pd
     from PIL import Image

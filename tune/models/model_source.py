@@ -10,8 +10,9 @@ Nothing of a downloaded model is executed: what is read of it is the exported fo
 import hashlib
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
 from tune.command_line.options import MachineOptions
@@ -22,6 +23,9 @@ from tune.tracking.client import answered_or_told, open_client
 from tune.tracking.uri import chosen_tracking_uri
 
 if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
     from trainable.export.standalone import ExportedModel
 
 _FORMS = "an exported folder, runs:/RUN/model, models:/NAME/VERSION or models:/NAME@ALIAS"
@@ -66,7 +70,7 @@ def open_model(
         raise UserError(error.problems) from error
 
 
-def find_version(client: Any, name: str, alias_or_version: str, *, is_alias: bool) -> Any:
+def find_version(client: "MlflowClient", name: str, alias_or_version: str, *, is_alias: bool) -> "ModelVersion":
     """The registered model version.
 
     Raises: UserError saying which names, aliases or versions there are; mlflow's exceptions.
@@ -91,7 +95,7 @@ def find_version(client: Any, name: str, alias_or_version: str, *, is_alias: boo
     return found[alias_or_version]
 
 
-def _is_registered(client: Any, name: str) -> bool:
+def _is_registered(client: "MlflowClient", name: str) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -103,7 +107,7 @@ def _is_registered(client: Any, name: str) -> bool:
     return True
 
 
-def _version(client: Any, name: str) -> tuple[str, str]:
+def _version(client: "MlflowClient", name: str) -> tuple[str, str]:
     """Where the files of NAME@ALIAS or NAME/VERSION are, and what tells them from others once there."""
     name = name.strip("/")
     is_alias = "@" in name
@@ -115,7 +119,7 @@ def _version(client: Any, name: str) -> tuple[str, str]:
     return str(location), f"{version.version} {version.creation_timestamp}"
 
 
-def _run_model(client: Any, name: str) -> tuple[str, str]:
+def _run_model(client: "MlflowClient", name: str) -> tuple[str, str]:
     """Where the files of the model that RUN/NAME logged are, and its identity."""
     from mlflow.exceptions import MlflowException
 
@@ -163,5 +167,5 @@ def _downloaded(location: str, place: Path, uri: str, spec: str, console: Consol
     return exported
 
 
-def _listed(names: Any) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"

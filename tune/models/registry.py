@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
@@ -20,6 +20,9 @@ from tune.models.retrain_run import EVIDENCE_NAME, EXPORT_TAG, Entry, create_run
 from tune.tracking.client import answered_or_told, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
 from tune.tracking.values import tag_text
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 CANDIDATE, CHAMPION = "candidate", "champion"
 
@@ -81,7 +84,7 @@ class Registry:
         with answered_or_told(self.uri, remedy):
             yield
 
-    def _version_of(self, entry: Entry) -> Any:
+    def _version_of(self, entry: Entry) -> "ModelVersion | None":
         """The version of this very export; None before there is one."""
         versions = self._client.search_model_versions(f"name = '{entry.name}'")
         return next((v for v in versions if v.tags.get(EXPORT_TAG) == entry.digest()), None)
@@ -90,7 +93,7 @@ class Registry:
         found = self._client.search_registered_models(f"name = '{name}'")
         return {alias: str(version) for model in found for alias, version in model.aliases.items()}
 
-    def _decide(self, entry: Entry, version: Any, *, force: bool) -> ChampionDecision:
+    def _decide(self, entry: Entry, version: "ModelVersion | None", *, force: bool) -> ChampionDecision:
         present = self._aliases(entry.name).get(CHAMPION)
         if version is not None and present == str(version.version):
             return ChampionDecision(moves=False, reason="it is the champion already")
@@ -115,7 +118,7 @@ class Registry:
             file = download_artifacts(artifact_uri=f"{folder}/{EVIDENCE_NAME}", dst_path=scratch, tracking_uri=self.uri)
             return read_evidence(Path(file).read_bytes(), of=f"models:/{name}/{version}")
 
-    def _move_aliases(self, name: str, version: Any, decision: ChampionDecision) -> None:
+    def _move_aliases(self, name: str, version: "ModelVersion", decision: ChampionDecision) -> None:
         number = str(version.version)
         if int(self._aliases(name).get(CANDIDATE, 0)) < int(number):
             self._client.set_registered_model_alias(name, CANDIDATE, number)
@@ -123,7 +126,7 @@ class Registry:
         if decision.moves:
             self._client.set_registered_model_alias(name, CHAMPION, number)
 
-    def _create(self, entry: Entry) -> Any:
+    def _create(self, entry: Entry) -> "ModelVersion":
         """Run, logged model and version, or none of them."""
         experiment_id = open_experiment(self._client, self.uri, self._experiment)
         self._delete_leftovers(experiment_id, entry)

@@ -10,7 +10,6 @@ OUT/
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
@@ -84,7 +83,7 @@ def checkpoint_folder(folder: Path, member: int) -> Path:
     return folder / "checkpoints" / f"member-{member}"
 
 
-def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _differences(found: object, wanted: object, path: str = "") -> Iterator[tuple[str, object, object]]:
     if isinstance(found, dict) and isinstance(wanted, dict):
         for name in dict.fromkeys([*found, *wanted]):
             yield from _differences(found.get(name), wanted.get(name), f"{path}.{name}" if path else name)
@@ -92,6 +91,6 @@ def _differences(found: Any, wanted: Any, path: str = "") -> Iterator[tuple[str,
         yield path, found, wanted
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
     return cut(shown(text), longest=60)

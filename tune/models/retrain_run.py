@@ -6,13 +6,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from trainable.plain_values import JsonObject
 from tune.models.champion import read_evidence
 from tune.tracking.mlflow_writer import METRICS_A_BATCH, PARAMS_A_BATCH
 from tune.tracking.values import metric_key, tag_text, trial_params
 from tune.tracking.versions import git_commit, user_name
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 EVIDENCE_NAME = "confirmation.json"
 """In the exported folder: the forecasts that a later model is compared with. In the run: the confirmation's table."""
@@ -63,7 +66,7 @@ class Entry:
         return {name: tag_text(value) for name, value in values.items() if value is not None}
 
 
-def create_run(client: Any, experiment_id: str, entry: Entry) -> str:
+def create_run(client: "MlflowClient", experiment_id: str, entry: Entry) -> str:
     tags = entry.tags() | {
         "mlflow.user": user_name(),
         "mlflow.source.name": "sentinel-tune",
@@ -76,14 +79,14 @@ def create_run(client: Any, experiment_id: str, entry: Entry) -> str:
     return str(run.info.run_id)
 
 
-def _study_run(client: Any, experiment_id: str, study_id: str) -> str | None:
+def _study_run(client: "MlflowClient", experiment_id: str, study_id: str) -> str | None:
     """The study's own run, if it is tracked here."""
     quote = '"' if "'" in study_id else "'"
     runs = client.search_runs([experiment_id], f"tags.`hpo.study` = {quote}{study_id}{quote}")
     return next((str(run.info.run_id) for run in runs if "hpo.trial" not in run.data.tags), None)
 
 
-def fill_run(client: Any, run_id: str, entry: Entry) -> None:
+def fill_run(client: "MlflowClient", run_id: str, entry: Entry) -> None:
     from mlflow.entities import Param
 
     facts = entry.facts
@@ -101,7 +104,7 @@ def fill_run(client: Any, run_id: str, entry: Entry) -> None:
         client.log_text(run_id, json.dumps(entry.table, indent=2), EVIDENCE_NAME)
 
 
-def log_metrics(client: Any, run_id: str, model_id: str, entry: Entry) -> None:
+def log_metrics(client: "MlflowClient", run_id: str, model_id: str, entry: Entry) -> None:
     """Training by epoch, of every member; the scores of its evidence, which the model page shows too."""
     from mlflow.entities import Metric
 

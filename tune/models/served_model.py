@@ -23,7 +23,7 @@ import pandas as pd
 class ServedModel(mlflow.pyfunc.PythonModel):
     """Forecasts from a frame of images."""
 
-    def load_context(self, context: Any) -> None:
+    def load_context(self, context: mlflow.pyfunc.PythonModelContext) -> None:
         """Load the exported folder, on a GPU where there is one."""
         import torch
         from sentinel_export import ExportedModel  # type: ignore[import-not-found] # travels with the model
@@ -89,7 +89,7 @@ def _domain(value: Any, row: int, problems: list[str]) -> int | None:
     return number
 
 
-def _event(value: Any, row: int, problems: list[str]) -> Any:
+def _event(value: object, row: int, problems: list[str]) -> Any:
     if _is_missing(value):
         return None
     if not pd.api.types.is_scalar(value):
@@ -101,7 +101,7 @@ def _is_missing(value: Any) -> bool:
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))  # of a list pandas answers with an array
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return ascii(value)[:60]
 
 

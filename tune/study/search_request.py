@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
-from tune.command_line.declaration import names_kept
+from tune.command_line.declaration import OptionValues, names_kept
 from tune.command_line.option_values import parse_value
 from tune.command_line.options import SearchOptions, plain_options, plain_value
 from tune.command_line.outputs import folder_problem
@@ -98,7 +97,7 @@ class SearchRequest:
         given = {name: options.precision if name == "precision" else value for name, value in self.given.items()}
         return replace(self, options=options, given=given)
 
-    def check_same(self, name: str, *, of: str, now: Any) -> None:
+    def check_same(self, name: str, *, of: str, now: object) -> None:
         """Raises: UserError if a resumed study's header has something else than `now` under `name`.
 
         of: the option that it comes from.
@@ -154,7 +153,7 @@ def _resumed(given: Given) -> SearchRequest:
     )
 
 
-def _kept(past: tuple[JournalEntry, ...]) -> JsonObject:
+def _kept(past: tuple[JournalEntry, ...]) -> OptionValues:
     """Option -> its value in the study so far; what was never given is not among them and takes today's default."""
     header = study_of(past).header
     lasting = [*names_kept(SearchOptions, "for life", "as the study had it"), *header["given"]]
@@ -229,5 +228,5 @@ def _lasting(given: Given) -> JsonObject:
     return values
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

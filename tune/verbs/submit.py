@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from trainable.counts import counted
 from trainable.errors import UserError
@@ -21,6 +21,7 @@ from trainable.plain_values import JsonObject
 from trainable.shown import size_text
 from tune.cli import parse_command
 from tune.command_line.cluster_options import SubmitOptions
+from tune.command_line.declaration import OptionValues
 from tune.command_line.parsing import Given
 from tune.execution.interrupts import EXIT_INTERRUPTED
 from tune.jobs.job_folder import STARTS_OVER, lost_results
@@ -95,7 +96,7 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> RayJob:
     Raises: UserError with every problem at once.
     """
     verb, given = parse_command(command)
-    values: JsonObject = getattr(given, "values", {})
+    values: OptionValues = getattr(given, "values", {})
     problems = lost_results(verb.name, values)
     if options.follow and options.detach:
         problems.append("`--follow` and `--detach` cannot both be given; leave one out")
@@ -103,7 +104,7 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> RayJob:
         problems.append(f"`--job-id` must be of letters, digits, dots, dashes, underscores, but got {options.job_id!r}")
     if options.stop_wait < 1:
         problems.append(f"`--stop-wait >= 1s` must hold, but got {options.stop_wait:g}")
-    parts: JsonObject = {}
+    parts: dict[str, Any] = {}
     for name, make in (
         ("entrypoint", lambda: entrypoint(command)),
         ("variables", lambda: chosen_variables(options.env, os.environ)),
@@ -124,7 +125,7 @@ def _job(options: SubmitOptions, command: tuple[str, ...]) -> RayJob:
     )  # fmt: skip
 
 
-def _going_on(options: SubmitOptions, command: tuple[str, ...], given: Any, results: str | None) -> str | None:
+def _going_on(options: SubmitOptions, command: tuple[str, ...], given: Given, results: str | None) -> str | None:
     if command[0] in STARTS_OVER:
         return None
     if command[0] == "search":
@@ -163,7 +164,7 @@ def _places(job: RayJob) -> list[str]:
     return [*([f"results   {job.results}"] if job.results else []), f"MLflow    {tracking}"]
 
 
-def _show_on(stream: Any) -> Callable[[str], None]:
+def _show_on(stream: TextIO) -> Callable[[str], None]:
     def show(text: str) -> None:
         stream.write(text)
         stream.flush()
