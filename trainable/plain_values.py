@@ -15,7 +15,7 @@ JsonObject: TypeAlias = dict[str, Any]
 LARGEST_WHOLE = 2**63 - 1
 """The largest whole number that any other program can hold."""
 
-_WORDS: dict[Any, str] = {
+_WORDS: dict[object, str] = {
     int: "a whole number",
     float: "a finite number",
     bool: "true or false",
@@ -25,7 +25,7 @@ _WORDS: dict[Any, str] = {
 }
 
 
-def parse_json(text: str | bytes, *, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+def parse_json(text: str | bytes, *, object_hook: Callable[[JsonObject], object] | None = None) -> Any:
     """`json.loads`, for which a text that is nested too deep is a wrong one like any other. Raises: ValueError."""
     try:
         return json.loads(text, object_hook=object_hook)
@@ -33,7 +33,7 @@ def parse_json(text: str | bytes, *, object_hook: Callable[[dict[str, Any]], Any
         raise ValueError("it is nested too deep") from None
 
 
-def misfits(value: Any, hint: Any, name: str) -> Iterator[str]:
+def misfits(value: object, hint: Any, name: str) -> Iterator[str]:
     """Where a value is not of the type `hint`, as JSON has it: "`name.key` must be a text, but is 3", a line each.
 
     hint: of plain values (lists count as tuples; floats may be whole numbers and are finite), of dataclasses and
@@ -58,7 +58,7 @@ def misfits(value: Any, hint: Any, name: str) -> Iterator[str]:
         yield _line(value, hint, name)
 
 
-def _field_misfits(values: Mapping[str, Any], kind: Any, name: str) -> Iterator[str]:
+def _field_misfits(values: Mapping[str, object], kind: Any, name: str) -> Iterator[str]:
     has_default = set() if is_typeddict(kind) else {f.name for f in fields(kind) if f.default is not MISSING}
     for key, hint in get_type_hints(kind).items():
         if key in values:
@@ -67,23 +67,23 @@ def _field_misfits(values: Mapping[str, Any], kind: Any, name: str) -> Iterator[
             yield f"`{name}.{key}` must be given, but is not"
 
 
-def _has_length(value: list[Any] | tuple[Any, ...], inner: tuple[Any, ...]) -> bool:
+def _has_length(value: list[object] | tuple[object, ...], inner: tuple[object, ...]) -> bool:
     return inner[-1] is ... or len(value) == len(inner)
 
 
-def _is(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
+def _is(value: object, kind: object, inner: tuple[object, ...]) -> bool:
     if kind is Literal:
         return value in inner
     if kind is float:
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     return type(value) is kind
 
 
-def _line(value: Any, hint: Any, name: str) -> str:
+def _line(value: object, hint: object, name: str) -> str:
     return f"`{name}` must be {_words(hint)}, but is {brief(value)}"
 
 
-def _words(hint: Any) -> str:
+def _words(hint: object) -> str:
     kind, inner = get_origin(hint) or hint, get_args(hint)
     if kind in (UnionType, Union):
         return " or ".join(map(_words, inner))

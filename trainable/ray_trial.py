@@ -2,12 +2,19 @@
 
 import os
 from threading import Thread
-from typing import Any
+from typing import TypedDict
 
 import ray
 from ray import tune as ray_tune
 
-from trainable.trial import StepResult, Trial
+from trainable.trial import StepResult, Trial, TrialTask
+
+
+class Travelling(TypedDict):
+    """What goes to the driver: the whole result, and the ID of the node that it comes from."""
+
+    step: StepResult
+    node_id: str
 
 
 class TailTrainable(ray_tune.Trainable):
@@ -16,7 +23,7 @@ class TailTrainable(ray_tune.Trainable):
     Checkpoints are the trial's own, in the study folder: Ray's state is disposable, so it saves nothing here.
     """
 
-    def setup(self, config: dict[str, Any]) -> None:
+    def setup(self, config: dict[str, TrialTask]) -> None:
         """config: {"task": TrialTask}."""
         if config["task"].device == "cpu":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # on a machine with GPUs they are others' to use
@@ -24,14 +31,14 @@ class TailTrainable(ray_tune.Trainable):
         self._importing: Thread | None = None
         self._unwritten: StepResult | None = None
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
+    def reset_config(self, new_config: dict[str, TrialTask]) -> bool:
         """Take up the next trial in this actor; the one before has ended."""
         task, before = new_config["task"], self._trial
         self._unwritten = self._unwritten or before.close()
         self._trial = Trial(task, before.data if before.task.data_folder == task.data_folder else None)
         return True
 
-    def step(self) -> dict[str, Any]:
+    def step(self) -> Travelling:
         """One epoch; the whole result travels as one `StepResult`, and beside it the ID of the node.
 
         When the disk did not take what the trial before left, that comes first: the study is to stop.
@@ -57,11 +64,11 @@ class TailTrainable(ray_tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing to add: the trial has written its own checkpoint."""
 
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+    def load_checkpoint(self, checkpoint: dict[str, object] | None) -> None:
         """Nothing to take: the trial finds its own checkpoint."""
 
 
-def _travelling(result: StepResult) -> dict[str, Any]:
+def _travelling(result: StepResult) -> Travelling:
     return {"step": result, "node_id": ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""}
 
 

@@ -2,7 +2,7 @@
 
 import gc
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainable.config import TrialConfig
 from trainable.counts import counted
@@ -11,6 +11,10 @@ from trainable.failure import DataNotRead, Failure
 from trainable.freed_memory import give_back_freed_memory
 from trainable.plain_values import JsonObject
 from trainable.storage.place import place_of
+
+if TYPE_CHECKING:
+    from trainable.training.trainer import TailTrainer
+    from trainable.training.trial_data import TrialData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +66,18 @@ class Trial:
     A failure is returned as a result, so that an executor only ever sees worker deaths.
     """
 
-    def __init__(self, task: TrialTask, data: Any = None) -> None:
+    def __init__(self, task: TrialTask, data: "TrialData | None" = None) -> None:
         """data: an already loaded `TrialData`, or None to load it from the task's folder at the first step."""
         self.task = task
         self.data = data
-        self._trainer: Any = None
+        self._trainer: TailTrainer | None = None
         self._n_reported = task.reported_epochs
         self._notes: tuple[str, ...] = ()
         self._pace: Any = None
         self._saved_epoch = 0
 
     @property
-    def trainer(self) -> Any:
+    def trainer(self) -> "TailTrainer | None":
         """The `TailTrainer` as the last step left it; None before the first one, and after a failure."""
         return self._trainer
 
@@ -89,9 +93,7 @@ class Trial:
         again, untrained; those that the study heard of but no checkpoint holds are trained again, unreported.
         """
         try:
-            if self._trainer is None:
-                self._start()
-            return self._next_epoch()
+            return self._next_epoch(self._trainer or self._start())
         except Exception as error:
             failure = Failure.of(error)
         return self._failed(failure, epoch=self._n_reported + 1)
@@ -104,7 +106,7 @@ class Trial:
         if self._trainer is None or self._saved_epoch == self._trainer.epoch:
             return None
         try:
-            self._save()
+            self._save(self._trainer)
             return None
         except Exception as error:
             failure = Failure.of(error)
@@ -116,7 +118,7 @@ class Trial:
         give_back_freed_memory()  # nor by the allocator, for what does not ask it: files to be mapped, other processes
         return StepResult(trial_id=self.task.trial_id, epoch=epoch, failure=failure, notes=self._take_notes())
 
-    def _start(self) -> None:
+    def _start(self) -> "TailTrainer":
         import torch
 
         from trainable.training.checkpoint import CheckpointPace, load_latest, make_checkpoint_folder
@@ -152,17 +154,19 @@ class Trial:
                 f"{counted(n_lost, 'epoch')} to be trained again",
             )
         self._trainer = trainer
+        return trainer
 
-    def _next_epoch(self) -> StepResult:
+    def _next_epoch(self, trainer: "TailTrainer") -> StepResult:
         from trainable.training.held_out_predictions import save_predictions  # loads torch and numpy
 
-        trainer, folder, checkpoint = self._trainer, place_of(self.task.checkpoint_folder), None
+        folder, checkpoint = place_of(self.task.checkpoint_folder), None
         while trainer.epoch <= self._n_reported:  # more than once where no checkpoint holds what was reported
             trainer.train_epoch()
             if self.task.keep_predictions:  # before the checkpoint: an epoch that need not be trained again has them
+                assert trainer.held_out_predictions is not None  # an epoch was trained
                 save_predictions(folder, trainer.epoch, trainer.held_out_predictions)
             is_last = trainer.epoch == trainer.config.epochs
-            checkpoint = self._save() if is_last or self._pace.is_due() else None
+            checkpoint = self._save(trainer) if is_last or self._pace.is_due() else None
         metrics = trainer.history[self._n_reported]
         self._n_reported += 1
         return StepResult(
@@ -173,12 +177,12 @@ class Trial:
             notes=self._take_notes(),
         )
 
-    def _save(self) -> str:
+    def _save(self, trainer: "TailTrainer") -> str:
         from trainable.training.checkpoint import save_checkpoint  # loads torch
 
         with self._pace.writing():
-            file = save_checkpoint(place_of(self.task.checkpoint_folder), self._trainer.state_dict(copy=False))
-        self._saved_epoch = self._trainer.epoch
+            file = save_checkpoint(place_of(self.task.checkpoint_folder), trainer.state_dict(copy=False))
+        self._saved_epoch = trainer.epoch
         return str(file)
 
     def _take_notes(self) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -95,7 +94,7 @@ def _write(folder: Path, n_specimens: int, seed: int) -> None:
     _write_shard(folder / "validation-00000-of-00001.parquet", columns, np.sort(order[:n_validation]))
 
 
-def _columns(world: World, looks: Looks, rng: np.random.Generator) -> dict[str, list[Any]]:
+def _columns(world: World, looks: Looks, rng: np.random.Generator) -> dict[str, list[object]]:
     event = world.specimen_event
     site = world.event_site[event]
     names = [f"DEMO.{index:06d}" for index in range(len(event))]
@@ -120,12 +119,12 @@ def _columns(world: World, looks: Looks, rng: np.random.Generator) -> dict[str, 
     }
 
 
-def _write_shard(path: Path, columns: dict[str, list[Any]], rows: NDArray[np.int64]) -> None:
+def _write_shard(path: Path, columns: dict[str, list[object]], rows: NDArray[np.int64]) -> None:
     chosen = {name: [values[row] for row in rows] for name, values in columns.items()}
     pq.write_table(pa.table(chosen, schema=_schema()), path, row_group_size=ROWS_PER_GROUP)
 
 
-def _schema() -> Any:
+def _schema() -> pa.Schema:
     """The hub's schema, with the features that `datasets` reads from a shard's metadata."""
     types = dict.fromkeys(_IMAGES, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
     types |= dict.fromkeys(TARGETS, pa.float64()) | dict.fromkeys(_INTEGERS, pa.int64())
@@ -137,5 +136,5 @@ def _schema() -> Any:
     return pa.schema(types).with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-def _dtype_name(type_: Any) -> str:
+def _dtype_name(type_: pa.DataType) -> str:
     return {"double": "float64"}.get(str(type_), str(type_))

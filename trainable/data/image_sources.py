@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -79,7 +79,7 @@ class Chunk:
     index: int
     n_rows: int
 
-    def images(self, column: str) -> Any:
+    def images(self, column: str) -> pa.Array | pa.ChunkedArray:
         """The image column of this part, an Arrow array."""
         if self.path.endswith(".parquet"):
             with pq.ParquetFile(self.path) as file:
@@ -105,7 +105,7 @@ class TableImages:
         self._starts = list(accumulate((chunk.n_rows for chunk in self.chunks), initial=0))
         self._last = threading.local()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         """Send paths, not what was read."""
         return partial(type(self), follow_paths=self.follow_paths), (self.chunks, self.column)
 
@@ -144,7 +144,7 @@ class TableImages:
     def _followed(self, path: str | None) -> bytes:
         return file_bytes(path) if path and self.follow_paths else b""
 
-    def _images(self, place: int) -> Any:
+    def _images(self, place: int) -> pa.Array | pa.ChunkedArray:
         if getattr(self._last, "place", None) != place:
             self._last.images = self.chunks[place].images(self.column)
             self._last.place = place

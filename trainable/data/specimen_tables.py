@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -109,8 +108,8 @@ def _missing_shards(shards: Iterable[Path]) -> list[str]:
 def _read_tables(
     source: str,
     files: dict[str, list[str]],
-    read_schema: Callable[[str], Any],
-    read_rows: Callable[[str, list[str]], tuple[Any, list[Chunk]]],
+    read_schema: Callable[[str], pa.Schema],
+    read_rows: Callable[[str, list[str]], tuple[pa.Table, list[Chunk]]],
     *,
     follow_paths: bool,
 ) -> SpecimenTable:
@@ -133,7 +132,7 @@ def _read_tables(
     return make_table(source, tables, TableImages(chunks, IMAGE_COLUMN, follow_paths=follow_paths), files)
 
 
-def _schema_problems(path: str, schema: Any) -> list[str]:
+def _schema_problems(path: str, schema: pa.Schema) -> list[str]:
     problems = missing_columns(path, [*schema.names, *stored_ranges(schema)], [IMAGE_COLUMN, *REQUIRED])
     try:
         check_once(schema.names, [IMAGE_COLUMN, *_WANTED])
@@ -146,19 +145,19 @@ def _schema_problems(path: str, schema: Any) -> list[str]:
     return problems
 
 
-def _parquet_rows(path: str, columns: list[str]) -> tuple[Any, list[Chunk]]:
+def _parquet_rows(path: str, columns: list[str]) -> tuple[pa.Table, list[Chunk]]:
     with pq.ParquetFile(path) as file:
         groups = file.metadata
         chunks = [Chunk(path, index, groups.row_group(index).num_rows) for index in range(groups.num_row_groups)]
         return file.read(columns=[name for name in columns if name in file.schema_arrow.names]), chunks
 
 
-def _arrow_schema(path: str) -> Any:
+def _arrow_schema(path: str) -> pa.Schema:
     with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:
         return stream.schema
 
 
-def _arrow_rows(path: str, columns: list[str]) -> tuple[Any, list[Chunk]]:
+def _arrow_rows(path: str, columns: list[str]) -> tuple[pa.Table, list[Chunk]]:
     with pa.memory_map(path) as file, pa.ipc.open_stream(file) as stream:
         batches = list(stream)
         table = pa.Table.from_batches(batches, schema=stream.schema)

@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +53,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
-def arrow_frame(table: Any, wanted: Iterable[str]) -> pd.DataFrame:
+def arrow_frame(table: pa.Table, wanted: Iterable[str]) -> pd.DataFrame:
     """An Arrow table with the index that pandas stored beside it as columns, unless a column has that name.
 
     Raises: ValueError if wanted columns are there twice.
@@ -71,7 +70,7 @@ def arrow_frame(table: Any, wanted: Iterable[str]) -> pd.DataFrame:
     return frame.assign(**{name: np.array(level) for name, level in stored_ranges(table.schema).items()})
 
 
-def stored_ranges(schema: Any) -> dict[str, range]:
+def stored_ranges(schema: pa.Schema) -> dict[str, range]:
     """Named levels of a stored index that are kept as a range and not as a column."""
     levels = (schema.pandas_metadata or {}).get("index_columns", [])
     return {
@@ -116,7 +115,7 @@ def _check_separator(header: str, wanted: set[str]) -> None:
         raise ValueError(f"its columns must be separated by commas, but seem to be by {_SEPARATORS[sign]} ({sign!r})")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> JsonObject:
+def _object(pairs: list[tuple[str, object]]) -> JsonObject:
     counts = Counter(name for name, _ in pairs)
     if twice := [name for name, count in counts.items() if count > 1]:
         raise ValueError(f"{', '.join(twice)} is there more than once")

@@ -2,11 +2,10 @@
 
 import errno
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +74,7 @@ class _Extracted:
     shard: int
     values: dict[int, Float[Tensor, "rows tokens width"]]
     moments: dict[int, list[tuple[int, Float[Tensor, " width"], Float[Tensor, " width"]]]]
-    ready: Any
+    ready: torch.cuda.Event | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,7 @@ class _Pass:
                 finish_one()
         return overflowed
 
-    def _feed(self, shards: Sequence[int]) -> Any:
+    def _feed(self, shards: Sequence[int]) -> Generator[NDArray[np.uint8], None, None]:
         transform = self.backbone.transform
         return decoded_batches(
             self.images,

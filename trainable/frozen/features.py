@@ -10,10 +10,10 @@ On disk, one folder a backbone and dataset:
 Beside it KEY.verified.json, what `verification.py` has found right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -103,7 +103,7 @@ class FeatureStore:
             _manifest=manifest,
         )
 
-    def __reduce__(self) -> tuple[Any, tuple[Path]]:
+    def __reduce__(self) -> tuple[Callable[[Path], "FeatureStore"], tuple[Path]]:
         return (type(self).open, (self.path,))
 
     def best_tap(self, n_frozen: int) -> int:

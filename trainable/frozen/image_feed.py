@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ class Images(Protocol):
 
 def decoded_batches(
     images: Images, batches: Sequence[Sequence[int]], image_size: int, *, n_processes: int, **options: Any
-) -> Iterator[NDArray[np.uint8]]:
+) -> Generator[NDArray[np.uint8], None, None]:
     """uint8 [len(batch), image_size, image_size, 3] for each batch of rows, in order, decoded ahead of use.
 
     A batch is good until the next is asked for: a later one takes its memory. In it a channel's pixels lie together.

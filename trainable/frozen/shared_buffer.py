@@ -49,7 +49,7 @@ class SharedBuffer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return _attach, (reduction.DupFd(self._fd), len(self._pages))
 
 

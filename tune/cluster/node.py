@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from trainable.plain_values import JsonObject
 
 Resources = Mapping[str, float]
 """Amounts by Ray's names: CPU, GPU, memory in bytes, and what else a cluster's nodes were given."""
@@ -36,7 +37,7 @@ class Node:
         return f"node {self.address} ({self.node_id[:8]})"
 
 
-def nodes_of(rows: Iterable[Mapping[str, Any]], free: Mapping[str, Resources] | None = None) -> list[Node]:
+def nodes_of(rows: Iterable[JsonObject], free: Mapping[str, Resources] | None = None) -> list[Node]:
     """Living nodes from `ray.nodes()`, their memory the main memory as Ray counts it; free: by node ID."""
     return [
         Node(

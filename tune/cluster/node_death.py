@@ -3,12 +3,13 @@
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import ray
 
-Rows = Sequence[Mapping[str, Any]]
+from trainable.plain_values import JsonObject
+
+Rows = Sequence[JsonObject]
 """Nodes as `ray.nodes()` has them, dead ones included."""
 
 DYING_SECONDS = 1.0
@@ -47,7 +48,7 @@ def _named(error: str, node_id: str | None, rows: Rows) -> Rows:
     return by_id or [row for row in rows if re.search(rf"\bip: {re.escape(row['NodeManagerAddress'])}\s", error)]
 
 
-def _answers(node: Mapping[str, Any]) -> bool:
+def _answers(node: JsonObject) -> bool:
     """Whether the node's raylet takes a connection."""
     try:
         place = (node["NodeManagerAddress"], int(node["NodeManagerPort"]))

@@ -2,12 +2,11 @@
 
 import signal
 import threading
-from typing import Any
 
 import ray
 
 
-def init_ray(**options: Any) -> None:
+def init_ray(**options: object) -> None:
     """Start or join Ray quietly; SIGTERM stays what it was, since Ray's own handler leaves at once, with status 15."""
     handler = signal.getsignal(signal.SIGTERM)
     try:

@@ -46,19 +46,19 @@ def parse_value(options_class: type[Options], name: str, value: object) -> Any:
     return _convert(flag, kind, value, declaration, also=words)
 
 
-def words_of(hint: Any) -> tuple[str, ...]:
+def words_of(hint: object) -> tuple[str, ...]:
     """The words that an option of this type may be, besides values of its `kinds_of`."""
     literals = [kind for kind in (hint, *get_args(hint)) if get_origin(kind) is Literal]
     return get_args(literals[0]) if literals else ()
 
 
-def kinds_of(hint: Any) -> list[Any]:
+def kinds_of(hint: object) -> list[type]:
     """The types that are no words, such as [float] of `float | Literal["auto"] | None`."""
     kinds = (hint,) if get_origin(hint) in (None, Literal) else get_args(hint)
     return [kind for kind in kinds if kind is not type(None) and get_origin(kind) is not Literal]
 
 
-def _several(flag: str, kind: Any, value: object, declaration: Declaration) -> tuple[Any, ...]:
+def _several(flag: str, kind: Any, value: object, declaration: Declaration) -> tuple[object, ...]:
     """Values of one option: repeated, side by side, with commas between, or a YAML list; of arguments, one a word."""
     items = value if isinstance(value, list | tuple) else [value]
     parts: list[object] = []

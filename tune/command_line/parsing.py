@@ -50,7 +50,7 @@ def _by_title(options_class: type[Options], declared: Mapping[str, Declaration])
     return {title: names for title, names in titles.items() if names}
 
 
-def _add_option(group: Any, flag: str, hint: Any, text: str, default: object) -> None:
+def _add_option(group: Any, flag: str, hint: object, text: str, default: object) -> None:
     shown: dict[str, Any] = {"metavar": flag[2:].upper().replace("-", "_")}
     if hint is bool:
         shown = {"action": "store_true"}

@@ -3,6 +3,7 @@
 The same as Optuna's, evaluated at once instead of kernel by kernel in Python.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Kernels:
         """
         inside = ndtr((self.high - self.mu) / self.sigma) - ndtr((self.low - self.mu) / self.sigma)
         at, places = np.unique(values, return_inverse=True)
-        scale: Any = np.log if self.is_log else np.asarray
+        scale: Callable[[Floats], Floats] = np.log if self.is_log else np.asarray
         if self.step:
             upper, lower = ((scale(at + side * self.step / 2)[:, None] - self.mu) / self.sigma for side in (1, -1))
             mass = ndtr(upper) - ndtr(lower)

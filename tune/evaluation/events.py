@@ -1,8 +1,8 @@
 """Which of the data's specimens a model is scored on, and how honest that is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -181,7 +181,7 @@ def _why_not_held_out(
 
 
 def _check_same(split: Split, facts: ModelFacts) -> None:
-    sides: list[tuple[str, Any, Any]] = [
+    sides: list[tuple[str, Iterable[object], Iterable[object]]] = [
         ("sites", split.held_out_sites, facts.held_out_sites),
         ("domains", split.held_out_domains, facts.held_out_domains),
     ]

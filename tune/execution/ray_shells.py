@@ -5,16 +5,17 @@ Ray places trials, reuses actors and notices dead nodes. It decides nothing and 
 
 import logging
 from pathlib import Path
-from typing import Any
 
 from ray import tune as ray_tune
 from ray.tune.execution import class_cache
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial as RayTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from trainable.config import TrialConfig
 from trainable.failure import FailureKind
-from trainable.ray_trial import TailTrainable
+from trainable.ray_trial import TailTrainable, Travelling
 from trainable.trial import StepResult, TrialTask
 from tune.cluster.left_out import NODE_LABEL, LeftOutNodes
 from tune.cluster.node_death import node_death, process_end
@@ -32,7 +33,7 @@ class _StudySearcher(Searcher):
         self._conductor = conductor
         self._room = room
 
-    def suggest(self, trial_id: str) -> Any:
+    def suggest(self, trial_id: str) -> dict[str, TrialTask] | str | None:
         if not self._room.is_there():
             return None
         task = self._conductor.next_task()
@@ -41,7 +42,7 @@ class _StudySearcher(Searcher):
             return {"task": task}
         return Searcher.FINISHED if task == "finished" else None
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: Travelling | None = None, error: bool = False) -> None:
         del result, error
         self._room.left(trial_id)
 
@@ -51,7 +52,7 @@ class _StudySearcher(Searcher):
     def restore(self, checkpoint_path: str) -> None:
         """Nothing: the journal is the state."""
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}  # Tuner pickles its parts at once; a conductor holds open files
 
 
@@ -62,7 +63,7 @@ class _Resources:
         self._placement = placement
         self._left_out = left_out
 
-    def __call__(self, task: TrialTask) -> Any:
+    def __call__(self, task: TrialTask) -> ray_tune.PlacementGroupFactory:
         avoided = self._left_out.ids.union(self._placement.too_small_for(TrialConfig.from_dict(task.config)))
         elsewhere = {"bundle_label_selector": [{NODE_LABEL: f"!in({','.join(sorted(avoided))})"}]} if avoided else {}
         return ray_tune.PlacementGroupFactory([self._placement.bundle], **elsewhere)
@@ -78,26 +79,26 @@ class _StudyScheduler(FIFOScheduler):
         self._left_out = left_out
         self._resources = resources
 
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_add(self, tune_controller: TuneController, trial: RayTrial) -> None:
         super().on_trial_add(tune_controller, trial)
         trial.update_resources(self._resources(trial.config["task"]))
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+    def choose_trial_to_run(self, tune_controller: TuneController) -> RayTrial | None:
         # Not by a callback: where there is one Ray imports mlflow, while the thread that writes to it does so, too.
         for trial in tune_controller.get_live_trials():
             if trial.status == trial.RUNNING:
                 self._room.started(trial.trial_id)
         return super().choose_trial_to_run(tune_controller)
 
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: TuneController, trial: RayTrial, result: Travelling) -> str:
         del tune_controller, trial
-        step: StepResult = result["step"]
+        step = result["step"]
         if self._is_of_unfit_node(step, result):
             self._conductor.lost(step.trial_id, "its node cannot read the study's data", blameless=True)
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.STOP if self._conductor.take(step) == "stop" else TrialScheduler.CONTINUE)
 
-    def _is_of_unfit_node(self, step: StepResult, result: dict[str, Any]) -> bool:
+    def _is_of_unfit_node(self, step: StepResult, result: Travelling) -> bool:
         failure = step.failure
         return (
             failure is not None
@@ -105,14 +106,14 @@ class _StudyScheduler(FIFOScheduler):
             and self._left_out.add(result["node_id"], failure.message)
         )
 
-    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+    def on_trial_error(self, tune_controller: TuneController, trial: RayTrial) -> None:
         super().on_trial_error(tune_controller, trial)
         task: TrialTask = trial.config["task"]
         error = Path(trial.error_file).read_text() if trial.error_file else ""
         death = node_death(error, trial.run_metadata.last_result.get("node_id"))
         self._conductor.lost(task.trial_id, death or process_end(error), blameless=death is not None)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {}
 
 

@@ -45,8 +45,8 @@ class Worker:
     """One hired worker. stream: of the call that it is busy with; None while it is idle."""
 
     seat: Seat
-    actor: Any
-    stream: Any = None
+    actor: ray.actor.ActorHandle
+    stream: ray.ObjectRefGenerator | None = None
     is_ready: bool = field(default=False)
 
 
@@ -106,7 +106,7 @@ class Crew:
         """Workers that wait for something to do."""
         return [worker for worker in self.workers if worker.is_ready and worker.stream is None]
 
-    def start(self, worker: Worker, method: str, *args: Any) -> None:
+    def start(self, worker: Worker, method: str, *args: object) -> None:
         """Let an idle worker do something; `outcomes` tells what comes of it."""
         worker.stream = getattr(worker.actor, method).options(num_returns="streaming").remote(*args)
 
@@ -132,7 +132,7 @@ class Crew:
             elif outcome == "done":
                 worker.is_ready = True
 
-    def ask(self, method: str, *args: Any) -> Any:
+    def ask(self, method: str, *args: object) -> Any:
         """One worker's answer; another one is asked when the first is lost."""
         asked: Worker | None = None
         while True:
@@ -171,6 +171,7 @@ class Crew:
         return worker
 
     def _outcome(self, worker: Worker) -> Outcome:
+        assert worker.stream is not None
         try:
             return ray.get(next(worker.stream))
         except StopIteration:

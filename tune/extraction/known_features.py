@@ -9,7 +9,6 @@ import os
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import trainable.export
 import trainable.frozen
@@ -27,7 +26,7 @@ def source_of(request: ExtractionRequest) -> str | None:
     None where loading alone tells: a model of the hub may be another one by now.
     """
     scheme, _, place = request.backbone.partition(":")
-    model: list[Any] = []
+    model: list[object] = []
     if scheme == "local-dir":
         try:
             folder = find_local_model(Path(os.path.expanduser(place)))

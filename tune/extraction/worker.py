@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.frozen.extract import ExtractionPlan, extract_shards, lay_out, seal
@@ -13,6 +13,8 @@ from trainable.frozen.features import store_path
 from tune.extraction.in_process import extract_here
 from tune.extraction.known_features import source_of
 from tune.extraction.request import ExtractionRequest, Features, Progress
+
+Sent = TypeVar("Sent")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +108,12 @@ def extraction_messages(request: ExtractionRequest) -> Iterator[Progress | str |
     yield from _streamed(work)
 
 
-def _streamed(work: Callable[[Callable[[Any], None]], None]) -> Iterator[Any]:
+def _streamed(work: Callable[[Callable[[Sent], None]], None]) -> Iterator[Sent]:
     """What `work` puts, as it is put.
 
     Not for a process that a user may interrupt: the thread would run on while the interpreter is taken down.
     """
-    messages: queue.SimpleQueue[tuple[Any] | BaseException | None] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[tuple[Sent] | BaseException | None] = queue.SimpleQueue()
 
     def run() -> None:
         try:

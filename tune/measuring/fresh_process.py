@@ -1,20 +1,22 @@
 """Where measurements run: each in a process of its own, on the machine where trials will be."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 from trainable.errors import UserError
+
+Returned = TypeVar("Returned")
 
 
 class FreshProcess(Protocol):
     """Calls a function in a new process and gives back what it returns; UserErrors come through."""
 
-    def __call__(self, function: Callable[..., Any], *args: Any, cpus: float, gpus: float) -> Any:
+    def __call__(self, function: Callable[..., Returned], *args: object, cpus: float, gpus: float) -> Returned:
         """cpus, gpus: what the process occupies on a cluster."""
         ...
 
 
-def beside_this_one(function: Callable[..., Any], *args: Any, cpus: float, gpus: float) -> Any:
+def beside_this_one(function: Callable[..., Returned], *args: object, cpus: float, gpus: float) -> Returned:
     """In a new process of this machine."""
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor
@@ -32,7 +34,7 @@ class OnRay:
         self._say = say
         self._node_id: str | None = None
 
-    def __call__(self, function: Callable[..., Any], *args: Any, cpus: float, gpus: float) -> Any:
+    def __call__(self, function: Callable[..., Returned], *args: object, cpus: float, gpus: float) -> Returned:
         """Raises: UserError as the function does."""
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -44,15 +46,16 @@ class OnRay:
         if not _has_room(cpus, gpus):
             self._say("the cluster is busy: measuring begins when there is room")
         try:
-            self._node_id, result = ray.get(task.remote(function, args))
+            answer: tuple[str, Returned] = ray.get(task.remote(function, args))
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, UserError):
                 raise error.cause from None
             raise
+        self._node_id, result = answer
         return result
 
 
-def _with_node(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[str, Any]:
+def _with_node(function: Callable[..., Returned], args: tuple[object, ...]) -> tuple[str, Returned]:
     import ray
 
     return ray.get_runtime_context().get_node_id(), function(*args)

@@ -150,6 +150,7 @@ def train_members(
         if (unwritten := trial.close()) is not None and unwritten.failure is not None:
             tell_failure(unwritten.failure, f"{name} could not be saved", folder, console)
             return None
+        assert trial.trainer is not None  # no step failed
         trainers.append(trial.trainer)
     return trainers
 

@@ -61,6 +61,7 @@ def run(given: Given) -> int:
     if (failure := steps[-1].failure) is not None:
         tell_failure(failure, f"failed at epoch {steps[-1].epoch}", folder, console)
         return 1
+    assert trial.trainer is not None  # no step failed
     model = _export_best(options, trial.trainer, data, folder / MODEL)
     precision, seconds = str(trial.trainer.precision), time.monotonic() - started
     result = _result(options, config, steps, data, model=model, precision=precision, seconds=seconds)
