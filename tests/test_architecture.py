@@ -162,6 +162,22 @@ def test_our_own_modules_are_imported_at_the_top_but_for_what_is_heavy():
     assert len(ours) <= MOST_LATE_IMPORTS
 
 
+MOST_ANYS = 200
+"""Uses of `Any` in `tune/` and `trainable/`: of libraries without types, and of values whose type is a value, too."""
+
+
+def test_what_is_known_has_a_type():
+    names = [
+        node
+        for package in ("tune", "trainable")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Name) and node.id == "Any"
+    ]
+
+    assert len(names) <= MOST_ANYS
+
+
 def late_imports(path: Path) -> Iterator[list[ast.Import | ast.ImportFrom]]:
     """The imports inside functions, those in a row together; without rows in which none is of ours."""
     functions = [
