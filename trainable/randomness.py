@@ -22,6 +22,8 @@ Purpose = Literal[
     "mixup",
     "domains",
     "probe",
+    "species weights",
+    "species",
 ]
 _PURPOSES = get_args(Purpose)
 

@@ -46,6 +46,7 @@ class Exports:
 
     n_blocks = 6
     known_domains = (1, 4, 9)
+    known_species = ("Agonum nitens", "Carabus goryi")
     sigmas = {"known": [0.9, 0.8, 0.7], "unknown": [1.3, 1.2, 1.1]}  # noqa: RUF012
     kinds: dict[str, dict[str, Any]] = {  # noqa: RUF012
         "full": {"kind": "full"},
@@ -77,7 +78,8 @@ class Exports:
         architecture = backbone.architecture
         tap = architecture.n_blocks - config.tail.n_blocks - n_between
         state = backbone.tail_state(architecture.n_blocks - tap)
-        tail = tail_of(config, architecture, state, tap=tap, n_domains=len(self.known_domains), seed=seed)
+        n_known = {"n_domains": len(self.known_domains), "n_species": len(self.known_species)}
+        tail = tail_of(config, architecture, state, tap=tap, **n_known, seed=seed)
         generator = torch.Generator().manual_seed(100 + seed)
         with torch.no_grad():
             for parameter in tail.parameters():
@@ -93,16 +95,24 @@ class Exports:
         """Export to `folder`; changes: other arguments of `export_model`."""
         given = {
             "known_domains": self.known_domains,
+            "known_species": self.known_species if config.tail.species_scale else None,
             "sigmas": self.sigmas,
             "facts": self.facts(config, seeds=tuple(range(len(tails)))),
         }
         return export_model(folder, backbone=backbone, tails=tails, **{**given, **changes})
 
-    def as_trained(self, backbone: Backbone, tail: Tail, pixels: torch.Tensor, domains: torch.Tensor) -> torch.Tensor:
+    def as_trained(
+        self,
+        backbone: Backbone,
+        tail: Tail,
+        pixels: torch.Tensor,
+        domains: torch.Tensor,
+        species: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """What the tail, adapters and all, makes of the backbone's taps, in float64: [B, 3], not clipped."""
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
         with torch.inference_mode():
-            return in_float64(tail)(taps_in_float64(backbone, pixels, [tap])[tap], domains)
+            return in_float64(tail)(taps_in_float64(backbone, pixels, [tap])[tap], domains, species=species)
 
 
 @pytest.fixture(scope="session")

@@ -114,11 +114,14 @@ def taps_in_float64(backbone: Backbone, pixels: torch.Tensor, taps: Collection[i
 
 
 def predicted_in_float64(
-    model: ExportedModel, pixels: torch.Tensor, domains: Sequence[int | None]
+    model: ExportedModel,
+    pixels: torch.Tensor,
+    domains: Sequence[int | None],
+    species: Sequence[str | None] | None = None,
 ) -> NDArray[np.float64]:
     """`model.predict_pixels`, exact."""
     exact = ExportedModel(model.config, [in_float64(member) for member in model.members])
-    return exact.predict_pixels(pixels.double(), domains)
+    return exact.predict_pixels(pixels.double(), domains, species)
 
 
 def _double(values: object) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from tests.trainable.rounding import assert_rounded
 from trainable.training.augment import Batch, EpochAugmentation, Strengths
 
-B, TOKENS, WIDTH, UNKNOWN = 2000, 3, 4, 9
+B, TOKENS, WIDTH, UNKNOWN, UNKNOWN_SPECIES = 2000, 3, 4, 9, 30
 CHANNEL_STD = torch.tensor([1.0, 2.0, 0.5, 0.0])
 
 
@@ -23,7 +23,12 @@ def make_batch(n: int = B) -> Batch:
 
 def augmentation(*, seed: int = 0, epoch: int = 0, **strengths) -> EpochAugmentation:
     return EpochAugmentation(
-        Strengths(**strengths), channel_std=CHANNEL_STD, unknown_domain=UNKNOWN, seed=seed, epoch=epoch
+        Strengths(**strengths),
+        channel_std=CHANNEL_STD,
+        unknown_domain=UNKNOWN,
+        unknown_species=UNKNOWN_SPECIES,
+        seed=seed,
+        epoch=epoch,
     )
 
 
@@ -34,7 +39,7 @@ def copy_of(batch: Batch) -> Batch:
 def test_strength_zero_is_exactly_off_and_draws_nothing():
     augment, batch, indices = augmentation(), make_batch(), np.arange(B)
     tokens, global_state = batch.tokens.clone(), torch.get_rng_state()
-    own = [augment._specimens, augment._noise, augment._domains, augment._partners]
+    own = [augment._specimens, augment._noise, augment._domains, augment._species, augment._partners]
     states = [generator.get_state() for generator in own]
 
     after = augment.apply(batch)
@@ -78,6 +83,26 @@ def test_domain_dropout_is_per_specimen_and_leads_to_unknown():
     assert augmentation(domain_dropout=1.0).apply(batch).domains.eq(UNKNOWN).all()
 
 
+def test_species_dropout_is_per_specimen_and_draws_apart_from_the_domains():
+    batch = replace(make_batch(), species=torch.arange(B) % UNKNOWN_SPECIES)
+
+    both = augmentation(domain_dropout=0.3, species_dropout=0.6).apply(batch)
+
+    dropped = both.species == UNKNOWN_SPECIES
+    assert dropped.float().mean() == pytest.approx(0.6, abs=0.04)
+    assert torch.equal(both.species[~dropped], batch.species[~dropped])
+    assert torch.equal(both.domains, augmentation(domain_dropout=0.3).apply(batch).domains)
+    assert (dropped & (both.domains == UNKNOWN)).float().mean() == pytest.approx(0.18, abs=0.04)
+
+
+def test_without_a_code_that_reads_them_no_species_are_drawn_for():
+    augment, batch = augmentation(species_dropout=0.5), make_batch()
+    state = augment._species.get_state()
+
+    assert augment.apply(batch) is batch
+    assert torch.equal(augment._species.get_state(), state)
+
+
 def test_specimen_dropout_leaves_out_the_asked_share():
     indices = np.arange(100, 100 + B)
 
@@ -96,8 +121,8 @@ def test_specimen_dropout_never_empties_a_batch():
     assert sizes == {1}
 
 
-def test_mixup_mixes_features_targets_weights_and_domains_in_one_proportion():
-    batch = make_batch()
+def test_mixup_mixes_features_targets_weights_and_categories_in_one_proportion():
+    batch = replace(make_batch(), species=torch.arange(B) % UNKNOWN_SPECIES)
 
     mixed = augmentation(mixup_alpha=1.0).apply(copy_of(batch))
 
@@ -107,6 +132,8 @@ def test_mixup_mixes_features_targets_weights_and_domains_in_one_proportion():
     partner = torch.randperm(B, generator=augmentation()._partners)
     assert torch.equal(mixed.partner_domains, batch.domains[partner])
     assert torch.equal(mixed.domains, batch.domains)
+    assert torch.equal(mixed.partner_species, batch.species[partner])
+    assert torch.equal(mixed.species, batch.species)
     for name, share in (("tokens", shares[:, None, None]), ("targets", shares[:, None]), ("weights", shares)):
         own, share = getattr(batch, name).double(), share.double()
         assert_rounded(getattr(mixed, name), share * own + (1 - share) * own[partner], n_terms=3)

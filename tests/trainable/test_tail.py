@@ -5,7 +5,7 @@ from open_clip.transformer import VisionTransformer
 from tests.trainable.rounding import assert_rounded, forward_terms, gradient_terms, in_float64
 from trainable.architecture import VisionArchitecture
 from trainable.config import TrialConfig
-from trainable.tail.tail import DomainCode, Tail, make_tail
+from trainable.tail.tail import CategoryCode, Tail, make_tail
 from trainable.training.assembly import tail_of
 
 pytestmark = pytest.mark.rounding
@@ -155,7 +155,7 @@ def test_trained_tail_loads_into_the_plain_tower():
 
 @pytest.mark.parametrize("scale", [0.05, 1.0, 27.7])
 def test_domain_code_starts_with_the_asked_norm(scale):
-    code = DomainCode(N_DOMAINS, EMBED, scale=scale)
+    code = CategoryCode(N_DOMAINS, EMBED, scale=scale)
 
     norms = code(torch.arange(N_DOMAINS + 1)).norm(dim=1)
 
@@ -172,7 +172,7 @@ def test_domain_scale_zero_is_exactly_off():
 
 
 def test_every_domain_and_unknown_has_a_code_of_its_own():
-    codes = DomainCode(N_DOMAINS, EMBED, scale=1.0)(torch.arange(N_DOMAINS + 1))
+    codes = CategoryCode(N_DOMAINS, EMBED, scale=1.0)(torch.arange(N_DOMAINS + 1))
 
     assert len(torch.unique(codes, dim=0)) == N_DOMAINS + 1
 

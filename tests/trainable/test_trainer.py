@@ -11,7 +11,7 @@ import torch
 
 from tests.trainable.rounding import assert_rounded, forward_terms, gradient_terms
 from trainable.architecture import VisionArchitecture
-from trainable.config import TrialConfig
+from trainable.config import NO_NAME, TrialConfig
 from trainable.data.splits import Split, whole
 from trainable.errors import UserError
 from trainable.tail.blocks import make_block
@@ -35,6 +35,8 @@ EVERYTHING_ON = {
     "augment.mixup_alpha": 0.3,
     "augment.specimen_dropout": 0.2,
     "augment.domain_dropout": 0.3,
+    "augment.species_dropout": 0.3,
+    "tail.species_scale": 0.5,
     "augment.ramp_fraction": 0.5,
     "adapter.dropout": 0.1,
     "tail.head": "narrow",
@@ -141,7 +143,7 @@ def make_data(taps: tuple[int, ...] = (0, 1, 2, 3), dtype: torch.dtype = torch.f
         domain_ids=domains[event],
         event_ids=event,
         site_ids=sites[event],
-        species=np.array(["a"] * len(event)),
+        species=np.array(["Amara", "Calathus", NO_NAME])[np.arange(len(event)) % 3],
         split=split,
     )
 

@@ -65,6 +65,7 @@ def test_a_row_without_domain_or_event_is_of_an_unknown_domain_and_an_event_of_i
         ("image", text(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")),
         ("domain", float("inf")), ("domain", 1.5), ("domain", "3"), ("domain", [3]), ("domain", [3, 4]),
         ("domain", []), ("domain", {}), ("domain", np.array([3])), ("domain", "x" * 10_000),
+        ("species", 7), ("species", ["Amara"]), ("species", {}),
         ("event", ["a"]), ("event", {"a": 1}), ("event", np.array([1, 2])),
     ],
 )  # fmt: skip

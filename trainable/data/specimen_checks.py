@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainable.config import LABEL_RANGE, TARGETS
+from trainable.config import LABEL_RANGE, NO_NAME, TARGETS
 from trainable.data.specimen_schema import MAX_LINES
 from trainable.shown import brief, cut
 
@@ -56,7 +56,7 @@ def typed_frame(rows: pd.DataFrame, problems: Problems) -> pd.DataFrame:
                 f"{source} missing", f"{names[row]}: {source} must be given, but is {_shown(rows[source].iloc[row])}"
             )
     species = _strings(rows["scientificName"])
-    frame["species"] = species.where(species != "", "unknown")  # an insect that nobody could identify is no mistake
+    frame["species"] = species.where(species != "", NO_NAME)  # an insect that nobody could identify is no mistake
     given = _strings(rows["public_id"]) if "public_id" in rows.columns else pd.Series("", index=rows.index)
     frame["specimen_id"] = given.where(given != "", pd.Series(names, index=rows.index).str.replace(" row ", "-"))
     for target in TARGETS:

@@ -1,7 +1,7 @@
 """Export of a trained model: one self-contained folder, checked against what was trained before it is in its place.
 
 config.json          all that inference needs beside the weights, how it was trained, every file's sha256
-model.safetensors    `visual.*` in open_clip's names, `domain_code.*`, `head.*`; of further members what differs
+model.safetensors    `visual.*` in open_clip's names, `*_code.*`, `head.*`; of further members what differs
 adapter/             the adapters alone in peft's format (`adapter_1/` of member 1, and so on)
 confirmation.json    the configuration's forecasts of events it had not seen, where it was confirmed
 README.md            the model card
@@ -57,6 +57,7 @@ def export_model(
     backbone: Backbone,
     tails: Sequence[Tail],
     known_domains: Sequence[int],
+    known_species: Sequence[str] | None = None,
     sigmas: Mapping[str, Sequence[float]],
     facts: ModelFacts,
     evidence: Mapping[str, Any] | None = None,
@@ -64,7 +65,8 @@ def export_model(
     """Write the model to `folder`, whole and checked or not at all; an earlier export there is replaced.
 
     backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
-    known_domains: ascending, as the tails' domain codes have them. sigmas: "known" and "unknown" -> [3].
+    known_domains, known_species: ascending, as the tails' codes have them; known_species is None without one. sigmas:
+    "known" and "unknown" -> [3].
     Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
     not finite and positive.
     """
@@ -75,12 +77,15 @@ def export_model(
     def write(temporary: Path) -> None:
         config = _config(tower, trained[0], known_domains=known_domains, sigmas=sigmas, facts=facts)
         config["n_members"] = len(trained)
+        if known_species is not None:
+            config["known_species"] = list(known_species)
         state = _shared_and_own([_member_state(tower, tail) for tail in trained])
         _check_finite(state)
         _save(temporary / WEIGHTS, state)
         for index, tail in enumerate(trained):
             _write_adapter(temporary / (f"adapter_{index}" if index else "adapter"), tail, backbone.name)
-        (temporary / CARD).write_text(model_card(facts, known_domains=known_domains, sigmas=sigmas), encoding="utf-8")
+        card = model_card(facts, known_domains=known_domains, known_species=known_species, sigmas=sigmas)
+        (temporary / CARD).write_text(card, encoding="utf-8")
         if evidence is not None:
             (temporary / EVIDENCE).write_text(to_json(evidence) + "\n", encoding="utf-8")
         write_config(temporary, config, unchecked=(CARD,))
@@ -148,9 +153,10 @@ def _member_state(backbone: Backbone, tail: Tail) -> dict[str, Tensor]:
     visual = {**backbone.visual.state_dict(), **_merged(tail).open_clip_state()}
     state = {f"visual.{name}": value for name, value in visual.items()}
     state |= {f"head.{name.removeprefix('layers.')}": value for name, value in tail.head.layers.state_dict().items()}
-    if tail.domain_code is not None:
-        n_codes = len(tail.domain_code.embedding.weight)
-        state["domain_code.weight"] = tail.domain_code(torch.arange(n_codes))  # a table: what computed it is not needed
+    for name, code in (("domain_code", tail.domain_code), ("species_code", tail.species_code)):
+        if code is not None:
+            n_codes = len(code.embedding.weight)
+            state[f"{name}.weight"] = code(torch.arange(n_codes))  # a table: what computed it is not needed
     return state
 
 
@@ -165,6 +171,7 @@ def _merged(tail: Tail) -> Tail:
         ln_post=tail.ln_post,
         proj=tail.proj,
         domain_code=tail.domain_code,
+        species_code=tail.species_code,
         head=tail.head,
     )
 
@@ -223,10 +230,11 @@ def _check_equal(exported: ExportedModel, backbone: Backbone, tails: Sequence[Ta
     images = np.random.default_rng(_CHECK_SEED).integers(0, 256, (_N_CHECKED, size, size, 3), dtype=np.uint8)
     pixels = backbone.transform.normalize(torch.from_numpy(images))
     domains = torch.arange(_N_CHECKED) % (len(exported.known_domains) + 1)
+    species = None if tails[0].species_code is None else torch.arange(_N_CHECKED) % (len(exported.known_species) + 1)
     for index, (member, tail) in enumerate(zip(exported.members, tails, strict=True)):
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
-        wanted = tail(backbone.forward_taps(pixels, [tap])[tap], domains)
-        error = float(((member(pixels, domains) - wanted).abs() / wanted.abs().clamp_min(1)).max())
+        wanted = tail(backbone.forward_taps(pixels, [tap])[tap], domains, species=species)
+        error = float(((member(pixels, domains, species) - wanted).abs() / wanted.abs().clamp_min(1)).max())
         if not error <= TOLERANCE:
             raise ExportMismatch(
                 f"exported and trained must agree within {TOLERANCE:g}, but member {index} differs by {error:.3g}; "

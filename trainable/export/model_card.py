@@ -12,15 +12,21 @@ _GROUPS = (("CRPS", "crps"), ("R2", "r2"), ("MAE", "mae"))
 _PARTS = (("ID", "id"), ("OOD", "ood"))
 
 
-def model_card(facts: ModelFacts, *, known_domains: Sequence[int], sigmas: Mapping[str, Sequence[float]]) -> str:
-    """Markdown, in the layout of model cards on the Hugging Face hub."""
+def model_card(
+    facts: ModelFacts,
+    *,
+    known_domains: Sequence[int],
+    known_species: Sequence[str] | None = None,
+    sigmas: Mapping[str, Sequence[float]],
+) -> str:
+    """Markdown, in the layout of model cards on the Hugging Face hub. known_species: None without a code for them."""
     sections = {
         "What it is": _what(facts),
-        "How it was trained": _training(facts, known_domains),
+        "How it was trained": _training(facts, known_domains, known_species),
         "Scores": _scores(facts),
         "Uncertainty": _uncertainty(sigmas),
-        "Known limits": _limits(facts),
-        "How to use it": _use(),
+        "Known limits": _limits(facts, has_species=known_species is not None),
+        "How to use it": _use(has_species=known_species is not None),
     }
     parts = [f"# {facts.name}\n"]
     parts += [f"## {title}\n\n{chr(10).join(lines)}\n" for title, lines in sections.items()]
@@ -36,18 +42,21 @@ def _what(facts: ModelFacts) -> Iterator[str]:
     )
 
 
-def _training(facts: ModelFacts, known_domains: Sequence[int]) -> Iterator[str]:
+def _training(facts: ModelFacts, known_domains: Sequence[int], known_species: Sequence[str] | None) -> Iterator[str]:
     config = TrialConfig.from_dict(facts.config)
     adapter = config.adapter
     kind = "all weights" if adapter.kind == "full" else f"{adapter.kind} adapters of rank {adapter.rank}"
     if adapter.kind != "full" and adapter.rank_stabilized:
         kind += ", rank-stabilized"
-    where = f"the last {counted(config.tail.n_blocks, 'block')}, `ln_post`, domain code and regressor"
+    codes = "domain code" if known_species is None else "codes of domain and species"
+    where = f"the last {counted(config.tail.n_blocks, 'block')}, `ln_post`, {codes} and regressor"
     yield f"* what trained: {kind} in {where}"
     yield f"* length: {facts.epochs} of {counted(config.epochs, 'epoch')}; seeds: {_listed(facts.seeds)}"
     sizes = f"{counted(facts.n_specimens, 'specimen')} of {counted(facts.n_events, 'event')}"
     yield f"* data: `{facts.data}`, {sizes} trained on"
     yield f"* domains trained on: {_listed(known_domains)}"
+    if known_species is not None:
+        yield f"* species trained on: {len(known_species)}, whose names are the `known_species` of `config.json`"
     if facts.holdout == "all":
         yield "* held out: nothing; the final training takes all data"
     else:
@@ -124,10 +133,12 @@ def _uncertainty(sigmas: Mapping[str, Sequence[float]]) -> Iterator[str]:
         yield f"| {kind} | {' | '.join(f'{value:.4f}' for value in values)} |"
 
 
-def _limits(facts: ModelFacts) -> Iterator[str]:
+def _limits(facts: ModelFacts, *, has_species: bool) -> Iterator[str]:
     low, high = LABEL_RANGE
     yield f"* Labels are ranks of a 36-year climatology within [{low:g}, {high:g}]; forecasts are clipped to them."
     yield "* A domain that was not trained on is treated as *unknown*: one common code, the sigma of unknown domains."
+    if has_species:
+        yield "* A species that was not trained on, or not named, is *unknown* likewise: one common code."
     yield "* The task is nearly flat: forecasts gain little over the floors; read the score beside them."
     if facts.n_leaked_events:
         yield (
@@ -144,16 +155,19 @@ def _limits(facts: ModelFacts) -> Iterator[str]:
         yield "* **The backbone `tiny:random` has random weights**: it stands in for a real one to test the software."
 
 
-def _use() -> Iterator[str]:
-    yield "```bash\nsentinel-tune predict . beetles/*.jpg --domain 11"
+def _use(*, has_species: bool) -> Iterator[str]:
+    species = " --species 'Carabus nemoralis'" if has_species else ""
+    yield f"```bash\nsentinel-tune predict . beetles/*.jpg --domain 11{species}"
     yield "sentinel-tune export . --submission submission\n```"
     yield (
         "\nElsewhere, with torch and open_clip alone, by `trainable/export/standalone.py` of sentinel-tune (which is "
         "also the `model.py` of a submission):\n"
     )
+    names = ", species=['Carabus nemoralis']" if has_species else ""
     yield (
         "```python\nfrom standalone import ExportedModel\n\nmodel = ExportedModel.load('.')\n"
-        "images = [open('beetle.jpg', 'rb').read()]\npredictions = model.predict(images, domains=[11])\n"
+        "images = [open('beetle.jpg', 'rb').read()]\n"
+        f"predictions = model.predict(images, domains=[11]{names})\n"
         "forecasts = model.forecast(predictions, ['my event'], [11])\n```"
     )
 

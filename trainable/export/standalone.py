@@ -4,11 +4,12 @@ This one file travels with the weights and imports torch and open_clip, and nump
 bring. It reads `config.json` and `model.safetensors`; nothing of a model folder is executed or unpickled.
 
     model = ExportedModel.load("folder")
-    predictions = model.predict(images, domains)                # [n, 3], one row a specimen
+    predictions = model.predict(images, domains, species)       # [n, 3], one row a specimen
     model.forecast(predictions, events, domains)                # event -> {"mu": [3], "sigma": [3]}
 
 A *specimen* is one photographed beetle, an *event* all that were caught at one place and date, a *domain* an
-ecological region; one that was not trained on, or None, is *unknown*. `Model` is the interface of the beetle challenge.
+ecological region, a *species* is told by its scientific name; one that was not trained on, or None, is *unknown*.
+`Model` is the interface of the beetle challenge.
 """
 
 from __future__ import annotations
@@ -136,11 +137,12 @@ SCHEMA: dict[str, Any] = {
     "targets": _one_of(["SPEI_30d", "SPEI_1y", "SPEI_2y"]),
     "label_range": _list(_number(-1e6, 1e6), 2, 2, ascending=True),
     "known_domains": _list(_whole(-(1 << 63), (1 << 63) - 1), 0, 1 << 20, ascending=True),
+    "known_species": _list(("a text", lambda value: isinstance(value, str)), 0, 1 << 20, ascending=True),
     "sigmas": dict.fromkeys(("known", "unknown"), _list(_POSITIVE, 3, 3)),
     "facts": ("an object", lambda value: isinstance(value, dict)),
     "sha256": _ANY,
 }
-_MAY_LACK = {"facts", "quick_gelu", *TOWER}
+_MAY_LACK = {"facts", "quick_gelu", "known_species", *TOWER}
 
 
 class ModelFolderError(ValueError):
@@ -155,21 +157,33 @@ class ModelFolderError(ValueError):
 
 
 class Network(nn.Module):
-    """Pixels and domain to three values: open_clip's tower, unit norm, plus the domain's code, regressor."""
+    """Pixels, domain and species to three values: open_clip's tower, unit norm, plus codes, regressor."""
 
-    def __init__(self, visual: nn.Module, *, domain_shape: Sequence[int] | None, head_widths: Sequence[int]) -> None:
-        """domain_shape: rows (known domains, then *unknown*) and channels of the codes, or None without them."""
+    def __init__(
+        self,
+        visual: nn.Module,
+        *,
+        domain_shape: Sequence[int] | None,
+        species_shape: Sequence[int] | None = None,
+        head_widths: Sequence[int],
+    ) -> None:
+        """domain_shape, species_shape: rows (known ones, then *unknown*) and channels of the codes, or None without."""
         super().__init__()
         self.visual = visual
         self.domain_code = None if domain_shape is None else nn.Embedding(domain_shape[0], domain_shape[1])
+        self.species_code = None if species_shape is None else nn.Embedding(species_shape[0], species_shape[1])
         self.head = nn.ModuleList(nn.Linear(n, m) for n, m in zip(head_widths[:-1], head_widths[1:]))  # noqa: B905, RUF007
 
-    def forward(self, pixels: Tensor, domains: Tensor) -> Tensor:
-        """float32 [B, 3, S, S], int64 [B] -> [B, 3], not clipped."""
+    def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
+        """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown) -> [B, 3], not clipped."""
         output = self.visual(pixels)
         x = F.normalize(output[0] if isinstance(output, tuple) else output, dim=-1)
         if self.domain_code is not None:
             x = x + self.domain_code(domains)
+        if self.species_code is not None:
+            if species is None:
+                species = torch.full_like(domains, self.species_code.num_embeddings - 1)
+            x = x + self.species_code(species)
         for layer in self.head[:-1]:
             x = F.gelu(layer(x))
         result: Tensor = self.head[-1](x)
@@ -180,14 +194,21 @@ class ExportedModel:
     """A loaded model, in evaluation mode, float32.
 
     config: `config.json`. members: the networks whose mean is predicted. known_domains: ascending; a domain's index is
-    its place among them, all others share the index after the last.
+    its place among them, all others share the index after the last. known_species: likewise, names; none without a code
+    for them.
     """
 
     def __init__(self, config: dict[str, Any], members: Sequence[Network]) -> None:
         self.config = config
         self.members = nn.ModuleList(members).eval().requires_grad_(False)
         self.known_domains: tuple[int, ...] = tuple(config["known_domains"])
+        self.known_species: tuple[str, ...] = tuple(config.get("known_species", ()))
         self.targets: tuple[str, ...] = tuple(config["targets"])
+
+    @property
+    def reads_species(self) -> bool:
+        """Whether predictions depend on the species."""
+        return "known_species" in self.config
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> ExportedModel:
@@ -207,16 +228,27 @@ class ExportedModel:
         known: dict[int | None, int] = {domain: index for index, domain in enumerate(self.known_domains)}
         return torch.tensor([known.get(_domain_id(domain), len(known)) for domain in domains], dtype=torch.int64)
 
+    def species_indices(self, species: Sequence[str | None]) -> Tensor:
+        """Scientific names -> int64 [B]; None and all that were not trained on -> len(known_species)."""
+        known: dict[str | None, int] = {name: index for index, name in enumerate(self.known_species)}
+        names = (name.strip() if isinstance(name, str) else None for name in species)  # NaN, too, is no name
+        return torch.tensor([known.get(name, len(known)) for name in names], dtype=torch.int64)
+
     def pixels(self, images: Sequence[bytes | Image.Image]) -> Tensor:
         """Encoded or opened images of any mode and size -> float32 [B, 3, S, S], as in training to the bit."""
         return self._normalized([decode(image, self.config["transform"]) for image in images])
 
     @torch.inference_mode()
-    def predict_pixels(self, pixels: Tensor, domains: Sequence[int | None]) -> NDArray[np.float64]:
-        """float32 [B, 3, S, S] -> [B, 3]: the mean of the members, clipped to the labels' range."""
+    def predict_pixels(
+        self, pixels: Tensor, domains: Sequence[int | None], species: Sequence[str | None] | None = None
+    ) -> NDArray[np.float64]:
+        """float32 [B, 3, S, S] -> [B, 3]: the mean of the members, clipped to the labels' range.."""
+        given = [pixels, self.domain_indices(domains)]
+        if species is not None:
+            given.append(self.species_indices(species))
         device = next(self.members.parameters()).device
-        given = pixels.to(device), self.domain_indices(domains).to(device)
-        outputs = torch.stack([member(*given) for member in self.members])
+        on_device = [tensor.to(device) for tensor in given]
+        outputs = torch.stack([member(*on_device) for member in self.members])
         low, high = self.config["label_range"]
         result: NDArray[np.float64] = np.clip(outputs.double().mean(dim=0).cpu().numpy(), low, high)
         return result
@@ -225,20 +257,27 @@ class ExportedModel:
         self,
         images: Sequence[bytes | Image.Image],
         domains: Sequence[int | None],
+        species: Sequence[str | None] | None = None,
+        *,
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
     ) -> NDArray[np.float64]:
         """Specimens -> [n, 3]. images: any sequence, read in order; progress: called with (done, all) after a batch.
 
-        Raises: ValueError unless there is a domain for each image; whatever PIL raises for bytes that are no image.
+        species: None: all unknown.
+        Raises: ValueError unless there is a domain, and a species if any, for each image; whatever PIL raises for bytes
+        that are no image.
         """
         if len(images) != len(domains):
             raise ValueError(f"every image needs a domain (or None), but got {len(images)} and {len(domains)}")
+        if species is not None and len(images) != len(species):
+            raise ValueError(f"every image needs a species (or None), but got {len(images)} and {len(species)}")
         results = [np.empty((0, len(self.targets)))]
         n_done = 0
         for decoded in self._decoded_batches(images, batch_size):
             batch = slice(n_done, n_done + len(decoded))
-            results.append(self.predict_pixels(self._normalized(decoded), domains[batch]))
+            names = None if species is None else species[batch]
+            results.append(self.predict_pixels(self._normalized(decoded), domains[batch], names))
             n_done = batch.stop
             if progress is not None:
                 progress(n_done, len(images))
@@ -307,11 +346,15 @@ class Model:
         self._model = ExportedModel.load(Path(__file__).absolute().parent, device)
 
     def predict(self, datapoints: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-        """One event's specimens, `relative_img` (PIL) and `domainID` of each -> target -> {"mu", "sigma"}."""
+        """One event's specimens -> target -> {"mu", "sigma"}.
+
+        Of each: `relative_img` (PIL), `domainID`, `scientificName`; without a domain or a name it is of an unknown one.
+        """
         if not datapoints:
             raise ValueError("an event must have at least one specimen, but has none")
         domains = [point.get("domainID") for point in datapoints]
-        predictions = self._model.predict([point["relative_img"] for point in datapoints], domains)
+        species = [point.get("scientificName") for point in datapoints]
+        predictions = self._model.predict([point["relative_img"] for point in datapoints], domains, species)
         event = self._model.forecast(predictions, ["event"] * len(domains), domains)["event"]
         return {
             target: {"mu": event["mu"][i], "sigma": event["sigma"][i]} for i, target in enumerate(self._model.targets)
@@ -541,6 +584,7 @@ def _load_members(weights: Path, config: Mapping[str, Any]) -> list[Network]:
         network = Network(
             build_tower(config["model_cfg"]),
             domain_shape=config["domain_code"],
+            species_shape=_species_shape(config),
             head_widths=config["head_widths"],
         )
     others = [f"member_{index}." for index in range(1, config["n_members"])]
@@ -554,6 +598,12 @@ def _load_members(weights: Path, config: Mapping[str, Any]) -> list[Network]:
         members.append(copy.deepcopy(network))
         members[-1].load_state_dict({**shared, **own}, strict=True, assign=True)
     return members
+
+
+def _species_shape(config: Mapping[str, Any]) -> list[int] | None:
+    if "known_species" not in config:
+        return None
+    return [len(config["known_species"]) + 1, config["model_cfg"]["embed_dim"]]
 
 
 def _agreements(config: Mapping[str, Any]) -> dict[str, bool]:

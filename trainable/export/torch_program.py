@@ -1,4 +1,7 @@
-"""An exported model as one `torch.export` program: pixels and domain indices in, three values out."""
+"""An exported model as one `torch.export` program: pixels and indices of domains in, three values out.
+
+Of a model with a code for species, indices of these go in as well.
+"""
 
 import io
 import json
@@ -23,16 +26,17 @@ class ProgramMismatch(RuntimeError):
 
 
 class Program(nn.Module):
-    """pixels float32 [B, 3, S, S], domain indices int64 [B] -> [B, 3]: the members' mean, clipped."""
+    """pixels float32 [B, 3, S, S], domain and species indices int64 [B] -> [B, 3]: the members' mean, clipped."""
 
     def __init__(self, model: ExportedModel) -> None:
         super().__init__()
         self.members = model.members
         self.low, self.high = (float(limit) for limit in model.config["label_range"])
 
-    def forward(self, pixels: Tensor, domains: Tensor) -> Tensor:
-        """pixels: as `ExportedModel.pixels` makes them; domains: as `domain_indices` does."""
-        return torch.stack([member(pixels, domains) for member in self.members]).mean(dim=0).clamp(self.low, self.high)
+    def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
+        """pixels: as `ExportedModel.pixels` makes them; domains, species: as `domain_indices`, `species_indices` do."""
+        outputs = torch.stack([member(pixels, domains, species) for member in self.members])
+        return outputs.mean(dim=0).clamp(self.low, self.high)
 
 
 def write_program(model: ExportedModel, file: Path) -> Path:
@@ -44,11 +48,8 @@ def write_program(model: ExportedModel, file: Path) -> Path:
     file = Path(os.path.abspath(file))
     size = model.config["transform"]["image_size"]
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(
-        Program(model),
-        _examples(model, _N_EXAMPLES, size),
-        dynamic_shapes={"pixels": {0: batch}, "domains": {0: batch}},
-    )
+    examples = _examples(model, _N_EXAMPLES, size)
+    program = torch.export.export(Program(model), examples, dynamic_shapes=tuple({0: batch} for _ in examples))
     content = io.BytesIO()  # torch ends the whole process when a disk takes no more
     torch.export.save(program, content, extra_files={CONFIG: json.dumps(model.config)})
     _check_equal(content, model, size)
@@ -69,6 +70,9 @@ def _check_equal(content: io.BytesIO, model: ExportedModel, size: int) -> None:
             raise ProgramMismatch(f"program and model must agree within {TOLERANCE:g}, but differ by {error:.3g}")
 
 
-def _examples(model: ExportedModel, n: int, size: int) -> tuple[Tensor, Tensor]:
+def _examples(model: ExportedModel, n: int, size: int) -> tuple[Tensor, ...]:
     pixels = torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(_SEED))
-    return pixels, torch.arange(n) % (len(model.known_domains) + 1)
+    domains = torch.arange(n) % (len(model.known_domains) + 1)
+    if not model.reads_species:
+        return pixels, domains
+    return pixels, domains, torch.arange(n) % (len(model.known_species) + 1)

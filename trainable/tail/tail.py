@@ -1,6 +1,6 @@
-"""The trained part above the tap: blocks, `ln_post`, pooling, the domain code, the regressor.
+"""The trained part above the tap: blocks, `ln_post`, pooling, the codes of domain and species, the regressor.
 
-tap -> [frozen blocks between] -> blocks -> ln_post, pool -> proj (frozen) -> unit norm -> + domain code -> regressor
+tap -> [frozen blocks between] -> blocks -> ln_post, pool -> proj (frozen) -> unit norm -> + codes -> regressor
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,27 +25,39 @@ HIDDEN_WIDTHS: dict[str, tuple[int, ...]] = {"mlp": (512, 128, 32), "narrow": (6
 """
 
 
-class DomainCode(nn.Module):
-    """A vector for each known domain and one for *unknown*, added to the unit-norm image feature.
+class CategoryCode(nn.Module):
+    """A vector for each known domain or species and one for *unknown*, added to the unit-norm image feature.
 
     Embedding - Linear - GELU - Linear - LayerNorm, times scale / sqrt(embed_dim): a LayerNorm's output has norm
     sqrt(embed_dim) at the start, so the code's norm starts at `scale`.
     """
 
-    def __init__(self, n_domains: int, embed_dim: int, *, scale: float) -> None:
-        """n_domains: known domains, indices 0..n_domains-1; index n_domains is *unknown*."""
+    def __init__(self, n_known: int, embed_dim: int, *, scale: float) -> None:
+        """n_known: known categories, indices 0..n_known-1; index n_known is *unknown*."""
         super().__init__()
         self.gain = scale / embed_dim**0.5
-        self.embedding = nn.Embedding(n_domains + 1, embed_dim)
+        self.embedding = nn.Embedding(n_known + 1, embed_dim)
         self.hidden = nn.Linear(embed_dim, embed_dim)
         self.output = nn.Linear(embed_dim, embed_dim)
         self.norm = nn.LayerNorm(embed_dim)
 
-    def forward(self, domains: Int64[Tensor, " batch"]) -> Float[Tensor, "batch embed_dim"]:
-        """Domain indices -> their codes."""
-        table = self.norm(self.output(F.gelu(self.hidden(self.embedding.weight))))  # a dozen rows: cheaper than B
-        code: Tensor = F.embedding(domains, table) * self.gain
+    def forward(self, indices: Int64[Tensor, " batch"]) -> Float[Tensor, "batch embed_dim"]:
+        """Indices of categories -> their codes."""
+        table = self.norm(self.output(F.gelu(self.hidden(self.embedding.weight))))  # few rows: a dozen domains, say
+        code: Tensor = F.embedding(indices, table) * self.gain
         return code
+
+    def mixed(
+        self,
+        indices: Int64[Tensor, " batch"],
+        partners: Int64[Tensor, " batch"] | None,
+        shares: Float[Tensor, " batch"] | None,
+    ) -> Float[Tensor, "batch embed_dim"]:
+        """The codes of `indices`; where mixup gave partners, `share` of the own and the rest the partner's."""
+        code: Tensor = self(indices)
+        if partners is None or shares is None:
+            return code
+        return torch.lerp(self(partners), code, shares[:, None].to(code.dtype))
 
 
 class Regressor(nn.Module):
@@ -78,7 +90,7 @@ class Regressor(nn.Module):
 
 
 class Tail(nn.Module):
-    """From tap features and domain indices to the three SPEI values. Built by `make_tail`."""
+    """From tap features, domain and species indices to the three SPEI values. Built by `make_tail`."""
 
     proj: Float[Tensor, "width embed_dim"]
 
@@ -90,7 +102,8 @@ class Tail(nn.Module):
         blocks: list[nn.Module],
         ln_post: nn.LayerNorm,
         proj: Float[Tensor, "width embed_dim"],
-        domain_code: DomainCode | None,
+        domain_code: CategoryCode | None,
+        species_code: CategoryCode | None = None,
         head: Regressor,
     ) -> None:
         super().__init__()
@@ -100,6 +113,7 @@ class Tail(nn.Module):
         self.ln_post = ln_post
         self.register_buffer("proj", proj)
         self.domain_code = domain_code
+        self.species_code = species_code
         self.head = head
 
     def forward(
@@ -108,13 +122,19 @@ class Tail(nn.Module):
         domains: Int64[Tensor, " batch"],
         partner_domains: Int64[Tensor, " batch"] | None = None,
         shares: Float[Tensor, " batch"] | None = None,
+        *,
+        species: Int64[Tensor, " batch"] | None = None,
+        partner_species: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch targets"]:
-        """Tap features and domain indices -> SPEI units.
+        """Tap features and indices of domains and species -> SPEI units.
 
-        partner_domains, shares: domain codes are mixed, `share` of the own, the rest the partner's.
+        partner_domains, partner_species, shares: as `CategoryCode.mixed` takes them. species: needed by a species code.
         Under autocast the blocks alone compute in half precision: what follows is a row an image.
         """
-        return self.regress(self.embed(tokens), domains, partner_domains, shares)
+        features = self.embed(tokens)
+        return self.regress(
+            features, domains, partner_domains, shares, species=species, partner_species=partner_species
+        )
 
     def regress(
         self,
@@ -122,14 +142,18 @@ class Tail(nn.Module):
         domains: Int64[Tensor, " batch"],
         partner_domains: Int64[Tensor, " batch"] | None = None,
         shares: Float[Tensor, " batch"] | None = None,
+        *,
+        species: Int64[Tensor, " batch"] | None = None,
+        partner_species: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch targets"]:
         """What `forward` makes of `embed`'s features."""
         with _without_autocast(features.device):
             if self.domain_code is not None:
-                code = self.domain_code(domains)
-                if partner_domains is not None and shares is not None:
-                    code = torch.lerp(self.domain_code(partner_domains), code, shares[:, None].to(code.dtype))
-                features = features + code
+                features = features + self.domain_code.mixed(domains, partner_domains, shares)
+            if self.species_code is not None:
+                if species is None:
+                    raise ValueError("a tail with a species code must be given species, but got none")
+                features = features + self.species_code.mixed(species, partner_species, shares)
             output: Tensor = self.head(features)
         return output
 
@@ -177,6 +201,8 @@ def make_tail(
     n_blocks: int,
     n_domains: int,
     domain_scale: float,
+    n_species: int = 0,
+    species_scale: float = 0.0,
     head: Literal["mlp", "narrow", "linear"] = "mlp",
     head_dropout: float = 0.0,
     learns_sigma: bool = False,
@@ -187,8 +213,8 @@ def make_tail(
 
     open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`. Those that train are copied, the
     others stay where they are, memory-mapped or shared. trains_blocks: False leaves the blocks frozen for adapters.
-    domain_scale: norm of the domain code at the start; 0 leaves it out. head: one of `HIDDEN_WIDTHS`.
-    The global random state is not touched.
+    domain_scale, species_scale: norm of the code at the start; 0 leaves it out. n_domains, n_species: known ones.
+    head: one of `HIDDEN_WIDTHS`. The global random state is not touched.
     Raises: ValueError when `tap` lies above the lowest trainable block.
     """
     n_between = architecture.n_blocks - n_blocks - tap
@@ -206,7 +232,9 @@ def make_tail(
             embed_dim, hidden_widths=HIDDEN_WIDTHS[head], dropout=head_dropout, learns_sigma=learns_sigma
         )
     with seeded_globally(seed, "domain weights"):
-        domain_code = DomainCode(n_domains, embed_dim, scale=domain_scale) if domain_scale else None
+        domain_code = CategoryCode(n_domains, embed_dim, scale=domain_scale) if domain_scale else None
+    with seeded_globally(seed, "species weights"):
+        species_code = CategoryCode(n_species, embed_dim, scale=species_scale) if species_scale else None
     return Tail(
         architecture,
         between=list(all_blocks[:n_between]),
@@ -214,6 +242,7 @@ def make_tail(
         ln_post=ln_post,
         proj=open_clip_state["proj"],
         domain_code=domain_code,
+        species_code=species_code,
         head=regressor,
     )
 

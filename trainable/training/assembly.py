@@ -20,11 +20,12 @@ def tail_of(
     *,
     tap: int,
     n_domains: int,
+    n_species: int = 0,
     seed: int,
 ) -> Tail:
     """The tail of a configuration as it is before the first step, adapters included, on the CPU.
 
-    open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`. n_domains: known domains.
+    open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`. n_domains, n_species: known.
     """
     adapter = config.adapter
     is_adapted = adapter.kind != "full" and config.tail.n_blocks > 0
@@ -35,6 +36,8 @@ def tail_of(
         n_blocks=config.tail.n_blocks,
         n_domains=n_domains,
         domain_scale=config.tail.domain_scale,
+        n_species=n_species,
+        species_scale=config.tail.species_scale,
         head=config.tail.head,
         head_dropout=config.tail.head_dropout,
         learns_sigma=config.loss.kind == "crps",
@@ -106,5 +109,6 @@ def strengths_of(config: TrialConfig, *, epoch: int) -> Strengths:
         mixup_alpha=augment.mixup_alpha,
         specimen_dropout=augment.specimen_dropout,
         domain_dropout=augment.domain_dropout,
+        species_dropout=augment.species_dropout,
     )
     return full.ramped(epoch=epoch, epochs=config.epochs, ramp_fraction=augment.ramp_fraction)

@@ -1,6 +1,6 @@
 """Augmentation of cached features during training; a strength of 0 is exactly off and draws nothing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from trainable.randomness import make_generator, stream_seed
 class Batch:
     """Specimens of one step on the training device.
 
-    tokens: as the store has them, or float32. After mixup: partner_domains, and shares, the part of the own specimen in
-    the mixture.
+    tokens: as the store has them, or float32. species: None where no code reads them. After mixup: partner_domains,
+    partner_species, and shares, the part of the own specimen in the mixture.
     """
 
     tokens: Float[Tensor, "batch tokens width"]
@@ -25,6 +25,8 @@ class Batch:
     weights: Float[Tensor, " batch"]
     partner_domains: Int64[Tensor, " batch"] | None = None
     shares: Float[Tensor, " batch"] | None = None
+    species: Int64[Tensor, " batch"] | None = None
+    partner_species: Int64[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -33,7 +35,7 @@ class Batch:
         """At most `n_parts` batches of consecutive specimens, as equal as can be."""
         if n_parts == 1 or len(self) == 1:
             return [self]
-        columns = (self.tokens, self.domains, self.targets, self.weights, self.partner_domains, self.shares)
+        columns = [getattr(self, f.name) for f in fields(self)]
         n_parts = min(n_parts, len(self))
         chunks = [[None] * n_parts if c is None else c.tensor_split(n_parts) for c in columns]
         return [Batch(*parts) for parts in zip(*chunks, strict=True)]
@@ -47,6 +49,7 @@ class Strengths:
     mixup_alpha: float = 0.0
     specimen_dropout: float = 0.0
     domain_dropout: float = 0.0
+    species_dropout: float = 0.0
 
     def ramped(self, *, epoch: int, epochs: int, ramp_fraction: float) -> "Strengths":
         """The strengths in epoch `epoch` (from 0) of `epochs`: linearly from 0 over the first `ramp_fraction`.
@@ -61,6 +64,7 @@ class Strengths:
             mixup_alpha=self.mixup_alpha * share,
             specimen_dropout=self.specimen_dropout * share,
             domain_dropout=self.domain_dropout * share,
+            species_dropout=self.species_dropout * share,
         )
 
 
@@ -68,15 +72,23 @@ class EpochAugmentation:
     """The augmentation of one epoch; each kind draws from a stream of its own that starts with the epoch."""
 
     def __init__(
-        self, strengths: Strengths, *, channel_std: Float[Tensor, " width"], unknown_domain: int, seed: int, epoch: int
+        self,
+        strengths: Strengths,
+        *,
+        channel_std: Float[Tensor, " width"],
+        unknown_domain: int,
+        unknown_species: int = 0,
+        seed: int,
+        epoch: int,
     ) -> None:
-        """channel_std: the tap's SDs, on the training device. unknown_domain: index of *unknown*."""
+        """channel_std: the tap's SDs, on the training device. unknown_domain, unknown_species: indices of *unknown*."""
         self.strengths = strengths
         self._noise_std = strengths.feature_noise * channel_std
-        self._unknown = unknown_domain
+        self._unknown_domain, self._unknown_species = unknown_domain, unknown_species
         self._specimens = make_generator(seed, "specimens", epoch)
         self._noise = make_generator(seed, "noise", epoch, channel_std.device)
         self._domains = make_generator(seed, "domains", epoch)
+        self._species = make_generator(seed, "species", epoch)
         self._partners = make_generator(seed, "mixup", epoch)
         self._shares = np.random.default_rng(stream_seed(seed, "mixup", epoch))
 
@@ -90,7 +102,7 @@ class EpochAugmentation:
         return indices[kept]
 
     def apply(self, batch: Batch) -> Batch:
-        """Noise, then domain dropout, then mixup, in float32; noise is added in place to tokens of that type."""
+        """Noise, then dropout of categories, then mixup, in float32; noise is added in place to tokens of that type."""
         if self.strengths.feature_noise or self.strengths.mixup_alpha:
             batch = replace(batch, tokens=batch.tokens.float())
         if self.strengths.feature_noise:
@@ -100,8 +112,12 @@ class EpochAugmentation:
             batch.tokens.addcmul_(noise, self._noise_std)
         if self.strengths.domain_dropout:
             dropped = torch.rand(len(batch), generator=self._domains) < self.strengths.domain_dropout
-            domains = batch.domains.masked_fill(dropped.to(batch.domains.device), self._unknown)
+            domains = batch.domains.masked_fill(dropped.to(batch.domains.device), self._unknown_domain)
             batch = replace(batch, domains=domains)
+        if self.strengths.species_dropout and batch.species is not None:
+            dropped = torch.rand(len(batch), generator=self._species) < self.strengths.species_dropout
+            species = batch.species.masked_fill(dropped.to(batch.species.device), self._unknown_species)
+            batch = replace(batch, species=species)
         return self._mix(batch) if self.strengths.mixup_alpha else batch
 
     def _mix(self, batch: Batch) -> Batch:
@@ -117,4 +133,6 @@ class EpochAugmentation:
             weights=torch.lerp(batch.weights[partner], batch.weights, shares),
             partner_domains=batch.domains[partner],
             shares=shares,
+            species=batch.species,
+            partner_species=None if batch.species is None else batch.species[partner],
         )

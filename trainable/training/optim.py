@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 Groups = list[dict[str, object]]
 
-_PARTS = (("ln_post.", "ln_post"), ("head.", "head"), ("domain_code.", "domain"))
+_PARTS = (("ln_post.", "ln_post"), ("head.", "head"), ("domain_code.", "domain"), ("species_code.", "species"))
 
 
 class ParameterGroupError(RuntimeError):
@@ -29,10 +29,10 @@ class Multipliers:
     domain: float = 1.0
 
     def of(self, part: str, *, n_blocks: int) -> float:
-        """The factor of a part: "block_0", ..., "ln_post", "head" or "domain"."""
+        """The factor of a part: "block_0", ..., "ln_post", "head", "domain" or "species", which has the domain's."""
         if part.startswith("block_"):
             return self.block * (1 + self.layer_slope * int(part.removeprefix("block_")) / n_blocks)
-        return {"ln_post": self.ln_post, "head": self.head, "domain": self.domain}[part]
+        return {"ln_post": self.ln_post, "head": self.head, "domain": self.domain, "species": self.domain}[part]
 
 
 def part_of(name: str) -> str | None:
@@ -45,8 +45,8 @@ def part_of(name: str) -> str | None:
 def decays(name: str, parameter: Tensor) -> bool:
     """Whether weight decay acts on it: on matrices only.
 
-    Not on norms, biases, DoRA magnitudes, layer scales and log sigmas (all vectors), and not on the domains' embedding:
-    a row whose domain is not in the batch has no gradient to answer the decay.
+    Not on norms, biases, DoRA magnitudes, layer scales and log sigmas (all vectors), and not on a code's embedding: a
+    row whose category is not in the batch has no gradient to answer the decay.
     """
     return parameter.ndim >= 2 and not name.endswith("embedding.weight")
 
@@ -128,7 +128,7 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 def clip_parts(named_parameters: Iterable[tuple[str, Tensor]], max_norm: float) -> None:
-    """Scale the gradients of each part (block i, ln_post, head, domain) down to a norm of at most `max_norm`."""
+    """Scale the gradients of each part (block i, ln_post, head, a code) down to a norm of at most `max_norm`."""
     parts: dict[str | None, list[Tensor]] = {}
     for name, parameter in named_parameters:
         parts.setdefault(part_of(name), []).append(parameter)

@@ -1,4 +1,4 @@
-"""A probe first: regressor and domain code trained to their end on frozen features, before everything trains.
+"""A probe first: regressor and codes trained to their end on frozen features, before everything trains.
 
 Fine-tuning from a random regressor bends pretrained features to fit it; from a fitted one it need not (Kumar et al.
 2022, arXiv 2202.10054). A pooled feature is one row a specimen, so all are held at once, and full-batch L-BFGS, which
@@ -8,6 +8,7 @@ needs no rate, is done in seconds. It ends when training events that were set as
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Self
 
 import numpy as np
@@ -29,23 +30,27 @@ _ROUND_ITERATIONS, _MOST_ROUNDS, _PATIENCE = 5, 40, 3
 
 @dataclass(frozen=True, slots=True)
 class ProbeRows:
-    """What a probe sees of specimens. features: what `Tail.embed` makes of them."""
+    """What a probe sees of specimens. features: what `Tail.embed` makes of them. species: None without a code."""
 
     features: Float[Tensor, "specimens embed_dim"]
     domains: Int64[Tensor, " specimens"]
     targets: Float[Tensor, "specimens targets"]
     weights: Float[Tensor, " specimens"]
+    species: Int64[Tensor, " specimens"] | None = None
 
     @classmethod
     @torch.no_grad()
     def pooled(cls, tail: Tail, batches: Iterable[Batch]) -> Self:
         """One pass of the tail's blocks over all batches."""
-        found = [(tail.embed(batch.tokens), batch.domains, batch.targets, batch.weights) for batch in batches]
-        return cls(*(torch.cat(column) for column in zip(*found, strict=True)))
+        found = [(tail.embed(b.tokens), b.domains, b.targets, b.weights, b.species) for b in batches]
+        *columns, species = zip(*found, strict=True)
+        features, domains, targets, weights = map(torch.cat, columns)
+        return cls(features, domains, targets, weights, None if tail.species_code is None else torch.cat(species))
 
     def of(self, rows: Bool[Tensor, " specimens"]) -> "ProbeRows":
         """Some of them."""
-        return ProbeRows(self.features[rows], self.domains[rows], self.targets[rows], self.weights[rows])
+        species = None if self.species is None else self.species[rows]
+        return ProbeRows(self.features[rows], self.domains[rows], self.targets[rows], self.weights[rows], species)
 
 
 def set_aside(event_ids: Int64[NDArray[np.int64], " specimens"], *, seed: int) -> Bool[NDArray[np.bool_], " specimens"]:
@@ -58,15 +63,33 @@ def set_aside(event_ids: Int64[NDArray[np.int64], " specimens"], *, seed: int) -
     return np.isin(event_ids, drawn)
 
 
-def probe_loss(tail: Tail, rows: ProbeRows, *, domain_dropout: float, unknown_domain: int) -> Float[Tensor, ""]:
-    """The training's loss without chance: of dropped and kept domains by their probabilities."""
-    unknown = torch.full_like(rows.domains, unknown_domain)
+def probe_loss(
+    tail: Tail,
+    rows: ProbeRows,
+    *,
+    domain_dropout: float,
+    unknown_domain: int,
+    species_dropout: float = 0.0,
+    unknown_species: int = 0,
+) -> Float[Tensor, ""]:
+    """The training's loss without chance: of dropped and kept domains and species by their probabilities."""
+    of_domains = _kept_and_dropped(rows.domains, domain_dropout, unknown_domain)
+    of_species = [(1.0, rows.species)]
+    if rows.species is not None:
+        of_species = [*_kept_and_dropped(rows.species, species_dropout, unknown_species)]
     loss = torch.zeros_like(rows.weights[0])
-    for share, domains in ((1 - domain_dropout, rows.domains), (domain_dropout, unknown)):
-        if share:
-            losses = specimen_losses(tail.regress(rows.features, domains), rows.targets, tail.head.log_sigma)
+    for (domain_share, domains), (species_share, species) in product(of_domains, of_species):
+        if share := domain_share * species_share:
+            mu = tail.regress(rows.features, domains, species=species)
+            losses = specimen_losses(mu, rows.targets, tail.head.log_sigma)
             loss = loss + share * (rows.weights * losses).mean()
     return loss
+
+
+def _kept_and_dropped(
+    categories: Int64[Tensor, " specimens"], dropout: float, unknown: int
+) -> list[tuple[float, Int64[Tensor, " specimens"]]]:
+    return [(1 - dropout, categories), (dropout, torch.full_like(categories, unknown))]
 
 
 def fit_probe(

@@ -1,8 +1,9 @@
-"""What belongs to each specimen beside its features, on the training device: labels, domain index, loss weight."""
+"""What belongs to each specimen beside its features, on the training device: labels, indices of codes, loss weight."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from itertools import repeat
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,26 +20,34 @@ from trainable.training.trial_data import TrialData
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """weights: 0 for specimens that are held out."""
+    """weights: 0 for specimens that are held out. species: None where no code reads them."""
 
     labels: Float32[Tensor, "specimens targets"]
     domains: Int64[Tensor, " specimens"]
     weights: Float32[Tensor, " specimens"]
+    species: Int64[Tensor, " specimens"] | None = None
 
     @classmethod
     def place(
-        cls, data: TrialData, *, known_domains: Sequence[int], event_exponent: float, device: torch.device
+        cls,
+        data: TrialData,
+        *,
+        known_domains: Sequence[int],
+        known_species: Sequence[str] | None = None,
+        event_exponent: float,
+        device: torch.device,
     ) -> Self:
-        """known_domains: ascending; a domain's index is its place among them, all others are `len(known_domains)`."""
+        """known_domains: ascending. known_species: the same, or None where no code reads them."""
         train = data.split.train
-        is_known = np.isin(data.domain_ids, known_domains)
-        domains = np.where(is_known, np.searchsorted(known_domains, data.domain_ids), len(known_domains))
         weights = np.zeros(len(data.labels), dtype=np.float32)
         weights[train] = event_weights(data.event_ids[train], exponent=event_exponent)
         return cls(
             labels=torch.from_numpy(np.asarray(data.labels, dtype=np.float32)).to(device),
-            domains=torch.from_numpy(domains.astype(np.int64)).to(device),
+            domains=torch.from_numpy(_places(data.domain_ids, known_domains)).to(device),
             weights=torch.from_numpy(weights).to(device),
+            species=None
+            if known_species is None
+            else torch.from_numpy(_places(data.species, known_species)).to(device),
         )
 
     def batches(
@@ -49,8 +58,17 @@ class Rows:
             return
         order = torch.from_numpy(np.concatenate(index_batches)).to(self.labels.device)
         sizes = [len(indices) for indices in index_batches]
-        columns = (c.index_select(0, order).split(sizes) for c in (self.domains, self.labels, self.weights))
-        yield from map(Batch, feed.batches(index_batches), *columns)
+
+        def batched(column: Tensor) -> Iterable[Tensor]:
+            parts: Sequence[Tensor] = column.index_select(0, order).split(sizes)
+            return parts
+
+        species = repeat(None) if self.species is None else batched(self.species)
+        columns = [batched(column) for column in (self.domains, self.labels, self.weights)]
+        for tokens, domains, targets, weights, names in zip(
+            feed.batches(index_batches), *columns, species, strict=False
+        ):
+            yield Batch(tokens, domains, targets, weights, species=names)
 
     def loss_of_zero(self, train: Int64[NDArray[np.int64], " train"], *, learns_sigma: bool) -> float:
         """The training loss of always predicting 0 (with sigma 1): about that of an untrained regressor."""
@@ -59,3 +77,10 @@ class Rows:
         log_sigma = torch.zeros_like(targets[0]) if learns_sigma else None
         losses = specimen_losses(torch.zeros_like(targets), targets, log_sigma)
         return float((self.weights[rows] * losses).mean())
+
+
+def _places(values: NDArray[Any], known: Sequence[Any]) -> Int64[NDArray[np.int64], " specimens"]:
+    """Each value's place among the known ones, which ascend; `len(known)`, *unknown*, for all others."""
+    if not known:
+        return np.zeros(len(values), dtype=np.int64)
+    return np.where(np.isin(values, known), np.searchsorted(known, values), len(known)).astype(np.int64)

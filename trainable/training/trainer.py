@@ -43,7 +43,7 @@ class TailTrainer:
 
     epoch: finished epochs. history: each one's metrics. best_epoch: the epoch (from 1) of the lowest `score/all`, 0
     before there is one. held_out_predictions: of the last epoch trained here, None before. n_trainable: numbers that
-    train.
+    train. known_domains, known_species: ascending, of the training specimens; known_species is None without a code.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class TailTrainer:
         self.held_out_predictions: NDArray[np.float32] | None = None
         self._best: dict[str, Tensor] = {}
         self.known_domains = tuple(int(d) for d in np.unique(data.domain_ids[data.split.train]))
+        self.known_species = data.train_species() if config.tail.species_scale else None
         store = data.store
         self.tap = store.best_tap(self._n_frozen())
         self.tail = tail_of(
@@ -80,6 +81,7 @@ class TailTrainer:
             store.tail_state(store.architecture.n_blocks - self.tap),
             tap=self.tap,
             n_domains=len(self.known_domains),
+            n_species=len(self.known_species or ()),
             seed=seed,
         ).to(self.device)
         self._trained = [(n, p) for n, p in self.tail.named_parameters() if p.requires_grad]
@@ -94,6 +96,7 @@ class TailTrainer:
         self._rows = Rows.place(
             data,
             known_domains=self.known_domains,
+            known_species=self.known_species,
             event_exponent=config.loss.event_exponent,
             device=self.device,
         )
@@ -158,11 +161,12 @@ class TailTrainer:
     def predict(
         self, indices: Int64[NDArray[np.int64], " specimens"]
     ) -> Float[NDArray[np.float32], "specimens targets"]:
-        """In SPEI units, not clipped; unknown domains get the code of *unknown*."""
+        """In SPEI units, not clipped; unknown domains and species get the code of *unknown*."""
         self.tail.eval()
         none = torch.empty((0, len(TARGETS)), device=self.device)
         with self.precision.step(), self.precision.forward():
-            outputs = [self.tail(batch.tokens, batch.domains) for batch in self._batches_in_order(indices)]
+            batches = self._batches_in_order(indices)
+            outputs = [self.tail(batch.tokens, batch.domains, species=batch.species) for batch in batches]
         result: NDArray[np.float32] = torch.cat([none, *outputs]).cpu().numpy()
         return result
 
@@ -239,6 +243,7 @@ class TailTrainer:
             "store_key": self.data.store.key,
             "split": [self.data.split.policy, self.data.split.fold],
             "known_domains": list(self.known_domains),
+            **({} if self.known_species is None else {"known_species": list(self.known_species)}),
         }
 
     def _moved_on(self) -> list[tuple[str, Tensor]]:
@@ -270,6 +275,7 @@ class TailTrainer:
             strengths_of(self.config, epoch=self.epoch),
             channel_std=self._channel_std,
             unknown_domain=self._unknown_domain,
+            unknown_species=len(self.known_species or ()),
             seed=self.seed,
             epoch=self.epoch,
         )
@@ -290,11 +296,11 @@ class TailTrainer:
         return total.item() / n_seen
 
     def _fit_probe(self) -> None:
-        """Of regressor and domain code, what has a rate."""
+        """Of regressor and codes, what has a rate."""
         self.tail.eval()
         train = self.data.split.train
         moving = {id(p) for group in self._optimizer.param_groups if group["base_lr"] for p in group["params"]}
-        parameters = [p for n, p in self._trained if part_of(n) in ("head", "domain") and id(p) in moving]
+        parameters = [p for n, p in self._trained if part_of(n) in ("head", "domain", "species") and id(p) in moving]
         if not parameters:
             return
         loss_of = partial(
@@ -302,6 +308,8 @@ class TailTrainer:
             self.tail,
             domain_dropout=self.config.augment.domain_dropout,
             unknown_domain=self._unknown_domain,
+            species_dropout=self.config.augment.species_dropout,
+            unknown_species=len(self.known_species or ()),
         )
         with self.precision.step():
             with self.precision.forward():
@@ -317,7 +325,14 @@ class TailTrainer:
             masks = masks_of_parts([len(part) for part in parts], self.device)
             for part, own_masks in zip(parts, masks, strict=True):
                 with self.precision.forward(), own_masks:
-                    mu = self.tail(part.tokens, part.domains, part.partner_domains, part.shares)
+                    mu = self.tail(
+                        part.tokens,
+                        part.domains,
+                        part.partner_domains,
+                        part.shares,
+                        species=part.species,
+                        partner_species=part.partner_species,
+                    )
                 losses = specimen_losses(mu, part.targets, self.tail.head.log_sigma)
                 loss = (part.weights * losses).sum() / len(batch)
                 loss.backward()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainable.checksums import with_checksum, without_checksum
+from trainable.config import NO_NAME
 from trainable.data.splits import Split
 from trainable.errors import UserError
 from trainable.frozen.features import FeatureStore
@@ -27,7 +28,8 @@ _REMEDY = "start the search again to write it"
 class TrialData:
     """Features, labels and sides of n specimens; row i is the same specimen everywhere.
 
-    labels: float32 [n, 3] in SPEI units. domain_ids, event_ids: int64 [n]. site_ids, species: str [n].
+    labels: float32 [n, 3] in SPEI units. domain_ids, event_ids: int64 [n]. site_ids, species: str [n], a species that
+    has no name being `NO_NAME`.
     remote_store: URI that a node without the store copies it from; None when nodes share its path.
     """
 
@@ -45,6 +47,10 @@ class TrialData:
         lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
         if set(lengths.values()) != {self.store.n}:
             raise ValueError(f"every column must have {self.store.n} rows as the feature store has, but got {lengths}")
+
+    def train_species(self) -> tuple[str, ...]:
+        """Names of the training specimens' species, ascending, each once."""
+        return tuple(str(name) for name in np.unique(self.species[self.split.train]) if name != NO_NAME)
 
     def save(self, folder: Place) -> Place:
         """Write `data.npz` into a folder, whole or not at all; the features stay where they are."""

@@ -90,4 +90,5 @@ class PredictOptions(MachineOptions, ModelOptions, TrackingUri, title="the forec
 
     images: tuple[str, ...] = argument("image files, or folders of them", file_names=True)
     domain: int | None = option(None, "the domain of all images [unknown]", at_least=0, at_most=LARGEST_WHOLE)
+    species: str | None = option(None, "the scientific name of all specimens, for models that read it [unknown]")
     csv: Path | None = option(None, "write a CSV file: a row a specimen, then a row an event", file_names=True)

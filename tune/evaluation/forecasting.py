@@ -30,7 +30,8 @@ def forecast_events(
     domains, events = frame["domain_id"].to_numpy(np.int64), frame["event_id"].to_numpy(np.int64)
     progress(0, len(rows))
     images = LazyImages(len(rows), lambda places: specimens.images.read(rows[list(places)].tolist()))
-    predictions = model.predict(images, domains.tolist(), progress=progress)
+    species = frame["species"].tolist()
+    predictions = model.predict(images, domains.tolist(), species, progress=progress)
     of_event = model.forecast(predictions, events.tolist(), domains.tolist())
     event_ids, first, event_of_image = np.unique(events, return_index=True, return_inverse=True)
     given = [of_event[event] for event in event_ids.tolist()]

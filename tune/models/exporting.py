@@ -60,6 +60,7 @@ def export_trainers(
         backbone=loaded,
         tails=[trainer.tail for trainer in trainers],
         known_domains=trainers[0].known_domains,
+        known_species=trainers[0].known_species,
         sigmas=sigmas,
         facts=facts,
         evidence=evidence,

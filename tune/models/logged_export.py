@@ -94,7 +94,7 @@ def _write(place: Path, folder: Path, model: "LoggedModel", *, run_id: str, scra
 
 
 def _signature() -> "ModelSignature":
-    """`domain` and `event` are of any type, since a column of whole numbers cannot say that one is missing."""
+    """All but `image` are of any type, since a value that is missing changes the type of a column."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
     from mlflow.types.schema import AnyType
@@ -102,6 +102,7 @@ def _signature() -> "ModelSignature":
     inputs = [
         ColSpec(DataType.string, "image"),
         ColSpec(AnyType(), "domain", required=False),
+        ColSpec(AnyType(), "species", required=False),
         ColSpec(AnyType(), "event", required=False),
     ]
     columns = [*TARGETS, *(f"{target}_{kind}" for target in TARGETS for kind in ("mu", "sigma"))]
@@ -111,7 +112,7 @@ def _signature() -> "ModelSignature":
 
 
 def _example() -> "pd.DataFrame":
-    """Two specimens of one event, one event of a known domain."""
+    """Two specimens of one event, one of another, of one species."""
     import pandas as pd
     from PIL import Image
 
@@ -120,4 +121,6 @@ def _example() -> "pd.DataFrame":
         buffer = io.BytesIO()
         Image.new("RGB", (24, 24), (shade, shade // 2, 40)).save(buffer, "PNG")
         images.append(base64.b64encode(buffer.getvalue()).decode())
-    return pd.DataFrame({"image": images, "domain": [1, 1, 3], "event": ["a", "a", "b"]})
+    return pd.DataFrame(
+        {"image": images, "domain": [1, 1, 3], "species": ["Carabus nemoralis"] * 3, "event": ["a", "a", "b"]}
+    )

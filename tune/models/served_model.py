@@ -6,6 +6,7 @@ one file that reads it.
 Input, a row a specimen:
     image    base64 text of an encoded image (JPEG, PNG, ...); never a path
     domain   its domain's number; missing, or left out: unknown
+    species  its scientific name; missing, or left out: unknown; not read by models without a code for it
     event    what event it belongs to; missing, or left out: an event of its own
 Output, a row a specimen, in the input's order and with its index:
     SPEI_30d, SPEI_1y, SPEI_2y       predicted from this specimen alone
@@ -34,10 +35,10 @@ class ServedModel(mlflow.pyfunc.PythonModel):
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """See the module's docstring.
 
-        Raises: ValueError naming every row whose image, domain or event cannot be read, in one line.
+        Raises: ValueError naming every row whose image, domain, species or event cannot be read, in one line.
         """
-        images, domains, events = _read(model_input)
-        predictions = self.model.predict(images, domains)
+        images, domains, species, events = _read(model_input)
+        predictions = self.model.predict(images, domains, species)
         forecasts = self.model.forecast(predictions, events, domains)
         targets = self.model.config["targets"]
         columns = {target: predictions[:, i] for i, target in enumerate(targets)}
@@ -49,18 +50,19 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         return pd.DataFrame(columns, index=model_input.index)
 
 
-def _read(frame: pd.DataFrame) -> tuple[list[bytes], list[int | None], list[int]]:
-    """Images, domains (None: unknown), and the number of each row's event."""
+def _read(frame: pd.DataFrame) -> tuple[list[bytes], list[int | None], list[str | None], list[int]]:
+    """Images, domains and species (None: unknown), and the number of each row's event."""
     problems: list[str] = []
     nothing = [None] * len(frame)
     images = [_image(value, row, problems) for row, value in enumerate(frame["image"])]
     domains = [_domain(value, row, problems) for row, value in enumerate(frame.get("domain", nothing))]
+    species = [_species(value, row, problems) for row, value in enumerate(frame.get("species", nothing))]
     events = [_event(value, row, problems) for row, value in enumerate(frame.get("event", nothing))]
     if problems:
         raise ValueError("; ".join(problems))
     codes, _ = pd.factorize(pd.Series(events, dtype=object))
     own = iter(range(len(frame), 2 * len(frame)))  # a row without an event gets a number that no event has
-    return images, domains, [int(code) if code >= 0 else next(own) for code in codes]
+    return images, domains, species, [int(code) if code >= 0 else next(own) for code in codes]
 
 
 def _image(value: Any, row: int, problems: list[str]) -> bytes:
@@ -87,6 +89,15 @@ def _domain(value: Any, row: int, problems: list[str]) -> int | None:
     if number is None or number != value:
         problems.append(f"row {row}: `domain` must be a whole number or missing, but got {_shown(value)}")
     return number
+
+
+def _species(value: object, row: int, problems: list[str]) -> str | None:
+    if _is_missing(value):
+        return None
+    if not isinstance(value, str):
+        problems.append(f"row {row}: `species` must be text or missing, but got {_shown(value)}")
+        return None
+    return value
 
 
 def _event(value: object, row: int, problems: list[str]) -> Any:

@@ -1,6 +1,6 @@
 """Forecasts from image files with an exported model: a specimen an image, an event a folder.
 
-sentinel-tune predict MODEL IMAGES.. [--domain ID] [--csv FILE] [--json]
+sentinel-tune predict MODEL IMAGES.. [--domain ID] [--species NAME] [--csv FILE] [--json]
 
 IMAGES are files, or folders that are searched with all below them. Images that lie in one folder are one event.
 """
@@ -18,6 +18,7 @@ from trainable.data.image_checks import check_images, scaled_line
 from trainable.data.image_sources import ImageFiles
 from trainable.data.lazy_images import LazyImages
 from trainable.errors import UserError
+from trainable.shown import brief
 from tune.command_line.model_options import PredictOptions
 from tune.command_line.outputs import file_problem, unwritten
 from tune.command_line.parsing import Given
@@ -48,6 +49,8 @@ def run(given: Given) -> int:
     is_known = options.domain in model.known_domains
     if not is_known:
         console.say(_unknown_domain(options.domain, model.known_domains))
+    if (line := _species_line(options.species, model)) is not None:
+        console.say(line)
     forecasts, images_per_second = _predict(model, files, options)
     fault = _written(forecasts, options)
     csv_file = options.csv if fault is None else None
@@ -141,9 +144,8 @@ def _predict(model: "ExportedModel", files: Sequence[Path], options: PredictOpti
     progress.show(0, len(files))
     started = time.monotonic()
     domains = [options.domain] * len(files)
-    values = model.predict(
-        LazyImages(len(files), lambda rows: [_bytes_of(files[row]) for row in rows]), domains, progress=progress.show
-    )
+    images = LazyImages(len(files), lambda rows: [_bytes_of(files[row]) for row in rows])
+    values = model.predict(images, domains, [options.species] * len(files), progress=progress.show)
     speed = len(files) / (time.monotonic() - started)
     names = events_of(files)
     events = {str(event): forecast for event, forecast in model.forecast(values, names, domains).items()}
@@ -176,6 +178,7 @@ def _finish(
         "model": options.model,
         "domain": options.domain,
         "domain_is_known": is_known,
+        "species": options.species,
         **forecasts.to_dict(),
         "csv": None if csv_file is None else str(csv_file),
         "images_per_second": round(speed, 1),
@@ -189,6 +192,20 @@ def _unknown_domain(domain: int | None, known: Sequence[int]) -> str:
     if domain is None:
         return f"no --domain is given: treated as unknown (trained on: {listed})"
     return f"domain {domain} was not trained on: treated as unknown (trained on: {listed})"
+
+
+def _species_line(species: str | None, model: "ExportedModel") -> str | None:
+    """What becomes of the name, where that is not what was meant by giving or not giving one."""
+    if not model.reads_species:
+        return None if species is None else "--species is given, but this model does not read it"
+    if species is None:
+        return "no --species is given: treated as unknown"
+    if model.species_indices([species]).item() == len(model.known_species):
+        return (
+            f"species {brief(species)} was not trained on: treated as unknown "
+            f"(config.json of the model lists the {len(model.known_species)} that were)"
+        )
+    return None
 
 
 if __name__ == "__main__":
