@@ -1,7 +1,6 @@
 """What a trial minimises: one value a specimen, and the weights that make events or images count."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +34,7 @@ def crps_normal(
 
 
 def event_weights(
-    event_ids: Shaped[NDArray[Any], " specimens"], *, exponent: float
+    event_ids: Shaped[NDArray[np.generic], " specimens"], *, exponent: float
 ) -> Float32[NDArray[np.float32], " specimens"]:
     """Events of the training specimens -> weights (size of its event)^-exponent, with mean 1."""
     _, inverse, sizes = np.unique(event_ids, return_inverse=True, return_counts=True)

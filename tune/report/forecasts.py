@@ -5,9 +5,9 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from trainable.counts import counted
+from trainable.plain_values import JsonObject
 from trainable.shown import shown, spreadsheet_cell
 from trainable.whole_file import whole_file
 
@@ -30,7 +30,7 @@ class Forecasts:
         """File, event and values of each specimen."""
         return list(zip(self.files, self.event_of_file, self.values, strict=True))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """`specimens` and `events` of `predict --json`."""
         n_of_event = Counter(self.event_of_file)
         return {

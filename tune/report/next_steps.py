@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from tune.command_line.model_options import EvaluateOptions, RetrainOptions
 from tune.command_line.options import SearchOptions, TrainOptions
@@ -26,7 +27,7 @@ def after_search(options: SearchOptions, study: Place, *, is_confirmed: bool, n_
     return [then, next_command("search", resume=study, trials=n_trials, **of_session(options))]
 
 
-def of_session(options: SearchOptions) -> dict[str, Any]:
+def of_session(options: SearchOptions) -> JsonObject:
     """What a study does not keep, to be said again: how one session works, and a tracking URI with a password."""
     return {name: getattr(options, name) for name in ("local", "address", "wait_for_nodes")} | _secret(options)
 
@@ -47,12 +48,12 @@ def after_training(
     return [next_command("evaluate", model, **known), next_command("export", model, submission="submission")]
 
 
-def _secret(options: SearchOptions) -> dict[str, Any]:
+def _secret(options: SearchOptions) -> JsonObject:
     uri = options.tracking_uri or ""
     return {} if redact(uri) == uri else {"tracking_uri": uri}
 
 
-def _tracking(options: TrainOptions | RetrainOptions, study: Mapping[str, Any]) -> dict[str, Any]:
+def _tracking(options: TrainOptions | RetrainOptions, study: Mapping[str, Any]) -> JsonObject:
     """Where the study's records are, unless a command goes there by itself."""
     uri = getattr(options, "tracking_uri", None) or study.get("tracking_uri")
     try:

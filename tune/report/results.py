@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainable.config import TARGETS
+from trainable.plain_values import JsonObject
 from trainable.shown import well_formed
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
@@ -31,7 +32,7 @@ def result_json(
     experiment_id: str | None,
     parent_run_id: str | None,
     seconds: float,
-) -> dict[str, Any]:
+) -> JsonObject:
     """The object that `search --json` prints; no NaN or infinity in it, these are null.
 
     Variants and floors are given by their `score/all`; a variant without any finite score is null.
@@ -115,7 +116,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
-def _best_entry(best: TrialRecord | None) -> dict[str, Any] | None:
+def _best_entry(best: TrialRecord | None) -> JsonObject | None:
     if best is None:
         return None
     return {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.counts import counted
+from trainable.plain_values import JsonObject
 from trainable.shown import shown, spreadsheet_cell
 from trainable.whole_file import whole_file
 from tune.decisions.standings import Standings
@@ -32,7 +33,7 @@ class TrialTable:
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
 
-    def to_dicts(self) -> list[dict[str, Any]]:
+    def to_dicts(self) -> list[JsonObject]:
         """A row as column -> value."""
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
