@@ -4,6 +4,10 @@ pytest loads this file before tests/conftest.py, and so before anything imports 
 `--jaxtyping-packages`, does not reach the processes of pytest-xdist.
 """
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # a process: tests run side by side. Set before torch is loaded
+
 from jaxtyping import install_import_hook
 
 from tests.shape_checks import modules_with_arrays

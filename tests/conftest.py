@@ -66,8 +66,7 @@ def seconds_of(item: pytest.Item) -> float:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread a process, set before torch is loaded: tests run side by side."""
-    os.environ["OMP_NUM_THREADS"] = "1"
+    """Units are put in order here, not by pytest-xdist."""
     config.option.loadscopereorder = False  # see `pytest_collection_modifyitems`
 
 

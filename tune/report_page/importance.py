@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import quantiles
 from typing import Any
 
+from search_spaces.space import SearchSpace
+from tune.decisions.sampler import distributions_of
 from tune.decisions.trial_record import TrialRecord
 from tune.decisions.varied import Varied
 from tune.report_page.view import StudyView
@@ -68,9 +70,6 @@ def _ranked(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 def _frozen(ranked: Sequence[TrialRecord], view: StudyView) -> list[Any]:
     """Optuna's trials, whose value is the rank: PED-ANOVA asks only which are the best tenth."""
     from optuna.trial import create_trial
-
-    from search_spaces.space import SearchSpace
-    from tune.decisions.sampler import distributions_of  # loads optuna
 
     space = SearchSpace.from_dict(view.standings.header["space"])
     same: dict[str, Any] = {}  # what is the same object need not be compared
