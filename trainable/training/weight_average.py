@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
-import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 def newest_share(step: int, n_steps: int, *, average: Literal["ema", "last"], fraction: float) -> float:
@@ -45,15 +45,11 @@ class WeightAverage:
         finally:
             self._exchange()
 
-    @torch.no_grad()
     def take_in(self, step: int) -> None:
         """After step `step` (from 0) of the training: what the parameters are now becomes part of the average."""
         share = newest_share(step, self._n_steps, average=self._average, fraction=self._fraction)
-        averages = self.trained  # exchanged
-        if share == 1:
-            torch._foreach_copy_(averages, list(self._parameters))
-        else:
-            torch._foreach_lerp_(averages, list(self._parameters), share)
+        move = get_ema_multi_avg_fn(1 - share)  # all parameters in one operation; at a share of 1 it copies
+        move(self.trained, list(self._parameters), 0)  # exchanged: it is `trained` that holds the average here
 
     def _exchange(self) -> None:
         for i, parameter in enumerate(self._parameters):
