@@ -156,8 +156,8 @@ def _limits(facts: ModelFacts, *, has_species: bool) -> Iterator[str]:
 
 
 def _use(*, has_species: bool) -> Iterator[str]:
-    species = " --species 'Carabus nemoralis'" if has_species else ""
-    yield f"```bash\nsentinel-tune predict . beetles/*.jpg --domain 11{species}"
+    name = " --species 'Carabus nemoralis'" if has_species else ""
+    yield "```bash\nsentinel-tune predict . beetles/*.jpg --domain 11" + name
     yield "sentinel-tune export . --submission submission\n```"
     yield (
         "\nElsewhere, with torch and open_clip alone, by `trainable/export/standalone.py` of sentinel-tune (which is "
