@@ -33,6 +33,14 @@ def parse_json(text: str | bytes, *, object_hook: Callable[[JsonObject], object]
         raise ValueError("it is nested too deep") from None
 
 
+def flattened(values: Mapping[str, Any], prefix: str = "") -> JsonObject:
+    """Dotted name -> value of nested plain values; an empty mapping leaves nothing."""
+    flat: JsonObject = {}
+    for name, value in values.items():
+        flat |= flattened(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
 def misfits(value: object, hint: Any, name: str) -> Iterator[str]:
     """Where a value is not of the type `hint`, as JSON has it: "`name.key` must be a text, but is 3", a line each.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.tune.made_study import EPOCHS, made_study, write_study
+from trainable.config import TrialConfig
 from tune.decisions.standings import Standings
 from tune.journal.entries import TrialAsked
 from tune.journal.journal import read_entries
@@ -69,6 +70,18 @@ def test_no_two_columns_of_the_largest_space_have_one_name():
     columns = trial_table(Standings.of(made_study(1, space="full")), is_running=False).columns
     assert len(columns) > 20
     assert len(set(columns)) == len(columns)
+
+
+def test_a_comparison_shows_what_its_configuration_says_also_where_that_is_left_out_as_off():
+    default = TrialConfig(epochs=EPOCHS).with_values({"tail.head_dropout": 0.25}).to_dict()
+    entries = made_study(1, space="full")
+    at = next(i for i, entry in enumerate(entries) if isinstance(entry, TrialAsked))
+    entries[at] = replace(entries[at], origin="variant:default", values=None, config=default)
+    (row,) = trial_table(Standings.of(entries), is_running=False).to_dicts()
+
+    assert "head" not in default["tail"]
+    assert (row["head"], row["probe_first"], row["average"], row["head_dropout"]) == ("mlp", False, "none", 0.25)
+    assert row["average_fraction"] is None  # it averages nothing
 
 
 def test_names_of_a_spreadsheet_hold_no_formula(cli, tmp_path):

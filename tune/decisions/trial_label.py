@@ -1,7 +1,7 @@
 """What a trial is, in a few words."""
 
+from trainable.plain_values import flattened
 from tune.decisions.trial_record import TrialRecord
-from tune.decisions.varied import flat_config
 
 
 def trial_label(trial: TrialRecord) -> str:
@@ -13,7 +13,7 @@ def trial_label(trial: TrialRecord) -> str:
 
 def _configuration(trial: TrialRecord) -> str:
     """The adapter's kind, its rank, how many blocks train: what tells configurations apart at first sight."""
-    flat = flat_config(trial.config)
+    flat = flattened(trial.config)
     kind = flat.get("adapter.kind")
     parts = [
         kind,

@@ -6,8 +6,9 @@ from typing import Any
 
 from search_spaces.parameter import Parameter, encode
 from search_spaces.space import SearchSpace
-from trainable.config import PROJECTIONS
+from trainable.config import PROJECTIONS, later_keys
 from trainable.errors import UserError
+from trainable.plain_values import flattened
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 
@@ -34,7 +35,7 @@ class Varied:
         parameter = self.parameter
         if trial.values is not None:
             return trial.values.get(parameter.name)
-        flat = flat_config(trial.config)
+        flat = {**later_keys(), **flattened(trial.config)}  # a journal leaves out what came later and is off
         if not all(key in flat for key in (*parameter.when, parameter.key)) or not parameter.is_active(flat):
             return None
         value = flat[parameter.key]
@@ -63,14 +64,6 @@ def shown_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "all" if value == _ALL else str(value)
-
-
-def flat_config(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key -> value of nested plain values."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        flat |= flat_config(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _labels(parameters: Sequence[Parameter]) -> list[str]:

@@ -11,7 +11,7 @@ from search_spaces.space import SearchSpace
 from tune.decisions.sampler import distributions_of
 from tune.decisions.trial_record import TrialRecord
 from tune.decisions.varied import Varied
-from tune.report_page.view import StudyView
+from tune.report_page.view import StudyView, evenly
 
 MIN_TRIALS = 10
 """With fewer, the best tenth is a single trial."""
@@ -45,8 +45,7 @@ def importances(view: StudyView) -> list[Importance]:
     ranked = _ranked(view.trials)
     if len(ranked) < MIN_TRIALS or not view.varied:
         return []
-    step = max(1.0, len(ranked) / MAX_TRIALS)
-    frozen = _frozen([ranked[int(i * step)] for i in range(min(len(ranked), MAX_TRIALS))], view)
+    frozen = _frozen(evenly(ranked, MAX_TRIALS), view)
     rng = random.Random(0)
     n_draws = min(_MAX_DRAWS, _TRIALS_DRAWN // len(frozen))
     whole = _shares(frozen)

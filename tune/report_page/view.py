@@ -1,6 +1,7 @@
 """What the report shows of one study: its fold, and how the best score came down."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -57,8 +58,7 @@ class StudyView:
     def drawn(self) -> list[TrialRecord]:
         """At most `MAX_DRAWN` trials with a score, evenly over the ranking: the worst first, the best last."""
         ranked = [*self.ranked(), *(t for t in self.trials if t.best_score is not None and t.state == "failed")]
-        step = max(1.0, len(ranked) / MAX_DRAWN)
-        return [ranked[int(i * step)] for i in range(min(len(ranked), MAX_DRAWN))][::-1]
+        return evenly(ranked, MAX_DRAWN)[::-1]
 
     def status(self, trial: TrialRecord) -> str:
         """How a trial stands."""
@@ -69,6 +69,12 @@ class StudyView:
         """Says so where not all trials are drawn."""
         n = sum(t.best_score is not None for t in self.trials)
         return f" {MAX_DRAWN} of {n} trials are drawn, evenly over the ranking." if n > MAX_DRAWN else ""
+
+
+def evenly(ranked: Sequence[TrialRecord], most: int) -> list[TrialRecord]:
+    """At most so many of them, evenly over the ranking."""
+    step = max(1.0, len(ranked) / most)
+    return [ranked[int(i * step)] for i in range(min(len(ranked), most))]
 
 
 def read_view(folder: Place) -> StudyView:

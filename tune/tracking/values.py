@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from trainable.config import PROJECTIONS, later_keys
+from trainable.plain_values import flattened
 from tune.decisions.trial_record import finite
 from tune.printed.secrets_left_out import redact
 
@@ -32,7 +33,7 @@ def tag_text(value: Any) -> str:
 
 def study_tags(study_id: str | None, header: Mapping[str, Any]) -> dict[str, str]:
     """The tags that a study's run and all its trials share, from the journal's header."""
-    flat = dict(_flat(header))
+    flat = _flat(header)
     found = {
         tag: next((flat[n] for n in names if flat.get(n) is not None), None) for tag, names in _TAG_SOURCES.items()
     }
@@ -61,12 +62,12 @@ _TAG_SOURCES = {
 def study_params(header: Mapping[str, Any]) -> dict[str, str]:
     """The header flattened with dots under `study.`; its space and what is run or known first are for `study.json`."""
     plain = {name: value for name, value in header.items() if name not in ("space", "queue", "warm_start")}
-    return {f"study.{name}"[:MAX_KEY]: _param(value) for name, value in _flat(plain)}
+    return {f"study.{name}"[:MAX_KEY]: _param(value) for name, value in _flat(plain).items()}
 
 
 def trial_params(config: Mapping[str, Any], log_scaled: Iterable[str]) -> dict[str, str]:
     """A trial's configuration flattened with dots, log10 beside log-scaled values, `none` for what has no effect."""
-    values = {**later_keys(), **dict(_flat(config))}
+    values = {**later_keys(), **_flat(config)}
     for name in log_scaled:
         if name in values:
             group, dot, leaf = name.rpartition(".")
@@ -78,12 +79,9 @@ def trial_params(config: Mapping[str, Any], log_scaled: Iterable[str]) -> dict[s
     return {name[:MAX_KEY]: _param(value) for name, value in values.items()}
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield re.sub(r"[^A-Za-z0-9_.\- ]+", "_", f"{prefix}{name}"), value
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Under names that MLflow takes."""
+    return {re.sub(r"[^A-Za-z0-9_.\- ]+", "_", name): value for name, value in flattened(values).items()}
 
 
 def _param(value: Any) -> str:
