@@ -13,7 +13,7 @@ from tests.tune.made_study import made_study, write_study
 from trainable.config import TARGETS
 from tune.decisions.standings import Standings
 from tune.journal.journal import read_entries
-from tune.report_page.importance import importances
+from tune.report_page.importance import MAX_TRIALS, importances
 from tune.report_page.study_page import report_page
 from tune.report_page.view import MAX_DRAWN, view_of
 
@@ -90,6 +90,7 @@ def test_three_thousand_trials_are_drawn_in_part_and_stay_light():
     text = report_page([view_of(PLACE, made_study(3000), is_running=False)])
     assert len(text.encode()) < 2_000_000
     assert f"{MAX_DRAWN} of 3000 trials are drawn" in text
+    assert f"of many, {MAX_TRIALS} evenly over the ranking" in text
 
 
 def test_the_parameter_that_makes_the_score_is_the_most_important_beyond_doubt():

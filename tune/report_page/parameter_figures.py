@@ -10,7 +10,7 @@ from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import TrialRecord
 from tune.decisions.varied import Varied, shown_value
 from tune.report_page.drawing import HEIGHT, WIDTH, Scale, axes, dot, figure, line, scale, score_scale, text
-from tune.report_page.importance import LEVEL, Importance
+from tune.report_page.importance import LEVEL, MAX_TRIALS, Importance
 from tune.report_page.view import MAX_DRAWN, StudyView
 
 _TOP, _BOTTOM = 26.0, HEIGHT - 40
@@ -35,7 +35,8 @@ def importance_figure(view: StudyView, found: Sequence[Importance]) -> str:
         body += text(max(end, x.place(importance.high)) + 6, y + 4, f"{importance.share:.0%}")
     caption = (
         "PED-ANOVA: how unlike the best tenth of trials is to all of them, in each parameter, as a share of the sum. "
-        f"Trials stopped early count, behind those that ran further. Lines: {LEVEL:.0%} of draws of other trials."
+        "Trials stopped early count, behind those that ran further; of many, "
+        f"{MAX_TRIALS} evenly over the ranking. Lines: {LEVEL:.0%} of draws of other trials."
     )
     return figure(f"Importance of parameters of {view.name}", body, caption=caption, height=height)
 
