@@ -1,6 +1,6 @@
 """The confirmed configuration on all of a study's data, exported and registered.
 
-sentinel-tune retrain STUDY [--trial ID | --config FILE] [--seeds K] [--out DIR] [OPTIONS]
+sentinel-tune retrain STUDY [--trial ID | --config FILE | --leading] [--seeds K] [--out DIR] [OPTIONS]
 
 A killed command run again goes on where it stopped, and ends in the same weights. One that could train but not register
 registers, run again, without training.

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from trainable.scoring.crps import crps_normal
 from trainable.scoring.out_of_fold import (
@@ -57,6 +58,19 @@ def test_seeds_are_averaged_run_by_run_not_as_an_ensemble():
     alone = [gathered(0.8, seeds=(s,)).metrics()["crps_id/SPEI_1y"] for s in (0, 1, 2)]
 
     assert gathered(0.8, seeds=(0, 1, 2)).metrics()["crps_id/SPEI_1y"] == pytest.approx(np.mean(alone), abs=1e-12)
+
+
+def test_the_probability_of_being_better_is_that_of_the_interval_that_ends_at_zero():
+    found = paired_difference(gathered(0.8), gathered(0.82, seeds=(1,)), level=0.9)
+    ends_at_zero = brentq(
+        lambda level: paired_difference(gathered(0.8), gathered(0.82, seeds=(1,)), level=level).high, 0.001, 0.999
+    )
+
+    assert found.mean < 0
+    assert found.p_better == pytest.approx((1 + ends_at_zero) / 2)
+    mirrored = paired_difference(gathered(0.82, seeds=(1,)), gathered(0.8))
+    assert mirrored.p_better == pytest.approx(1 - found.p_better)
+    assert paired_difference(gathered(0.8), gathered(0.8)).p_better == 0.5
 
 
 def test_a_truly_better_configuration_wins_and_its_mirror_loses():

@@ -189,7 +189,33 @@ def test_a_winner_by_luck_does_not_unseat_a_truly_better_default(confirmed_study
 
     assert (confirmed.winner, confirmed.is_win) == ("default", False)
     assert confirmed.verdict.startswith("no candidate beats the default beyond noise: keep the default")
-    assert confirmed.candidates[0].name == "default"
+    assert confirmed.candidates[0].name == confirmed.leader == "default"
+
+
+def test_a_candidate_that_is_better_on_average_but_not_beyond_noise_leads_and_is_not_proven(confirmed_study, world):
+    plan = planted_plan(confirmed_study, best_score=0.54)
+    better = plan.configurations[0].name
+    confirmed = world(plan.configurations, {better: 0.40, "default": 0.55}).confirmed
+
+    assert (confirmed.winner, confirmed.is_win, confirmed.leader) == ("default", False, better)
+    difference = confirmed.candidate(better).difference
+    assert difference.mean < 0 < difference.high
+    assert 0.5 < difference.p_better < (1 + difference.level) / 2
+    assert f"{better} is leading, not proven: it gains {-difference.mean:.3f}" in confirmed.verdict
+    assert f"better with probability {difference.p_better:.0%}" in confirmed.verdict
+    assert Confirmed.from_dict(json.loads(json.dumps(confirmed.to_dict()))) == confirmed
+
+
+def test_a_verdict_of_before_without_a_leader_is_led_by_the_winner_or_else_by_the_best_mean(confirmed_study):
+    confirmed = confirmed_of(read_entries(confirmed_study))
+    values = {name: value for name, value in confirmed.to_dict().items() if name != "leader"}
+    *_, last = confirmed.candidates
+    for candidate in values["candidates"]:
+        if candidate["difference"] is not None:
+            del candidate["difference"]["p_better"]
+
+    assert Confirmed.from_dict({**values, "winner": "default", "is_win": False}).leader == confirmed.candidates[0].name
+    assert Confirmed.from_dict({**values, "winner": last.name, "is_win": True}).leader == last.name
 
 
 def test_a_truly_better_candidate_unseats_the_default(confirmed_study, world):

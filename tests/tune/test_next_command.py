@@ -73,6 +73,7 @@ def test_a_search_is_gone_on_with_where_and_how_it_ran():
     confirm, search = after_search(options, Path("my study"), is_confirmed=False, n_trials=48)
     retrain, again = after_search(options, Path("my study"), is_confirmed=True, n_trials=None)
 
+    led = after_search(options, Path("my study"), is_confirmed=True, n_trials=None, is_led=True)
     hidden = "http://***@host:5000"  # to be filled in
     assert parsed(confirm) == ("confirm", {"study": Path("my study"), "local": True, "tracking_uri": hidden})
     assert parsed(search)[1] == {"resume": Path("my study"), "trials": 48, "local": True, "tracking_uri": hidden}
@@ -81,6 +82,8 @@ def test_a_search_is_gone_on_with_where_and_how_it_ran():
         "retrain",
         {"study": Path("my study"), "cache": Path("a b"), "workers": 7, "tracking_uri": hidden},
     )
+    assert (led[0], led[2]) == (retrain, again)
+    assert parsed(led[1])[1] == parsed(retrain)[1] | {"leading": True}
 
 
 def test_a_study_on_object_storage_is_named_by_its_uri():

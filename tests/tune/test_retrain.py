@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,11 @@ from tests.tune.plain_entries import encoded, read_plain
 from trainable.checksums import from_json, to_json
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import calibrated_sigmas
+from tune.command_line.model_options import RetrainOptions
 from tune.confirming.outcome import confirmed_of, out_of_fold_of
+from tune.journal.entries import Confirming, VerdictReached
 from tune.journal.journal import FILE_NAME, read_entries
+from tune.models.recipe import recipe_of
 from tune.tracking.client import open_client
 
 NAME = "beetles-of-tests"
@@ -234,6 +238,21 @@ def test_a_configuration_that_was_confirmed_is_found_from_its_file(retrain, conf
     assert ExportedModel.load(tmp_path / "out" / "model").config["facts"]["name"] == "default"
 
 
+def test_leading_takes_the_one_that_leads_where_the_default_is_kept(confirmed_study):
+    entries, confirmed = read_entries(confirmed_study), confirmed_of(read_entries(confirmed_study))
+    leader = next(c for c in confirmed.candidates if c.name != "default")
+    unproven = replace(confirmed, winner="default", is_win=False, leader=leader.name)
+    entries.append(Confirming(of=VerdictReached(result=unproven.to_dict())))
+    recipes = {
+        leading: recipe_of(RetrainOptions(study=confirmed_study, leading=leading), entries) for leading in (False, True)
+    }
+
+    assert (recipes[False].name, recipes[False].is_winner) == ("default", True)
+    assert (recipes[True].name, recipes[True].is_winner) == (leader.name, False)  # moves no champion
+    assert (recipes[True].config.to_dict(), recipes[True].epochs) == (leader.config, leader.epoch)
+    assert recipes[True].scores_of == "confirmation"
+
+
 @pytest.mark.parametrize(
     ("argv", "messages"),
     [
@@ -243,6 +262,7 @@ def test_a_configuration_that_was_confirmed_is_found_from_its_file(retrain, conf
         (["--config", "/no/such.yaml"], ["/no/such.yaml"]),
         (["--seeds", 0], ["--seeds >= 1"]),
         (["--trial", "t0001", "--config", "lora"], ["cannot both be given"]),
+        (["--trial", "t0001", "--leading"], ["`--trial` and `--leading` cannot both be given"]),
     ],
 )
 def test_a_users_mistake_is_one_clear_line_and_leaves_no_folder(retrain, confirmed_study, tmp_path, argv, messages):

@@ -55,6 +55,14 @@ class ClusteredError:
             return math.inf
         return self.error * float(student_t.ppf((1 + level) / 2, max(1.0, self.n_effective)))
 
+    def probability_below_zero(self, value: float) -> float:
+        """Of the truth, when `value` is what was measured, and nothing else is known of it."""
+        if self.error == 0.0:
+            return 0.5 if value == 0.0 else float(value < 0.0)
+        if not math.isfinite(self.error):
+            return 0.5
+        return float(student_t.cdf(-value / self.error, max(1.0, self.n_effective)))
+
 
 def clustered_error(parts: Sequence[PartValues]) -> ClusteredError:
     """Of the root mean square, over parts and columns, of mean CRPS; or of its difference to the rival's.

@@ -124,12 +124,14 @@ class Difference:
     """How much higher one configuration scores than another on the same events: below 0, it is better.
 
     low, high: the interval that holds the truth, of other domains and other trainings, with probability `level`.
+    p_better: probability that the truth is below 0, by the same error; None where it was not written down.
     """
 
     mean: float
     low: float
     high: float
     level: float
+    p_better: float | None = None
 
     @property
     def is_win(self) -> bool:
@@ -146,8 +148,9 @@ def paired_difference(one: OutOfFold, other: OutOfFold, *, level: float = LEVEL)
         raise ValueError(problem)
     mean = one.metrics()["score/all"] - other.metrics()["score/all"]
     pairs = [_values(part, other.parts[name].crps) for name, part in one.parts.items()]
-    half = clustered_error(pairs).half_width(level)
-    return Difference(mean=mean, low=mean - half, high=mean + half, level=level)
+    error = clustered_error(pairs)
+    half, p_better = error.half_width(level), error.probability_below_zero(mean)
+    return Difference(mean=mean, low=mean - half, high=mean + half, level=level, p_better=p_better)
 
 
 def restricted(one: OutOfFold, to: OutOfFold) -> OutOfFold:

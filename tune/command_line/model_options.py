@@ -25,6 +25,7 @@ class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions, TrackingUri
 
     trial: str | None = option(None, "a trial of the study, such as t0007 [the one that confirmation decided for]")
     config: Path | None = option(None, "a configuration's YAML file instead of a trial")
+    leading: bool = option(False, "the candidate that leads the confirmation, also where it is not proven to be better")
     epochs: int | None = option(None, "epochs to train [those that confirmation found best, else all]", at_least=1)
     seeds: int = option(
         1, "members of an ensemble, each trained with a seed of its own", at_least=1, at_most=1000, often=True
@@ -39,8 +40,9 @@ class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions, TrackingUri
     def problems(self) -> Iterator[str]:
         """Also of options that contradict one another."""
         yield from super().problems()
-        if self.trial is not None and self.config is not None:
-            yield "`--trial` and `--config` cannot both be given; leave one out"
+        asked = {"--trial": self.trial is not None, "--config": self.config is not None, "--leading": self.leading}
+        if len(given := [f"`{name}`" for name, is_given in asked.items() if is_given]) > 1:
+            yield f"{' and '.join(given)} cannot both be given; leave one out"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,8 @@ class Confirmed:
     the search chose by, if any. epochs: full length. level: of the intervals of differences, widened for the number of
     candidates; `interval_level`: of all others. candidates: best first, the default among them. failed: names of
     configurations that failed in a run. winner: the candidate to go on with; "default" when no other beats it beyond
-    noise. is_win: whether one does. verdict: in words. fresh_only: whether held-out events that the search chose by
+    noise. is_win: whether one does. leader: the winner, or the one that leads without proof, which may be "default".
+    verdict: in words. fresh_only: whether held-out events that the search chose by
     were left out, n_left_out of them; n_seen: those that were scored all the same, since their fold has no other.
     """
 
@@ -71,6 +72,7 @@ class Confirmed:
     winner: str
     is_win: bool
     verdict: str
+    leader: str
     fresh_only: bool = False
     n_left_out: int = 0
     n_seen: int = 0
@@ -85,10 +87,11 @@ class Confirmed:
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Self:
-        """Inverse of `to_dict`, also after JSON."""
+        """Inverse of `to_dict`, also after JSON; where no leader was written down, it is the best candidate."""
         lists = {name: tuple(values[name]) for name in ("folds", "seeds", "scored_by_search", "failed")}
         candidates = tuple(_candidate(entry) for entry in values["candidates"])
-        return cls(**{**values, **lists, "candidates": candidates})
+        leader = values["winner"] if values["is_win"] else candidates[0].name
+        return cls(**{"leader": leader, **values, **lists, "candidates": candidates})
 
 
 def confirmed_of(entries: Iterable[JournalEntry]) -> Confirmed | None:

@@ -66,6 +66,7 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
         failed=failed,
         winner=winner,
         is_win=is_win,
+        leader=winner if is_win else candidates[0].name,
         verdict=words,
         fresh_only=True,
         n_left_out=held_out.n_left_out,
@@ -167,10 +168,17 @@ def _decide(candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str])
     rivals = [c for c in candidates if c.difference is not None]
     if not rivals:
         return DEFAULT, False, "no candidate came to its end: keep the default"
-    closest = rivals[0]
-    assert closest.difference is not None
-    detail = f"the best of them, {closest.name}, gains {shown_gain(closest.difference)}"
-    return DEFAULT, False, f"no candidate beats the default beyond noise: keep the default ({detail})"
+    return DEFAULT, False, f"no candidate beats the default beyond noise: keep the default; {_lead(best, rivals[0])}"
+
+
+def _lead(best: ConfirmedConfiguration, rival: ConfirmedConfiguration) -> str:
+    """Who has the best mean, where nothing is proven; rival: the best that is not the default."""
+    assert rival.difference is not None
+    gain, p_better = shown_gain(rival.difference), rival.difference.p_better
+    assert p_better is not None  # it was compared just now
+    if best.name == DEFAULT:
+        return f"it has the best mean, too, and the next, {rival.name}, gains {gain}"
+    return f"{rival.name} is leading, not proven: it gains {gain}, and is better with probability {p_better:.0%}"
 
 
 def shown_gain(difference: Difference) -> str:

@@ -13,7 +13,6 @@ from trainable.config import TARGETS, TrialConfig
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.scoring.out_of_fold import calibrated_sigmas
-from trainable.storage.place import Place
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration, confirmed_of, evidence, out_of_fold_of
@@ -56,7 +55,7 @@ TRAINED_WITH = (
 
 
 def recipe_of(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Recipe:
-    """The confirmed winner, or what `--trial` or `--config` asks for.
+    """The confirmed winner, or what `--trial`, `--config` or `--leading` asks for.
 
     Raises: UserError when there is no such thing, or when nothing is known of its errors on events held out.
     """
@@ -67,23 +66,23 @@ def recipe_of(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Recip
     elif options.trial is not None:
         chosen = _of_trial(options.trial, confirmed, trials)
     else:
-        chosen = _winner(confirmed, options.study)
+        chosen = _decided_for(confirmed, options)
     if isinstance(chosen, ConfirmedConfiguration):
         assert confirmed is not None
         return _from_candidate(options, chosen, confirmed, study_seed=header["seed"])
     return _from_trial(options, chosen, header)
 
 
-def _winner(confirmed: Confirmed | None, study: Place) -> ConfirmedConfiguration:
+def _decided_for(confirmed: Confirmed | None, options: RetrainOptions) -> ConfirmedConfiguration:
     if confirmed is None:
         raise UserError(
-            f"`retrain` needs a confirmed winner, but {study} has no confirmation; run "
-            f"`{next_command('confirm', study)}`, or name a --trial, whose sigma then comes from the held-out "
+            f"`retrain` needs a confirmed winner, but {options.study} has no confirmation; run "
+            f"`{next_command('confirm', options.study)}`, or name a --trial, whose sigma then comes from the held-out "
             "events that the search chose it by"
         )
-    winner = confirmed.candidate(confirmed.winner)
-    assert winner is not None
-    return winner
+    chosen = confirmed.candidate(confirmed.leader if options.leading else confirmed.winner)
+    assert chosen is not None
+    return chosen
 
 
 def _of_trial(

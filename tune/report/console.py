@@ -97,7 +97,8 @@ class Console:
         confirmed = confirmed_of(entries)
         commands = [ui_command(tracking_uri, tracking.experiment_id)]
         if now_in is not None:
-            commands += after_search(options, now_in, is_confirmed=confirmed is not None, n_trials=more)
+            is_led = confirmed is not None and confirmed.leader != confirmed.winner
+            commands += after_search(options, now_in, is_confirmed=confirmed is not None, n_trials=more, is_led=is_led)
         result = result_json(
             entries,
             study=study,

@@ -17,14 +17,20 @@ NOT_RETRAINED = ("epochs", "precision", "tracking_uri")
 """Options of `search` that `retrain` takes from the study, or in another sense."""
 
 
-def after_search(options: SearchOptions, study: Place, *, is_confirmed: bool, n_trials: int | None) -> list[str]:
-    """Confirm or retrain, and search on; n_trials: to ask for, None where those that were asked for do."""
+def after_search(
+    options: SearchOptions, study: Place, *, is_confirmed: bool, n_trials: int | None, is_led: bool = False
+) -> list[str]:
+    """Confirm or retrain, and search on; n_trials: to ask for, None where those that were asked for do.
+
+    is_led: the default is kept, and another leads without proof, which can be retrained, too.
+    """
     if is_confirmed:
-        machine = carried(options, RetrainOptions, leave=NOT_RETRAINED)
-        then = next_command("retrain", study, **machine | _secret(options))
+        machine = carried(options, RetrainOptions, leave=NOT_RETRAINED) | _secret(options)
+        then = [next_command("retrain", study, **machine)]
+        then += [next_command("retrain", study, leading=True, **machine)] if is_led else []
     else:
-        then = next_command("confirm", study, **of_session(options))
-    return [then, next_command("search", resume=study, trials=n_trials, **of_session(options))]
+        then = [next_command("confirm", study, **of_session(options))]
+    return [*then, next_command("search", resume=study, trials=n_trials, **of_session(options))]
 
 
 def of_session(options: SearchOptions) -> JsonObject:

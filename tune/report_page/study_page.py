@@ -116,6 +116,8 @@ def _glance(view: StudyView) -> Iterator[tuple[str, str, str]]:
     if view.confirmed and (winner := view.confirmed.candidate(view.confirmed.winner)) and winner.difference:
         d = winner.difference
         yield "Confirmed gain", html.number(-d.mean, 4), html.interval(-d.high, -d.low, 4, signed=True)
+    elif view.confirmed and (leader := view.confirmed.candidate(view.confirmed.leader)) and leader.difference:
+        yield "Leading, not proven", html.number(-leader.difference.mean, 4), f"{leader.name}, gain on the default"
     counts = ", ".join(
         f"{n} {s}" for s in ("completed", "pruned", "failed", "paused", "running") if (n := standings.count(s))
     )

@@ -74,9 +74,11 @@ def confirmation(view: StudyView) -> Iterator[str]:
             -difference.high, -difference.low, 4, signed=True
         )  # fmt: skip
         interval = html.interval(*candidate.intervals[SCORE])
-        rows.append([candidate.name, html.number(candidate.metrics[SCORE], 4), interval, gain, bounds])
+        p_better = None if difference is None else difference.p_better
+        better_with = html.NOTHING if p_better is None else html.percent(p_better)
+        rows.append([candidate.name, html.number(candidate.metrics[SCORE], 4), interval, gain, bounds, better_with])
     head = ["configuration", "score", f"{html.percent(confirmed.interval_level)} interval", "gain on default",
-            f"{100 * confirmed.level:.1f} % interval"]  # fmt: skip
+            f"{100 * confirmed.level:.1f} % interval", "better with"]  # fmt: skip
     cells = f"{counted(len(confirmed.folds), 'fold')} and {counted(len(confirmed.seeds), 'seed')}"
     yield html.table(head, rows, caption=f"Trained anew on {cells} that all share; a gain above 0 is better.")
     if confirmed.failed:

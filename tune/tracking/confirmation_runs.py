@@ -60,6 +60,7 @@ class ConfirmationRuns:
 def _tell_verdict(parent: DesiredRun, confirmed: Confirmed, now_ms: int) -> None:
     parent.tag("hpo.verdict", confirmed.verdict)
     parent.tag("hpo.winner", confirmed.winner)
+    parent.tag("hpo.leader", confirmed.leader)
     parent.artifacts[ARTIFACT] = json.dumps(confirmed.to_dict(), indent=2)
     step = len([point for point in parent.metrics if point.key.startswith("confirmed/")])
     for candidate in confirmed.candidates:
@@ -71,6 +72,7 @@ def _summary(candidate: ConfirmedConfiguration) -> dict[str, float]:
     values = {"score": candidate.metrics["score/all"], "score_low": low, "score_high": high}
     if (difference := candidate.difference) is not None:
         values |= {"gain": -difference.mean, "gain_low": -difference.high, "gain_high": -difference.low}
+        values |= {} if difference.p_better is None else {"p_better": difference.p_better}
     return {f"confirmed/{candidate.name}_{name}": value for name, value in values.items()}
 
 
