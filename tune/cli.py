@@ -39,9 +39,6 @@ from tune.jobs.job_folder import check_results_last
 EXIT_NOT_SHOWN = 1
 EXIT_BROKEN_PIPE = 141
 
-NAMED_BY_JOBS = ("search", "retrain", "evaluate")
-"""Verbs whose files lie at the top, since `ray submit cluster.yaml tune/search.py` names them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verb:
@@ -58,8 +55,7 @@ class Verb:
     @property
     def module(self) -> str:
         """The module of its name, whose `run` takes what was given and returns the exit status."""
-        room = "tune" if self.name in NAMED_BY_JOBS else "tune.verbs"
-        return f"{room}.{self.name.replace('-', '_')}"
+        return f"tune.verbs.{self.name.replace('-', '_')}"
 
 
 RUN_ELSEWHERE = ("plan", "search", "confirm", "retrain", "evaluate", "train", "extract")

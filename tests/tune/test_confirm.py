@@ -14,7 +14,7 @@ from tune.command_line.options import SearchOptions
 from tune.confirming.outcome import confirmed_of
 from tune.confirming.runs import Confirmation
 from tune.journal.journal import read_entries
-from tune.search import Times
+from tune.verbs.search import Times
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ EPOCHS = 6
 NURSERY = """
 import json, os, sys
 import mlflow.store.tracking.sqlalchemy_store, open_clip, optuna, peft, torch
-import trainable.training.trainer, tune.search
+import trainable.training.trainer, tune.verbs.search
 from tune.cli import main
 for line in sys.stdin:
     child = os.fork()

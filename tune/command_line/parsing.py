@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -76,17 +77,48 @@ def given_options(arguments: argparse.Namespace, options_class: type[Options]) -
     document = None if path is None else _config_file(path)
     keys = {} if document is None else _options_of(document, names)
     raw = {name: document.values[key] for name, key in keys.items()} | named if document else named
-    values: OptionValues = {}
+    values, wrong = _parsed(options_class, raw)
     problems: list[str] = []
+    for name, of_value in wrong.items():
+        in_file = document if name not in named else None
+        problems += [p if in_file is None else in_file.problem((keys[name],), p) for p in of_value]
+    if problems:
+        raise UserError(problems)
+    return Given(options_class, values, from_file=frozenset(set(keys) - set(named)))
+
+
+def given_values(options_class: type[Options], named: Mapping[str, object]) -> "Given":
+    """What a program gives: Python's values by option, or the texts that the command line takes.
+
+    Raises: UserError with every name that is no option, and every value that cannot be.
+    """
+    names = {f.name for f in fields(options_class)} - {"json"}
+    problems = [f"`{brief(name)[1:-1]}` is not an option{_nearest(name, names)}" for name in named if name not in names]
+    raw = {name: _plain(value) for name, value in named.items() if name in names}
+    values, wrong = _parsed(options_class, raw)
+    problems += [problem for of_value in wrong.values() for problem in of_value]
+    if problems:
+        raise UserError(problems)
+    return Given(options_class, values)
+
+
+def _plain(value: object) -> object:
+    """A path as the text that names it, also in a list."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def _parsed(options_class: type[Options], raw: Mapping[str, object]) -> tuple[OptionValues, dict[str, tuple[str, ...]]]:
+    """Values that can be, and of each other one what is wrong with it."""
+    values: OptionValues = {}
+    wrong: dict[str, tuple[str, ...]] = {}
     for name, value in raw.items():
         try:
             values[name] = parse_value(options_class, name, value)
         except UserError as error:
-            in_file = document if name not in named else None
-            problems += [p if in_file is None else in_file.problem((keys[name],), p) for p in error.problems]
-    if problems:
-        raise UserError(problems)
-    return Given(options_class, values, from_file=frozenset(set(keys) - set(named)))
+            wrong[name] = error.problems
+    return values, wrong
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,8 @@ class Interrupts:
         self._previous: dict[signal.Signals, _Handler] = {}
 
     def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self  # signals are the main thread's alone
         heard = [n for n in STOP_SIGNALS if n == signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
         self._previous = {number: signal.signal(number, self._on_signal) for number in heard}
         self._previous[NEWS_OF_DEATH] = signal.signal(NEWS_OF_DEATH, self._on_news)

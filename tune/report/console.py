@@ -3,7 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,19 @@ from tune.tracking.uri import ui_command
 
 LINES = "\n\t"
 """Control characters of what has several lines."""
+
+_results: ContextVar[list[Mapping[str, Any]] | None] = ContextVar("results", default=None)
+
+
+@contextmanager
+def results_taken() -> Iterator[list[Mapping[str, Any]]]:
+    """Within the block, what `--json` would print is put into the list, beside being shown."""
+    results: list[Mapping[str, Any]] = []
+    token = _results.set(results)
+    try:
+        yield results
+    finally:
+        _results.reset(token)
 
 
 class Console:
@@ -134,6 +149,8 @@ class Console:
 
     def finish(self, *, text: str, json: Mapping[str, Any]) -> None:
         """The command's one result, on stdout."""
+        if (results := _results.get()) is not None:
+            results.append(json)
         if self._json:
             _print_json(json)
         else:

@@ -8,7 +8,7 @@ import sys
 from trainable.storage.place import Place
 from tune.command_line.options import ConfirmOptions, SearchOptions
 from tune.command_line.parsing import Given
-from tune.search import run_study
+from tune.verbs.search import run_study
 
 
 def run(given: Given) -> int:

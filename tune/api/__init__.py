@@ -1,0 +1,1 @@
+"""The command line's verbs for a Python program or a notebook."""

@@ -1,0 +1,183 @@
+"""The confirmed configuration on all of a study's data, exported and registered.
+
+sentinel-tune retrain STUDY [--trial ID | --config FILE | --leading] [--seeds K] [--out DIR] [OPTIONS]
+
+A killed command run again goes on where it stopped, and ends in the same weights. One that could train but not register
+registers, run again, without training.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from trainable.counts import counted
+from trainable.plain_values import JsonObject
+from trainable.shown import shown
+from tune.command_line.model_options import RetrainOptions
+from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import Given
+from tune.confirming.outcome import confirmed_of
+from tune.execution.session import local_device, with_precision
+from tune.journal.entries import JournalEntry, StudyBegun, study_of
+from tune.journal.journal import read_entries
+from tune.models.model_source import open_model
+from tune.models.recipe import Recipe, recipe_of
+from tune.models.registry import Registered, Registry
+from tune.models.retrain_folder import MODEL_NAME, check_folder, read_histories
+from tune.models.retrain_run import Entry
+from tune.report.console import Console
+from tune.report.next_steps import after_training
+from tune.report.results import duration
+from tune.study.kept_options import kept_options
+from tune.tracking.uri import chosen_tracking_uri
+
+EXIT_DONE, EXIT_FAILED = 0, 1
+
+
+def run(given: Given) -> int:
+    """Run the verb; returns the exit status: 0 done, 1 the training failed.
+
+    Raises: UserError, before training for all that can be known then.
+    """
+    started = time.monotonic()
+    options: RetrainOptions = given.options()
+    console = Console(json=options.json)
+    entries = read_entries(options.study)
+    options = with_precision(_in_precision_of(entries, options), local_device(options), trains_here=False)
+    recipe = recipe_of(options, entries)
+    folder = (options.out or Path("retrained", f"{options.study.resolve().name}-{recipe.name}")).absolute()
+    registry = _registry(options, entries)
+    identity = _identity(recipe, study_of(entries), precision=options.precision)
+    _tell_recipe(recipe, console)
+    check_folder(folder, identity)
+    if (folder / MODEL_NAME).is_dir():
+        open_model(str(folder / MODEL_NAME), None, "cpu", console)  # whole, or refused
+        console.say(f"trained and exported already: {folder / MODEL_NAME}")
+    else:
+        from tune.models.retraining import make_model  # loads torch and open_clip
+
+        if not make_model(options, recipe, entries, folder, identity, console):
+            return EXIT_FAILED
+    registered = None if registry is None else _register(registry, options, recipe, entries, folder, console)
+    steps = after_training(options, folder / MODEL_NAME, kept_options(entries))
+    _finish(recipe, folder, registered, steps, console, seconds=time.monotonic() - started)
+    return EXIT_DONE
+
+
+def _in_precision_of(entries: Sequence[JournalEntry], options: RetrainOptions) -> RetrainOptions:
+    """Epochs and sigma were measured in the study's, which is kept unless another is asked for."""
+    asked = kept_options(entries).get("precision", "auto") if options.precision == "auto" else options.precision
+    return replace(options, precision=asked)
+
+
+def _identity(recipe: Recipe, study: StudyBegun, *, precision: str) -> JsonObject:
+    """What makes two retrainings the same, as plain values."""
+    header = study.header
+    return {
+        "study_id": study.study_id,
+        "data_fingerprint": header["data_fingerprint"],
+        "backbone_fingerprint": header["backbone_fingerprint"],
+        "config": recipe.config.to_dict(),
+        "epochs": recipe.epochs,
+        "seeds": list(recipe.seeds),
+        "precision": precision,
+        "sigmas": recipe.sigmas,
+    }
+
+
+def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Registry | None:
+    """The registry, which answers now; None when it is to be left alone."""
+    if options.no_register:
+        return None
+
+    kept = kept_options(entries)
+    uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
+    registry = Registry(uri, kept.get("experiment") or SearchOptions().experiment)
+    registry.check(options.name)
+    return registry
+
+
+def _tell_recipe(recipe: Recipe, console: Console) -> None:
+    if recipe.verdict:
+        console.say(f"confirmation: {recipe.verdict}")
+    members = f"{len(recipe.seeds)} members with seeds" if len(recipe.seeds) > 1 else "seed"
+    console.say(
+        f"retraining {recipe.name} on all data for {recipe.epochs} of {counted(recipe.config.epochs, 'epoch')}, "
+        f"{members} {', '.join(map(str, recipe.seeds))}"
+    )
+    if recipe.evidence is None:
+        console.say(
+            f"note: {recipe.name} was not confirmed; its scores and sigma are of the held-out events that the search "
+            "chose it by, and so too good"
+        )
+
+
+def _register(
+    registry: Registry,
+    options: RetrainOptions,
+    recipe: Recipe,
+    entries: Sequence[JournalEntry],
+    folder: Path,
+    console: Console,
+) -> Registered:
+    from trainable.export.standalone import read_config  # loads torch and open_clip
+
+    confirmed = confirmed_of(entries) if recipe.evidence is not None else None
+    entry = Entry(
+        name=options.name,
+        folder=folder / MODEL_NAME,
+        facts=read_config(folder / MODEL_NAME)["facts"],
+        study_id=study_of(entries).study_id,
+        trial_id=recipe.trial_id,
+        histories=read_histories(folder, n_members=len(recipe.seeds), say=console.say),
+        table=confirmed.to_dict() if confirmed is not None else None,
+        is_winner=recipe.is_winner,
+    )
+    return registry.register(entry, force=options.force)
+
+
+def _finish(
+    recipe: Recipe,
+    folder: Path,
+    registered: Registered | None,
+    steps: Sequence[str],
+    console: Console,
+    *,
+    seconds: float,
+) -> None:
+    model = folder / MODEL_NAME
+    lines = [f"{recipe.name} trained on all data in {duration(seconds)}: {shown(model)}", *_score_lines(recipe)]
+    result: JsonObject = {
+        "model": str(model),
+        "registry_uri": None,
+        "run_id": None,
+        "scores": recipe.scores,
+        "scores_of": recipe.scores_of,
+        "intervals": recipe.intervals,
+        "seeds": recipe.seeds,
+        "epochs": recipe.epochs,
+        "champion": None,
+        "seconds": round(seconds, 1),
+    }
+    if registered is not None:
+        champion = registered.champion
+        lines.append(f"{'registered' if registered.is_new else 'registered already'}: {registered.uri}")
+        lines.append(f"champion: {'it is now this one' if champion.moves else 'not moved'}: {champion.reason}")
+        result |= {
+            "registry_uri": registered.uri,
+            "run_id": registered.run_id,
+            "champion": {"moved": champion.moves, "reason": champion.reason},
+        }
+    lines += ["", "To go on:", *(f"  {command}" for command in steps)]
+    console.finish(text="\n".join(lines), json=result)
+
+
+def _score_lines(recipe: Recipe) -> list[str]:
+    shown = []
+    for name in ("score/all", "score/id", "score/ood"):
+        if name in recipe.scores:
+            low_high = recipe.intervals.get(name)
+            interval = f" [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""
+            shown.append(f"{name.partition('/')[2]} {recipe.scores[name]:.3f}{interval}")
+    return [f"score of its {recipe.scores_of}: {'  '.join(shown)}"] if shown else []
