@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from tests.trainable.rounding import rounding_bound
 from trainable.training.optim import (
+    LBFGS,
     Multipliers,
     ParameterGroupError,
     clip_parts,
@@ -132,6 +133,38 @@ def test_decay_is_decoupled_in_adamw_and_a_gradient_in_adam():
         moved[name] = 4.0 - float(p.detach()[0, 0])
 
     assert moved == pytest.approx({"adam": 0.01, "adamw": 0.01 * 0.1 * 4.0}, abs=4 * torch.finfo(torch.float32).eps)
+
+
+@pytest.mark.parametrize(("name", "reference"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
+def test_without_the_compiler_adam_steps_as_torch_s_to_the_bit(name, reference):
+    ours, theirs = named_parameters(), named_parameters()
+    optimizers = (make_optimizer(groups_of(ours), name=name), reference(groups_of(theirs), fused=True))
+    for _ in range(3):
+        for optimizer, parameters in zip(optimizers, (ours, theirs), strict=True):
+            optimizer.zero_grad()
+            sum(p.sin().square().sum() for _, p in parameters).backward()
+            optimizer.step()
+
+    assert all(torch.equal(a, b) for (_, a), (_, b) in zip(ours, theirs, strict=True))
+    assert not any(p.grad_fn for _, p in ours)
+
+
+def test_without_the_compiler_lbfgs_steps_as_torch_s_to_the_bit():
+    ends = []
+    for kind in (LBFGS, torch.optim.LBFGS):
+        parameters = [p for _, p in named_parameters()]
+        optimizer = kind(parameters, max_iter=4, line_search_fn="strong_wolfe")
+
+        def closure(parameters=parameters, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = sum(p.sin().square().sum() for p in parameters)
+            loss.backward()
+            return loss.item()
+
+        optimizer.step(closure)
+        ends.append(parameters)
+
+    assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 def test_cosine_warms_up_holds_and_ends_on_the_final_fraction():

@@ -207,6 +207,7 @@ data = TrialData.load(Path({str(tmp_path)!r}))
 trainer = TailTrainer(TrialConfig.from_dict({{"epochs": 1}}), data, seed=0)
 print(trainer.train_epoch()["score/all"])
 heavy = {{"open_clip", "peft", "transformers", "torchvision", "ray", "optuna", "mlflow", "datasets"}}
+heavy |= {{"torch._dynamo", "scipy.stats"}}  # torch's compiler alone takes as long as the rest of torch
 print(sorted(heavy & set(sys.modules)))
 """
 

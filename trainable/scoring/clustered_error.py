@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from trainable.scoring.crps import Floats
 
@@ -53,7 +53,7 @@ class ClusteredError:
             return 0.0
         if not math.isfinite(self.error):
             return math.inf
-        return self.error * float(student_t.ppf((1 + level) / 2, max(1.0, self.n_effective)))
+        return self.error * float(stdtrit(max(1.0, self.n_effective), (1 + level) / 2))
 
     def probability_below_zero(self, value: float) -> float:
         """Of the truth, when `value` is what was measured, and nothing else is known of it."""
@@ -61,7 +61,7 @@ class ClusteredError:
             return 0.5 if value == 0.0 else float(value < 0.0)
         if not math.isfinite(self.error):
             return 0.5
-        return float(student_t.cdf(-value / self.error, max(1.0, self.n_effective)))
+        return float(stdtr(max(1.0, self.n_effective), -value / self.error))
 
 
 def clustered_error(parts: Sequence[PartValues]) -> ClusteredError:

@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import unwrap
 from typing import Literal
 
 import torch
@@ -91,8 +92,36 @@ def make_groups(
 
 def make_optimizer(groups: Groups, *, name: Literal["adam", "adamw"]) -> torch.optim.Optimizer:
     """Adam (weight decay as a gradient) or AdamW (decoupled), in its fused form, which CPU and CUDA both have."""
-    kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    kind = AdamW if name == "adamw" else Adam
     return kind(groups, fused=True)
+
+
+class UncompiledOptimizer(torch.optim.Optimizer):
+    """torch's methods without what it wraps around them for its compiler.
+
+    The wrappers load the compiler, which takes a worker as long as all the rest of torch, and here nothing is compiled.
+    """
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class Adam(UncompiledOptimizer, torch.optim.Adam):
+    """torch's."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Move the parameters; the value of `closure`, if there is one."""
+        loss: float | None = unwrap(torch.optim.Adam.step)(self, closure)
+        return loss
+
+
+class AdamW(Adam, torch.optim.AdamW):
+    """torch's, which is its Adam told to decouple the decay."""
+
+
+class LBFGS(UncompiledOptimizer, torch.optim.LBFGS):
+    """torch's."""
 
 
 def schedule_factor(

@@ -21,6 +21,7 @@ from trainable.randomness import stream_seed
 from trainable.tail.tail import Tail
 from trainable.training.augment import Batch
 from trainable.training.losses import specimen_losses
+from trainable.training.optim import LBFGS
 
 SHARE_SET_ASIDE = 0.2
 """Of the training events, those that say when to stop."""
@@ -105,7 +106,7 @@ def fit_probe(
     is_aside = torch.from_numpy(aside).to(rows.features.device)
     judged, fitted = rows.of(is_aside), rows if aside.all() else rows.of(~is_aside)
     best = _Best(parameters)
-    optimizer = torch.optim.LBFGS(parameters, max_iter=_ROUND_ITERATIONS, line_search_fn="strong_wolfe")
+    optimizer = LBFGS(parameters, max_iter=_ROUND_ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> float:
         best.offer(loss_of, judged)  # a round is longer than the way to where those set aside lose again

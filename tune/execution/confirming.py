@@ -58,7 +58,7 @@ def _write_folds(place: Workplace, plan: Plan) -> None:
 
 def _conclude(place: Workplace, confirmation: Confirmation) -> Confirmed | None:
     """Judge what is there; nothing is written that the journal holds already."""
-    from tune.confirming.verdict import judge  # loads scipy.stats
+    from tune.confirming.verdict import judge  # loads scipy
 
     study, options = place.study, place.request.options
     try:
