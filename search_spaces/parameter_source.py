@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin
 
 from search_spaces.parameter import Kind, Parameter, Plain, Role, encode, is_among
-from search_spaces.yaml_source import Document, Position
 from trainable.config import TrialConfig, config_fields
 from trainable.errors import UserError
 from trainable.shown import brief
+from trainable.yaml_source import Document, Position
 
 ROLES: tuple[Role, ...] = get_args(Role)
 

@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from search_spaces.parameter import Draws, Parameter, Plain, in_words, project, resolve
 from search_spaces.parameter_source import ParameterReader
-from search_spaces.variant import Variant, configuration_of, list_variants, load_variant, read_variant
-from search_spaces.yaml_source import HERE, Document, file_names, find_file, read_document
+from search_spaces.variant import HERE, Variant, configuration_of, list_variants, load_variant, read_variant
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.shown import brief
+from trainable.yaml_source import Document, file_names, find_file, read_document
 
 __all__ = [
     "NamedConfig",
@@ -64,7 +64,9 @@ class SearchSpace:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The inverse of `to_dict`, for studies that outlive their space's file."""
-        return cls._read(Document(str(values.get("name", "space")), values), name=str(values.get("name", "space")))
+        return cls._read(
+            Document(str(values.get("name", "space")), values, folder=HERE), name=str(values.get("name", "space"))
+        )
 
     @classmethod
     def _read(cls, document: Document, *, name: str) -> Self:

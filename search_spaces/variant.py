@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.yaml_source import HERE, Document, Position, file_names, find_file, read_document
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.shown import brief
+from trainable.yaml_source import Document, Position, file_names, find_file, read_document
 
+HERE = Path(__file__).parent
 FOLDER = HERE / "variants"
 
 _KEYS = ("about", "epochs", "config", "mended")

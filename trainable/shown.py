@@ -1,7 +1,9 @@
 """Text of others, such as file names, as it may be shown: in one line, and nothing in it that moves a cursor."""
 
+import difflib
 import re
 import unicodedata
+from collections.abc import Collection
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories that are shown escaped: control and format characters, halves of pairs, separators of lines."""
@@ -38,6 +40,12 @@ def cut(text: str, *, longest: int) -> str:
         return text
     end = longest // 3
     return f"{text[: longest - end - 3]}...{text[-end:]}"
+
+
+def meant(word: str, words: Collection[str]) -> str:
+    """The end of a line about a word that there is not: the nearest one; empty where none is near."""
+    close = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean `{close[0]}`?" if close else ""
 
 
 def size_text(n_bytes: float) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from trainable.errors import UserError
-from trainable.shown import brief
+from trainable.shown import brief, meant
 from trainable.storage.remote_folder import StorageError
 from tune.command_line.cluster_options import SlurmOptions, SubmitOptions
 from tune.command_line.declaration import Options
@@ -30,7 +30,7 @@ from tune.command_line.options import (
     TrainOptions,
     TrialsOptions,
 )
-from tune.command_line.parsing import Given, add_options, given_options, meant, split_command, unknown_options
+from tune.command_line.parsing import Given, add_options, given_options, split_command, unknown_options
 from tune.command_line.places import named_places
 from tune.command_line.streams import StdoutError, leave_stdout, settle_streams
 from tune.execution.interrupts import EXIT_INTERRUPTED, stop_signals

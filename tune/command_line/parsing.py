@@ -1,16 +1,15 @@
 """From option classes to the command line and YAML, and back: parsing, and every problem named at once."""
 
 import argparse
-import difflib
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-from search_spaces.yaml_source import Document, read_document
 from trainable.errors import UserError
-from trainable.shown import brief
+from trainable.shown import brief, meant
+from trainable.yaml_source import Document, read_document
 from tune.command_line.declaration import Declaration, Options, OptionValues, declarations, flag_of
 from tune.command_line.option_values import kinds_of, parse_value, words_of
 
@@ -194,9 +193,3 @@ def _nearest(name: str, names: Collection[str]) -> str:
     """The end of a line about a name that there is not: the one that was meant, else all that there are."""
     valid = sorted(n.replace("_", "-") for n in names)
     return meant(name.replace("_", "-"), valid) or (f"; valid: {', '.join(valid)}" if valid else "")
-
-
-def meant(word: str, words: Collection[str]) -> str:
-    """The end of a line about a word that there is not: the nearest one; empty where none is near."""
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from search_spaces.yaml_source import find_file, read_document
 from trainable.errors import UserError
+from trainable.yaml_source import find_file, read_document
 
 
 def refused(tmp_path: Path, text: str) -> str:

@@ -13,7 +13,8 @@ from trainable.plain_values import LARGEST_WHOLE
 from trainable.shown import brief
 from trainable.text_file import read_text_file
 
-HERE = Path(__file__).parent
+_ROOT = Path(__file__).resolve().parents[1]
+_OURS = (_ROOT / "search_spaces", _ROOT / "trainable")
 
 DEEPEST = 20
 """Lists and mappings within each other; a space file has 5."""
@@ -32,7 +33,7 @@ class Document:
     label: str
     values: Mapping[str, Any]
     lines: Mapping[Position, int] = field(default_factory=dict)
-    folder: Path = HERE
+    folder: Path = Path()
 
     def problem(self, position: Position, text: str) -> str:
         """`text` with file and line of the value at `position`, or of the closest one around it."""
@@ -103,7 +104,7 @@ def file_names(folder: Path) -> tuple[str, ...]:
 
 def _label(path: Path) -> str:
     inside = Path(os.path.realpath(path))
-    return str(inside.relative_to(HERE.parent)) if inside.is_relative_to(HERE) else str(path)
+    return str(inside.relative_to(_ROOT)) if any(map(inside.is_relative_to, _OURS)) else str(path)
 
 
 class _Loader(yaml.SafeLoader):

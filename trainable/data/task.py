@@ -1,0 +1,103 @@
+"""A *task*: what is predicted from what, what shares its labels, what is held out, and how it is scored.
+
+Of the data themselves it says only which columns mean what; numbers that depend on them are `scoring/targets.py`'s.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from trainable.data.task_parts import Columns, Score, Target
+from trainable.data.task_source import read_parts
+from trainable.plain_values import JsonObject
+from trainable.yaml_source import Document, find_file, read_document
+
+FOLDER = Path(__file__).parent / "tasks"
+"""The built-in tasks, a file each."""
+
+TASK_FILE = "task.yaml"
+"""What a task is called beside the data."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One task, checked. covariates: columns of categories that are known when predicting."""
+
+    about: str
+    columns: Columns
+    covariates: tuple[str, ...]
+    targets: tuple[Target, ...]
+    score: Score
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Self:
+        """A built-in task by name, or a YAML file.
+
+        Raises: UserError with file, line, allowed values; all problems at once.
+        """
+        return cls._read(read_document(find_file(name_or_path, FOLDER, "a task")))
+
+    @classmethod
+    def from_dict(cls, values: JsonObject, *, label: str = "task") -> Self:
+        """The inverse of `to_dict`, for studies and models that outlive their task's file.
+
+        label: what messages call it.
+        Raises: UserError.
+        """
+        return cls._read(Document(label, values))
+
+    @classmethod
+    def _read(cls, document: Document) -> Self:
+        return cls(**read_parts(document))
+
+    def to_dict(self) -> JsonObject:
+        """Plain values as a task file has them; what is absent or says nothing is left out."""
+        columns = {name: getattr(self.columns, name) for name in Columns.__slots__}
+        values: JsonObject = {"about": self.about} if self.about else {}
+        values["columns"] = {name: column for name, column in columns.items() if column is not None}
+        if self.covariates:
+            values["covariates"] = list(self.covariates)
+        values["targets"] = {target.name: _target_dict(target) for target in self.targets}
+        values["score"] = {"kind": self.score.kind, "scale": self.score.scale}
+        return values
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex sha256 of all that has an effect: not of `about`."""
+        values = {name: value for name, value in self.to_dict().items() if name != "about"}
+        values["targets"] = list(values["targets"].items())  # their order is that of every array
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The targets' names, in the order of every `[..., targets]` array."""
+        return tuple(target.name for target in self.targets)
+
+    @property
+    def required_columns(self) -> tuple[str, ...]:
+        """Columns that a table must have beside the images."""
+        groups = (self.columns.event, self.columns.domain, self.columns.site)
+        named = (*(target.column for target in self.targets), *groups, *self.covariates, self.columns.date)
+        return tuple(name for name in named if name is not None)
+
+    @property
+    def is_beetles(self) -> bool:
+        """Whether it is the built-in one, which files of before tasks are of and which is written nowhere."""
+        return self.fingerprint == beetles().fingerprint
+
+
+@cache
+def beetles() -> Task:
+    """The built-in task of whatever names no other."""
+    return Task.load("beetles")
+
+
+def _target_dict(target: Target) -> dict[str, Any]:
+    bounds = None if target.low is target.high is None else [target.low, target.high]
+    values: dict[str, Any] = {"real": "any" if bounds is None else bounds}
+    if target.column != target.name:
+        values["column"] = target.column
+    return values | ({"unit": target.unit} if target.unit else {})

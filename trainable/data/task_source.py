@@ -1,0 +1,191 @@
+"""A task file, checked: every mistake with its line, what was found and what is allowed, all at once.
+
+    targets:
+      length: {real: [0, null], unit: mm, column: "length (mm)"}     # low and high; null where there is no bound
+
+Only `columns.image` and one target must be given.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_type_hints
+
+from trainable.data.task_parts import Columns, RealTarget, Score
+from trainable.errors import UserError
+from trainable.shown import brief, meant
+from trainable.yaml_source import Document, Position
+
+FRAME_COLUMNS = ("split", "event_id", "domain_id", "site_id", "species", "date", "specimen_id")
+"""Columns of `Specimens.frame` beside the targets', whose names no target can have."""
+
+MOST_TARGETS, LONGEST_NAME = 100, 60
+
+_KEYS = ("about", "columns", "covariates", "targets", "score")
+_COLUMNS = tuple(Columns.__slots__)
+_TARGET = ("real", "unit", "column")
+_FORECAST = ("mu", "sigma")  # what follows a target's name in tables of forecasts
+_NAME = re.compile(r"\w([\w .-]*\w)?")
+_CLASSES = "is not built yet: targets are real numbers so far, `{real: [low, high]}` or `{real: any}`"
+
+
+def read_parts(document: Document) -> dict[str, Any]:
+    """The fields of a `Task`. Raises: UserError with all problems."""
+    reader = _Reader(document)
+    values = document.values
+    reader.check_keys((), values, _KEYS)
+    parts = {
+        "about": reader.text(("about",), values.get("about", "")),
+        "columns": reader.columns(values.get("columns")),
+        "covariates": reader.covariates(values.get("covariates", [])),
+        "targets": reader.targets(values.get("targets")),
+        "score": reader.score(values.get("score", {})),
+    }
+    if not reader.problems:
+        reader.check_columns_once(parts["columns"], parts["covariates"], parts["targets"])
+    if reader.problems:
+        raise UserError(reader.problems)
+    return parts
+
+
+@dataclass(slots=True)
+class _Reader:
+    document: Document
+    problems: list[str] = field(default_factory=list)
+
+    def note(self, position: Position, text: str) -> None:
+        self.problems.append(self.document.problem(position, text))
+
+    def check_keys(self, position: Position, given: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+        for key in given:
+            if key not in allowed:
+                near = meant(str(key), allowed)
+                self.note((*position, key), f"`{key}` is not a key here{near}; valid: {', '.join(allowed)}")
+
+    def text(self, position: Position, value: object) -> str:
+        if isinstance(value, str):
+            return " ".join(value.split())
+        self.note(position, f"`{position[-1]}` must be a text, but got {brief(value)}")
+        return ""
+
+    def mapping(self, position: Position, value: object, such_as: str) -> Mapping[str, Any] | None:
+        if isinstance(value, Mapping):
+            return value
+        self.note(position, f"`{position[-1]}` must be a mapping such as {such_as}, but got {brief(value)}")
+        return None
+
+    def columns(self, value: object) -> Columns | None:
+        given = self.mapping(("columns",), value, "{image: file_name, site: location}")
+        if given is None:
+            return None
+        self.check_keys(("columns",), given, _COLUMNS)
+        named = {name: self._column(("columns", name), given[name]) for name in _COLUMNS if name in given}
+        if "image" not in given:
+            self.note(("columns",), "`columns.image` must name the column of the photographs, but is not given")
+        return None if named.get("image") is None else Columns(**named)  # type: ignore[arg-type]
+
+    def _column(self, position: Position, value: object) -> str | None:
+        if isinstance(value, str) and value.strip():
+            return value
+        self.note(position, f"`{position[-1]}` must be the name of a column, or be left out, but got {brief(value)}")
+        return None
+
+    def covariates(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
+            self.note(("covariates",), f"`covariates` must be a list of columns, but got {brief(value)}")
+            return ()
+        if len(value) > 1:
+            self.note(("covariates",), f"`covariates` must name one column at most so far, but got {', '.join(value)}")
+        return tuple(value)
+
+    def targets(self, value: object) -> tuple[RealTarget, ...]:
+        given = self.mapping(("targets",), value, "{length: {real: [0, 50], unit: mm}}")
+        if given is None:
+            return ()
+        if not 1 <= len(given) <= MOST_TARGETS:
+            self.note(("targets",), f"`targets` must have 1 to {MOST_TARGETS} entries, but has {len(given)}")
+        for name in given:
+            self._check_name(name, given)
+        return tuple(self._target(name, spec) for name, spec in given.items())
+
+    def _check_name(self, name: str, names: Mapping[str, Any]) -> None:
+        position: Position = ("targets", name)
+        if name in FRAME_COLUMNS:
+            self.note(position, f"a target must not be called {', '.join(FRAME_COLUMNS)}, but one is `{name}`")
+        if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+            self.note(
+                position,
+                f"a target's name must be letters, digits, blanks and _ . - between them, {LONGEST_NAME} at most, but "
+                f"got {brief(name)}; name the column by `column`: {{real: any, column: {brief(name)}}}",
+            )
+        for kind in _FORECAST:
+            if f"{name}_{kind}" in names:
+                self.note(position, f"`{name}_{kind}` must be no target beside `{name}`, whose forecast is called so")
+
+    def _target(self, name: str, value: object) -> RealTarget:
+        position: Position = ("targets", name)
+        spec = self.mapping(position, value, "{real: [0, 50], unit: mm}")
+        low = high = None
+        if spec is not None:
+            if "classes" in spec:
+                self.note((*position, "classes"), f"`classes` {_CLASSES}")
+            self.check_keys(position, {key: spec[key] for key in spec if key != "classes"}, _TARGET)
+            if "real" in spec:
+                low, high = self._bounds((*position, "real"), spec["real"])
+            elif "classes" not in spec:
+                self.note(position, f"`{name}` must have `real`: its bounds [low, high], or any")
+        spec = spec or {}
+        column = self._column((*position, "column"), spec["column"]) if "column" in spec else name
+        unit = self.text((*position, "unit"), spec.get("unit", ""))
+        return RealTarget(name=name, column=column or name, low=low, high=high, unit=unit)
+
+    def _bounds(self, position: Position, value: object) -> tuple[float | None, float | None]:
+        if value is None or value == "any":
+            return None, None
+        if not isinstance(value, list) or len(value) != 2 or not all(map(_is_bound, value)):
+            self.note(
+                position,
+                f"`real` must be [low, high], finite numbers or null for no bound, or any, but got {brief(value)}",
+            )
+            return None, None
+        low, high = (None if bound is None else float(bound) for bound in value)
+        if low is not None and high is not None and low >= high:
+            self.note(position, f"`low < high` must hold, but got {brief(value)}")
+        return low, high
+
+    def score(self, value: object) -> Score:
+        given = self.mapping(("score",), value, "{kind: crps, scale: skill}")
+        if given is None:
+            return Score()
+        hints = get_type_hints(Score)
+        self.check_keys(("score",), given, tuple(hints))
+        for key in hints:
+            if key in given and given[key] not in (allowed := get_args(hints[key])):
+                near = meant(str(given[key]), allowed)
+                later = f"; {brief(given[key])} {_CLASSES}" if given[key] in ("log_loss", "brier") else ""
+                rule = f"`{key}` must be one of {', '.join(allowed)}"
+                self.note(("score", key), f"{rule}, but got {brief(given[key])}{near}{later}")
+        return Score() if self.problems else Score(**given)
+
+    def check_columns_once(
+        self, columns: Columns, covariates: tuple[str, ...], targets: tuple[RealTarget, ...]
+    ) -> None:
+        """A label, say, that is a covariate too would be known when predicting."""
+        uses: dict[str, list[tuple[Position, str]]] = {}
+        for role in _COLUMNS:
+            if (column := getattr(columns, role)) is not None:
+                uses.setdefault(column, []).append((("columns", role), f"`columns.{role}`"))
+        for column in covariates:
+            uses.setdefault(column, []).append((("covariates",), "`covariates`"))
+        for target in targets:
+            uses.setdefault(target.column, []).append((("targets", target.name), f"target `{target.name}`"))
+        for column, places in uses.items():
+            if len(places) > 1:
+                named = " and ".join(name for _, name in places)
+                self.note(places[-1][0], f"a column must have one meaning, but {brief(column)} is {named}")
+
+
+def _is_bound(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return value is None or is_number
