@@ -42,7 +42,7 @@ class Document:
         line = f":{self.lines[position]}" if position in self.lines else ""
         return f"{self.label}{line}: {text}"
 
-    def unknown_keys(self, position: Position, given: Mapping[str, Any], allowed: tuple[str, ...]) -> list[str]:
+    def unknown_keys(self, position: Position, given: Mapping[str, object], allowed: tuple[str, ...]) -> list[str]:
         """A problem for each key of `given`, the mapping at `position`, that is not allowed."""
         return [
             self.problem((*position, key), f"`{key}` is not a key here; valid: {', '.join(allowed)}")
@@ -73,6 +73,7 @@ def read_document(path: Path) -> Document:
         problems.append(f"{label}{line}: must be a mapping of keys, but got {brief(values)}")
     if problems:
         raise UserError(problems)
+    assert isinstance(values, dict)  # else there are problems
     return Document(label, values, lines, path.resolve().parent)
 
 
@@ -135,7 +136,7 @@ class _Walk:
     problems: list[str]
 
 
-def _plain(node: yaml.Node | None, position: Position, walk: _Walk) -> Any:
+def _plain(node: yaml.Node | None, position: Position, walk: _Walk) -> object:
     if node is None:
         return None
     walk.lines.setdefault(position, node.start_mark.line + 1)
@@ -164,7 +165,7 @@ def _pairs(node: yaml.MappingNode, position: Position, walk: _Walk) -> Iterator[
             yield key, child
 
 
-def _scalar(node: yaml.Node, walk: _Walk) -> Any:
+def _scalar(node: yaml.Node, walk: _Walk) -> object:
     try:
         value = yaml.constructor.SafeConstructor().construct_object(node)
         if isinstance(value, int) and not -LARGEST_WHOLE <= value <= LARGEST_WHOLE:

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from trainable.data.task_parts import Columns, Score, Target
 from trainable.data.task_source import read_parts
@@ -95,9 +95,9 @@ def beetles() -> Task:
     return Task.load("beetles")
 
 
-def _target_dict(target: Target) -> dict[str, Any]:
+def _target_dict(target: Target) -> JsonObject:
     bounds = None if target.low is target.high is None else [target.low, target.high]
-    values: dict[str, Any] = {"real": "any" if bounds is None else bounds}
+    values: JsonObject = {"real": "any" if bounds is None else bounds}
     if target.column != target.name:
         values["column"] = target.column
     return values | ({"unit": target.unit} if target.unit else {})

@@ -10,10 +10,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_type_hints
+from typing import get_args, get_type_hints
 
 from trainable.data.task_parts import Columns, RealTarget, Score
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.shown import brief, meant
 from trainable.yaml_source import Document, Position
 
@@ -30,12 +31,12 @@ _NAME = re.compile(r"\w([\w .-]*\w)?")
 _CLASSES = "is not built yet: targets are real numbers so far, `{real: [low, high]}` or `{real: any}`"
 
 
-def read_parts(document: Document) -> dict[str, Any]:
+def read_parts(document: Document) -> JsonObject:
     """The fields of a `Task`. Raises: UserError with all problems."""
     reader = _Reader(document)
     values = document.values
     reader.check_keys((), values, _KEYS)
-    parts = {
+    parts: JsonObject = {
         "about": reader.text(("about",), values.get("about", "")),
         "columns": reader.columns(values.get("columns")),
         "covariates": reader.covariates(values.get("covariates", [])),
@@ -57,7 +58,7 @@ class _Reader:
     def note(self, position: Position, text: str) -> None:
         self.problems.append(self.document.problem(position, text))
 
-    def check_keys(self, position: Position, given: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+    def check_keys(self, position: Position, given: Mapping[str, object], allowed: tuple[str, ...]) -> None:
         for key in given:
             if key not in allowed:
                 near = meant(str(key), allowed)
@@ -69,7 +70,7 @@ class _Reader:
         self.note(position, f"`{position[-1]}` must be a text, but got {brief(value)}")
         return ""
 
-    def mapping(self, position: Position, value: object, such_as: str) -> Mapping[str, Any] | None:
+    def mapping(self, position: Position, value: object, such_as: str) -> Mapping[str, object] | None:
         if isinstance(value, Mapping):
             return value
         self.note(position, f"`{position[-1]}` must be a mapping such as {such_as}, but got {brief(value)}")
@@ -109,7 +110,7 @@ class _Reader:
             self._check_name(name, given)
         return tuple(self._target(name, spec) for name, spec in given.items())
 
-    def _check_name(self, name: str, names: Mapping[str, Any]) -> None:
+    def _check_name(self, name: str, names: Mapping[str, object]) -> None:
         position: Position = ("targets", name)
         if name in FRAME_COLUMNS:
             self.note(position, f"a target must not be called {', '.join(FRAME_COLUMNS)}, but one is `{name}`")
@@ -166,7 +167,9 @@ class _Reader:
                 later = f"; {brief(given[key])} {_CLASSES}" if given[key] in ("log_loss", "brier") else ""
                 rule = f"`{key}` must be one of {', '.join(allowed)}"
                 self.note(("score", key), f"{rule}, but got {brief(given[key])}{near}{later}")
-        return Score() if self.problems else Score(**given)
+        usual = Score()
+        scale = given.get("scale", usual.scale)
+        return Score(scale="raw" if scale == "raw" else "skill")
 
     def check_columns_once(
         self, columns: Columns, covariates: tuple[str, ...], targets: tuple[RealTarget, ...]

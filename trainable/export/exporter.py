@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainable.checksums import to_json
-from trainable.config import LABEL_RANGE, TARGETS
 from trainable.export.facts import ModelFacts
 from trainable.export.model_card import model_card
 from trainable.export.placing import EXPORT, EXPORT_NAMES, place_folder
@@ -37,12 +36,14 @@ from trainable.export.standalone import (
     read_config,
 )
 from trainable.frozen.backbone import Backbone
+from trainable.scoring.targets import Targets
 from trainable.tail.adapters import adapter_config, adapter_state, merge_adapters
 from trainable.tail.tail import Tail
+from trainable.training.label_units import LabelUnits
 
 CARD, EVIDENCE = "README.md", "confirmation.json"
 TOLERANCE = 1e-5
-"""Largest difference between exported and trained, in SPEI units; of values beyond 1, as a share of them."""
+"""Largest difference between exported and trained, in SDs of the labels; of values beyond 1, as a share of them."""
 
 _N_CHECKED, _CHECK_SEED = 8, 20_260_102
 
@@ -56,7 +57,9 @@ def export_model(
     *,
     backbone: Backbone,
     tails: Sequence[Tail],
-    known_domains: Sequence[int],
+    targets: Targets | None = None,
+    units: LabelUnits | None = None,
+    known_domains: Sequence[int] | Sequence[str],
     known_species: Sequence[str] | None = None,
     sigmas: Mapping[str, Sequence[float]],
     facts: ModelFacts,
@@ -65,17 +68,20 @@ def export_model(
     """Write the model to `folder`, whole and checked or not at all; an earlier export there is replaced.
 
     backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
+    targets: what they forecast, in units in which they learnt it; the challenge's where none are given.
     known_domains, known_species: ascending, as the tails' codes have them; known_species is None without one. sigmas:
-    "known" and "unknown" -> [3].
+    "known" and "unknown" -> one a
+    target.
     Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
     not finite and positive.
     """
-    _check_sigmas(sigmas)
+    targets = Targets.beetles() if targets is None else targets
+    _check_sigmas(sigmas, n_targets=len(targets))
     tower = _on_cpu(backbone)
-    trained = [copy.deepcopy(tail).cpu().eval() for tail in tails]
+    trained = [_in_label_units(copy.deepcopy(tail).cpu().eval(), units) for tail in tails]
 
     def write(temporary: Path) -> None:
-        config = _config(tower, trained[0], known_domains=known_domains, sigmas=sigmas, facts=facts)
+        config = _config(tower, trained[0], targets=targets, known_domains=known_domains, sigmas=sigmas, facts=facts)
         config["n_members"] = len(trained)
         if known_species is not None:
             config["known_species"] = list(known_species)
@@ -84,12 +90,14 @@ def export_model(
         _save(temporary / WEIGHTS, state)
         for index, tail in enumerate(trained):
             _write_adapter(temporary / (f"adapter_{index}" if index else "adapter"), tail, backbone.name)
-        card = model_card(facts, known_domains=known_domains, known_species=known_species, sigmas=sigmas)
+        card = model_card(
+            facts, task=targets.task, known_domains=known_domains, known_species=known_species, sigmas=sigmas
+        )
         (temporary / CARD).write_text(card, encoding="utf-8")
         if evidence is not None:
             (temporary / EVIDENCE).write_text(to_json(evidence) + "\n", encoding="utf-8")
         write_config(temporary, config, unchecked=(CARD,))
-        _check_equal(ExportedModel.load(temporary), tower, trained)
+        _check_equal(ExportedModel.load(temporary), tower, trained, sizes=torch.from_numpy(targets.spread))
 
     return place_folder(folder, write, own_names=EXPORT_NAMES, what=EXPORT)
 
@@ -124,7 +132,8 @@ def _config(
     backbone: Backbone,
     tail: Tail,
     *,
-    known_domains: Sequence[int],
+    targets: Targets,
+    known_domains: Sequence[int] | Sequence[str],
     sigmas: Mapping[str, Sequence[float]],
     facts: ModelFacts,
 ) -> dict[str, Any]:
@@ -139,12 +148,31 @@ def _config(
         "domain_code": None if code is None else list(code.embedding.weight.shape),
         "head_widths": [layers[0].in_features, *(layer.out_features for layer in layers)],
         "transform": backbone.transform.to_dict(),
-        "targets": list(TARGETS),
-        "label_range": list(LABEL_RANGE),
-        "known_domains": [int(domain) for domain in known_domains],
+        "targets": list(targets.names),
+        **_bounds(targets),
+        "known_domains": list(known_domains),
         "sigmas": {kind: [float(value) for value in values] for kind, values in sigmas.items()},
         "facts": facts.to_dict(),
     }
+
+
+def _bounds(targets: Targets) -> dict[str, object]:
+    """What predictions are clipped to; of another task than the challenge, which has one range, the task as well."""
+    if targets.task.is_beetles:
+        return {"label_range": [targets.task.targets[0].low, targets.task.targets[0].high]}
+    return {"bounds": [[target.low, target.high] for target in targets.task.targets], "task": targets.to_dict()}
+
+
+@torch.no_grad()
+def _in_label_units(tail: Tail, units: LabelUnits | None) -> Tail:
+    """The same tail, whose last layer gives the labels' own units instead of those that were learnt."""
+    if units is not None and not units.are_the_targets_own:
+        last = tail.head.layers[-1]
+        assert isinstance(last, nn.Linear)
+        spread, centre = (torch.from_numpy(values) for values in (units.spread, units.centre))
+        last.weight.copy_(last.weight.double() * spread[:, None])
+        last.bias.copy_(last.bias.double() * spread + centre)
+    return tail
 
 
 @torch.no_grad()
@@ -221,8 +249,8 @@ def _check_finite(state: Mapping[str, Tensor]) -> None:
 
 
 @torch.inference_mode()
-def _check_equal(exported: ExportedModel, backbone: Backbone, tails: Sequence[Tail]) -> None:
-    """Exported against trained on fixed images, each member by itself.
+def _check_equal(exported: ExportedModel, backbone: Backbone, tails: Sequence[Tail], *, sizes: Tensor) -> None:
+    """Exported against trained on fixed images, each member by itself. sizes: of usual values, one a target.
 
     Raises: ExportMismatch.
     """
@@ -234,7 +262,7 @@ def _check_equal(exported: ExportedModel, backbone: Backbone, tails: Sequence[Ta
     for index, (member, tail) in enumerate(zip(exported.members, tails, strict=True)):
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
         wanted = tail(backbone.forward_taps(pixels, [tap])[tap], domains, species=species)
-        error = float(((member(pixels, domains, species) - wanted).abs() / wanted.abs().clamp_min(1)).max())
+        error = float(((member(pixels, domains, species) - wanted).abs() / torch.maximum(wanted.abs(), sizes)).max())
         if not error <= TOLERANCE:
             raise ExportMismatch(
                 f"exported and trained must agree within {TOLERANCE:g}, but member {index} differs by {error:.3g}; "
@@ -248,7 +276,7 @@ def _on_cpu(backbone: Backbone) -> Backbone:
     return replace(backbone, visual=copy.deepcopy(backbone.visual).cpu(), _half_blocks=None)
 
 
-def _check_sigmas(sigmas: Mapping[str, Sequence[float]]) -> None:
+def _check_sigmas(sigmas: Mapping[str, Sequence[float]], *, n_targets: int) -> None:
     values = {kind: np.asarray(sigmas[kind], dtype=np.float64) for kind in ("known", "unknown")}
-    if any(v.shape != (len(TARGETS),) or not np.isfinite(v).all() or (v <= 0).any() for v in values.values()):
-        raise ValueError(f"a sigma must be finite and above 0 for each of {len(TARGETS)} targets, but got {values}")
+    if any(v.shape != (n_targets,) or not np.isfinite(v).all() or (v <= 0).any() for v in values.values()):
+        raise ValueError(f"a sigma must be finite and above 0 for each of {n_targets} targets, but got {values}")

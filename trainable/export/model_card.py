@@ -1,9 +1,11 @@
 """The card of an exported model, `README.md`: what it is, how it was trained, how good it is, what it cannot do."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from trainable.config import LABEL_RANGE, TARGETS, TrialConfig
+from trainable.config import TrialConfig
 from trainable.counts import counted
+from trainable.data.task import Task, beetles
 from trainable.export.facts import ModelFacts
 from trainable.shown import shown
 
@@ -15,34 +17,51 @@ _PARTS = (("ID", "id"), ("OOD", "ood"))
 def model_card(
     facts: ModelFacts,
     *,
-    known_domains: Sequence[int],
+    task: Task | None = None,
+    known_domains: Sequence[int] | Sequence[str],
     known_species: Sequence[str] | None = None,
     sigmas: Mapping[str, Sequence[float]],
 ) -> str:
-    """Markdown, in the layout of model cards on the Hugging Face hub. known_species: None without a code for them."""
+    """Markdown, in the layout of model cards on the Hugging Face hub.
+
+    task: the challenge's where none is given. known_species: None without a code for them.
+    """
+    task = task or beetles()
     sections = {
-        "What it is": _what(facts),
-        "How it was trained": _training(facts, known_domains, known_species),
-        "Scores": _scores(facts),
-        "Uncertainty": _uncertainty(sigmas),
-        "Known limits": _limits(facts, has_species=known_species is not None),
-        "How to use it": _use(has_species=known_species is not None),
+        "What it is": _what(facts, task),
+        "How it was trained": _training(facts, task, known_domains, known_species),
+        "Scores": _scores(facts, task),
+        "Uncertainty": _uncertainty(sigmas, task),
+        "Known limits": _limits(facts, task, has_species=known_species is not None),
+        "How to use it": _use(task, known_domains, has_species=known_species is not None),
     }
     parts = [f"# {facts.name}\n"]
     parts += [f"## {title}\n\n{chr(10).join(lines)}\n" for title, lines in sections.items()]
     return shown("\n".join(parts), keep="\n")  # the name of a folder of data may hold anything
 
 
-def _what(facts: ModelFacts) -> Iterator[str]:
+def _what(facts: ModelFacts, task: Task) -> Iterator[str]:
     members = "one network" if len(facts.seeds) == 1 else f"the mean of {len(facts.seeds)} networks"
     yield (
-        f"Photographs of ground beetles in, a normal forecast (mu, sigma) of the drought indices {', '.join(TARGETS)} "
-        f"at the place and date of their capture out: {members} on the vision tower `{facts.backbone}`. "
+        f"{_in_and_out(task)}: {members} on the vision tower `{facts.backbone}`. "
         "Adapters are merged; `adapter/`, where there is one, holds them apart in peft's format."
     )
 
 
-def _training(facts: ModelFacts, known_domains: Sequence[int], known_species: Sequence[str] | None) -> Iterator[str]:
+def _in_and_out(task: Task) -> str:
+    if task.is_beetles:
+        return (
+            f"Photographs of ground beetles in, a normal forecast (mu, sigma) of the drought indices "
+            f"{', '.join(task.names)} at the place and date of their capture out"
+        )
+    named = ", ".join(target.name + f" ({target.unit})" * bool(target.unit) for target in task.targets)
+    about = f" ({task.about})" * bool(task.about)
+    return f"Photographs in, a normal forecast (mu, sigma) of {named} out{about}"
+
+
+def _training(
+    facts: ModelFacts, task: Task, known_domains: Sequence[int] | Sequence[str], known_species: Sequence[str] | None
+) -> Iterator[str]:
     config = TrialConfig.from_dict(facts.config)
     adapter = config.adapter
     kind = "all weights" if adapter.kind == "full" else f"{adapter.kind} adapters of rank {adapter.rank}"
@@ -54,14 +73,16 @@ def _training(facts: ModelFacts, known_domains: Sequence[int], known_species: Se
     yield f"* length: {facts.epochs} of {counted(config.epochs, 'epoch')}; seeds: {_listed(facts.seeds)}"
     sizes = f"{counted(facts.n_specimens, 'specimen')} of {counted(facts.n_events, 'event')}"
     yield f"* data: `{facts.data}`, {sizes} trained on"
-    yield f"* domains trained on: {_listed(known_domains)}"
+    if task.columns.domain is not None:
+        yield f"* domains trained on: {_listed(known_domains)}"
     if known_species is not None:
         yield f"* species trained on: {len(known_species)}, whose names are the `known_species` of `config.json`"
     if facts.holdout == "all":
         yield "* held out: nothing; the final training takes all data"
     else:
         held_out = f"* held out: policy {facts.holdout}, fold {facts.fold}"
-        yield f"{held_out}; sites {_listed(facts.held_out_sites)}; domains {_listed(facts.held_out_domains)}"
+        domains = "" if task.columns.domain is None else f"; domains {_listed(facts.held_out_domains)}"
+        yield f"{held_out}; sites {_listed(facts.held_out_sites)}{domains}"
     if facts.study_id:
         yield f"* study: `{facts.study_id}`"
     if facts.precision:
@@ -76,16 +97,22 @@ _INTERVALS = {
 }
 
 
-def _scores(facts: ModelFacts) -> Iterator[str]:
+def _scores(facts: ModelFacts, task: Task) -> Iterator[str]:
     if not facts.scores:
         yield "Not measured: nothing was held out from this training, and its configuration was not confirmed."
         return
     yield f"Measured on {_measured_on(facts)}."
     if facts.verdict:
         yield f"\nVerdict: {facts.verdict}"
+    over = (
+        ""
+        if task.columns.domain is None
+        else " and over ID (known domains, unseen sites) and OOD (unseen domains) events"
+    )
+    share = "" if task.score.scale == "raw" else ", as a share of what a constant forecast scores"
     yield (
-        "\nThe score is the root mean square of the mean CRPS over targets and over ID (known domains, unseen sites) "
-        "and OOD (unseen domains) events; lower is better. Floors are forecasts that see no image.\n"
+        f"\nThe score is the root mean square of the mean CRPS{share} over targets{over}; lower is better. "
+        "Floors are forecasts that see no image.\n"
     )
     rows = {"this model": facts.scores, **{f"floor {name}": metrics for name, metrics in facts.floors.items()}}
     yield from _table(rows, {title: key for title, key in _SCORES if key in facts.scores})
@@ -96,7 +123,7 @@ def _scores(facts: ModelFacts) -> Iterator[str]:
     if facts.intervals:
         yield f"\n{_INTERVALS[facts.scores_of == 'confirmation']}"
     for title, group in _GROUPS:
-        columns = {f"{part} {target}": f"{group}_{name}/{target}" for part, name in _PARTS for target in TARGETS}
+        columns = {f"{part} {target}": f"{group}_{name}/{target}" for part, name in _PARTS for target in task.names}
         if present := {column: key for column, key in columns.items() if key in facts.scores}:
             yield f"\n{title}:\n"
             yield from _table(rows, present)
@@ -122,24 +149,35 @@ def _table(rows: Mapping[str, Mapping[str, float]], columns: Mapping[str, str]) 
         yield f"| {name} | {' | '.join(cells)} |"
 
 
-def _uncertainty(sigmas: Mapping[str, Sequence[float]]) -> Iterator[str]:
+def _uncertainty(sigmas: Mapping[str, Sequence[float]], task: Task) -> Iterator[str]:
     yield (
         "Sigma is one number a target, larger or smaller by whether the domain was trained on; it was calibrated on "
         "events that the forecasting model had not seen, and does not vary from event to event.\n"
     )
-    yield f"| domain | {' | '.join(TARGETS)} |"
-    yield f"|---|{'---|' * len(TARGETS)}"
+    yield f"| domain | {' | '.join(task.names)} |"
+    yield f"|---|{'---|' * len(task.names)}"
     for kind, values in sigmas.items():
         yield f"| {kind} | {' | '.join(f'{value:.4f}' for value in values)} |"
 
 
-def _limits(facts: ModelFacts, *, has_species: bool) -> Iterator[str]:
-    low, high = LABEL_RANGE
-    yield f"* Labels are ranks of a 36-year climatology within [{low:g}, {high:g}]; forecasts are clipped to them."
-    yield "* A domain that was not trained on is treated as *unknown*: one common code, the sigma of unknown domains."
+def _limits(facts: ModelFacts, task: Task, *, has_species: bool) -> Iterator[str]:
+    if task.is_beetles:
+        low, high = task.targets[0].low, task.targets[0].high
+        yield f"* Labels are ranks of a 36-year climatology within [{low:g}, {high:g}]; forecasts are clipped to them."
+    for target in () if task.is_beetles else task.targets:
+        limits = [
+            f"{word} {bound:g}" for word, bound in (("from", target.low), ("to", target.high)) if bound is not None
+        ]
+        if limits:
+            yield f"* Labels of {target.name} lie {' '.join(limits)}; forecasts are clipped to that."
+    if task.columns.domain is not None:
+        yield (
+            "* A domain that was not trained on is treated as *unknown*: one common code, the sigma of unknown domains."
+        )
     if has_species:
         yield "* A species that was not trained on, or not named, is *unknown* likewise: one common code."
-    yield "* The task is nearly flat: forecasts gain little over the floors; read the score beside them."
+    if task.is_beetles:
+        yield "* The task is nearly flat: forecasts gain little over the floors; read the score beside them."
     if facts.n_leaked_events:
         yield (
             f"* **The {facts.holdout} split leaks**: {counted(facts.n_leaked_events, 'held-out event')} in the "
@@ -155,7 +193,11 @@ def _limits(facts: ModelFacts, *, has_species: bool) -> Iterator[str]:
         yield "* **The backbone `tiny:random` has random weights**: it stands in for a real one to test the software."
 
 
-def _use(*, has_species: bool) -> Iterator[str]:
+def _use(task: Task, known_domains: Sequence[int] | Sequence[str], *, has_species: bool) -> Iterator[str]:
+    """With made-up names of the challenge; of another task, with one of its own domains."""
+    if not task.is_beetles:
+        yield from _use_of(task, known_domains)
+        return
     name = " --species 'Carabus nemoralis'" if has_species else ""
     yield "```bash\nsentinel-tune predict . beetles/*.jpg --domain 11" + name
     yield "sentinel-tune export . --submission submission\n```"
@@ -169,6 +211,19 @@ def _use(*, has_species: bool) -> Iterator[str]:
         "images = [open('beetle.jpg', 'rb').read()]\n"
         f"predictions = model.predict(images, domains=[11]{names})\n"
         "forecasts = model.forecast(predictions, ['my event'], [11])\n```"
+    )
+
+
+def _use_of(task: Task, known_domains: Sequence[int] | Sequence[str]) -> Iterator[str]:
+    domain = known_domains[0] if task.columns.domain is not None and known_domains else None
+    given = "" if domain is None else f" --domain {shlex.quote(str(domain))}"
+    yield f"```bash\nsentinel-tune predict . photographs/*.jpg{given}\n```"
+    yield "\nElsewhere, with torch and open_clip alone, by `trainable/export/standalone.py` of sentinel-tune:\n"
+    yield (
+        "```python\nfrom standalone import ExportedModel\n\nmodel = ExportedModel.load('.')\n"
+        "images = [open('photograph.jpg', 'rb').read()]\n"
+        f"predictions = model.predict(images, domains=[{domain!r}])\n"
+        f"forecasts = model.forecast(predictions, ['my event'], [{domain!r}])\n```"
     )
 
 

@@ -1,11 +1,11 @@
-"""A trained model in a folder of its own: photographs of ground beetles in, forecasts of three drought indices out.
+"""A trained model in a folder of its own: photographs in, forecasts out (of beetles and three drought indices, say).
 
 This one file travels with the weights and imports torch and open_clip, and numpy, Pillow and safetensors, which those
 bring. It reads `config.json` and `model.safetensors`; nothing of a model folder is executed or unpickled.
 
     model = ExportedModel.load("folder")
-    predictions = model.predict(images, domains, species)       # [n, 3], one row a specimen
-    model.forecast(predictions, events, domains)                # event -> {"mu": [3], "sigma": [3]}
+    predictions = model.predict(images, domains, species)       # [n, targets], one row a specimen
+    model.forecast(predictions, events, domains)                # event -> {"mu": [targets], "sigma": [targets]}
 
 A *specimen* is one photographed beetle, an *event* all that were caught at one place and date, a *domain* an
 ecological region, a *species* is told by its scientific name; one that was not trained on, or None, is *unknown*.
@@ -21,6 +21,7 @@ import json
 import math
 import os
 import re
+import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -43,10 +44,11 @@ IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """PIL's names of what is read, whatever a file is called. For PostScript, say, PIL would start Ghostscript."""
 
 LOWEST_SIGMA = 1e-3
-"""A forecast's sigma is never below: it survives rounding to 4 decimals."""
+"""A challenge's forecast never has a sigma below: it survives rounding to 4 decimals."""
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MOST_CONFIG_BYTES, _MOST_FILES, MOST_PATCHES = 1 << 20, 1000, 1 << 14
+MOST_TARGETS = 100
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # only the other tower is used
 _SLIVER = 100  # sides' ratio beyond which the middle alone is resized: the whole would take gigabytes
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners
@@ -87,6 +89,7 @@ def _or(rule: Rule, other: Rule) -> Rule:
 
 
 _ANY: Rule = ("anything", lambda _: True)
+_TEXT: Rule = ("a text", lambda value: isinstance(value, str))
 _OFF: Rule = ("off, or left out", lambda value: not value)
 _FLAG: Rule = ("true, false or null", lambda value: value in (True, False, None))
 _POSITIVE: Rule = ("a number above 0", lambda value: type(value) in (int, float) and 0 < value < math.inf)
@@ -137,11 +140,25 @@ SCHEMA: dict[str, Any] = {
     "targets": _one_of(["SPEI_30d", "SPEI_1y", "SPEI_2y"]),
     "label_range": _list(_number(-1e6, 1e6), 2, 2, ascending=True),
     "known_domains": _list(_whole(-(1 << 63), (1 << 63) - 1), 0, 1 << 20, ascending=True),
-    "known_species": _list(("a text", lambda value: isinstance(value, str)), 0, 1 << 20, ascending=True),
+    "known_species": _list(_TEXT, 0, 1 << 20, ascending=True),
     "sigmas": dict.fromkeys(("known", "unknown"), _list(_POSITIVE, 3, 3)),
     "facts": ("an object", lambda value: isinstance(value, dict)),
     "sha256": _ANY,
 }
+_GROUP = _or(SCHEMA["known_domains"], _list(_TEXT, 0, 1 << 20, ascending=True))
+_BOUND = _or(_one_of(None), _number(-sys.float_info.max, sys.float_info.max))
+_ONLY_CHALLENGE = ("label_range",)
+
+TASK_SCHEMA: dict[str, object] = {
+    **{name: rule for name, rule in SCHEMA.items() if name not in _ONLY_CHALLENGE},
+    "targets": _list(_TEXT, 1, MOST_TARGETS),
+    "bounds": _list(_list(_BOUND, 2, 2), 1, MOST_TARGETS),
+    "known_domains": _GROUP,
+    "sigmas": dict.fromkeys(("known", "unknown"), _list(_POSITIVE, 1, MOST_TARGETS)),
+    "task": _ANY,
+}
+"""Of a model of another task than the challenge, which has bounds, or none, for each target."""
+
 _MAY_LACK = {"facts", "quick_gelu", "known_species", *TOWER}
 
 
@@ -157,7 +174,7 @@ class ModelFolderError(ValueError):
 
 
 class Network(nn.Module):
-    """Pixels, domain and species to three values: open_clip's tower, unit norm, plus codes, regressor."""
+    """Pixels, domain and species to a value a target: open_clip's tower, unit norm, plus codes, regressor."""
 
     def __init__(
         self,
@@ -175,7 +192,7 @@ class Network(nn.Module):
         self.head = nn.ModuleList(nn.Linear(n, m) for n, m in zip(head_widths[:-1], head_widths[1:]))  # noqa: B905, RUF007
 
     def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
-        """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown) -> [B, 3], not clipped."""
+        """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown) -> [B, targets], not clipped."""
         output = self.visual(pixels)
         x = F.normalize(output[0] if isinstance(output, tuple) else output, dim=-1)
         if self.domain_code is not None:
@@ -201,9 +218,15 @@ class ExportedModel:
     def __init__(self, config: dict[str, Any], members: Sequence[Network]) -> None:
         self.config = config
         self.members = nn.ModuleList(members).eval().requires_grad_(False)
-        self.known_domains: tuple[int, ...] = tuple(config["known_domains"])
+        self.known_domains: tuple[int, ...] | tuple[str, ...] = tuple(config["known_domains"])
         self.known_species: tuple[str, ...] = tuple(config.get("known_species", ()))
         self.targets: tuple[str, ...] = tuple(config["targets"])
+        bounds = config.get("bounds") or [config["label_range"]] * len(self.targets)
+        lows, highs = zip(*bounds)  # noqa: B905 - a submission is run by any Python
+        self.limits = (
+            np.array([-math.inf if low is None else low for low in lows]),
+            np.array([math.inf if high is None else high for high in highs]),
+        )
 
     @property
     def reads_species(self) -> bool:
@@ -223,10 +246,12 @@ class ExportedModel:
             raise ModelFolderError([f"{path} must hold a model that {CONFIG} describes, but {reason[0]}"]) from error
         return model
 
-    def domain_indices(self, domains: Sequence[int | None]) -> Tensor:
+    def domain_indices(self, domains: Sequence[int | str | None]) -> Tensor:
         """Domain IDs -> int64 [B]; None and all that were not trained on -> len(known_domains)."""
-        known: dict[int | None, int] = {domain: index for index, domain in enumerate(self.known_domains)}
-        return torch.tensor([known.get(_domain_id(domain), len(known)) for domain in domains], dtype=torch.int64)
+        known: dict[object, int] = {domain: index for index, domain in enumerate(self.known_domains)}
+        are_names = any(isinstance(domain, str) for domain in known)
+        plain = (_domain_name(domain) if are_names else _domain_id(domain) for domain in domains)
+        return torch.tensor([known.get(domain, len(known)) for domain in plain], dtype=torch.int64)
 
     def species_indices(self, species: Sequence[str | None]) -> Tensor:
         """Scientific names -> int64 [B]; None and all that were not trained on -> len(known_species)."""
@@ -240,29 +265,30 @@ class ExportedModel:
 
     @torch.inference_mode()
     def predict_pixels(
-        self, pixels: Tensor, domains: Sequence[int | None], species: Sequence[str | None] | None = None
+        self, pixels: Tensor, domains: Sequence[int | str | None], species: Sequence[str | None] | None = None
     ) -> NDArray[np.float64]:
-        """float32 [B, 3, S, S] -> [B, 3]: the mean of the members, clipped to the labels' range.."""
+        """float32 [B, 3, S, S] -> [B, targets]: the mean of the members, clipped to the targets' bounds."""
         given = [pixels, self.domain_indices(domains)]
         if species is not None:
             given.append(self.species_indices(species))
         device = next(self.members.parameters()).device
         on_device = [tensor.to(device) for tensor in given]
         outputs = torch.stack([member(*on_device) for member in self.members])
-        low, high = self.config["label_range"]
+        low, high = self.limits
         result: NDArray[np.float64] = np.clip(outputs.double().mean(dim=0).cpu().numpy(), low, high)
         return result
 
     def predict(
         self,
         images: Sequence[bytes | Image.Image],
-        domains: Sequence[int | None],
+        domains: Sequence[int | str | None],
         species: Sequence[str | None] | None = None,
         *,
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
     ) -> NDArray[np.float64]:
-        """Specimens -> [n, 3]. images: any sequence, read in order; progress: called with (done, all) after a batch.
+        """Specimens -> [n, targets]. images: any sequence, read in order; progress: called with (done, all) after each
+        batch.
 
         species: None: all unknown.
         Raises: ValueError unless there is a domain, and a species if any, for each image; whatever PIL raises for bytes
@@ -287,21 +313,22 @@ class ExportedModel:
         self,
         predictions: NDArray[np.float64],
         event_of_specimen: Sequence[Hashable],
-        domains: Sequence[int | None],
+        domains: Sequence[int | str | None],
     ) -> dict[Hashable, dict[str, list[float]]]:
         """Event -> "mu" (the mean over its specimens) and "sigma" (of known or unknown domains), one a target.
 
-        predictions: [n, 3]. An event counts as of a known domain if all its specimens do.
+        predictions: [n, targets]. An event counts as of a known domain if all its specimens do.
         """
         rows: dict[Hashable, list[int]] = {}
         for row, event in enumerate(event_of_specimen):
             rows.setdefault(event, []).append(row)
         is_known = self.domain_indices(domains).numpy() < len(self.known_domains)
         forecasts = {}
+        lowest = LOWEST_SIGMA if "label_range" in self.config else 0.0
         for event, members in rows.items():
             sigmas = self.config["sigmas"]["known" if is_known[members].all() else "unknown"]
             mu = np.asarray(predictions, dtype=np.float64)[members].mean(axis=0)
-            forecasts[event] = {"mu": mu.tolist(), "sigma": [max(float(sigma), LOWEST_SIGMA) for sigma in sigmas]}
+            forecasts[event] = {"mu": mu.tolist(), "sigma": [max(float(sigma), lowest) for sigma in sigmas]}
         return forecasts
 
     def _check_that_it_computes(self) -> None:
@@ -444,6 +471,10 @@ def _domain_id(domain: Any) -> int | None:
         return None
 
 
+def _domain_name(domain: object) -> str | None:
+    return None if domain is None else str(domain).strip()
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """`config.json` of a model folder whose files are all there and as they were written; weights stay unread.
 
@@ -516,7 +547,7 @@ def _config_problems(config: Any, file: Path) -> list[str]:
         ]
     if sums[CONFIG] != config_digest(config):
         return [_altered(file)]
-    return schema_problems(config, SCHEMA, file)
+    return schema_problems(config, TASK_SCHEMA if "bounds" in config else SCHEMA, file)
 
 
 def _are_sums(sums: Any) -> bool:
@@ -612,7 +643,9 @@ def _agreements(config: Mapping[str, Any]) -> dict[str, bool]:
     vision = {"image_size": 224, "patch_size": 16, **config["model_cfg"]["vision_cfg"]}  # open_clip's defaults
     side, patch = (np.ravel(vision[name])[0] for name in ("image_size", "patch_size"))
     n_codes, n_targets = len(config["known_domains"]) + 1, len(config["targets"])
+    of_each = [*config["sigmas"].values(), config.get("bounds", config["targets"])]
     return {
+        "sigmas and bounds are one a target": all(len(values) == n_targets for values in of_each),
         "head_widths lead from embed_dim to the targets": (widths[0], widths[-1]) == (width, n_targets),
         "domain_code has a row for each known domain and one more, of embed_dim": code in (None, [n_codes, width]),
         "transform.image_size is the tower's": config["transform"]["image_size"] == side,

@@ -34,6 +34,10 @@ def write_submission(exported: Path, folder: Path) -> Path:
     be read.
     """
     config = read_config(exported)
+    if "label_range" not in config:
+        raise UserError(
+            f"a submission is of the beetle challenge, but {exported} forecasts {', '.join(config['targets'])}"
+        )
     archive = archive_of(folder)
     _check_archive(archive)
 

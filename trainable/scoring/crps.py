@@ -13,7 +13,7 @@ _LOG_GRID: Floats = np.log(_SIGMA_GRID)
 _HALF_PRECISION: Floats = 0.5 / _SIGMA_GRID**2
 
 SIGMA_RANGE = (float(_SIGMA_GRID[0]), float(_SIGMA_GRID[-1]))
-"""Lowest and highest sigma that `fit_sigma` returns, in SPEI units."""
+"""Lowest and highest sigma that `fit_sigma` returns, in units of labels with an SD near 1."""
 
 
 def crps_normal(y: ArrayLike, mu: ArrayLike, sigma: ArrayLike) -> Float64[Floats, "*rows"]:

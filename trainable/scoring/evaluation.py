@@ -4,7 +4,7 @@ Unlike a trial's score, nothing is fitted here: mu and sigma are what the model 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,12 +12,12 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from trainable.config import TARGETS
 from trainable.plain_values import JsonObject
 from trainable.scoring.crps import Floats, crps_normal
 from trainable.scoring.intervals import LEVEL, bootstrap_interval, score_interval
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
 from trainable.scoring.scoring import EventForecast, r2, root_mean_square
+from trainable.scoring.targets import Targets
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -34,15 +34,16 @@ class ModelForecasts:
     others OOD. event_of_image: the row of an image's event.
     """
 
-    event_ids: Int64[Ints, " events"]
+    event_ids: Shaped[NDArray[np.generic], " events"]
     sites: Shaped[NDArray[np.generic], " events"]
-    domains: Int64[Ints, " events"]
+    domains: Shaped[NDArray[np.generic], " events"]
     is_known: Bool[Mask, " events"]
     labels: Float64[Floats, "events targets"]
     mu: Float64[Floats, "events targets"]
     sigma: Float64[Floats, "events targets"]
     event_of_image: Int64[Ints, " images"]
     image_predictions: Float64[Floats, "images targets"]
+    targets: Targets = field(default_factory=Targets.beetles)
 
     @cached_property
     def crps(self) -> Float64[Floats, "events targets"]:
@@ -55,7 +56,7 @@ class ModelForecasts:
 
     def worst_events(self, n: int) -> Int64[Ints, " worst"]:
         """Rows of the n events with the highest mean CRPS over targets, the worst first."""
-        return np.argsort(-self.crps.mean(axis=1), kind="stable")[:n].astype(np.int64)
+        return np.argsort(-(self.crps / self.targets.floor).mean(axis=1), kind="stable")[:n].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,14 +130,14 @@ class Evaluation:
 def evaluate_forecasts(forecasts: ModelForecasts, *, seed: int = 0, level: float = LEVEL) -> Evaluation:
     """Score forecasts of at least one event; seed: of the resampled sites."""
     masks = forecasts.parts()
-    parts = {name: _by_target(forecasts.crps[mask].mean(axis=0)) for name, mask in masks.items()}
-    score = float(root_mean_square(np.array([value for part in parts.values() for value in part.values()])))
+    means = {name: forecasts.crps[mask].mean(axis=0) for name, mask in masks.items()}
+    score = float(root_mean_square(np.concatenate([mean / forecasts.targets.floor for mean in means.values()])))
     everything = np.ones(len(forecasts.labels), dtype=np.bool_)
     groups = {name: _group(forecasts, mask, name) for name, mask in masks.items()}
     groups = {"all": replace(_group(forecasts, everything, "all"), part="all", score=score), **groups}
     return Evaluation(
         score=score,
-        parts=parts,
+        parts={name: forecasts.targets.by_name(mean) for name, mean in means.items()},
         groups=groups,
         domains=tuple(_groups_by(forecasts, forecasts.domains)),
         sites=tuple(_groups_by(forecasts, forecasts.sites)),
@@ -158,7 +159,7 @@ def score_differences(one: ModelForecasts, other: ModelForecasts, *, level: floa
     a, b = (OutOfFold.gather({0: [_event_forecasts(f)]}, domain_of_site) for f in (one, other))
     differences = {"score/all": paired_difference(a, b, level=level)}
     for name in a.parts:
-        alone = (OutOfFold(parts={name: f.parts[name]}) for f in (a, b))
+        alone = (replace(f, parts={name: f.parts[name]}) for f in (a, b))
         differences[f"score/{name}"] = paired_difference(*alone, level=level)
     return differences
 
@@ -179,6 +180,7 @@ def _event_forecasts(forecasts: ModelForecasts) -> dict[str, EventForecast]:
             pooled_sigma=forecasts.sigma[mask].mean(axis=0),
             sites=forecasts.sites[mask],
             event_ids=forecasts.event_ids[mask],
+            targets=forecasts.targets,
         )
         for name, mask in forecasts.parts().items()
     }
@@ -202,7 +204,7 @@ def _group(forecasts: ModelForecasts, mask: Bool[Mask, " events"], name: str) ->
         n_events=int(mask.sum()),
         n_images=int(of_group.sum()),
         n_sites=len(np.unique(forecasts.sites[mask])),
-        score=float(root_mean_square(crps)),
+        score=float(root_mean_square(crps / forecasts.targets.floor)),
         targets={
             target: TargetScores(
                 crps=float(crps[i]),
@@ -211,7 +213,7 @@ def _group(forecasts: ModelForecasts, mask: Bool[Mask, " events"], name: str) ->
                 rmse=float(np.sqrt(squared[i])),
                 bias=float(bias[i]),
             )
-            for i, target in enumerate(TARGETS)
+            for i, target in enumerate(forecasts.targets.names)
         },
     )
 
@@ -222,7 +224,7 @@ def _coverage(
     """Target -> coverage at each of `NOMINAL`."""
     widths = ndtri((1 + np.array(NOMINAL)) / 2)
     z = np.abs(forecasts.labels[mask] - forecasts.mu[mask]) / forecasts.sigma[mask]
-    inside = (z[:, :, None] <= widths).astype(np.float64)  # [events, 3, levels]
+    inside = (z[:, :, None] <= widths).astype(np.float64)  # [events, targets, levels]
     observed = inside.mean(axis=0)
     low, high = bootstrap_interval(inside, forecasts.sites[mask], seed=seed, level=level)
     return {
@@ -230,9 +232,5 @@ def _coverage(
             Coverage(nominal=p, observed=float(observed[i, k]), low=float(low[i, k]), high=float(high[i, k]))
             for k, p in enumerate(NOMINAL)
         )
-        for i, target in enumerate(TARGETS)
+        for i, target in enumerate(forecasts.targets.names)
     }
-
-
-def _by_target(values: Float64[Floats, " targets"]) -> dict[str, float]:
-    return {target: float(value) for target, value in zip(TARGETS, values, strict=True)}

@@ -26,7 +26,7 @@ def score_interval(
     Raises: ValueError for a level outside (0, 1).
     """
     rng = np.random.default_rng(seed)
-    means = {part: _resampled_means(f.crps, f.sites, rng, n=n) for part, f in forecasts.items()}
+    means = {part: _resampled_means(f.scaled_crps, f.sites, rng, n=n) for part, f in forecasts.items()}
     scores = {f"score/{part}": root_mean_square(m) for part, m in means.items()}
     scores = {"score/all": root_mean_square(np.concatenate(list(means.values()), axis=1)), **scores}
     return {name: (float(low), float(high)) for name, (low, high) in _percentiles(scores, level).items()}

@@ -4,31 +4,32 @@ Every run forecast events that it was not trained on, so what is measured here i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float64, Shaped
+from numpy.typing import ArrayLike, NDArray
 
-from trainable.config import TARGETS
 from trainable.plain_values import JsonObject
 from trainable.scoring.clustered_error import PartValues, clustered_error
-from trainable.scoring.crps import SIGMA_RANGE, Floats, fit_sigma
+from trainable.scoring.crps import SIGMA_RANGE, Floats
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.scoring import EventForecast, r2, root_mean_square
+from trainable.scoring.targets import Targets
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PartForecasts:
     """Forecasts of one part's events; a row is an event in a fold.
 
-    folds, event_ids: int64 [E]. sites, domains: str [E]. labels: [E, 3]. mu: [S, E, 3], one a seed. crps: [E, 3], the
-    mean over seeds, each with its own sigma fitted on other sites. `from_dict` holds files to these shapes.
+    folds: int64 [E]. event_ids: int64 or str [E]. sites, domains: str [E]. labels: [E, T]. mu: [S, E, T], one a seed.
+    crps: [E, T], the mean over seeds, each with its own sigma fitted on other sites. `from_dict` holds files to
+    these shapes.
     """
 
     folds: NDArray[np.int64]
-    event_ids: NDArray[np.int64]
+    event_ids: NDArray[np.int64] | NDArray[np.str_]
     sites: NDArray[np.generic]
     domains: NDArray[np.generic]
     labels: Floats
@@ -45,7 +46,7 @@ class PartForecasts:
         return {name: np.asarray(getattr(self, name)).tolist() for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_dict(cls, values: JsonObject) -> Self:
+    def from_dict(cls, values: JsonObject, *, n_targets: int) -> Self:
         """Inverse of `to_dict`; where no domains were written down, each site counts as one.
 
         Raises: KeyError, ValueError or TypeError for anything else.
@@ -53,19 +54,19 @@ class PartForecasts:
         part = cls(
             domains=np.asarray(values.get("domains", values["sites"]), dtype=np.str_),
             folds=np.asarray(values["folds"], dtype=np.int64),
-            event_ids=np.asarray(values["event_ids"], dtype=np.int64),
+            event_ids=_ids(values["event_ids"]),
             sites=np.asarray(values["sites"], dtype=np.str_),
             labels=np.asarray(values["labels"], dtype=np.float64),
             mu=np.asarray(values["mu"], dtype=np.float64),
             crps=np.asarray(values["crps"], dtype=np.float64),
         )
-        part._check()
+        part._check(n_targets)
         return part
 
-    def _check(self) -> None:
+    def _check(self, n_targets: int) -> None:
         n, n_seeds = len(self.labels), len(self.mu)
         wanted: dict[str, tuple[int, ...]] = dict.fromkeys(("folds", "event_ids", "sites", "domains"), (n,))
-        wanted |= {"labels": (n, len(TARGETS)), "crps": (n, len(TARGETS)), "mu": (n_seeds, n, len(TARGETS))}
+        wanted |= {"labels": (n, n_targets), "crps": (n, n_targets), "mu": (n_seeds, n, n_targets)}
         for name, shape in wanted.items():
             column = getattr(self, name)
             if column.shape != shape or not column.size:
@@ -79,36 +80,46 @@ class OutOfFold:
     """parts: "id" (known domains, unseen sites) and "ood" (unseen domains), where there are such events."""
 
     parts: dict[str, PartForecasts]
+    targets: Targets = field(default_factory=Targets.beetles)
 
     @classmethod
     def gather(
-        cls, runs: Mapping[int, Sequence[Mapping[str, EventForecast]]], domain_of_site: Mapping[str, int]
+        cls, runs: Mapping[int, Sequence[Mapping[str, EventForecast]]], domain_of_site: Mapping[str, object]
     ) -> Self:
         """runs: fold -> one mapping a seed, of part -> forecasts as `HeldOutScorer.forecasts` gives them."""
         names = dict.fromkeys(name for seeds in runs.values() for name in seeds[0])
-        return cls(parts={name: _gather_part(name, runs, domain_of_site) for name in names})
+        targets = next(iter(next(iter(runs.values()))[0].values())).targets
+        return cls(parts={name: _gather_part(name, runs, domain_of_site) for name in names}, targets=targets)
 
     def metrics(self) -> dict[str, float]:
         """`score/all`, `score/PART`, and per target `crps_PART/T` and `r2_PART/T` (the mean over seeds)."""
         values: dict[str, float] = {}
         means = {name: part.crps.mean(axis=0) for name, part in self.parts.items()}
-        values["score/all"] = float(root_mean_square(np.concatenate(list(means.values()))))
+        floor = self.targets.floor
+        values["score/all"] = float(root_mean_square(np.concatenate([mean / floor for mean in means.values()])))
         for name, part in self.parts.items():
-            values[f"score/{name}"] = float(root_mean_square(means[name]))
+            values[f"score/{name}"] = float(root_mean_square(means[name] / floor))
             explained = np.mean([r2(part.labels, mu) for mu in part.mu], axis=0)
-            for i, target in enumerate(TARGETS):
+            for i, target in enumerate(self.targets.names):
                 values[f"crps_{name}/{target}"] = float(means[name][i])
                 values[f"r2_{name}/{target}"] = float(explained[i])
         return values
 
     def intervals(self, *, level: float = LEVEL) -> dict[str, tuple[float, float]]:
         """Of `score/all` and of each part's score: what other domains and other trainings would have changed."""
-        found = {"score/all": _interval(list(self.parts.values()), level)}
-        return found | {f"score/{name}": _interval([part], level) for name, part in self.parts.items()}
+        found = {"score/all": self._interval(list(self.parts.values()), level)}
+        return found | {f"score/{name}": self._interval([part], level) for name, part in self.parts.items()}
+
+    def _interval(self, parts: Sequence[PartForecasts], level: float) -> tuple[float, float]:
+        floor = self.targets.floor
+        score = float(root_mean_square(np.concatenate([part.crps.mean(axis=0) / floor for part in parts])))
+        half = clustered_error([_values(part, None, floor) for part in parts]).half_width(level)
+        return max(0.0, score - half), score + half
 
     def to_dict(self) -> JsonObject:
         """Plain values for JSON."""
-        return {name: part.to_dict() for name, part in self.parts.items()}
+        values = {name: part.to_dict() for name, part in self.parts.items()}
+        return values if self.targets.task.is_beetles else values | {"targets": self.targets.to_dict()}
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> Self:
@@ -116,7 +127,12 @@ class OutOfFold:
 
         Raises: KeyError, ValueError or TypeError for anything else.
         """
-        return cls(parts={str(name): PartForecasts.from_dict(part) for name, part in values.items()})
+        targets = Targets.from_dict(values["targets"]) if "targets" in values else Targets.beetles()
+        parts = {name: part for name, part in values.items() if name != "targets"}
+        return cls(
+            parts={str(name): PartForecasts.from_dict(part, n_targets=len(targets)) for name, part in parts.items()},
+            targets=targets,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +163,7 @@ def paired_difference(one: OutOfFold, other: OutOfFold, *, level: float = LEVEL)
     if problem := different_events(one, other):
         raise ValueError(problem)
     mean = one.metrics()["score/all"] - other.metrics()["score/all"]
-    pairs = [_values(part, other.parts[name].crps) for name, part in one.parts.items()]
+    pairs = [_values(part, other.parts[name].crps, one.targets.floor) for name, part in one.parts.items()]
     error = clustered_error(pairs)
     half, p_better = error.half_width(level), error.probability_below_zero(mean)
     return Difference(mean=mean, low=mean - half, high=mean + half, level=level, p_better=p_better)
@@ -163,11 +179,13 @@ def restricted(one: OutOfFold, to: OutOfFold) -> OutOfFold:
             rows = np.array([pair in wanted for pair in pairs], dtype=np.bool_)
             if rows.any():
                 parts[name] = part.of(rows)
-    return OutOfFold(parts=parts)
+    return replace(one, parts=parts)
 
 
 def different_events(one: OutOfFold, other: OutOfFold) -> str | None:
     """Why two configurations cannot be compared pairwise; None when they can."""
+    if one.targets.task.fingerprint != other.targets.task.fingerprint:
+        return f"their tasks differ: the one's of {', '.join(one.targets.names)} and the other's are not the same"
     if one.parts.keys() != other.parts.keys():
         return f"the one has the parts {', '.join(one.parts)}, the other {', '.join(other.parts)}"
     for name, part in one.parts.items():
@@ -180,7 +198,7 @@ def different_events(one: OutOfFold, other: OutOfFold) -> str | None:
 
 
 def only_fresh(
-    forecasts: Mapping[str, EventForecast], seen: Int64[NDArray[np.int64], " seen"]
+    forecasts: Mapping[str, EventForecast], seen: Shaped[NDArray[np.generic], " seen"]
 ) -> dict[str, EventForecast]:
     """Of one fold's forecasts those of events that nothing was chosen by yet; all of them where none is fresh.
 
@@ -198,7 +216,7 @@ def calibrated_sigmas(forecasts: OutOfFold, *, n_members: int = 1) -> dict[str, 
     n_members: of the ensemble that will forecast; its mean errs less than one run, so that of as many seeds, where
     there are as many, is what sigma is fitted to. A kind of domain that was never held out gets the other's sigma.
     """
-    sigmas = {name: _fitted(part, n_members) for name, part in forecasts.parts.items()}
+    sigmas = {name: _fitted(part, n_members, forecasts.targets) for name, part in forecasts.parts.items()}
     known = sigmas.get("id", sigmas.get("ood"))
     unknown = sigmas.get("ood", known)
     if known is None or unknown is None:
@@ -206,24 +224,24 @@ def calibrated_sigmas(forecasts: OutOfFold, *, n_members: int = 1) -> dict[str, 
     return {"known": known, "unknown": unknown}
 
 
-def _fitted(part: PartForecasts, n_members: int) -> Float64[Floats, " targets"]:
+def _fitted(part: PartForecasts, n_members: int, targets: Targets) -> Float64[Floats, " targets"]:
     n_seeds = len(part.mu)
     mu = part.mu if n_members == 1 else part.mu[: min(n_members, n_seeds)].mean(axis=0, keepdims=True)
-    residuals = (part.labels[None] - mu).reshape(-1, len(TARGETS))
-    fitted = fit_sigma(residuals, np.full((1, len(residuals)), 1 / len(residuals)))[0]
-    sigma: Floats = np.clip(fitted, *SIGMA_RANGE)
+    residuals = (part.labels[None] - mu).reshape(-1, len(targets))
+    fitted = targets.fit_sigma(residuals, np.full((1, len(residuals)), 1 / len(residuals)))[0]
+    sigma: Floats = np.clip(fitted / targets.spread, *SIGMA_RANGE) * targets.spread
     return sigma
 
 
 def _gather_part(
-    name: str, runs: Mapping[int, Sequence[Mapping[str, EventForecast]]], domain_of_site: Mapping[str, int]
+    name: str, runs: Mapping[int, Sequence[Mapping[str, EventForecast]]], domain_of_site: Mapping[str, object]
 ) -> PartForecasts:
     folds = {fold: [seed[name] for seed in seeds] for fold, seeds in runs.items() if name in seeds[0]}
     first = [seeds[0] for seeds in folds.values()]
     sites = np.concatenate([f.sites for f in first]).astype(np.str_)
     return PartForecasts(
         folds=np.repeat(np.array(list(folds), dtype=np.int64), [len(f.labels) for f in first]),
-        event_ids=np.concatenate([f.event_ids for f in first]).astype(np.int64),
+        event_ids=_ids(np.concatenate([f.event_ids for f in first])),
         sites=sites,
         domains=np.array([str(domain_of_site[str(site)]) for site in sites], dtype=np.str_),
         labels=np.concatenate([f.labels for f in first]),
@@ -232,11 +250,21 @@ def _gather_part(
     )
 
 
-def _interval(parts: Sequence[PartForecasts], level: float) -> tuple[float, float]:
-    score = float(root_mean_square(np.concatenate([part.crps.mean(axis=0) for part in parts])))
-    half = clustered_error([_values(part, None) for part in parts]).half_width(level)
-    return max(0.0, score - half), score + half
+def _ids(values: ArrayLike) -> NDArray[np.int64] | NDArray[np.str_]:
+    """Event ids as they are: numbers, or text."""
+    given = np.asarray(values)
+    if given.dtype.kind == "U":
+        return given.astype(np.str_)
+    return np.asarray(values, dtype=np.int64)
 
 
-def _values(part: PartForecasts, other: Float64[Floats, "rows targets"] | None) -> PartValues:
-    return PartValues(crps=part.crps, other=other, domains=part.domains, sites=part.sites, folds=part.folds)
+def _values(
+    part: PartForecasts, other: Float64[Floats, "rows targets"] | None, floor: Float64[Floats, " targets"]
+) -> PartValues:
+    return PartValues(
+        crps=part.crps / floor,
+        other=None if other is None else other / floor,
+        domains=part.domains,
+        sites=part.sites,
+        folds=part.folds,
+    )

@@ -1,20 +1,20 @@
 """The score of a trial: CRPS with an honestly calibrated sigma, R2 and MAE, per target, on ID and OOD events.
 
 *ID* events come from known domains at unseen sites, *OOD* events from unseen domains. A forecast for an event is a
-normal (mu, sigma) per target: mu is the mean over the event's images of the predictions clipped to `LABEL_RANGE`,
+normal (mu, sigma) per target: mu is the mean over the event's images of the predictions clipped to the bounds,
 sigma is fitted on events of *other* sites. Scores are means over events; the challenge scores them likewise
 (`score4cast`, family "normal").
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
-from trainable.config import LABEL_RANGE, TARGETS
-from trainable.scoring.crps import SIGMA_RANGE, Floats, crps_normal, fit_sigma
+from trainable.scoring.crps import SIGMA_RANGE, Floats, crps_normal
+from trainable.scoring.targets import Targets
 
 if TYPE_CHECKING:
     from trainable.data.splits import Split
@@ -41,6 +41,12 @@ class EventForecast:
     pooled_sigma: Float64[Floats, " targets"]
     sites: Shaped[NDArray[np.generic], " events"]
     event_ids: Shaped[NDArray[np.generic], " events"]
+    targets: Targets = field(default_factory=Targets.beetles)
+
+    @property
+    def scaled_crps(self) -> Float64[Floats, "events targets"]:
+        """What a score is made of."""
+        return self.crps / self.targets.floor
 
     def of(self, rows: Bool[NDArray[np.bool_], " events"]) -> "EventForecast":
         """Those of some of the events."""
@@ -51,8 +57,8 @@ class EventForecast:
 class HeldOutScorer:
     """Scores predictions for a split's held-out specimens; all that does not depend on them is computed once.
 
-    labels `[n, 3]`, event_ids and site_ids `[n]` describe all specimens; `split` names the training, ID and OOD rows.
-    A part without rows is left out everywhere.
+    labels `[n, targets]`, event_ids and site_ids `[n]` describe all specimens; `split` names the training, ID and OOD
+    rows. A part without rows is left out everywhere. targets: the challenge's where none are given.
 
     Where a part's sigmas come from:
     "other sites"      fitted on the part's events at all other sites: the rule;
@@ -60,7 +66,16 @@ class HeldOutScorer:
     "training labels"  the SD of the training events' labels, when even so fewer than `MIN_FIT_EVENTS` are left.
     """
 
-    def __init__(self, labels: ArrayLike, event_ids: ArrayLike, site_ids: ArrayLike, split: "Split") -> None:
+    def __init__(
+        self,
+        labels: ArrayLike,
+        event_ids: ArrayLike,
+        site_ids: ArrayLike,
+        split: "Split",
+        *,
+        targets: Targets | None = None,
+    ) -> None:
+        self.targets = targets or Targets.beetles()
         values = np.asarray(labels, dtype=np.float64)
         events, sites = np.asarray(event_ids), np.asarray(site_ids)
         spread = _event_labels(values, events, np.asarray(split.train)).std(axis=0)
@@ -72,16 +87,18 @@ class HeldOutScorer:
         offset = 0
         for name, part in rows.items():
             if len(part):
-                self._parts[name] = _Part.make(values, events, sites, part, offset=offset, fallback_sigma=spread)
+                self._parts[name] = _Part.make(
+                    values, events, sites, part, offset=offset, fallback_sigma=spread, targets=self.targets
+                )
             offset += len(part)
 
     def forecasts(self, predictions: ArrayLike) -> dict[str, EventForecast]:
         """Part -> forecasts and CRPS of its events; predictions as for `score`, all finite."""
-        clipped = np.clip(self._checked(predictions), *LABEL_RANGE)
+        clipped = self.targets.clip(self._checked(predictions))
         return {name: part.forecast(clipped[part.image_slice]) for name, part in self._parts.items()}
 
     def score(self, predictions: ArrayLike) -> dict[str, float]:
-        """All metrics of predictions `[len(id_) + len(ood), 3]`, the ID rows first; see `metric_names`.
+        """All metrics of predictions `[len(id_) + len(ood), targets]`, the ID rows first; see `metric_names`.
 
         With any prediction NaN or infinite every metric is NaN: whether the trial has diverged is the trainer's to
         say.
@@ -89,38 +106,45 @@ class HeldOutScorer:
         given = self._checked(predictions)
         if not np.isfinite(given).all():
             return dict.fromkeys(self.metric_names(), float("nan"))
-        clipped = np.clip(given, *LABEL_RANGE)
+        clipped = self.targets.clip(given)
         metrics: dict[str, float] = {}
         all_crps: list[Floats] = []
         for name, part in self._parts.items():
             images = clipped[part.image_slice]
             forecast = part.forecast(images)
             crps = forecast.crps.mean(axis=0)
-            all_crps.append(crps)
-            metrics[f"score/{name}"] = float(root_mean_square(crps))
-            _put(metrics, f"crps_{name}", crps)
-            _put(metrics, f"r2_{name}", r2(forecast.labels, forecast.mu))
-            _put(metrics, f"mae_{name}", np.abs(images - part.image_labels).mean(axis=0))
-            _put(metrics, f"sigma_{name}", forecast.pooled_sigma)
+            all_crps.append(crps / self.targets.floor)
+            metrics[f"score/{name}"] = float(root_mean_square(all_crps[-1]))
+            columns = {
+                "crps": crps,
+                "r2": r2(forecast.labels, forecast.mu),
+                "mae": np.abs(images - part.image_labels).mean(axis=0),
+                "sigma": forecast.pooled_sigma,
+            }
+            for kind, values in columns.items():
+                metrics |= {f"{kind}_{name}/{target}": v for target, v in self.targets.by_name(values).items()}
         return {"score/all": float(root_mean_square(np.concatenate(all_crps))), **metrics}
 
     def metric_names(self) -> list[str]:
         """`score/all`, and for each part `score/PART` and, per target T, `crps_PART/T`, `r2_PART/T`, `mae_PART/T`,
         `sigma_PART/T`.
 
-        score: root mean square of mean CRPS, over targets (and parts). crps, r2: over events. mae: over images.
-        sigma: fitted on all of the part's events.
+        score: root mean square, over targets (and parts), of mean CRPS over its target's floor. crps, r2: over events.
+        mae: over images. sigma: fitted on all of the part's events.
         """
         names = ["score/all"]
         for part in self._parts:
             names.append(f"score/{part}")
-            names.extend(f"{kind}_{part}/{target}" for kind in ("crps", "r2", "mae", "sigma") for target in TARGETS)
+            kinds = ("crps", "r2", "mae", "sigma")
+            names.extend(f"{kind}_{part}/{target}" for kind in kinds for target in self.targets.names)
         return names
 
     def _checked(self, predictions: ArrayLike) -> Float64[Floats, "specimens targets"]:
         given = np.asarray(predictions, dtype=np.float64)
-        if given.shape != (self.n_predictions, len(TARGETS)):
-            raise ValueError(f"predictions must be [{self.n_predictions}, {len(TARGETS)}], but got {list(given.shape)}")
+        if given.shape != (self.n_predictions, len(self.targets)):
+            raise ValueError(
+                f"predictions must be [{self.n_predictions}, {len(self.targets)}], but got {list(given.shape)}"
+            )
         return given
 
 
@@ -143,6 +167,7 @@ class _Part:
     fits: Float64[Floats, "fits events"]
     fit_of_event: Int64[Ints, " events"]
     fallback_sigma: Float64[Floats, " targets"]
+    targets: Targets
 
     @classmethod
     def make(
@@ -154,6 +179,7 @@ class _Part:
         *,
         offset: int,
         fallback_sigma: Float64[Floats, " targets"],
+        targets: Targets,
     ) -> "_Part":
         order = np.argsort(event_ids[rows], kind="stable")
         ids, starts, counts = np.unique(event_ids[rows][order], return_index=True, return_counts=True)
@@ -173,7 +199,8 @@ class _Part:
             fits=_leave_group_out(groups),
             fit_of_event=groups,
             # Labels of a lone training event have no spread; the grid's ends keep the forecast a proper one.
-            fallback_sigma=np.clip(fallback_sigma, *SIGMA_RANGE),
+            fallback_sigma=np.clip(fallback_sigma / targets.spread, *SIGMA_RANGE) * targets.spread,
+            targets=targets,
         )
 
     def forecast(self, images: Float64[Floats, "images targets"]) -> EventForecast:
@@ -183,10 +210,10 @@ class _Part:
             pooled = self.fallback_sigma
             sigma = np.broadcast_to(pooled, mu.shape)
         else:
-            fitted = fit_sigma(self.labels - mu, self.fits)
+            fitted = self.targets.fit_sigma(self.labels - mu, self.fits)
             sigma, pooled = fitted[self.fit_of_event], fitted[-1]
         crps = crps_normal(self.labels, mu, sigma)
-        return EventForecast(self.labels, mu, sigma, crps, pooled, self.sites, self.event_ids)
+        return EventForecast(self.labels, mu, sigma, crps, pooled, self.sites, self.event_ids, self.targets)
 
 
 def _groups(sites: Shaped[NDArray[np.generic], " events"]) -> tuple[str, Int64[Ints, " events"]]:
@@ -230,30 +257,40 @@ def floors(
     domain_ids: ArrayLike,
     species: ArrayLike,
     split: "Split",
+    *,
+    targets: Targets | None = None,
 ) -> dict[str, dict[str, float]]:
     """Metrics of three predictors that see no image, scored like any trial: what a model must beat.
 
     "constant": mean of the training events' labels. "domain_mean", "species_mean": mean over the training events in
-    which the domain or species occurs, each event once; the constant where it occurs in none.
+    which the domain or species occurs, each event once; the constant where it occurs in none; left out where the task
+    has no domains, or no covariate.
     """
-    scorer = HeldOutScorer(labels, event_ids, site_ids, split)
-    predictions = floor_predictions(labels, event_ids, domain_ids, species, split)
+    scorer = HeldOutScorer(labels, event_ids, site_ids, split, targets=targets)
+    predictions = floor_predictions(labels, event_ids, domain_ids, species, split, targets=targets)
     return {name: scorer.score(given) for name, given in predictions.items()}
 
 
 def floor_predictions(
-    labels: ArrayLike, event_ids: ArrayLike, domain_ids: ArrayLike, species: ArrayLike, split: "Split"
+    labels: ArrayLike,
+    event_ids: ArrayLike,
+    domain_ids: ArrayLike,
+    species: ArrayLike,
+    split: "Split",
+    *,
+    targets: Targets | None = None,
 ) -> dict[str, Float64[Floats, "held_out targets"]]:
     """Floor -> its predictions for the held-out specimens, as `HeldOutScorer.score` takes them."""
     values = np.asarray(labels, dtype=np.float64)
     events = np.asarray(event_ids)
     train = np.asarray(split.train)
     held_out = np.concatenate([np.asarray(split.id_), np.asarray(split.ood)]).astype(np.int64)
-    groupings = {
-        "constant": np.zeros(len(values), dtype=np.int64),
-        "domain_mean": np.asarray(domain_ids),
-        "species_mean": np.asarray(species),
-    }
+    task = (targets or Targets.beetles()).task
+    groupings = {"constant": np.zeros(len(values), dtype=np.int64)}
+    if task.columns.domain is not None:
+        groupings["domain_mean"] = np.asarray(domain_ids)
+    if task.covariates:
+        groupings["species_mean"] = np.asarray(species)
     constant = _event_labels(values, events, train).mean(axis=0)
     return {
         name: _group_means(values, events, group, train, held_out, default=constant)
@@ -291,8 +328,3 @@ def _event_labels(
 def root_mean_square(values: Float64[Floats, "*rows columns"]) -> Any:
     """Over the last axis, a value a row; the challenge's mean of mean CRPS values."""
     return np.sqrt(np.mean(values**2, axis=-1))
-
-
-def _put(metrics: dict[str, float], group: str, values: Float64[Floats, " targets"]) -> None:
-    for target, value in zip(TARGETS, values, strict=True):
-        metrics[f"{group}/{target}"] = float(value)

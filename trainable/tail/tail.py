@@ -14,7 +14,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from trainable.architecture import VisionArchitecture
-from trainable.config import TARGETS
 from trainable.randomness import seeded_globally
 from trainable.tail.blocks import fuse_block_state, make_block
 
@@ -61,12 +60,13 @@ class CategoryCode(nn.Module):
 
 
 class Regressor(nn.Module):
-    """embed_dim - hidden widths - 3 with GELU between, and dropout behind each GELU."""
+    """embed_dim - hidden widths - targets with GELU between, and dropout behind each GELU."""
 
     def __init__(
         self,
         embed_dim: int,
         *,
+        n_targets: int = 3,
         hidden_widths: Sequence[int] = HIDDEN_WIDTHS["mlp"],
         dropout: float = 0.0,
         learns_sigma: bool = False,
@@ -75,13 +75,13 @@ class Regressor(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.layers = nn.ModuleList(
-            nn.Linear(n_in, n_out) for n_in, n_out in pairwise((embed_dim, *hidden_widths, len(TARGETS)))
+            nn.Linear(n_in, n_out) for n_in, n_out in pairwise((embed_dim, *hidden_widths, n_targets))
         )
-        # Labels have an SD close to 1, so log sigma starts at 0.
-        self.log_sigma = nn.Parameter(torch.zeros(len(TARGETS))) if learns_sigma else None
+        # Labels are learnt with an SD close to 1, so log sigma starts at 0.
+        self.log_sigma = nn.Parameter(torch.zeros(n_targets)) if learns_sigma else None
 
     def forward(self, x: Float[Tensor, "batch embed_dim"]) -> Float[Tensor, "batch targets"]:
-        """Image features -> SPEI units."""
+        """Image features -> the units that are learnt."""
         *hidden, last = self.layers
         for layer in hidden:
             x = F.dropout(F.gelu(layer(x)), self.dropout, self.training)
@@ -90,7 +90,7 @@ class Regressor(nn.Module):
 
 
 class Tail(nn.Module):
-    """From tap features, domain and species indices to the three SPEI values. Built by `make_tail`."""
+    """From tap features, domain and species indices to a value a target. Built by `make_tail`."""
 
     proj: Float[Tensor, "width embed_dim"]
 
@@ -126,7 +126,7 @@ class Tail(nn.Module):
         species: Int64[Tensor, " batch"] | None = None,
         partner_species: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch targets"]:
-        """Tap features and indices of domains and species -> SPEI units.
+        """Tap features and indices of domains and species -> the units that are learnt.
 
         partner_domains, partner_species, shares: as `CategoryCode.mixed` takes them. species: needed by a species code.
         Under autocast the blocks alone compute in half precision: what follows is a row an image.
@@ -203,6 +203,7 @@ def make_tail(
     domain_scale: float,
     n_species: int = 0,
     species_scale: float = 0.0,
+    n_targets: int = 3,
     head: Literal["mlp", "narrow", "linear"] = "mlp",
     head_dropout: float = 0.0,
     learns_sigma: bool = False,
@@ -229,7 +230,11 @@ def make_tail(
     embed_dim = architecture.embed_dim
     with seeded_globally(seed, "regressor weights"):
         regressor = Regressor(
-            embed_dim, hidden_widths=HIDDEN_WIDTHS[head], dropout=head_dropout, learns_sigma=learns_sigma
+            embed_dim,
+            n_targets=n_targets,
+            hidden_widths=HIDDEN_WIDTHS[head],
+            dropout=head_dropout,
+            learns_sigma=learns_sigma,
         )
     with seeded_globally(seed, "domain weights"):
         domain_code = CategoryCode(n_domains, embed_dim, scale=domain_scale) if domain_scale else None

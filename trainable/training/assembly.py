@@ -21,6 +21,7 @@ def tail_of(
     tap: int,
     n_domains: int,
     n_species: int = 0,
+    n_targets: int = 3,
     seed: int,
 ) -> Tail:
     """The tail of a configuration as it is before the first step, adapters included, on the CPU.
@@ -38,6 +39,7 @@ def tail_of(
         domain_scale=config.tail.domain_scale,
         n_species=n_species,
         species_scale=config.tail.species_scale,
+        n_targets=n_targets,
         head=config.tail.head,
         head_dropout=config.tail.head_dropout,
         learns_sigma=config.loss.kind == "crps",

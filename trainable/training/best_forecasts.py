@@ -53,7 +53,7 @@ def best_forecasts(
     trainer.load_state_dict(state | {"values": values | {"precision": "float32"}})
     trainer.load_best()
     predictions = _predict(trainer, np.concatenate([data.split.id_, data.split.ood]), max_seconds=max_seconds)
-    scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+    scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split, targets=data.targets)
     return BestForecasts(epoch=values["best_epoch"], forecasts=scorer.forecasts(predictions), damaged=tuple(damaged))
 
 

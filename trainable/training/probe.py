@@ -13,7 +13,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -54,7 +54,9 @@ class ProbeRows:
         return ProbeRows(self.features[rows], self.domains[rows], self.targets[rows], self.weights[rows], species)
 
 
-def set_aside(event_ids: Int64[NDArray[np.int64], " specimens"], *, seed: int) -> Bool[NDArray[np.bool_], " specimens"]:
+def set_aside(
+    event_ids: Shaped[NDArray[np.generic], " specimens"], *, seed: int
+) -> Bool[NDArray[np.bool_], " specimens"]:
     """Which specimens say when to stop: those of a fifth of the events; all where there are too few to divide."""
     events = np.unique(event_ids)
     n_aside = round(SHARE_SET_ASIDE * len(events))

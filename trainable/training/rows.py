@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trainable.training.augment import Batch
 from trainable.training.feed import FeatureFeed
+from trainable.training.label_units import LabelUnits
 from trainable.training.losses import event_weights, specimen_losses
 from trainable.training.resident_feed import ResidentFeed
 from trainable.training.trial_data import TrialData
@@ -20,7 +21,9 @@ from trainable.training.trial_data import TrialData
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """weights: 0 for specimens that are held out. species: None where no code reads them."""
+    """labels: in the units that are learnt. weights: 0 for specimens that are held out. species: None where no code
+    reads them.
+    """
 
     labels: Float32[Tensor, "specimens targets"]
     domains: Int64[Tensor, " specimens"]
@@ -32,7 +35,8 @@ class Rows:
         cls,
         data: TrialData,
         *,
-        known_domains: Sequence[int],
+        units: LabelUnits,
+        known_domains: Sequence[int] | Sequence[str],
         known_species: Sequence[str] | None = None,
         event_exponent: float,
         device: torch.device,
@@ -42,7 +46,7 @@ class Rows:
         weights = np.zeros(len(data.labels), dtype=np.float32)
         weights[train] = event_weights(data.event_ids[train], exponent=event_exponent)
         return cls(
-            labels=torch.from_numpy(np.asarray(data.labels, dtype=np.float32)).to(device),
+            labels=torch.from_numpy(units.learnt(data.labels)).to(device),
             domains=torch.from_numpy(_places(data.domain_ids, known_domains)).to(device),
             weights=torch.from_numpy(weights).to(device),
             species=None

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainable.config import TARGETS, TrialConfig
+from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.freed_memory import keep_freed_memory
 from trainable.randomness import make_generator, seeded_globally
@@ -26,6 +26,7 @@ from trainable.training.assembly import average_of, lr_factor_of, optimizer_of, 
 from trainable.training.augment import Batch, EpochAugmentation
 from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
+from trainable.training.label_units import LabelUnits
 from trainable.training.losses import specimen_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, part_of, set_lr
 from trainable.training.parts import masks_of_parts
@@ -44,6 +45,7 @@ class TailTrainer:
     epoch: finished epochs. history: each one's metrics. best_epoch: the epoch (from 1) of the lowest `score/all`, 0
     before there is one. held_out_predictions: of the last epoch trained here, None before. n_trainable: numbers that
     train. known_domains, known_species: ascending, of the training specimens; known_species is None without a code.
+    units: in which the tail learns and predicts; `predict` converts.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class TailTrainer:
         self.best_epoch = 0
         self.held_out_predictions: NDArray[np.float32] | None = None
         self._best: dict[str, Tensor] = {}
-        self.known_domains = tuple(int(d) for d in np.unique(data.domain_ids[data.split.train]))
+        self.known_domains = tuple(np.unique(data.domain_ids[data.split.train]).tolist())
         self.known_species = data.train_species() if config.tail.species_scale else None
         store = data.store
         self.tap = store.best_tap(self._n_frozen())
@@ -82,6 +84,7 @@ class TailTrainer:
             tap=self.tap,
             n_domains=len(self.known_domains),
             n_species=len(self.known_species or ()),
+            n_targets=len(data.targets),
             seed=seed,
         ).to(self.device)
         self._trained = [(n, p) for n, p in self.tail.named_parameters() if p.requires_grad]
@@ -93,8 +96,10 @@ class TailTrainer:
         )
         self._unknown_domain = len(self.known_domains)
         self._channel_std = store.channel_std(self.tap).to(self.device)
+        self.units = LabelUnits.of(data.targets, data.labels, data.event_ids, data.split.train)
         self._rows = Rows.place(
             data,
+            units=self.units,
             known_domains=self.known_domains,
             known_species=self.known_species,
             event_exponent=config.loss.event_exponent,
@@ -102,7 +107,9 @@ class TailTrainer:
         )
         self._loss_of_zero = self._rows.loss_of_zero(data.split.train, learns_sigma=config.loss.kind == "crps")
         self._scorer = (
-            HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split) if data.split.n_held_out else None
+            HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split, targets=data.targets)
+            if data.split.n_held_out
+            else None
         )
         cells = store.architecture.n_tokens * store.architecture.mlp_width
         self._prediction_rows = min(max(_PREDICTION_CELLS // cells, 16), 512)
@@ -161,14 +168,14 @@ class TailTrainer:
     def predict(
         self, indices: Int64[NDArray[np.int64], " specimens"]
     ) -> Float[NDArray[np.float32], "specimens targets"]:
-        """In SPEI units, not clipped; unknown domains and species get the code of *unknown*."""
+        """In the labels' units, not clipped; unknown domains and species get the code of *unknown*."""
         self.tail.eval()
-        none = torch.empty((0, len(TARGETS)), device=self.device)
+        none = torch.empty((0, len(self.data.targets)), device=self.device)
         with self.precision.step(), self.precision.forward():
             batches = self._batches_in_order(indices)
             outputs = [self.tail(batch.tokens, batch.domains, species=batch.species) for batch in batches]
         result: NDArray[np.float32] = torch.cat([none, *outputs]).cpu().numpy()
-        return result
+        return self.units.labels(result)
 
     def _batches_in_order(self, indices: Int64[NDArray[np.int64], " specimens"]) -> Iterator[Batch]:
         n_batches = math.ceil(len(indices) / self._prediction_rows)
@@ -244,6 +251,7 @@ class TailTrainer:
             "split": [self.data.split.policy, self.data.split.fold],
             "known_domains": list(self.known_domains),
             **({} if self.known_species is None else {"known_species": list(self.known_species)}),
+            **({} if self.data.targets.task.is_beetles else {"task": self.data.targets.task.fingerprint}),
         }
 
     def _moved_on(self) -> list[tuple[str, Tensor]]:

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,6 +14,7 @@ from trainable.config import NO_NAME
 from trainable.data.splits import Split
 from trainable.errors import UserError
 from trainable.frozen.features import FeatureStore
+from trainable.scoring.targets import Targets
 from trainable.storage.place import Place, read_file, write_file
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 
@@ -28,25 +29,29 @@ _REMEDY = "start the search again to write it"
 class TrialData:
     """Features, labels and sides of n specimens; row i is the same specimen everywhere.
 
-    labels: float32 [n, 3] in SPEI units. domain_ids, event_ids: int64 [n]. site_ids, species: str [n], a species that
-    has no name being `NO_NAME`.
+    labels: float32 [n, targets]. domain_ids, event_ids: int64 or str [n]. site_ids, species: str [n], a species that
+    has no name being `NO_NAME`. targets: what the labels are of.
     remote_store: URI that a node without the store copies it from; None when nodes share its path.
     """
 
     store: FeatureStore
     labels: NDArray[np.float32]
-    domain_ids: NDArray[np.int64]
-    event_ids: NDArray[np.int64]
+    domain_ids: NDArray[np.int64] | NDArray[np.str_]
+    event_ids: NDArray[np.int64] | NDArray[np.str_]
     site_ids: NDArray[np.str_]
     species: NDArray[np.str_]
     split: Split
     remote_store: str | None = None
+    targets: Targets = field(default_factory=Targets.beetles)
 
     def __post_init__(self) -> None:
         """Raises: ValueError unless every column has a row for each of the store's specimens."""
         lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
         if set(lengths.values()) != {self.store.n}:
             raise ValueError(f"every column must have {self.store.n} rows as the feature store has, but got {lengths}")
+        if self.labels.ndim != 2 or self.labels.shape[1] != len(self.targets):
+            wanted = f"[{self.store.n}, {len(self.targets)}] for {', '.join(self.targets.names)}"
+            raise ValueError(f"labels must be {wanted}, but are {list(self.labels.shape)}")
 
     def train_species(self) -> tuple[str, ...]:
         """Names of the training specimens' species, ascending, each once."""
@@ -63,6 +68,8 @@ class TrialData:
             "remote_store": self.remote_store,
             "split": split,
         }
+        if not self.targets.task.is_beetles:
+            meta["targets"] = self.targets.to_dict()
         arrays = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
         arrays |= {"site_ids": self.site_ids.astype(np.str_), "species": self.species.astype(np.str_)}
         arrays |= {f"split_{name}": np.asarray(getattr(self.split, name), dtype=np.int64) for name in _ROWS}
@@ -93,6 +100,7 @@ class TrialData:
             return cls(
                 store=store,
                 remote_store=remote_store,
+                targets=Targets.from_dict(meta["targets"]) if "targets" in meta else Targets.beetles(),
                 split=Split(**(split | {name: arrays[f"split_{name}"] for name in _ROWS})),
                 **{name: arrays[name] for name in _COLUMNS},
             )

@@ -38,7 +38,10 @@ class HeldOutFolds:
         shared = {fold: set(np.intersect1d(held_out, seen).tolist()) for fold, held_out in events.items()}
         scored = set().union(*(shared[fold] for fold in folds if not has_fresh[fold]))
         return cls(
-            scorers={f: HeldOutScorer(d.labels, d.event_ids, d.site_ids, d.split) for f, d in of_fold.items()},
+            scorers={
+                fold: HeldOutScorer(d.labels, d.event_ids, d.site_ids, d.split, targets=d.targets)
+                for fold, d in of_fold.items()
+            },
             seen=seen,
             domain_of_site=dict(zip(search.site_ids.tolist(), search.domain_ids.tolist(), strict=True)),
             n_left_out=len(set().union(*shared.values()) - scored),

@@ -59,6 +59,8 @@ def export_trainers(
         folder,
         backbone=loaded,
         tails=[trainer.tail for trainer in trainers],
+        targets=trainers[0].data.targets,
+        units=trainers[0].units,
         known_domains=trainers[0].known_domains,
         known_species=trainers[0].known_species,
         sigmas=sigmas,

@@ -187,7 +187,7 @@ def _finish(
     console.finish(text=forecast_table(forecasts, csv_file), json=result)
 
 
-def _unknown_domain(domain: int | None, known: Sequence[int]) -> str:
+def _unknown_domain(domain: int | None, known: Sequence[object]) -> str:
     listed = ", ".join(map(str, known))
     if domain is None:
         return f"no --domain is given: treated as unknown (trained on: {listed})"

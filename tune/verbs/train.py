@@ -98,7 +98,7 @@ def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData,
 
     trainer.load_best()
     trained = trainer.data
-    scorer = HeldOutScorer(trained.labels, trained.event_ids, trained.site_ids, trained.split)
+    scorer = HeldOutScorer(trained.labels, trained.event_ids, trained.site_ids, trained.split, targets=trained.targets)
     forecasts = scorer.forecasts(trainer.predict_held_out())
     return export_trainers(
         folder,

@@ -1,0 +1,118 @@
+"""A task's targets as arrays: names, bounds, and how large an error of each is, which depends on the data."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+from numpy.typing import ArrayLike, NDArray
+
+from trainable.data.task import Task, beetles
+from trainable.plain_values import JsonObject
+from trainable.scoring.crps import Floats, crps_normal, fit_sigma
+from trainable.shown import brief
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Targets:
+    """What every array `[..., targets]` is of.
+
+    spread: SD of the events' labels, which sigmas are fitted in units of; 1 where a target's own unit is one. floor:
+    what a mean CRPS is divided by in a score: that of one constant forecast for all events, or 1 for scores in the
+    targets' own units.
+    """
+
+    task: Task
+    spread: Float64[Floats, " targets"]
+    floor: Float64[Floats, " targets"]
+
+    @classmethod
+    def of(
+        cls,
+        task: Task,
+        labels: Float64[Floats, "specimens targets"],
+        event_ids: Shaped[NDArray[np.generic], " specimens"],
+    ) -> Self:
+        """labels, event_ids: of all specimens; each event counts once."""
+        events = labels[np.unique(event_ids, return_index=True)[1]]
+        found = _spread(events)
+        spread = np.where([target.is_standard for target in task.targets], 1.0, found)
+        floor = np.ones(len(task.targets)) if task.score.scale == "raw" else _constant_crps(events, found)
+        return cls(task=task, spread=spread, floor=floor)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order of the arrays."""
+        return self.task.names
+
+    def __len__(self) -> int:
+        return len(self.task.targets)
+
+    @property
+    def low(self) -> Float64[Floats, " targets"]:
+        """Lower bounds; minus infinity where there is none."""
+        return np.array([-np.inf if target.low is None else target.low for target in self.task.targets])
+
+    @property
+    def high(self) -> Float64[Floats, " targets"]:
+        """Upper bounds; infinity where there is none."""
+        return np.array([np.inf if target.high is None else target.high for target in self.task.targets])
+
+    def clip(self, predictions: ArrayLike) -> Float64[Floats, "*rows targets"]:
+        """Predictions within the bounds."""
+        clipped: Floats = np.clip(np.asarray(predictions, dtype=np.float64), self.low, self.high)
+        return clipped
+
+    def fit_sigma(
+        self, errors: Float64[Floats, "events targets"], weights: Float64[Floats, "fits events"] | None = None
+    ) -> Float64[Floats, "fits targets"]:
+        """As `crps.fit_sigma`, for errors of any size."""
+        return fit_sigma(errors / self.spread, weights) * self.spread
+
+    def by_name(self, values: Float64[Floats, " targets"]) -> dict[str, float]:
+        """Target -> its value."""
+        return {name: float(value) for name, value in zip(self.names, values, strict=True)}
+
+    def to_dict(self) -> JsonObject:
+        """Plain values for JSON; floats exact."""
+        return {"task": self.task.to_dict(), "spread": self.spread.tolist(), "floor": self.floor.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: object) -> Self:
+        """Inverse of `to_dict`. Raises: UserError or ValueError for anything else."""
+        if not isinstance(values, dict):
+            raise ValueError(f"`targets` must be an object, but is {brief(values)}")
+        task = Task.from_dict(values.get("task", {}))
+        arrays = {name: np.asarray(values.get(name, ()), dtype=np.float64) for name in ("spread", "floor")}
+        for name, array in arrays.items():
+            if array.shape != (len(task.targets),) or not (np.isfinite(array) & (array > 0)).all():
+                raise ValueError(f"`{name}` must be a number above 0 for each target, but is {values.get(name)}")
+        return cls(task=task, **arrays)
+
+    @classmethod
+    def beetles(cls) -> "Targets":
+        """Those of files that name no task."""
+        return _beetles()
+
+
+@cache
+def _beetles() -> Targets:
+    n = len(beetles().targets)
+    return Targets(task=beetles(), spread=np.ones(n), floor=np.ones(n))
+
+
+def _spread(events: Float64[Floats, "events targets"]) -> Float64[Floats, " targets"]:
+    """SDs; 1 for a target that never differs."""
+    spread = events.std(axis=0)
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _constant_crps(
+    events: Float64[Floats, "events targets"], spread: Float64[Floats, " targets"]
+) -> Float64[Floats, " targets"]:
+    """Mean CRPS of the events' mean label with the best sigma, one for all events."""
+    mean = events.mean(axis=0)
+    sigma = fit_sigma((events - mean) / spread)[0] * spread
+    found: Floats = crps_normal(events, mean, sigma).mean(axis=0)
+    return found
