@@ -156,13 +156,23 @@ def test_mlflow_holds_every_run_the_table_and_the_verdict(confirmed_study, track
     ]
     confirmed = confirmed_of(read_entries(confirmed_study))
     children = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
-    confirming = [run for run in children if run.data.tags.get("hpo.origin", "").startswith("confirm:")]
+    (group,) = [run for run in children if run.data.tags.get("kind") == "confirmations"]
+    confirming = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{group.info.run_id}'")
+    gain = next(c.difference for c in confirmed.candidates if c.difference is not None)
 
     assert parent.data.tags["hpo.verdict"] == confirmed.verdict
-    assert parent.data.metrics["confirmed/default_score"] == confirmed.candidate("default").metrics["score/all"]
+    assert parent.data.metrics["study/confirmed_default_score"] == confirmed.candidate("default").metrics["score/all"]
+    assert parent.data.metrics["confirmed/gain"] == -gain.mean
+    assert (parent.data.metrics["confirmed/gain_low"], parent.data.metrics["confirmed/gain_high"]) == (
+        -gain.high,
+        -gain.low,
+    )
+    assert f"confirm default f{confirmed.folds[0]} s{confirmed.seeds[0]}" in {run.info.run_name for run in confirming}
+    assert {run.data.tags["kind"] for run in confirming} == {"confirmation"}
+    assert {int(run.data.tags["fold"]) for run in confirming} == set(confirmed.folds)
     assert "confirmation.json" in [file.path for file in client.list_artifacts(parent.info.run_id)]
     assert len(confirming) == 2 * len(confirmed.candidates)
-    assert {run.info.status for run in confirming} == {"FINISHED"}
+    assert {run.info.status for run in (group, *confirming)} == {"FINISHED"}
     assert all(len(client.get_metric_history(run.info.run_id, "score/all")) == 3 for run in confirming)
 
 

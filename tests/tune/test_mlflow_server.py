@@ -27,7 +27,7 @@ SECRETS = {
     name: f"{name.lower()}-{secrets.token_hex(12)}"
     for name in ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "MLFLOW_FLASK_SERVER_SECRET_KEY", "MLFLOW_AUTH_ADMIN_PASSWORD")
 }
-HISTORIES = {"score/all", "best/score", "floor_constant/score"}
+HISTORIES = {"score/all", "score", "score/best", "study/floor_constant"}
 """Metrics that are compared value for value; of the others, the latest one."""
 
 PASSWORD = f"ada-{secrets.token_hex(12)}"
@@ -232,7 +232,11 @@ def content(uri: str, experiment: str) -> dict[str, Any]:
         histories = {name: client.get_metric_history(run.info.run_id, name) for name in HISTORIES & {*run.data.metrics}}
         found[key] = {
             "params": run.data.params,
-            "tags": {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"},
+            "tags": {
+                name: value.replace(run.info.run_id, "RUN").replace(f"experiments/{run.info.experiment_id}/", "")
+                for name, value in run.data.tags.items()
+                if name != "mlflow.parentRunId"
+            },
             "metrics": {name: repr(value) for name, value in run.data.metrics.items()},
             "histories": {
                 name: sorted((point.step, repr(point.value), point.timestamp) for point in points)

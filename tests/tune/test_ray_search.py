@@ -112,11 +112,11 @@ def test_a_search_uses_all_workers_reuses_them_and_is_recorded_everywhere(start,
     assert children.keys() == ends.keys()
     for trial, run in children.items():
         assert run.info.status == "FINISHED"
-        assert run.data.tags["hpo.status"] == ends[trial]["state"]
+        assert run.data.tags["status"] == ends[trial]["state"]
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert run.data.metrics["best/score"] == ends[trial]["value"]
-        assert run.data.params["optim.lr"]
-    assert children["t0000"].data.tags["hpo.variant"] == "default"
+        assert run.data.metrics["score"] == ends[trial]["value"]
+        assert run.data.params["lr"]
+    assert children["t0000"].data.tags["variant"] == "default"
 
     storage = JournalStorage(JournalFileBackend(str(folder / "optuna.log")))
     trials = optuna.load_study(study_name=folder.name, storage=storage).trials

@@ -1,5 +1,6 @@
 """MLflow holds what the journal holds: while the search runs, after outages, however often it is synced."""
 
+import json
 import math
 import os
 import random
@@ -17,13 +18,14 @@ from typing import Any
 
 import pytest
 
+from search_spaces.space import SearchSpace
 from tests.tune.plain_entries import make_entry
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from tune.journal.entries import EpochReported, FloorsMeasured, JournalEntry, TrialEntry
 from tune.journal.lines import kind_of
 from tune.printed.secrets_left_out import redact
-from tune.tracking.desired_run import PARENT
+from tune.tracking.desired_run import CONFIRMATION, PARENT
 from tune.tracking.mlflow_runs import desired_runs
 from tune.tracking.syncing import sync
 from tune.tracking.tracker import Tracker
@@ -36,12 +38,11 @@ EXPERIMENT = "beetles"
 START = 1_700_000_000.25
 
 HEADER: dict[str, Any] = {
-    "options": {"data": "demo", "backbone": "tiny", "space": "full", "holdout": "both", "fold": 0,
+    "options": {"data": "demo", "backbone": "tiny", "space": "smoke", "holdout": "both", "fold": 0,
                 "tracking_uri": "http://ada:geheim@mlflow.example:5000"},
     "data_fingerprint": "d" * 64, "seed": 7, "queue": [{"origin": "start:lora", "values": {"optim.lr": 1e-3}}],
     "git_commit": "c0ffee", "user": "ada", "n_trials": 6, "max_epochs": 4,
-    "space": {"name": "full", "parameters": {"optim.lr": {"float": [1e-5, 1e-2], "log": True},
-                                             "adapter.rank": {"int": [4, 256], "log": True}}},
+    "space": SearchSpace.load("smoke").to_dict(), "n_specimens": 120,
 }  # fmt: skip
 
 
@@ -139,9 +140,10 @@ def content(uri: str) -> dict[str, Any]:
             points = mlflow.get_metric_history(run.info.run_id, name)
             assert len({point.step for point in points}) == len(points), f"{key} {name} has a step twice"
             metrics[name] = sorted((point.step, repr(point.value), point.timestamp) for point in points)
-        tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"}
+        note = run.data.tags.pop("mlflow.note.content", "").replace(run.info.run_id, "RUN")
+        tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"} | {"note": note}
         files = {}
-        for path in ("study.json",) if key == PARENT else ("config/resolved.json",):
+        for path in {PARENT: ("study.json",), CONFIRMATION: ()}.get(key, ("config.yaml",)):
             place = mlflow.download_artifacts(run.info.run_id, path)
             files[path] = Path(place).read_text()
         times = (run.info.start_time, run.info.end_time)
@@ -165,8 +167,8 @@ def test_a_study_is_a_parent_run_with_one_child_for_every_trial(uri: str, tmp_pa
     assert set(runs) == {"t0000", "t0001", "t0002", "t0003", "t0004"}
     assert (status.parent_run_id, status.experiment_id) == (parent.info.run_id, parent.info.experiment_id)
     assert all(run.data.tags["mlflow.parentRunId"] == parent.info.run_id for run in runs.values())
-    assert [runs[k].info.run_name for k in ("t0000", "t0001", "t0002")] == ["lora", "ft_did", "t0002"]
-    states = {key: (run.info.status, run.data.tags["hpo.status"]) for key, run in runs.items()}
+    assert [runs[k].info.run_name for k in ("t0000", "t0001", "t0002")] == ["lora", "ft_did", "002 full N2"]
+    states = {key: (run.info.status, run.data.tags["status"]) for key, run in runs.items()}
     assert states == {
         "t0000": ("FINISHED", "completed"),
         "t0001": ("FINISHED", "pruned"),
@@ -174,7 +176,7 @@ def test_a_study_is_a_parent_run_with_one_child_for_every_trial(uri: str, tmp_pa
         "t0003": ("KILLED", "interrupted"),
         "t0004": ("RUNNING", "running"),
     }
-    assert runs["t0001"].data.tags["hpo.rung"] == "1"
+    assert runs["t0001"].data.tags["rung"] == "1"
     assert runs["t0002"].data.tags["hpo.error"] == "TrialDiverged: loss is NaN"
     location = client(uri).get_experiment(parent.info.experiment_id).artifact_location
     assert location == (tmp_path / "mlruns" / EXPERIMENT).as_uri()
@@ -185,30 +187,32 @@ def test_a_run_carries_what_the_ui_compares(uri: str) -> None:
     run = runs_of(uri)["t0000"]
     history = {p.step: p.value for p in client(uri).get_metric_history(run.info.run_id, "score/all")}
     assert history == {1: 0.8, 2: 0.6, 3: 0.7, 4: 0.65}
-    best = {p.step: p.value for p in client(uri).get_metric_history(run.info.run_id, "best/score")}
+    best = {p.step: p.value for p in client(uri).get_metric_history(run.info.run_id, "score")}
     assert best == {1: 0.8, 2: 0.6, 3: 0.6, 4: 0.6}
     expected = {
         "mlflow.source.git.commit": "c0ffee", "mlflow.user": "ada", "hpo.data_fingerprint": "d" * 64,
-        "hpo.backbone": "tiny", "hpo.space": "full", "hpo.holdout": "both", "hpo.fold": "0", "hpo.variant": "lora",
-        "hpo.study": "study-1", "hpo.trial": "t0000", "hpo.origin": "start:lora",
+        "hpo.backbone": "tiny", "hpo.space": "smoke", "hpo.holdout": "both", "fold": "0", "variant": "lora",
+        "kind": "trial", "hpo.study": "study-1", "hpo.trial": "t0000", "hpo.origin": "start:lora",
     }  # fmt: skip
     assert run.data.tags.items() >= expected.items()
-    wanted = {"optim.lr": "0.001", "optim.log10_lr": "-3", "adapter.log10_rank": "0.90309", "adapter.targets": "all"}
-    assert run.data.params.items() >= wanted.items()
-    full = runs_of(uri)["t0001"].data.params
-    inactive = ("rank", "log10_rank", "alpha", "rank_stabilized", "dropout", "targets")
-    assert {full[f"adapter.{name}"] for name in inactive} == {"none"}
+    varied = {"adapter": "lora", "rank": "8", "lr": "0.001", "n_blocks": "none", "feature_noise": "none"}
+    assert run.data.params == varied
+    assert runs_of(uri)["t0001"].data.params["rank"] == "none"
 
 
 def test_the_parent_shows_floors_progress_and_the_best_trial(uri: str) -> None:
-    track(uri, a_study().entries)
+    log = a_study()
+    log.add("end", reason="interrupted")
+    track(uri, log.entries)
     parent = runs_of(uri)[PARENT]
-    assert parent.data.metrics["floor_species_mean/score"] == 0.9
-    assert parent.data.metrics["floor_constant/r2_id_SPEI_1y"] == 0.0
-    assert parent.data.metrics["best/score"] == 0.6
-    assert (parent.data.metrics["progress/completed"], parent.data.metrics["progress/failed"]) == (1, 1)
+    metrics = parent.data.metrics
+    assert [name for name in sorted(metrics) if not name.startswith("study/")] == ["score/best", "score/floor"]
+    assert (metrics["score/best"], metrics["score/floor"], metrics["study/floor_constant"]) == (0.6, 0.9, 0.9)
+    assert (metrics["study/completed"], metrics["study/failed"]) == (1, 1)
+    place = client(uri).download_artifacts(parent.info.run_id, "floors.json")
+    assert json.loads(Path(place).read_text())["constant"]["r2_id/SPEI_1y"] == 0.0
     assert parent.data.tags["hpo.best_trial"] == "t0000"
-    assert parent.data.params["study.seed"] == "7"
+    assert parent.data.params["space"] == "smoke"
 
 
 def test_times_are_those_of_the_journal(uri: str) -> None:
@@ -228,7 +232,7 @@ def test_an_entry_that_cannot_be_read_is_told_and_stops_nothing(uri: str) -> Non
         tracker.handle(entry)
     status = tracker.close(30)
     assert "could not be read" in status.message
-    assert runs_of(uri)["t0000"].data.metrics["best/score"] == 0.6
+    assert runs_of(uri)["t0000"].data.metrics["score"] == 0.6
 
 
 @pytest.mark.parametrize("name", ["acc@1", "a//b", "a/b/c", "/lead", "..", "a=b,[c]", "é/ü", "x" * 300, "./a", " "])
@@ -249,7 +253,7 @@ def test_an_infinite_value_is_recorded_as_nan(uri: str) -> None:
     metrics = runs_of(uri)["t0000"].data.metrics
     assert math.isnan(metrics["score/all"])
     assert math.isnan(metrics["train/loss"])
-    assert "best/score" not in metrics
+    assert "score" not in metrics
 
 
 def test_live_tracking_and_sync_end_in_the_same_content(uri: str, tmp_path: Path) -> None:
@@ -290,6 +294,92 @@ def test_sync_sends_values_whole_when_a_run_does_not_say_what_it_holds(uri: str)
     assert content(uri) == whole
 
 
+def test_the_study_describes_itself_in_words_that_change_with_it(uri: str) -> None:
+    log = a_study()
+    track(uri, log.entries, study="studies/my study")
+    note = runs_of(uri)[PARENT].data.tags["mlflow.note.content"]
+    rows = [line for line in note.splitlines() if line.startswith("| ")]
+    assert "the space **smoke** on **demo** with the backbone **tiny**" in note
+    assert "State: **running**. 3 of 6 trials have ended (1 completed, 1 pruned, 1 failed, 1 paused)." in note
+    assert rows[1].startswith("| **lora** | 0.6000 | 0.3000 |")
+    assert [row.split(" | ")[0] for row in rows[-4:]] == [
+        "| ft\\_did", "| floor: constant", "| floor: domain mean", "| floor: species mean",
+    ]  # fmt: skip
+    assert "    sentinel-tune confirm 'studies/my study'" in note
+    sync(log.entries, uri, EXPERIMENT, study="elsewhere")
+    later = runs_of(uri)[PARENT].data.tags["mlflow.note.content"]
+    assert "State: **interrupted**" in later
+    assert "sentinel-tune search --resume elsewhere" in later
+
+
+def test_a_description_is_the_same_until_something_in_it_changes() -> None:
+    log = a_study()
+    before = desired_runs(log.entries, running=True)[PARENT].description
+    log.report("t0004", 2, 0.75)  # neither better nor an end
+    assert desired_runs(log.entries, running=True)[PARENT].description == before
+    log.report("t0004", 3, 0.1)
+    assert "| 0.1000 |" in desired_runs(log.entries, running=True)[PARENT].description
+
+
+def test_the_study_names_its_data_once(uri: str) -> None:
+    log = a_study()
+    for _ in range(2):
+        sync(log.entries, uri, EXPERIMENT)
+    (used,) = runs_of(uri)[PARENT].inputs.dataset_inputs
+    assert (used.dataset.name, used.dataset.digest) == ("demo", "d" * 36)
+    assert json.loads(used.dataset.profile)["rows"] == 120
+    assert [(tag.key, tag.value) for tag in used.tags] == [("mlflow.data.context", "search: held out both, fold 0")]
+
+
+def project_as_before(uri: str) -> str:
+    """Runs as versions of the first layout wrote them, in part; returns the id of the study's own."""
+    mlflow = client(uri)
+    experiment = mlflow.create_experiment(EXPERIMENT)
+    common = {"hpo.study": "study-1", "hpo.tracked": "1:1"}
+    parent = mlflow.create_run(experiment, run_name="study-1", tags=common)
+    mlflow.log_metric(parent.info.run_id, "floor_constant/score", 0.9)
+    for trial in ("t0000", "t0001"):
+        tags = common | {"hpo.trial": trial, "mlflow.parentRunId": parent.info.run_id, "hpo.status": "completed"}
+        run = mlflow.create_run(experiment, run_name=trial, tags=tags | {"mine": f"kept of {trial}"})
+        mlflow.log_metric(run.info.run_id, "best/score", 0.6)
+        mlflow.log_param(run.info.run_id, "optim.lr", "0.001")
+    mlflow.create_run(experiment, run_name="retrain lora", tags={"mlflow.parentRunId": parent.info.run_id})
+    return str(parent.info.run_id)
+
+
+def test_runs_of_an_earlier_layout_are_made_anew_once_and_leave_nothing_behind(uri: str, tmp_path: Path) -> None:
+    log = a_study()
+    before = project_as_before(uri)
+    report = sync(log.entries, uri, EXPERIMENT)
+    assert (report.n_renewed, report.n_created) == (3, 3)
+    again = sync(log.entries, uri, EXPERIMENT)
+    assert (again.n_renewed, again.n_created, again.n_metrics, again.n_requests) == (0, 0, 0, 2)
+    mlflow = client(uri)
+    runs = {run.info.run_name: run for run in mlflow.search_runs([report.experiment_id or ""])}
+    retrained = runs.pop("retrain lora")
+    assert retrained.data.tags["mlflow.parentRunId"] == report.parent_run_id != before
+    assert mlflow.get_run(before).info.lifecycle_stage == "deleted"
+    assert len(runs) == 6
+    assert runs["lora"].data.tags["mine"] == "kept of t0000"
+    (tmp_path / "other").mkdir()
+    fresh = f"sqlite:///{shutil.copy(tmp_path / 'mlflow.db', tmp_path / 'other' / 'mlflow.db')}"
+    client(fresh).rename_experiment(report.experiment_id or "", "another")
+    sync(log.entries, fresh, EXPERIMENT)
+    mlflow.delete_run(retrained.info.run_id)
+    for name in ("lora", "ft_did"):
+        mlflow.delete_tag(runs[name].info.run_id, "mine")
+    assert {key: found[:4] for key, found in content(uri).items()} == {
+        key: found[:4] for key, found in content(fresh).items()
+    }
+
+
+def test_a_search_that_goes_on_brings_its_runs_to_todays_layout_itself(uri: str) -> None:
+    log = a_study()
+    project_as_before(uri)
+    assert not track(uri, log.entries).message
+    assert sync(log.entries, uri, EXPERIMENT, running=True).n_renewed == 0
+
+
 def test_no_run_stays_running_when_the_driver_was_killed(uri: str) -> None:
     log = a_study()
     track(uri, log.entries)
@@ -308,8 +398,8 @@ def test_the_end_of_a_search_ends_every_run(uri: str) -> None:
     log.add("end", reason="interrupted")
     track(uri, log.entries)
     runs = runs_of(uri)
-    assert (runs[PARENT].info.status, runs[PARENT].data.tags["hpo.status"]) == ("KILLED", "interrupted")
-    assert runs["t0004"].data.tags["hpo.status"] == "interrupted"
+    assert (runs[PARENT].info.status, runs[PARENT].data.tags["status"]) == ("KILLED", "interrupted")
+    assert runs["t0004"].data.tags["status"] == "interrupted"
 
 
 def test_a_resumed_study_goes_on_in_its_runs(uri: str) -> None:
@@ -322,7 +412,7 @@ def test_a_resumed_study_goes_on_in_its_runs(uri: str) -> None:
     track(uri, log.entries)
     runs = runs_of(uri)
     assert {key: run.info.run_id for key, run in runs.items()} == before
-    assert (runs["t0003"].info.status, runs["t0003"].data.tags["hpo.status"]) == ("RUNNING", "running")
+    assert (runs["t0003"].info.status, runs["t0003"].data.tags["status"]) == ("RUNNING", "running")
     assert runs[PARENT].info.status == "RUNNING"
     log.tell("t0003", "completed", 2, 0.5)
     log.add("end", reason="all trials done")
@@ -352,9 +442,8 @@ def test_a_retry_with_another_configuration_keeps_the_run_and_says_so(uri: str) 
     log.report("t0000", 1, 0.5)
     assert not track(uri, log.entries).message
     run = runs_of(uri)["t0000"]
-    assert run.data.params["optim.accumulation_steps"] == "1"
     assert run.data.tags["hpo.retry.optim.accumulation_steps"] == "2"
-    assert '"accumulation_steps": 2' in content(uri)["t0000"][6]["config/resolved.json"]
+    assert "accumulation_steps: 2\n" in content(uri)["t0000"][6]["config.yaml"]
 
 
 def test_a_run_that_a_repeated_request_doubled_is_made_single(uri: str) -> None:
@@ -373,7 +462,7 @@ def test_runs_that_were_deleted_during_the_search_are_made_anew(uri: str) -> Non
     for entry in log.entries:
         tracker.handle(entry)
     wait_for(lambda: tracker.parent_run_id is not None, 20)
-    wait_for(lambda: len(runs_of(uri)) == 6 and "best/score" in runs_of(uri)["t0004"].data.metrics)
+    wait_for(lambda: len(runs_of(uri)) == 6 and "score" in runs_of(uri)["t0004"].data.metrics)
     for key in (PARENT, "t0004"):
         client(uri).delete_run(runs_of(uri)[key].info.run_id)
     log.report("t0004", 2, 0.4)
@@ -417,7 +506,7 @@ def test_a_broken_file_store_is_told_and_holds_up_nothing_else(uri: str, tmp_pat
     assert status.n_pending == 0
     assert "could not be stored" in status.message
     run = runs_of(uri)["t0000"]
-    assert (run.info.status, run.data.metrics["best/score"]) == ("FINISHED", 0.6)
+    assert (run.info.status, run.data.metrics["score"]) == ("FINISHED", 0.6)
 
 
 def test_a_study_of_a_real_journal_is_tracked_while_it_is_written(uri: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from trainable.plain_values import JsonObject
 from tune.models.champion import read_evidence
 from tune.tracking.mlflow_writer import METRICS_A_BATCH, PARAMS_A_BATCH
-from tune.tracking.values import metric_key, tag_text, trial_params
+from tune.tracking.values import configuration_params, metric_key, tag_text
 from tune.tracking.versions import git_commit, user_name
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def fill_run(client: "MlflowClient", run_id: str, entry: Entry) -> None:
     from mlflow.entities import Param
 
     facts = entry.facts
-    params = trial_params(facts["config"], ()) | {
+    params = configuration_params(facts["config"]) | {
         "retrain.epochs": str(facts["epochs"]),
         "retrain.seeds": "+".join(map(str, facts["seeds"])),
         "retrain.n_specimens": str(facts["n_specimens"]),

@@ -95,6 +95,7 @@ def make_header(
         "given": sorted(request.given),
         "space": space.to_dict(),
         "data_fingerprint": data.specimens.fingerprint,
+        "n_specimens": len(data.specimens.frame),
         "backbone_fingerprint": features.backbone_fingerprint,
         "features_key": features.path.name,
         "held_out_sites": list(split.held_out_sites),

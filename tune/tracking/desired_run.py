@@ -1,8 +1,11 @@
 """The content that one run in MLflow must get, as plain values."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from tune.decisions.trial_record import finite
 from tune.journal.entries import (
     EpochReported,
     JournalEntry,
@@ -13,10 +16,19 @@ from tune.journal.entries import (
     TrialRetried,
     TrialTold,
 )
-from tune.tracking.values import MAX_KEY, tag_text
+from tune.tracking.values import MAX_KEY, metric_key, tag_text
 
 PARENT = ""
 """Key of the study's own run; the other runs have their trial id as key."""
+
+CONFIRMATION = "confirmation"
+"""Key of the run that holds together those of a confirmation, apart from the trials."""
+
+SCORE_SO_FAR = "score"
+"""Metric of a run: its best score so far, so that its latest value, which the UI sorts by, is its best."""
+
+RUN_LINK = "{run}"
+"""In a description: the address of the run's own page within the UI, known only when the run is there."""
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -30,17 +42,30 @@ class MetricPoint(NamedTuple):
     step: int
 
 
+class UsedDataset(NamedTuple):
+    """Data that a study learns from. digest: of its content. rows: None where the journal does not say. use: how it is
+    split, in words.
+    """
+
+    name: str
+    digest: str
+    rows: int | None
+    use: str
+
+
 @dataclass(slots=True, kw_only=True)
 class DesiredRun:
     """The content that a run must get.
 
-    metrics: points in journal order, unique by (key, step); the first `n_forgotten` of them are no longer kept here
-    because they are written. artifacts: path -> text.
+    parent: key of the run that it stands under in the UI; None for the study's own. metrics: points in journal order,
+    unique by (key, step); the first `n_forgotten` of them are no longer kept here because they are written. artifacts:
+    path -> text. description: Markdown, with `RUN_LINK` where the address of the run's page belongs.
     """
 
     key: str
     name: str
     start_ms: int
+    parent: str | None = PARENT
     end_ms: int | None = None
     status: RunStatus = "RUNNING"
     params: dict[str, str] = field(default_factory=dict)
@@ -48,13 +73,44 @@ class DesiredRun:
     metrics: list[MetricPoint] = field(default_factory=list)
     n_forgotten: int = 0
     artifacts: dict[str, str] = field(default_factory=dict)
+    datasets: tuple[UsedDataset, ...] = ()
+    description: str = ""
     last_ms: int = 0
     steps_seen: set[int] = field(default_factory=set)
+
+    @property
+    def order(self) -> tuple[bool, bool, str]:
+        """To sort runs by, so that each comes after the one that it stands under."""
+        return self.parent is not None, self.parent != PARENT, self.key
 
     @property
     def n_metrics(self) -> int:
         """Points in all, forgotten ones included."""
         return self.n_forgotten + len(self.metrics)
+
+    def add(self, key: str, value: object, timestamp_ms: int, step: int) -> None:
+        """Add a point; NaN for what is not finite, nothing for what is no measurement."""
+        number = finite(value)
+        if number is not None or value is None or isinstance(value, float | str):
+            self.metrics.append(MetricPoint(key, math.nan if number is None else number, timestamp_ms, step))
+
+    def add_epoch(self, entry: EpochReported, best_score: float | None) -> None:
+        """Add what an epoch measured and the best score so far, unless that epoch is there already.
+
+        An epoch that is repeated after a crash is equal, and MLflow would keep both.
+        """
+        if entry.epoch in self.steps_seen:
+            return
+        self.steps_seen.add(entry.epoch)
+        values: dict[str, Any] = {} if best_score is None else {SCORE_SO_FAR: best_score}
+        for name, value in entry.metrics.items():
+            values.setdefault(metric_key(name), value)
+        self.add_all(values, ms_of(entry), entry.epoch)
+
+    def add_all(self, values: Mapping[str, Any], timestamp_ms: int, step: int) -> None:
+        """Add a point for each of the metrics, by keys that MLflow takes."""
+        for key, value in values.items():
+            self.add(key, value, timestamp_ms, step)
 
     def forget_metrics(self) -> None:
         """Drop the points to save memory, once they are written and the trial has ended."""
@@ -83,7 +139,7 @@ class DesiredRun:
     def settle(self, status: RunStatus, hpo_status: str, *, end_ms: int | None) -> None:
         """Set the state as MLflow knows it and as the search knows it."""
         self.status, self.end_ms = status, end_ms
-        self.tag("hpo.status", hpo_status)
+        self.tag("status", hpo_status)
         if status == "RUNNING" and "hpo.reason" in self.tags:
             self.tags["hpo.reason"] = "none"  # the reason of an earlier pause holds no more
 

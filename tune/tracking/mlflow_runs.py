@@ -6,12 +6,11 @@ twice is the same row for MLflow and is stored once.
 """
 
 import json
-import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
+from tune.confirming.outcome import DEFAULT
 from tune.decisions.standings import Standings
-from tune.decisions.trial_record import SCORE, TrialRecord, finite
+from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import (
     CheckpointWritten,
     Confirming,
@@ -29,19 +28,31 @@ from tune.journal.entries import (
 )
 from tune.printed.secrets_left_out import redact
 from tune.tracking.confirmation_runs import ConfirmationRuns
-from tune.tracking.desired_run import PARENT, DesiredRun, MetricPoint, RunStatus, ms_of
-from tune.tracking.values import MAX_KEY, log_scaled, metric_key, study_params, study_tags, trial_params
+from tune.tracking.desired_run import PARENT, DesiredRun, RunStatus, ms_of
+from tune.tracking.study_summary import REPORT, StudySummary, run_name
+from tune.tracking.values import (
+    MAX_KEY,
+    configuration_file,
+    configuration_params,
+    study_params,
+    study_tags,
+    varied_params,
+)
 
 
 class RunBook:
     """Folds journal entries into desired runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, study: object = None) -> None:
+        """study: its folder, as a command to go on names it; None where it is not known."""
         self.standings = Standings()
         self.runs: dict[str, DesiredRun] = {}
-        self._log_scaled: tuple[str, ...] = ()
-        self._parent_best: tuple[str, float] | None = None
-        self._n_told = 0
+        self._study = study
+        self._summary = StudySummary(self.standings, study)
+        self._asked: dict[str, dict[str, str]] = {}
+        self._scores: dict[str, float] = {}
+        self._score_steps: dict[str, int] = {}
+        self._n_ends = 0
         self._confirmation: ConfirmationRuns | None = None
 
     def apply(self, entry: JournalEntry) -> set[str]:
@@ -51,7 +62,7 @@ class RunBook:
             self._on_study(entry)
             changed = {PARENT}
         elif PARENT in self.runs:
-            changed = self._change(entry)
+            changed = self._change(entry) | self._on_scores(entry)
         else:
             return set()
         for key in changed:
@@ -76,20 +87,28 @@ class RunBook:
         return set()
 
     def _change_trial(self, run: DesiredRun, entry: TrialEntry) -> set[str]:
-        changed: set[str] = set()
         run.take(entry)
         match entry:
             case EpochReported():
-                changed = self._on_report(run, entry)
+                run.add_epoch(entry, self.standings.trials[run.key].best_score)
             case RungDecided():
-                run.tag("hpo.rung", entry.rung)
+                run.tag("rung", entry.rung)
             case TrialTold():
-                changed = self._on_tell(run, entry)
+                return self._on_tell(run, entry)
             case TrialRetried():
                 self._on_retry(run)
             case CheckpointWritten():
                 return set()
-        return changed | {run.key}
+        return {run.key}
+
+    def describe(self) -> None:
+        """Write the study's description anew: before its run is sent, since it costs more than to fold an entry."""
+        if (parent := self.runs.get(PARENT)) is not None:
+            parent.description = self._summary.description(parent.tags["status"], has_report=REPORT in parent.artifacts)
+
+    def attach(self, path: str, text: str) -> None:
+        """Give the study's run a file that is made elsewhere."""
+        self.runs[PARENT].artifacts[path] = text
 
     def end_all(self, *, status: RunStatus, hpo_status: str, end_ms: int | None = None) -> set[str]:
         """End every run that still runs: the study's with the given state, trials as interrupted."""
@@ -103,13 +122,15 @@ class RunBook:
 
     def _on_study(self, entry: StudyBegun) -> None:
         header = self.standings.header
-        self._log_scaled = log_scaled(header.get("space"))
+        self._summary = StudySummary(self.standings, self._study)
         parent = self.runs.get(PARENT)
         if parent is None:
             name = entry.study_id[:MAX_KEY]
-            parent = self.runs[PARENT] = DesiredRun(key=PARENT, name=name, start_ms=ms_of(entry))
+            parent = self.runs[PARENT] = DesiredRun(key=PARENT, name=name, start_ms=ms_of(entry), parent=None)
             parent.params = study_params(header)
+            parent.datasets = self._summary.datasets()
         parent.tags.update(study_tags(self.standings.study_id, self.standings.header))
+        parent.tag("kind", "study")
         parent.settle("RUNNING", "running", end_ms=None)
         shown = {"study_id": entry.study_id, **header}
         parent.artifacts["study.json"] = redact(json.dumps(shown, indent=2, sort_keys=True, default=str))
@@ -121,110 +142,96 @@ class RunBook:
         return {PARENT}
 
     def _on_floors(self, parent: DesiredRun, entry: FloorsMeasured) -> set[str]:
-        if any(point.key.startswith("floor_") for point in parent.metrics):
+        if "floors.json" in parent.artifacts:
             return set()  # a resumed session computes the same floors again
-        for floor, metrics in entry.floors.items():
-            for name, value in metrics.items():
-                leaf = "score" if name == SCORE else name.replace("/", "_")
-                _add(parent, f"floor_{floor}/{leaf}", value, ms_of(entry), 0)
+        parent.artifacts["floors.json"] = json.dumps(entry.floors, indent=2, sort_keys=True)
         return {PARENT}
 
     def _on_ask(self, entry: TrialAsked) -> str:
         trial = self.standings.trials[entry.trial]
         run = self.runs.get(trial.trial_id)
         if run is None:
-            run = DesiredRun(key=trial.trial_id, name=trial.name[:MAX_KEY], start_ms=ms_of(entry))
+            run = DesiredRun(key=trial.trial_id, name=run_name(trial)[:MAX_KEY], start_ms=ms_of(entry))
             self.runs[run.key] = run
-            run.params = trial_params(trial.config, self._log_scaled)
+            self._asked[run.key] = configuration_params(trial.config)
+            run.params = varied_params(trial, self._summary.varied)
             run.tags = study_tags(self.standings.study_id, self.standings.header)
             run.tag("hpo.trial", trial.trial_id)
             run.tag("hpo.origin", trial.origin)
             run.tag("hpo.seed", entry.seed)
-            run.tag("hpo.variant", None if trial.is_noise else trial.variant)
+            run.tag("kind", "trial")
+            if trial.variant is not None and not trial.is_noise:
+                run.tag("variant", trial.variant)
+                self._summary.default = trial if trial.variant == DEFAULT else self._summary.default
         run.take(entry)
-        run.artifacts["config/resolved.json"] = _config_json(trial)
+        _give_configuration(run, trial)
         return run.key
 
     def _on_confirm(self, entry: Confirming) -> set[str]:
         if self._confirmation is None:
             tags = study_tags(self.standings.study_id, self.standings.header)
-            self._confirmation = ConfirmationRuns(tags, self._log_scaled)
+            self._confirmation = ConfirmationRuns(tags, self._summary)
         return self._confirmation.apply(entry, self.runs, self.runs[PARENT])
-
-    def _on_report(self, run: DesiredRun, entry: EpochReported) -> set[str]:
-        step = entry.epoch
-        if step not in run.steps_seen:  # an epoch repeated after a crash is equal; MLflow would keep both
-            run.steps_seen.add(step)
-            keys: set[str] = set()
-            for name, value in entry.metrics.items():
-                if (key := metric_key(name)) not in keys:
-                    keys.add(key)
-                    _add(run, key, value, ms_of(entry), step)
-            best = self.standings.trials[run.key].best_score
-            if "best/score" not in keys and best is not None:
-                _add(run, "best/score", best, ms_of(entry), step)
-        return self._parent_progress(entry)
 
     def _on_tell(self, run: DesiredRun, entry: TrialTold) -> set[str]:
         if entry.state == "failed" and "hpo.error" not in run.tags:
             run.tag("hpo.error", entry.reason)
-        self._n_told += 1
-        parent = self.runs[PARENT]
-        for told in ("completed", "pruned", "failed"):
-            _add(parent, f"progress/{told}", self.standings.count(told), ms_of(entry), self._n_told)
-        return self._parent_progress(entry) | {PARENT}
+        return {run.key, PARENT}
 
     def _on_retry(self, run: DesiredRun) -> None:
         trial = self.standings.trials[run.key]
-        run.artifacts["config/resolved.json"] = _config_json(trial)
-        for name, value in trial_params(trial.config, self._log_scaled).items():
-            if run.params.get(name, value) != value:
+        _give_configuration(run, trial)
+        known = self._asked[run.key]
+        for name, value in configuration_params(trial.config).items():
+            if known.get(name, value) != value:
                 run.tag(f"hpo.retry.{name}", value)  # params of a run cannot be changed
 
     def _on_end(self, parent: DesiredRun, entry: SessionEnded) -> set[str]:
         reason = entry.reason
         status, hpo_status = _end_state(entry.state, reason)
         parent.tag("hpo.reason", reason)
+        parent.add_all(self._summary.details(), ms_of(entry), self._n_ends)
+        self._n_ends += 1
         return {PARENT} | self.end_all(status=status, hpo_status=hpo_status, end_ms=ms_of(entry))
 
-    def _parent_progress(self, entry: JournalEntry) -> set[str]:
-        best = self.standings.best()
-        if best is None or best.best_score is None or (best.trial_id, best.best_score) == self._parent_best:
+    def _on_scores(self, entry: JournalEntry) -> set[str]:
+        """What sums the study up, where it has changed: a failing trial can change the best without a report."""
+        parent, scores = self.runs[PARENT], self._summary.scores()
+        changed = {name: score for name, score in scores.items() if score != self._scores.get(name)}
+        if not changed:
             return set()
-        parent = self.runs[PARENT]
-        self._parent_best = (best.trial_id, best.best_score)
-        step = self.standings.n_reports
-        if step not in parent.steps_seen:  # a failing trial can change the best without a report
-            parent.steps_seen.add(step)
-            _add(parent, "best/score", best.best_score, ms_of(entry), step)
-        parent.tag("hpo.best_trial", best.trial_id)
-        parent.tag("hpo.best_score", f"{best.best_score:.6g}")
+        self._scores = scores
+        for name, score in changed.items():
+            step = self._score_steps[name] = max(self.standings.n_reports, self._score_steps.get(name, -1) + 1)
+            parent.add(name, score, ms_of(entry), step)
+        if (best := self.standings.best()) is not None:
+            parent.tag("hpo.best_trial", best.trial_id)
         return {PARENT}
 
 
-def desired_runs(entries: Iterable[JournalEntry], *, running: bool) -> dict[str, DesiredRun]:
+def desired_runs(
+    entries: Iterable[JournalEntry], *, running: bool, study: object = None, files: Mapping[str, str] | None = None
+) -> dict[str, DesiredRun]:
     """Key -> desired run for a whole journal; the study's own run has the key `PARENT` and comes first.
 
     running: False when no search works on the study any more: what the journal leaves open (its driver was killed) is
-    then ended as interrupted, at the time of its last entry.
+    then ended as interrupted, at the time of its last entry. study: its folder, as a command names it. files: path ->
+    text, for the study's run.
     """
-    book = RunBook()
+    book = RunBook(study)
     for entry in entries:
         book.apply(entry)
     if not running:
         book.end_all(status="KILLED", hpo_status="interrupted")
+    if PARENT in book.runs:
+        for path, text in (files or {}).items():
+            book.attach(path, text)
+        book.describe()
     return book.runs
 
 
-def _add(run: DesiredRun, key: str, value: Any, timestamp_ms: int, step: int) -> None:
-    number = finite(value)
-    if number is None and not (value is None or isinstance(value, float | str)):
-        return  # not a measurement
-    run.metrics.append(MetricPoint(key, math.nan if number is None else number, timestamp_ms, step))
-
-
-def _config_json(trial: TrialRecord) -> str:
-    return json.dumps(trial.config, indent=2, sort_keys=True)
+def _give_configuration(run: DesiredRun, trial: TrialRecord) -> None:
+    run.artifacts["config.yaml"] = configuration_file(trial.config, f"{run_name(trial)} of {run.tags['hpo.study']}")
 
 
 def _end_state(state: str, reason: str) -> tuple[RunStatus, str]:

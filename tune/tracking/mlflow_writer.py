@@ -12,13 +12,19 @@ from typing import Any
 from trainable.errors import UserError
 from tune.tracking.client import describe, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
-from tune.tracking.desired_run import PARENT, DesiredRun
+from tune.tracking.desired_run import PARENT, RUN_LINK, DesiredRun
+from tune.tracking.used_data import dataset_inputs
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 800, 100, 100
 """MLflow takes 1000 metrics, 100 params, 100 tags and 1000 things in all."""
 
 TRACKED = "hpo.tracked"
 """Tag: how many metric points of the journal the run holds, in journal order, as VERSION:COUNT."""
+
+LAYOUT, TODAYS_LAYOUT = "hpo.layout", "2"
+"""Tag: how the run's names, parameters and metrics are chosen. A run of another layout is made anew, since MLflow can
+take back neither parameters nor metrics.
+"""
 
 ARTIFACTS = "hpo.artifacts"
 """Tag: digest of the files that the run holds."""
@@ -36,6 +42,7 @@ class HeldRun:
     end_ms: int | None = None
     n_metrics: int = 0
     params: set[str] = field(default_factory=set)
+    datasets: set[tuple[str, str]] = field(default_factory=set)
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -54,10 +61,11 @@ class MlflowWriter:
         self._uri, self._experiment_name, self._study_id = uri, experiment_name, study_id
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._held: dict[str, HeldRun] | None = None
+        self._outdated: dict[str, HeldRun] = {}
         self._file_problems: dict[str, str] = {}
         self.experiment_id: str | None = None
         self.parent_run_id: str | None = None
-        self.n_requests = self.n_created = self.n_metrics_sent = self.n_duplicates = 0
+        self.n_requests = self.n_created = self.n_metrics_sent = self.n_duplicates = self.n_renewed = 0
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -68,6 +76,7 @@ class MlflowWriter:
         """Send what `run` lacks in MLflow; nothing is sent twice on purpose."""
         held = self._find(run)
         self._bring_batches(run, held)
+        self._bring_datasets(run, held)
         self._bring_artifacts(run, held)
         self._bring_state(run, held)
 
@@ -88,6 +97,8 @@ class MlflowWriter:
             held = self._held[run.key] = self._create(run)
         if run.key == PARENT:
             self.parent_run_id = held.run_id
+        if (outdated := self._outdated.get(run.key)) is not None:
+            self._replace(run.key, outdated, held)
         return held
 
     def _look_up(self) -> dict[str, HeldRun]:
@@ -104,9 +115,23 @@ class MlflowWriter:
             found[key] = kept
             self.n_duplicates += 1
             self._call("delete_run", dropped.info.run_id)  # a create request that was repeated after a timeout
-        if PARENT in found:
-            self.parent_run_id = found[PARENT].info.run_id
-        return {key: _held(run) for key, run in found.items()}
+        held = {key: _held(run) for key, run in found.items()}
+        self._outdated = {key: run for key, run in held.items() if run.tags.get(LAYOUT) != TODAYS_LAYOUT}
+        current = {key: run for key, run in held.items() if key not in self._outdated}
+        if PARENT in current:
+            self.parent_run_id = current[PARENT].run_id
+        return current
+
+    def _replace(self, key: str, outdated: HeldRun, held: HeldRun) -> None:
+        """Delete a run of an earlier layout, once there is another in its place; what stands under it moves."""
+        if key == PARENT:
+            wanted = f"tags.`mlflow.parentRunId` = '{outdated.run_id}'"
+            for other in self._call("search_runs", [self.experiment_id], wanted, max_results=1000):
+                if "hpo.study" not in other.data.tags:  # retrained models; all others are brought here
+                    self._call("set_tag", other.info.run_id, "mlflow.parentRunId", held.run_id)
+        self._call("delete_run", outdated.run_id)
+        del self._outdated[key]
+        self.n_renewed += 1
 
     def _search_runs(self) -> Iterator[Any]:
         token: str | None = None
@@ -120,7 +145,9 @@ class MlflowWriter:
                 return
 
     def _create(self, run: DesiredRun) -> HeldRun:
-        tags = self._tags(run)
+        theirs = self._outdated[run.key].tags if run.key in self._outdated else {}
+        tags = {name: value for name, value in theirs.items() if not name.startswith(("hpo.", "mlflow."))}
+        tags |= self._tags(run)
         try:
             made = self._call("create_run", self.experiment_id, start_time=run.start_ms, tags=tags, run_name=run.name)
         except Exception:
@@ -129,11 +156,22 @@ class MlflowWriter:
         self.n_created += 1
         return HeldRun(run_id=made.info.run_id, tags=dict(tags))
 
-    def _tags(self, run: DesiredRun) -> dict[str, str]:
-        tags = run.tags | {"mlflow.runName": run.name}
-        if run.key != PARENT and self.parent_run_id is not None:
-            tags["mlflow.parentRunId"] = self.parent_run_id
+    def _tags(self, run: DesiredRun, held: HeldRun | None = None) -> dict[str, str]:
+        """held: where it is there already, which a description that links to it needs."""
+        tags = run.tags | {"mlflow.runName": run.name, LAYOUT: TODAYS_LAYOUT}
+        above = None if run.parent is None or self._held is None else self._held.get(run.parent)
+        if above is not None:
+            tags["mlflow.parentRunId"] = above.run_id
+        if run.description and held is not None:
+            page = f"#/experiments/{self.experiment_id}/runs/{held.run_id}"
+            tags["mlflow.note.content"] = run.description.replace(RUN_LINK, page)
         return tags
+
+    def _bring_datasets(self, run: DesiredRun, held: HeldRun) -> None:
+        lacking = [used for used in run.datasets if (used.name, used.digest) not in held.datasets]
+        if lacking:
+            self._call("log_inputs", held.run_id, datasets=dataset_inputs(lacking))
+            held.datasets.update((used.name, used.digest) for used in lacking)
 
     def _bring_artifacts(self, run: DesiredRun, held: HeldRun) -> None:
         """Store the run's files; a broken file store is a problem to tell and holds up nothing else."""
@@ -155,7 +193,7 @@ class MlflowWriter:
         from mlflow.entities import Metric, Param, RunTag
 
         params = [(name, value) for name, value in run.params.items() if name not in held.params]
-        tags = [(name, value) for name, value in self._tags(run).items() if held.tags.get(name) != value]
+        tags = [(name, value) for name, value in self._tags(run, held).items() if held.tags.get(name) != value]
         metrics = run.metrics[max(held.n_metrics - run.n_forgotten, 0) :]
         while params or tags or metrics:
             now_metrics, now_params = metrics[:METRICS_A_BATCH], params[:PARAMS_A_BATCH]
@@ -210,12 +248,16 @@ def _held(run: Any) -> HeldRun:
         end_ms=run.info.end_time,
         n_metrics=known,
         params=set(run.data.params),
+        datasets={
+            (used.dataset.name, used.dataset.digest) for used in (run.inputs.dataset_inputs if run.inputs else ())
+        },
         tags=dict(run.data.tags),
     )
 
 
-def _preference(run: Any) -> tuple[int, int, str]:
-    return (-_held(run).n_metrics, run.info.start_time, run.info.run_id)
+def _preference(run: Any) -> tuple[bool, int, int, str]:
+    held = _held(run)
+    return (held.tags.get(LAYOUT) != TODAYS_LAYOUT, -held.n_metrics, run.info.start_time, run.info.run_id)
 
 
 def _digest(artifacts: dict[str, str]) -> str:

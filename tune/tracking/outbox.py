@@ -12,10 +12,11 @@ from tune.tracking.mlflow_writer import MlflowWriter, is_permanent
 class Outbox:
     """What the writer thread still has to send: runs that changed, and how many entries each of them waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, study: object = None) -> None:
+        """study: its folder, as a command names it."""
         self.n_settled = 0
         self.problems: list[str] = []
-        self._book = RunBook()
+        self._book = RunBook(study)
         self._changed: dict[str, None] = {}  # a set that keeps its order
         self._n_unsettled = 0
         self._refused: Counter[str] = Counter()
@@ -36,10 +37,18 @@ class Outbox:
         self._changed.update(dict.fromkeys(sorted(keys)))
         self._settle()
 
+    def attach(self, path: str, text: str) -> None:
+        """Give the study's run a file."""
+        if PARENT in self._book.runs:
+            self._book.attach(path, text)
+            self._changed[PARENT] = None
+
     def flush(self, writer: MlflowWriter) -> None:
         """Send every changed run, the study's own first. Raises what may pass; the rest then stays in here."""
         parent = writer.parent_run_id
-        for key in sorted(self._changed):
+        if PARENT in self._changed:
+            self._book.describe()
+        for key in sorted(self._changed, key=lambda key: self._book.runs[key].order):
             run = self._book.runs[key]
             try:
                 writer.bring(run)

@@ -1,7 +1,7 @@
 """Bringing MLflow to a journal's content after an outage, a killed driver, or into another server."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -20,12 +20,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncReport:
-    """What `sync` did: runs in the journal, runs made, metric points sent, doubled runs deleted, requests, seconds."""
+    """What `sync` did: runs in the journal, runs made, metric points sent, doubled runs deleted, runs made anew in
+    place of those of an earlier layout, requests, seconds.
+    """
 
     n_runs: int
     n_created: int
     n_metrics: int
     n_duplicates: int
+    n_renewed: int
     n_requests: int
     seconds: float
     problems: tuple[str, ...]
@@ -33,21 +36,30 @@ class SyncReport:
     parent_run_id: str | None
 
 
-def sync(entries: Iterable[JournalEntry], uri: str, experiment_name: str, *, running: bool = False) -> SyncReport:
+def sync(
+    entries: Iterable[JournalEntry],
+    uri: str,
+    experiment_name: str,
+    *,
+    running: bool = False,
+    study: object = None,
+    files: Mapping[str, str] | None = None,
+) -> SyncReport:
     """Bring MLflow to exactly the content of a journal, however often it is called and whatever was written before.
 
-    running: True while a search works on the study; else open ends are closed as interrupted.
+    running: True while a search works on the study; else open ends are closed as interrupted. study: its folder, as a
+    command names it. files: path -> text, for the study's run.
 
     Raises: UserError when the journal holds no study or MLflow does not answer.
     """
     start = time.monotonic()
-    runs = desired_runs(entries, running=running)
+    runs = desired_runs(entries, running=running, study=study, files=files)
     if PARENT not in runs:
         raise UserError("a journal must begin with its study, but this one holds no study entry; check the folder")
     try:
         writer = _patiently(lambda: MlflowWriter(uri, experiment_name, study_id=runs[PARENT].tags["hpo.study"]))
-        for key in sorted(runs):
-            _bring(writer, runs[key])
+        for run in sorted(runs.values(), key=lambda run: run.order):
+            _bring(writer, run)
     except UserError:
         raise
     except Exception as error:
@@ -57,9 +69,10 @@ def sync(entries: Iterable[JournalEntry], uri: str, experiment_name: str, *, run
         ) from error
     return SyncReport(
         n_runs=len(runs),
-        n_created=writer.n_created,
+        n_created=writer.n_created - writer.n_renewed,
         n_metrics=writer.n_metrics_sent,
         n_duplicates=writer.n_duplicates,
+        n_renewed=writer.n_renewed,
         n_requests=writer.n_requests,
         seconds=time.monotonic() - start,
         problems=tuple(writer.problems),

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 from trainable.counts import counted
 from tune.journal.entries import JournalEntry
@@ -44,6 +44,13 @@ class TrackingStatus:
     parent_run_id: str | None
 
 
+class Attached(NamedTuple):
+    """A file for the study's run."""
+
+    path: str
+    text: str
+
+
 class Tracker:
     """Takes journal entries, sends them from one thread; the search neither waits for MLflow nor fails with it.
 
@@ -52,15 +59,26 @@ class Tracker:
     over.
     """
 
-    def __init__(self, uri: str, experiment_name: str, *, study_id: str, flush_seconds: float = FLUSH_SECONDS) -> None:
-        """uri: as `check_uri` returns it. The thread starts here; nothing is waited for."""
+    def __init__(
+        self,
+        uri: str,
+        experiment_name: str,
+        *,
+        study_id: str,
+        study: object = None,
+        flush_seconds: float = FLUSH_SECONDS,
+    ) -> None:
+        """uri: as `check_uri` returns it. study: its folder, as a command names it.
+
+        The thread starts here; nothing is waited for.
+        """
         self._uri, self._experiment_name, self._study_id = uri, experiment_name, study_id
         self._flush_seconds = flush_seconds
-        self._inbox: queue.SimpleQueue[JournalEntry | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[JournalEntry | Attached | None] = queue.SimpleQueue()
         self._n_handed = 0
         self._deadline = math.inf
         self._writer: MlflowWriter | None = None
-        self._outbox = Outbox()
+        self._outbox = Outbox(study)
         self._problem: str | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow-writer", daemon=True)
         self._thread.start()
@@ -69,6 +87,10 @@ class Tracker:
         """Take one journal entry; only puts it into a queue."""
         self._n_handed += 1
         self._inbox.put(entry)
+
+    def attach(self, path: str, text: str) -> None:
+        """Give the study's run a file that is no part of the journal."""
+        self._inbox.put(Attached(path, text))
 
     @property
     def experiment_id(self) -> str | None:
@@ -148,7 +170,10 @@ class Tracker:
                 return True
             if idle:
                 idle, end = False, time.monotonic() + seconds
-            self._outbox.put(entry)
+            if isinstance(entry, Attached):
+                self._outbox.attach(*entry)
+            else:
+                self._outbox.put(entry)
 
     def _flush(self) -> None:
         if self._outbox.is_empty:

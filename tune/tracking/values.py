@@ -1,19 +1,23 @@
 """How configurations, headers and metric names are written in MLflow: short text, legal names, no credentials."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import yaml
+
 from trainable.config import PROJECTIONS, later_keys
 from trainable.plain_values import flattened
-from tune.decisions.trial_record import finite
+from tune.decisions.trial_record import TrialRecord
+from tune.decisions.varied import Varied, shown_value
 from tune.printed.secrets_left_out import redact
 
 MAX_KEY = 250
 MAX_PARAM = 500  # what the oldest servers in use accept
 MAX_TAG = 2000
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.\-/ ]+")
 
 _ADAPTER_ONLY = ("rank", "alpha", "rank_stabilized", "dropout", "targets")
 
@@ -53,35 +57,46 @@ _TAG_SOURCES = {
     "hpo.backbone": ("backbone", "options.backbone"),
     "hpo.space": ("space.name", "space", "options.space"),
     "hpo.holdout": ("holdout", "options.holdout"),
-    "hpo.fold": ("fold", "options.fold"),
+    "fold": ("fold", "options.fold"),
     "hpo.precision": ("options.precision",),
 }
 """Tag -> where the study's header may hold its value, first found wins."""
 
 
+_STUDY_PARAMS = ("space", "data", "backbone", "holdout", "fold", "seed", "trials", "epochs")
+"""Options that tell studies apart; all of the header is in `study.json`."""
+
+
 def study_params(header: Mapping[str, Any]) -> dict[str, str]:
-    """The header flattened with dots under `study.`; its space and what is run or known first are for `study.json`."""
-    plain = {name: value for name, value in header.items() if name not in ("space", "queue", "warm_start")}
-    return {f"study.{name}"[:MAX_KEY]: _param(value) for name, value in _flat(plain).items()}
+    """The few options by which studies are told apart in a table."""
+    options = header.get("options") or {}
+    return {name: _param(options[name]) for name in _STUDY_PARAMS if name in options}
 
 
-def trial_params(config: Mapping[str, Any], log_scaled: Iterable[str]) -> dict[str, str]:
-    """A trial's configuration flattened with dots, log10 beside log-scaled values, `none` for what has no effect."""
+def varied_params(trial: TrialRecord, varied: Iterable[Varied]) -> dict[str, str]:
+    """What a study varies, by short names; `none` for what has no effect in this trial."""
+    values = {_NOT_IN_NAMES.sub("_", v.label)[:MAX_KEY]: v.value(trial) for v in varied}
+    return {name: _param(None if value is None else shown_value(value)) for name, value in values.items()}
+
+
+def configuration_params(config: Mapping[str, Any]) -> dict[str, str]:
+    """A whole configuration flattened with dots, `none` for what has no effect."""
     values = {**later_keys(), **_flat(config)}
-    for name in log_scaled:
-        if name in values:
-            group, dot, leaf = name.rpartition(".")
-            number = finite(values[name])
-            values[f"{group}{dot}log10_{leaf}"] = round(math.log10(number), 6) if number and number > 0 else None
     if values.get("adapter.kind") == "full":
-        names = [*_ADAPTER_ONLY, *(f"log10_{leaf}" for leaf in _ADAPTER_ONLY)]
-        values.update({name: None for leaf in names if (name := f"adapter.{leaf}") in values})
+        values.update({name: None for leaf in _ADAPTER_ONLY if (name := f"adapter.{leaf}") in values})
     return {name[:MAX_KEY]: _param(value) for name, value in values.items()}
+
+
+def configuration_file(config: Mapping[str, Any], about: str) -> str:
+    """A whole configuration as a variant's file, which `train --variant` and `retrain --config` take."""
+    values = {name: value for name, value in config.items() if name != "epochs"}
+    text = {"about": about, "epochs": config["epochs"], "config": values}
+    return yaml.safe_dump(text, sort_keys=False, allow_unicode=True)
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """Under names that MLflow takes."""
-    return {re.sub(r"[^A-Za-z0-9_.\- ]+", "_", name): value for name, value in flattened(values).items()}
+    return {_NOT_IN_NAMES.sub("_", name): value for name, value in flattened(values).items()}
 
 
 def _param(value: Any) -> str:
@@ -95,13 +110,3 @@ def _param(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "all" if set(value) == set(PROJECTIONS) else "+".join(map(str, value))[:MAX_PARAM] or "none"
     return redact(str(value))[:MAX_PARAM]
-
-
-def log_scaled(space: Any) -> tuple[str, ...]:
-    """Names of the space's log-scaled parameters."""
-    parameters = space.get("parameters") if isinstance(space, Mapping) else None
-    if isinstance(parameters, Mapping):
-        return tuple(name for name, entry in parameters.items() if isinstance(entry, Mapping) and entry.get("log"))
-    if isinstance(parameters, list):
-        return tuple(entry["name"] for entry in parameters if isinstance(entry, Mapping) and entry.get("log"))
-    return ()

@@ -115,7 +115,7 @@ def _show_again(request: SearchRequest, tracking_uri: str, console: Console, sta
     console.say(
         f"{request.folder} is finished: all its {counted(standings.n_told, 'trial')} have ended; --trials N runs more"
     )
-    tracker = Tracker(tracking_uri, request.options.experiment, study_id=str(standings.study_id))
+    tracker = Tracker(tracking_uri, request.options.experiment, study_id=str(standings.study_id), study=request.folder)
     for entry in request.past:
         tracker.handle(entry)
     tracking = tracker.close(TRACKING_GRACE_SECONDS)
@@ -163,7 +163,7 @@ def _workplace(opening: Opening, features: Features, tracking_uri: str, console:
 def _follow(place: Workplace, tracking_uri: str) -> Tracker:
     """Let MLflow and the terminal follow the journal, from its first entry on."""
     study, console = place.study, place.console
-    tracker = Tracker(tracking_uri, place.request.options.experiment, study_id=study.study_id)
+    tracker = Tracker(tracking_uri, place.request.options.experiment, study_id=study.study_id, study=study.folder)
     for entry in study.entries():
         tracker.handle(entry)
         console.past(entry)

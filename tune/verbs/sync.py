@@ -32,7 +32,7 @@ def run(given: Given) -> int:
     kept = kept_options(entries)
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
     experiment = options.experiment or kept.get("experiment") or SearchOptions().experiment
-    report = sync(entries, uri, experiment, running=is_running)
+    report = sync(entries, uri, experiment, running=is_running, study=options.study)
     for problem in report.problems:
         console.say(f"MLflow lacks a part of this study: {problem}")
     console.finish(
@@ -49,6 +49,7 @@ def run(given: Given) -> int:
 
 
 def _line(study_id: str, uri: str, report: SyncReport) -> str:
+    renewed = f", {counted(report.n_renewed, 'run')} of an earlier layout made anew" if report.n_renewed else ""
     doubles = f", {counted(report.n_duplicates, 'doubled run')} deleted" if report.n_duplicates else ""
-    sent = f"{report.n_created} of them new, {counted(report.n_metrics, 'metric value')} sent{doubles}"
+    sent = f"{report.n_created} of them new, {counted(report.n_metrics, 'metric value')} sent{renewed}{doubles}"
     return f"{uri} holds {study_id}: {counted(report.n_runs, 'run')}, {sent}, in {duration(report.seconds)}"
