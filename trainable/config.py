@@ -22,6 +22,9 @@ LABEL_RANGE = (-2.09, 2.09)
 NO_NAME = "unknown"
 """In place of the `scientificName` of a specimen that has none: an insect that nobody could identify."""
 
+NO_DOMAIN = -1
+"""The domain of every specimen where a task has none."""
+
 
 def _limits(low: float, high: float, *, default: Any = MISSING, open_low: bool = False, open_high: bool = False) -> Any:
     metadata = {"low": low, "high": high, "open_low": open_low, "open_high": open_high}

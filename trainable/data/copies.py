@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainable.config import TARGETS
 from trainable.shown import brief
 
 Ints = NDArray[np.int64]
@@ -24,16 +23,18 @@ def first_rows(digests: Sequence[str]) -> Ints:
     return np.array([first.setdefault(digest, row) for row, digest in enumerate(digests)], dtype=np.int64)
 
 
-def copies_line(frame: pd.DataFrame, digests: Sequence[str], names: Sequence[str]) -> str | None:
+def copies_line(
+    frame: pd.DataFrame, digests: Sequence[str], names: Sequence[str], targets: Sequence[str]
+) -> str | None:
     """What is to be said of the rows that repeat an earlier one's photograph; None if there are none.
 
-    frame: `Specimens.frame`, with digests and names of its rows.
+    frame: `Specimens.frame`, with digests and names of its rows, and columns of its targets.
     """
     first = first_rows(digests)
     again = np.flatnonzero(first != np.arange(len(first)))
     if not len(again):
         return None
-    labels = frame[["event_id", *TARGETS]].to_numpy()
+    labels = frame[["event_id", *targets]].to_numpy()
     n_other = int((labels[again] != labels[first[again]]).any(axis=1).sum())
     others = f", {n_other} of them of another event or with other labels" if n_other else ""
     return (

@@ -1,4 +1,4 @@
-"""Whether specimens can be learnt from: typed values, labels on the scale, events of one place, readable images."""
+"""Whether specimens can be learnt from: typed values, labels in bounds, events of one place, readable images."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -8,18 +8,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from trainable.config import LABEL_RANGE, NO_NAME, TARGETS
+from trainable.config import NO_DOMAIN, NO_NAME
 from trainable.data.specimen_schema import MAX_LINES
+from trainable.data.task import Task
+from trainable.data.task_parts import RealTarget
+from trainable.data.task_source import FRAME_COLUMNS
 from trainable.shown import brief, cut
 
 LABEL_TOLERANCE = 0.005
-"""How far a label may lie outside of LABEL_RANGE: the published bounds have two decimals."""
+"""How far a label in standard units may lie outside of its bounds: the challenge's published ones have two decimals."""
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _MOST_DIGITS = 18  # of 2**63, less one
 
-_INTEGERS = {"event_id": "eventID", "domain_id": "domainID"}
-_STRINGS = {"site_id": "siteID", "date": "collectDate"}
+_WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
 class Problems:
@@ -42,27 +44,30 @@ class Problems:
         return found
 
 
-def typed_frame(rows: pd.DataFrame, problems: Problems) -> pd.DataFrame:
-    """`Specimens.frame` of rows in the hub's columns; what cannot be typed is noted, and NaN, -1 or "" in the frame."""
+def typed_frame(rows: pd.DataFrame, task: Task, problems: Problems) -> pd.DataFrame:
+    """`Specimens.frame` of rows in the task's columns; what cannot be typed is noted, and NaN, -1 or "" in the frame.
+
+    Without a column of events each row is its own; without one of sites the event is; without one of domains all are
+    `NO_DOMAIN`.
+    """
     names = row_names(rows)
     rows = _plain_cells(rows, names, problems)
     frame = pd.DataFrame({"split": rows["split"].astype(str)})
-    for column, source in _INTEGERS.items():
-        frame[column] = _integers(rows[source], source, names, problems)
-    for column, source in _STRINGS.items():
-        frame[column] = _strings(rows[source])
-        for row in np.flatnonzero(frame[column] == ""):
-            problems.add(
-                f"{source} missing", f"{names[row]}: {source} must be given, but is {_shown(rows[source].iloc[row])}"
-            )
-    species = _strings(rows["scientificName"])
-    frame["species"] = species.where(species != "", NO_NAME)  # an insect that nobody could identify is no mistake
-    given = _strings(rows["public_id"]) if "public_id" in rows.columns else pd.Series("", index=rows.index)
+    columns, typed = task.columns, _integers if task.is_beetles else _groups
+    frame["event_id"], frame["domain_id"] = np.arange(len(rows), dtype=np.int64), NO_DOMAIN
+    for column, source in (("event_id", columns.event), ("domain_id", columns.domain)):
+        if source is not None:
+            frame[column] = typed(rows[source], source, names, problems)
+    as_sites = frame["event_id"].astype(str)
+    frame["site_id"] = as_sites if columns.site is None else _given(rows[columns.site], names, problems)
+    frame["date"] = "" if columns.date is None else _given(rows[columns.date], names, problems)
+    named = _strings(rows[task.covariates[0]]) if task.covariates else pd.Series("", index=rows.index)
+    frame["species"] = named.where(named != "", NO_NAME)  # an insect that nobody could identify is no mistake
+    given = _strings(rows[columns.id]) if columns.id in rows.columns else pd.Series("", index=rows.index)
     frame["specimen_id"] = given.where(given != "", pd.Series(names, index=rows.index).str.replace(" row ", "-"))
-    for target in TARGETS:
-        frame[target] = _labels(rows[target], target, names, problems)
-    order = ["split", "event_id", "domain_id", "site_id", "species", "date", "specimen_id", *TARGETS]
-    return frame[order]
+    for target in task.targets:
+        frame[target.name] = _labels(rows[target.column], target, names, problems)
+    return frame[[*FRAME_COLUMNS, *task.names]]
 
 
 def row_names(rows: pd.DataFrame) -> list[str]:
@@ -71,21 +76,27 @@ def row_names(rows: pd.DataFrame) -> list[str]:
     return [f"{split} row {number}" for split, number in zip(rows["split"], numbers, strict=True)]
 
 
-def note_bad_events(frame: pd.DataFrame, problems: Problems) -> None:
-    """Note events of several sites or labels, and sites of several domains.
+def note_bad_events(frame: pd.DataFrame, task: Task, problems: Problems) -> None:
+    """Note events of several sites or labels, sites of several domains, and targets that never differ.
 
     An event of several dates passes: traps are left out for days, and nothing here depends on it.
     """
     names = row_names(frame)
-    known = frame[(frame["event_id"] >= 0) & (frame["site_id"] != "")]
+    targets = list(task.names)
+    has_event, has_domain = _is_given(frame["event_id"]), _is_given(frame["domain_id"])
+    known = frame[has_event & (frame["site_id"] != "")]
     _check_one(known, "event_id", "site_id", "event {} must be of one site, but is of {}", names, problems)
-    of_domain = frame[(frame["domain_id"] >= 0) & (frame["site_id"] != "")]
+    of_domain = frame[has_domain & (frame["site_id"] != "")]
     _check_one(of_domain, "site_id", "domain_id", "site {} must be in one domain, but is in {}", names, problems)
-    labelled = frame[(frame["event_id"] >= 0) & frame[list(TARGETS)].notna().all(axis=1)]
-    values = [tuple(triple) for triple in labelled[list(TARGETS)].to_numpy()]
+    labelled = frame[has_event & frame[targets].notna().all(axis=1)]
+    values = [tuple(triple) for triple in labelled[targets].to_numpy()]
     triples = labelled.assign(labels=pd.Series(values, index=labelled.index, dtype=object))
-    rule = f"event {{}} must have one label each for {', '.join(TARGETS)}, but has {{}}"
+    rule = f"event {{}} must have one label each for {', '.join(targets)}, but has {{}}"
     _check_one(triples, "event_id", "labels", rule, names, problems)
+    for target in task.targets:
+        same = frame[target.name].dropna().unique()
+        if len(same) == 1 and not target.is_standard:
+            problems.add("one value", f"`{target.name}` must have two values at least, but is {same[0]:g} everywhere")
 
 
 def note_bad_images(
@@ -135,6 +146,27 @@ def _integers(values: pd.Series, source: str, names: list[str], problems: Proble
     return np.array([-1 if number is None else number for number in found], dtype=np.int64)
 
 
+def _groups(values: pd.Series, _: str, names: list[str], problems: Problems) -> "NDArray[np.int64] | pd.Series":
+    """Numbers where all are whole ones, as they are written; else text."""
+    texts = _given(values, names, problems)
+    if all(_WHOLE.fullmatch(text) for text in texts if text):
+        return np.array([int(text) if text else -1 for text in texts], dtype=np.int64)
+    return texts
+
+
+def _given(values: pd.Series, names: list[str], problems: Problems) -> pd.Series:
+    """As `_strings`; none may be missing."""
+    texts = _strings(values)
+    for row in np.flatnonzero(texts == ""):
+        rule = f"{names[row]}: {values.name} must be given, but is {_shown(values.iloc[row])}"
+        problems.add(f"{values.name} missing", rule)
+    return texts
+
+
+def _is_given(ids: pd.Series) -> "pd.Series[bool]":
+    return ids >= 0 if pd.api.types.is_integer_dtype(ids) else ids != ""
+
+
 def _integer(value: object) -> int | None:
     """The integer from 0 to 2**63 - 1 that a cell holds; None for a float so large that it was rounded."""
     if isinstance(value, bool | np.bool_):
@@ -164,17 +196,25 @@ def _strings(values: pd.Series) -> pd.Series:
     return values.where(values.notna(), "").astype(str).str.strip()
 
 
-def _labels(values: pd.Series, target: str, names: list[str], problems: Problems) -> NDArray[np.float64]:
+def _labels(values: pd.Series, target: RealTarget, names: list[str], problems: Problems) -> NDArray[np.float64]:
     numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    low, high = LABEL_RANGE
+    tolerance = LABEL_TOLERANCE if target.is_standard else 0.0
+    is_good = np.isfinite(numbers)
     with np.errstate(invalid="ignore"):
-        is_good = (numbers >= low - LABEL_TOLERANCE) & (numbers <= high + LABEL_TOLERANCE)
+        if target.low is not None:
+            is_good &= numbers >= target.low - tolerance
+        if target.high is not None:
+            is_good &= numbers <= target.high + tolerance
     for row in np.flatnonzero(~is_good):
-        shown = _shown(values.iloc[row])
-        problems.add(
-            f"{target} out of range", f"{names[row]}: `{low} <= {target} <= {high}` must hold, but got {shown}"
-        )
+        rule = f"{names[row]}: {_rule(target)}, but got {_shown(values.iloc[row])}"
+        problems.add(f"{target.column} out of range", rule)
     return np.where(is_good, numbers, np.nan)
+
+
+def _rule(target: RealTarget) -> str:
+    low = "" if target.low is None else f"{target.low} <= "
+    high = "" if target.high is None else f" <= {target.high}"
+    return f"`{low}{target.column}{high}` must hold" if low or high else f"{target.column} must be a finite number"
 
 
 def _shown(value: object) -> str:

@@ -9,26 +9,24 @@ import pyarrow.parquet as pq
 
 from trainable.data.image_sources import ImageFiles
 from trainable.data.specimen_schema import (
-    IMAGE_COLUMN,
     MAX_LINES,
-    OPTIONAL,
     READ_SPLITS,
-    REQUIRED,
     SPLIT_NAMES,
     SpecimenTable,
     make_table,
     missing_columns,
+    read_columns,
     unknown_splits,
 )
 from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
+from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.shown import brief
 
-_WANTED = ("file_name", IMAGE_COLUMN, "split", *REQUIRED, *OPTIONAL)
 METADATA = ("metadata.csv", "metadata.parquet", "metadata.jsonl")
 
 
-def read_image_folder(folder: Path) -> SpecimenTable:
+def read_image_folder(folder: Path, task: Task) -> SpecimenTable:
     """Rows of metadata files in the folder or in its split folders, with paths relative to the metadata file."""
     tables: list[pd.DataFrame] = []
     problems: list[str] = []
@@ -38,7 +36,7 @@ def read_image_folder(folder: Path) -> SpecimenTable:
             problems.append(f"{place} must have one metadata file, but has {', '.join(p.name for p in found)}")
         for path in found[:1]:
             try:
-                tables.append(_located(_read_metadata(path), path, folder))
+                tables.append(_located(_read_metadata(path, task), path, folder, task))
             except UserError as error:
                 problems += error.problems
     if problems:
@@ -49,7 +47,7 @@ def read_image_folder(folder: Path) -> SpecimenTable:
     ordered = [rows[rows["split"] == split] for split in READ_SPLITS]
     images = ImageFiles(tuple(str(path) for part in ordered for path in part["_image"]))
     own = [SPLIT_NAMES[place.name.lower()] for place in split_folders(folder) if metadata_files(place)]
-    return make_table(str(folder), ordered, images, [*own, *rows["split"].unique()])
+    return make_table(str(folder), ordered, images, [*own, *rows["split"].unique()], task)
 
 
 def split_folders(folder: Path) -> list[Path]:
@@ -62,23 +60,25 @@ def metadata_files(folder: Path) -> list[Path]:
     return [folder / name for name in METADATA if (folder / name).is_file()]
 
 
-def _read_metadata(path: Path) -> pd.DataFrame:
+def _read_metadata(path: Path, task: Task) -> pd.DataFrame:
+    wanted = ("file_name", task.columns.image, "split", *read_columns(task))
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
-                return arrow_frame(file.read(), _WANTED)
-        return read_json_lines(path) if path.suffix == ".jsonl" else read_csv(path, _WANTED)
+                return arrow_frame(file.read(), wanted)
+        return read_json_lines(path) if path.suffix == ".jsonl" else read_csv(path, wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} must be readable, but: {error}") from error
 
 
-def _located(rows: pd.DataFrame, metadata: Path, folder: Path) -> pd.DataFrame:
+def _located(rows: pd.DataFrame, metadata: Path, folder: Path, task: Task) -> pd.DataFrame:
     """Add each row's split and the path of its image."""
-    image_column = next((name for name in ("file_name", IMAGE_COLUMN) if name in rows.columns), None)
-    problems = missing_columns(str(metadata), rows.columns, REQUIRED)
+    image_names = tuple(dict.fromkeys(("file_name", task.columns.image)))
+    image_column = next((name for name in image_names if name in rows.columns), None)
+    problems = missing_columns(str(metadata), rows.columns, task.required_columns)
     if image_column is None:
         problems.append(
-            f"{metadata}: column file_name or {IMAGE_COLUMN} must be there, but has {', '.join(rows.columns)}"
+            f"{metadata}: column {' or '.join(image_names)} must be there, but has {', '.join(rows.columns)}"
         )
         raise UserError(problems)
     outside = [

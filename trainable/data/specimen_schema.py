@@ -1,17 +1,13 @@
-"""The hub's schema as all readers deliver it: column names, split names, rows with their images."""
+"""A task's columns as all readers deliver them: column names, split names, rows with their images."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
-from trainable.config import TARGETS
 from trainable.data.image_sources import ImageFiles, TableImages
+from trainable.data.task import Task
 from trainable.errors import UserError
-
-IMAGE_COLUMN = "file_path"
-REQUIRED = (*TARGETS, "eventID", "domainID", "siteID", "scientificName", "collectDate")
-OPTIONAL = ("public_id",)
 
 MAX_LINES = 20
 """Problems of one kind that are listed; the rest is counted."""
@@ -27,7 +23,7 @@ READ_SPLITS = ("train", "validation")
 
 @dataclass(frozen=True)
 class SpecimenTable:
-    """Rows as delivered: `split` ("train" or "validation"), the hub's columns, and the images in the same order.
+    """Rows as delivered: `split` ("train" or "validation"), the task's columns, and the images in the same order.
 
     Train rows come first. A row's number is its place in its split, from 0, as the hub's viewer counts. left_out: what
     of a folder was not read, in words.
@@ -38,8 +34,14 @@ class SpecimenTable:
     left_out: str | None = None
 
 
+def read_columns(task: Task) -> tuple[str, ...]:
+    """What is read of a table beside the images: what must be there, and an id where there is one."""
+    optional = () if task.columns.id is None else (task.columns.id,)
+    return (*task.required_columns, *optional)
+
+
 def make_table(
-    source: str, tables: Sequence[pd.DataFrame], images: ImageFiles | TableImages, splits: Iterable[str]
+    source: str, tables: Sequence[pd.DataFrame], images: ImageFiles | TableImages, splits: Iterable[str], task: Task
 ) -> SpecimenTable:
     """Join the tables of all splits, train first; splits: those that the source claims to have.
 
@@ -50,7 +52,9 @@ def make_table(
     empty = [split for split in present or ["train"] if not (rows["split"] == split).any()]
     if empty:
         raise UserError([f"{source}: split {split} must have specimens, but is empty" for split in empty])
-    return SpecimenTable(rows=rows[[c for c in ("split", *REQUIRED, *OPTIONAL) if c in rows.columns]], images=images)
+    return SpecimenTable(
+        rows=rows[[name for name in ("split", *read_columns(task)) if name in rows.columns]], images=images
+    )
 
 
 def missing_columns(where: str, found: Iterable[str], wanted: Iterable[str]) -> list[str]:

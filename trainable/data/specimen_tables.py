@@ -13,46 +13,44 @@ from trainable.data.folder_walk import find_files
 from trainable.data.image_sources import Chunk, TableImages
 from trainable.data.specimen_folder import METADATA, metadata_files, read_image_folder, split_folders
 from trainable.data.specimen_schema import (
-    IMAGE_COLUMN,
-    OPTIONAL,
     READ_SPLITS,
-    REQUIRED,
     SPLIT_NAMES,
     SpecimenTable,
     make_table,
     missing_columns,
+    read_columns,
     unknown_splits,
 )
 from trainable.data.table_files import arrow_frame, check_once, stored_ranges
+from trainable.data.task import Task
 from trainable.errors import UserError
 
 _HF = "hf://"
-_WANTED = (*REQUIRED, *OPTIONAL)
 
 
-def read_table(data: str, *, cache_dir: Path) -> SpecimenTable:
-    """Read the metadata of `hf://OWNER/NAME` or a folder; images are only located.
+def read_table(data: str, *, cache_dir: Path, task: Task) -> SpecimenTable:
+    """Read the columns of a task from `hf://OWNER/NAME` or a folder; images are only located.
 
     Raises: UserError for what is not there, cannot be read, lacks columns or has an empty split.
     """
     if data.startswith(_HF):
-        return _read_hub(data, cache_dir)
+        return _read_hub(data, cache_dir, task)
     folder = Path(os.path.expanduser(data))
     if not folder.is_dir():
         raise UserError(f"--data must be `demo`, `hf://OWNER/NAME` or a folder, but there is no folder {data}")
     if any(metadata_files(place) for place in (folder, *split_folders(folder))):
-        return read_image_folder(folder)
+        return read_image_folder(folder, task)
     shards, left_out = find_files(folder, lambda name: name.endswith(".parquet"))
     line = left_out.line(folder, "parquet file", with_others=False)
     if shards:
-        return replace(_read_shards(folder, shards), left_out=line)
+        return replace(_read_shards(folder, shards, task), left_out=line)
     raise UserError(
         f"a data folder must hold parquet shards (such as data/train-00000-of-00002.parquet) or images with one of "
         f"{', '.join(METADATA)}, but {folder} has neither{f' ({line})' if line else ''}"
     )
 
 
-def _read_hub(data: str, cache_dir: Path) -> SpecimenTable:
+def _read_hub(data: str, cache_dir: Path, task: Task) -> SpecimenTable:
     """Download through `datasets`, which turns any dataset it can load into Arrow files; they are read from there."""
     import datasets
 
@@ -69,10 +67,10 @@ def _read_hub(data: str, cache_dir: Path) -> SpecimenTable:
     files: dict[str, list[str]] = {}
     for split, dataset in loaded.items():
         files.setdefault(SPLIT_NAMES.get(split, split), []).extend(file["filename"] for file in dataset.cache_files)
-    return _read_tables(data, files, _arrow_schema, _arrow_rows, follow_paths=True)
+    return _read_tables(data, files, _arrow_schema, _arrow_rows, task, follow_paths=True)
 
 
-def _read_shards(folder: Path, shards: Sequence[Path]) -> SpecimenTable:
+def _read_shards(folder: Path, shards: Sequence[Path], task: Task) -> SpecimenTable:
     files: dict[str, list[str]] = {}
     named = {path: _split_of(path.relative_to(folder)) for path in shards}
     for path, split in named.items():
@@ -80,7 +78,7 @@ def _read_shards(folder: Path, shards: Sequence[Path]) -> SpecimenTable:
         files.setdefault(split or (path.name if any(named.values()) else "train"), []).append(str(path))
     if problems := _missing_shards(shards):
         raise UserError(problems)
-    return _read_tables(str(folder), files, pq.read_schema, _parquet_rows, follow_paths=False)
+    return _read_tables(str(folder), files, pq.read_schema, _parquet_rows, task, follow_paths=False)
 
 
 def _split_of(path: Path) -> str | None:
@@ -110,18 +108,19 @@ def _read_tables(
     files: dict[str, list[str]],
     read_schema: Callable[[str], pa.Schema],
     read_rows: Callable[[str, list[str]], tuple[pa.Table, list[Chunk]]],
+    task: Task,
     *,
     follow_paths: bool,
 ) -> SpecimenTable:
-    problems = unknown_splits(source, files)
+    problems, wanted = unknown_splits(source, files), read_columns(task)
     tables, chunks = [], []
     for split in READ_SPLITS:
         for path in files.get(split, []):
             try:
-                problems += (found := _schema_problems(path, read_schema(path)))
+                problems += (found := _schema_problems(path, read_schema(path), task))
                 if not found:
-                    rows, parts = read_rows(path, list(_WANTED))
-                    tables.append(arrow_frame(rows, _WANTED).assign(split=split))
+                    rows, parts = read_rows(path, list(wanted))
+                    tables.append(arrow_frame(rows, wanted).assign(split=split))
                     chunks += parts
             except (pa.ArrowException, OSError) as error:
                 problems.append(
@@ -129,19 +128,20 @@ def _read_tables(
                 )
     if problems:
         raise UserError(problems)
-    return make_table(source, tables, TableImages(chunks, IMAGE_COLUMN, follow_paths=follow_paths), files)
+    return make_table(source, tables, TableImages(chunks, task.columns.image, follow_paths=follow_paths), files, task)
 
 
-def _schema_problems(path: str, schema: pa.Schema) -> list[str]:
-    problems = missing_columns(path, [*schema.names, *stored_ranges(schema)], [IMAGE_COLUMN, *REQUIRED])
+def _schema_problems(path: str, schema: pa.Schema, task: Task) -> list[str]:
+    image = task.columns.image
+    problems = missing_columns(path, [*schema.names, *stored_ranges(schema)], [image, *task.required_columns])
     try:
-        check_once(schema.names, [IMAGE_COLUMN, *_WANTED])
+        check_once(schema.names, [image, *read_columns(task)])
     except ValueError as error:
         return [*problems, f"{path}: {error}"]
-    if IMAGE_COLUMN in schema.names:
-        type_ = schema.field(IMAGE_COLUMN).type
+    if image in schema.names:
+        type_ = schema.field(image).type
         if not (pa.types.is_struct(type_) and type_.get_field_index("bytes") >= 0):
-            problems.append(f"{path}: column {IMAGE_COLUMN} must hold images as struct{{bytes, path}}, but is {type_}")
+            problems.append(f"{path}: column {image} must hold images as struct{{bytes, path}}, but is {type_}")
     return problems
 
 

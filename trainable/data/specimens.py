@@ -1,20 +1,20 @@
 """The dataset: checked, typed specimens from the Hugging Face hub, a local folder, or the built-in demo.
 
-A *specimen* is one photographed beetle; an *event* is all that one trap site caught at one date, and shares its
-labels; a *domain* is an ecological region with one or more sites.
+A *specimen* is one photograph (of a beetle, in the challenge); an *event* is specimens that share their labels (all
+that one trap site caught at one date); a *domain* is a region with one or more sites.
 """
 
 import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from trainable.config import LABEL_RANGE
 from trainable.data.copies import copies_line, first_rows, shared_ids_line
 from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, draw_demo
 from trainable.data.image_checks import ImageChecks, check_images, scaled_line
@@ -22,19 +22,21 @@ from trainable.data.image_sources import ImageSource, SomeImages
 from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_images, row_names, typed_frame
 from trainable.data.specimen_schema import SpecimenTable
 from trainable.data.specimen_tables import read_table
+from trainable.data.task import Task, beetles
 from trainable.errors import UserError
 from trainable.shown import brief
 
-__all__ = ["LABEL_RANGE", "ImageSource", "Specimens", "load_specimens"]
+__all__ = ["ImageSource", "Specimens", "load_specimens"]
 
 
 @dataclass(frozen=True, eq=False)
 class Specimens:
     """All specimens of a dataset that can be learnt from, train rows first.
 
-    frame: RangeIndex; split ("train" or "validation"), event_id and domain_id (int64), site_id, species, date,
-    specimen_id (text), SPEI_30d, SPEI_1y, SPEI_2y (float64, within LABEL_RANGE). images: encoded, in the frame's
-    order. fingerprint: hex sha256 of all rows and image bytes, in order: equal data have it equal, wherever they lie.
+    frame: RangeIndex; split ("train" or "validation"), event_id and domain_id (int64, or text where a column has
+    words), site_id, species (the covariate), date, specimen_id (text), and the task's targets (float64, within their
+    bounds). images: encoded, in the frame's order.
+    fingerprint: hex sha256 of all rows and image bytes, in order: equal data have it equal, wherever they lie.
     n_dropped: specimens left out for their images. source: what was asked for. n_duplicates: specimens left out since
     an earlier one has the same photograph. digests: hex sha256 of each image's bytes. names: "train row 3" for each,
     as the source counts. notes: what a user must hear of the data, a line each.
@@ -49,32 +51,48 @@ class Specimens:
     digests: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    task: Task = field(default_factory=beetles)
+
+    @property
+    def labels(self) -> NDArray[np.float64]:
+        """Of every specimen, [n, targets]."""
+        return self.frame[list(self.task.names)].to_numpy(np.float64)
+
+    def ids(self, column: str) -> NDArray[np.int64] | NDArray[np.str_]:
+        """A column of groups or names, [n]: numbers as int64, all else as text."""
+        values = self.frame[column]
+        if pd.api.types.is_integer_dtype(values):
+            return values.to_numpy(np.int64)
+        return values.to_numpy(str)
 
 
 def load_specimens(
     data: str,
     *,
     cache_dir: Path,
+    task: Task | None = None,
     skip_bad_images: bool = False,
     drop_duplicates: bool = False,
     n_processes: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Specimens:
-    """Read and check a dataset with the schema of imageomics/sentinel-beetles; images stay encoded.
+    """Read and check a dataset with the columns of a task; images stay encoded.
 
     data: "demo", "demo:N" for N specimens, "demo:N:K" for those of world K (else 0), "hf://OWNER/NAME" (whatever
     `datasets.load_dataset` takes), or a folder of parquet shards as the hub delivers them, or of images with
-    metadata.csv, .parquet or .jsonl. Splits named test are not read. cache_dir: for the demo, converted hub tables, and
-    what checking images found.
+    metadata.csv, .parquet or .jsonl. Splits named test are not read.
+    task: the challenge's, that of imageomics/sentinel-beetles, where none is given.
+    cache_dir: for the demo, converted hub tables, and what checking images found.
     skip_bad_images: leave out unreadable images. drop_duplicates: of rows with the same image, byte for byte, keep the
     first. n_processes: cores to check images on. progress: called with (images checked, images in all).
 
     Raises: UserError listing every problem with split, row and value: columns, empty splits, values, events, images.
     """
-    table = read_table(_demo_folder(data, cache_dir) or data, cache_dir=cache_dir)
+    task = task or beetles()
+    table = read_table(_demo_folder(data, cache_dir) or data, cache_dir=cache_dir, task=task)
     problems = Problems()
-    frame = typed_frame(table.rows, problems)
-    note_bad_events(frame, problems)
+    frame = typed_frame(table.rows, task, problems)
+    note_bad_events(frame, task, problems)
     checks = check_images(
         table.images, n_threads=n_processes, cache_dir=cache_dir / "checked-images", progress=progress
     )
@@ -82,7 +100,7 @@ def load_specimens(
         note_bad_images(frame, checks.faults, table.images.where, problems)
     if lines := problems.lines():
         raise UserError(lines)
-    return _kept(table, frame, checks, source=data, drop_duplicates=drop_duplicates)
+    return _kept(table, frame, checks, task, source=data, drop_duplicates=drop_duplicates)
 
 
 def _demo_folder(data: str, cache_dir: Path) -> str | None:
@@ -107,7 +125,7 @@ def _demo_folder(data: str, cache_dir: Path) -> str | None:
 
 
 def _kept(
-    table: SpecimenTable, frame: pd.DataFrame, checks: ImageChecks, *, source: str, drop_duplicates: bool
+    table: SpecimenTable, frame: pd.DataFrame, checks: ImageChecks, task: Task, *, source: str, drop_duplicates: bool
 ) -> Specimens:
     readable = [row for row in range(len(frame)) if row not in checks.faults]
     keep = np.array(readable, dtype=np.int64)
@@ -131,14 +149,21 @@ def _kept(
         n_duplicates=len(readable) - len(keep),
         digests=digests,
         names=names,
-        notes=_notes(table, kept, digests, names, n_scaled=sum(scaled)),
+        notes=_notes(table, kept, digests, names, task, n_scaled=sum(scaled)),
+        task=task,
     )
 
 
 def _notes(
-    table: SpecimenTable, frame: pd.DataFrame, digests: Sequence[str], names: Sequence[str], *, n_scaled: int
+    table: SpecimenTable,
+    frame: pd.DataFrame,
+    digests: Sequence[str],
+    names: Sequence[str],
+    task: Task,
+    *,
+    n_scaled: int,
 ) -> tuple[str, ...]:
-    copies, ids = copies_line(frame, digests, names), shared_ids_line(frame["specimen_id"])
+    copies, ids = copies_line(frame, digests, names, task.names), shared_ids_line(frame["specimen_id"])
     lines = (
         table.left_out,
         scaled_line(n_scaled) if n_scaled else None,

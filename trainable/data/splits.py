@@ -5,6 +5,7 @@ hidden test. A random split of images puts nearly every event on both sides, and
 dataset's own validation split is one, and is kept only for comparison ("official").
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trainable.config import NO_DOMAIN
 from trainable.errors import UserError
 
 Holdout = Literal["site", "domain", "both", "official"]
@@ -20,7 +22,8 @@ SPLIT_SEED = 0
 """How sites and domains are dealt to folds: the same in all studies, so that their folds mean the same."""
 
 MAX_DOMAIN_FOLDS = 5
-"""Most folds that domains are dealt to: of the 10 published domains, 2 a fold (assumption: enough stays to train)."""
+"""Most folds that domains are dealt to, or sites where there are no domains: of the 10 published domains, 2 a fold
+(assumption: enough stays to train)."""
 
 _STREAM = 7  # of the random numbers, so that a split shares none with what else is drawn from the same seed
 
@@ -40,7 +43,7 @@ class Split:
     id_: NDArray[np.int64]
     ood: NDArray[np.int64]
     held_out_sites: tuple[str, ...]
-    held_out_domains: tuple[int, ...]
+    held_out_domains: tuple[int | str, ...]
     n_leaked_events: int
 
     @property
@@ -63,7 +66,8 @@ def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -
     """Deal the rows of `Specimens.frame` to train, ID and OOD.
 
     holdout: "site" holds out one site of each domain that has several, "domain" holds out whole domains, "both" does
-    both at once (sites only of domains that stay), "official" keeps the dataset's own validation split, which leaks.
+    both at once (sites only of domains that stay); where a task has no domains, "site" holds out several sites of all.
+    "official" keeps the dataset's own validation split, which leaks.
     The first three take all rows, whichever split the dataset has them in. fold: which sites and domains, 0 to
     `n_folds` - 1: a domain is OOD in exactly one fold, a site of a multi-site domain is ID in at least one if there
     are folds enough. seed: how they are dealt.
@@ -76,9 +80,14 @@ def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -
         raise UserError(f"`0 <= fold <= {count - 1}` must hold for --holdout {holdout} on this data, but got {fold}")
     if holdout == "official":
         return _official_split(frame)
-    fold_of_domain = {} if holdout == "site" else _deal_domains(frame, seed)
+    fold_of_domain = {} if holdout == "site" else _deal(frame["domain_id"], seed)
     domains = tuple(sorted(d for d, f in fold_of_domain.items() if f == fold))
-    sites = () if holdout == "domain" else tuple(sorted(_deal_sites(frame, fold_of_domain, count, seed)[fold]))
+    if holdout == "domain":
+        sites: tuple[str, ...] = ()
+    elif _has_domains(frame):
+        sites = tuple(sorted(_deal_sites(frame, fold_of_domain, count, seed)[fold]))
+    else:
+        sites = tuple(sorted(str(site) for site, f in _deal(frame["site_id"], seed).items() if f == fold))
     is_ood = frame["domain_id"].isin(domains).to_numpy()
     is_id = frame["site_id"].isin(sites).to_numpy() & ~is_ood
     split = Split(
@@ -121,6 +130,8 @@ def n_folds(frame: pd.DataFrame, *, holdout: Holdout) -> int:
         raise UserError(f"`holdout` must be one of {', '.join(get_args(Holdout))}, but got {holdout!r}")
     if holdout == "official":
         return 1
+    if not _has_domains(frame):
+        return _n_site_folds(frame, holdout)
     if holdout in ("domain", "both") and n_domains < 2:
         raise UserError(
             f"--holdout {holdout} holds out whole domains and needs at least 2, but this data has {n_domains}; "
@@ -132,6 +143,19 @@ def n_folds(frame: pd.DataFrame, *, holdout: Holdout) -> int:
             "has two sites; use --holdout domain"
         )
     return max(n_sites) if holdout == "site" else min(MAX_DOMAIN_FOLDS, n_domains)
+
+
+def _has_domains(frame: pd.DataFrame) -> bool:
+    return not (frame["domain_id"] == NO_DOMAIN).all()
+
+
+def _n_site_folds(frame: pd.DataFrame, holdout: Holdout) -> int:
+    n_sites = frame["site_id"].nunique()
+    if holdout != "site":
+        raise UserError(f"--holdout {holdout} holds out whole domains, but this data has none; use --holdout site")
+    if n_sites < 2:
+        raise UserError(f"--holdout site holds out whole sites and needs at least 2, but this data has {n_sites}")
+    return min(MAX_DOMAIN_FOLDS, n_sites)
 
 
 def _official_split(frame: pd.DataFrame) -> Split:
@@ -154,39 +178,42 @@ def _official_split(frame: pd.DataFrame) -> Split:
         id_=validation[is_known],
         ood=validation[~is_known],
         held_out_sites=tuple(sorted(str(s) for s in held_out_sites)),
-        held_out_domains=tuple(sorted({int(d) for d in domains[validation[~is_known]]})),
+        held_out_domains=tuple(sorted(set(domains[validation[~is_known]].tolist()))),
         n_leaked_events=len(np.intersect1d(events[train], events[validation])),
     )
 
 
-def _multi_site_domains(frame: pd.DataFrame) -> dict[int, list[str]]:
+def _multi_site_domains(frame: pd.DataFrame) -> dict[int | str, list[str]]:
     pairs = frame[["domain_id", "site_id"]].drop_duplicates()
-    sites: dict[int, list[str]] = {}
-    for domain, site in sorted(zip(pairs["domain_id"], pairs["site_id"], strict=True)):
-        sites.setdefault(int(domain), []).append(str(site))
+    sites: dict[int | str, list[str]] = {}
+    for domain, site in sorted(zip(pairs["domain_id"].tolist(), pairs["site_id"], strict=True)):
+        sites.setdefault(domain, []).append(str(site))
     return {domain: names for domain, names in sites.items() if len(names) > 1}
 
 
-def _deal_domains(frame: pd.DataFrame, seed: int) -> dict[int, int]:
-    """Domain -> the fold it is OOD in, with about as many specimens in each fold.
+def _deal(groups: pd.Series, seed: int) -> dict[int | str, int]:
+    """Domain, or site -> the fold it is held out in, with about as many specimens in each fold.
 
     The largest first, each to the lightest fold that has room; seeds differ by a random weight on the sizes.
     """
     rng = np.random.default_rng([seed, _STREAM])
-    sizes = frame["domain_id"].value_counts().sort_index()
+    sizes = groups.value_counts().sort_index()
     weights = sizes.to_numpy() * rng.uniform(0.75, 1.25, len(sizes))
     folds = rng.permutation(min(MAX_DOMAIN_FOLDS, len(sizes)))
     room = -(-len(sizes) // len(folds))
     loads: dict[int, list[float]] = {int(f): [] for f in folds}
-    fold_of_domain = {}
+    fold_of: dict[int | str, int] = {}
+    names = sizes.index.tolist()
     for place in np.argsort(-weights, kind="stable"):
         fold = min((f for f, load in loads.items() if len(load) < room), key=lambda f: sum(loads[f]))
         loads[fold].append(float(weights[place]))
-        fold_of_domain[int(sizes.index[place])] = fold
-    return fold_of_domain
+        fold_of[names[place]] = fold
+    return fold_of
 
 
-def _deal_sites(frame: pd.DataFrame, fold_of_domain: dict[int, int], n_folds: int, seed: int) -> list[list[str]]:
+def _deal_sites(
+    frame: pd.DataFrame, fold_of_domain: Mapping[int | str, int], n_folds: int, seed: int
+) -> list[list[str]]:
     """Fold -> one site of each multi-site domain that is not OOD in it; a domain's sites take turns.
 
     Where a domain's turn begins is chosen so that no fold holds out much more than another.

@@ -87,6 +87,8 @@ class _Reader:
         return None if named.get("image") is None else Columns(**named)  # type: ignore[arg-type]
 
     def _column(self, position: Position, value: object) -> str | None:
+        if value == "split":
+            self.note(position, "a column called split says train or validation, and can have no other meaning")
         if isinstance(value, str) and value.strip():
             return value
         self.note(position, f"`{position[-1]}` must be the name of a column, or be left out, but got {brief(value)}")

@@ -38,7 +38,7 @@ class ModelFacts:
     holdout: str
     fold: int | None
     held_out_sites: tuple[str, ...]
-    held_out_domains: tuple[int, ...]
+    held_out_domains: tuple[int | str, ...]
     n_leaked_events: int
     scores: dict[str, float]
     scores_of: str

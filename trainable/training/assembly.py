@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trainable.architecture import VisionArchitecture
 from trainable.config import TrialConfig
+from trainable.data.task import Task
 from trainable.tail.tail import Tail, make_tail
 from trainable.training.augment import Strengths
 from trainable.training.optim import Multipliers, make_groups, make_optimizer, schedule_factor
@@ -60,6 +61,13 @@ def tail_of(
             seed=seed,
         )
     return tail
+
+
+def without_absent_codes(config: TrialConfig, task: Task) -> TrialConfig:
+    """The configuration, codes switched off for groups that the task has no column for."""
+    groups = {"tail.domain_scale": task.columns.domain, "tail.species_scale": task.covariates}
+    absent = {name: 0.0 for name, columns in groups.items() if not columns}
+    return config.with_values(absent) if absent else config
 
 
 def optimizer_of(config: TrialConfig, named_parameters: Sequence[tuple[str, Tensor]]) -> torch.optim.Optimizer:

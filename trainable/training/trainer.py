@@ -22,7 +22,14 @@ from trainable.errors import UserError
 from trainable.freed_memory import keep_freed_memory
 from trainable.randomness import make_generator, seeded_globally
 from trainable.scoring.scoring import HeldOutScorer
-from trainable.training.assembly import average_of, lr_factor_of, optimizer_of, strengths_of, tail_of
+from trainable.training.assembly import (
+    average_of,
+    lr_factor_of,
+    optimizer_of,
+    strengths_of,
+    tail_of,
+    without_absent_codes,
+)
 from trainable.training.augment import Batch, EpochAugmentation
 from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
@@ -74,11 +81,12 @@ class TailTrainer:
         self.held_out_predictions: NDArray[np.float32] | None = None
         self._best: dict[str, Tensor] = {}
         self.known_domains = tuple(np.unique(data.domain_ids[data.split.train]).tolist())
-        self.known_species = data.train_species() if config.tail.species_scale else None
+        used = without_absent_codes(config, data.targets.task)
+        self.known_species = data.train_species() if used.tail.species_scale else None
         store = data.store
         self.tap = store.best_tap(self._n_frozen())
         self.tail = tail_of(
-            config,
+            used,
             store.architecture,
             store.tail_state(store.architecture.n_blocks - self.tap),
             tap=self.tap,

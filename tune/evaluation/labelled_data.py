@@ -10,6 +10,7 @@ from trainable.config import TARGETS
 from trainable.counts import counted
 from trainable.data.specimen_tables import read_table
 from trainable.data.specimens import Specimens
+from trainable.data.task import beetles
 from trainable.errors import UserError
 from trainable.export.facts import ModelFacts
 from tune.command_line.model_options import EvaluateOptions
@@ -91,7 +92,7 @@ def _missing_labels(options: EvaluateOptions, data: str, error: UserError) -> li
         return []
 
     try:
-        rows = read_table(data, cache_dir=options.cache_folder).rows
+        rows = read_table(data, cache_dir=options.cache_folder, task=beetles()).rows
     except UserError:
         return []
     return [target for target in TARGETS if pd.to_numeric(rows[target], errors="coerce").isna().all()]
