@@ -50,13 +50,18 @@ class ModelForecasts:
         """Of every event and target."""
         return crps_normal(self.labels, self.mu, self.sigma)
 
+    @property
+    def scaled_crps(self) -> Float64[Floats, "events targets"]:
+        """What a score is made of."""
+        return self.crps / self.targets.floor
+
     def parts(self) -> dict[str, Bool[Mask, " events"]]:
         """The events of "id" and "ood"; a part without events is left out."""
         return {name: mask for name, mask in (("id", self.is_known), ("ood", ~self.is_known)) if mask.any()}
 
     def worst_events(self, n: int) -> Int64[Ints, " worst"]:
         """Rows of the n events with the highest mean CRPS over targets, the worst first."""
-        return np.argsort(-(self.crps / self.targets.floor).mean(axis=1), kind="stable")[:n].astype(np.int64)
+        return np.argsort(-self.scaled_crps.mean(axis=1), kind="stable")[:n].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +122,11 @@ class Evaluation:
     coverage: dict[str, dict[str, tuple[Coverage, ...]]]
     intervals: dict[str, tuple[float, float]]
     level: float
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names, in the task's order."""
+        return tuple(self.groups["all"].targets)
 
     def to_dict(self) -> JsonObject:
         """Plain values for JSON."""

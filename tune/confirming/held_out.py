@@ -22,7 +22,7 @@ class HeldOutFolds:
     """
 
     scorers: dict[int, HeldOutScorer]
-    seen: NDArray[np.int64]
+    seen: NDArray[np.int64] | NDArray[np.str_]
     domain_of_site: dict[str, int]
     n_left_out: int
     n_seen: int
@@ -53,6 +53,8 @@ class HeldOutFolds:
         return only_fresh(self.scorers[fold].forecasts(predictions), self.seen)
 
 
-def _held_out_events(data: TrialData) -> NDArray[np.int64]:
-    events: NDArray[np.int64] = np.unique(data.event_ids[np.concatenate([data.split.id_, data.split.ood])])
+def _held_out_events(data: TrialData) -> NDArray[np.int64] | NDArray[np.str_]:
+    events: NDArray[np.int64] | NDArray[np.str_] = np.unique(
+        data.event_ids[np.concatenate([data.split.id_, data.split.ood])]
+    )
     return events

@@ -19,7 +19,7 @@ from tune.confirming.runs import Configuration, Confirmation, Plan, Run, complet
 from tune.printed.next_command import next_command
 
 SCORE_TOLERANCE = 1e-6
-"""In SPEI units: a score from the same predictions differs by rounding alone, also on another processor."""
+"""In the unit of a score: one from the same predictions differs by rounding alone, also on another processor."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,5 @@
 """`comparison.html`: several models on the same events, side by side."""
 
-from trainable.config import TARGETS
 from trainable.counts import counted
 from tune.evaluation import markup as html
 from tune.evaluation.page import PART_NAMES
@@ -61,7 +60,7 @@ def _targets(comparison: Comparison) -> str:
     parts = shown_groups(comparison.evaluations[comparison.first])
     rows = []
     for part in parts:
-        for target in TARGETS:
+        for target in comparison.evaluations[comparison.first].targets:
             scores = [evaluation.groups[part].targets[target] for evaluation in comparison.evaluations.values()]
             cells = [html.number(s.crps) for s in scores] + [html.number(s.r2) for s in scores]
             rows.append([target, PART_NAMES[part], *cells, *(html.number(s.mae) for s in scores)])

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from trainable.config import LABEL_RANGE, TARGETS
 from trainable.counts import counted
 from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Coverage, ModelForecasts
+from trainable.scoring.targets import Targets
 from trainable.shown import shown
 from tune.evaluation.worst_events import WorstEvent
 
@@ -31,9 +31,10 @@ _OFFSETS = (-0.22, 0.0, 0.22)  # of a model's three lines: all, ID, OOD
 
 def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
     """A panel a target; a dot an event; the bands hold 68 % of events where sigma is right."""
-    figure, panels = _panels("forecast mean", height=4.6)
-    low, high = LABEL_RANGE[0] - 0.15, LABEL_RANGE[1] + 0.15
-    for i, (target, axes) in enumerate(zip(TARGETS, panels, strict=True)):
+    names = forecasts.targets.names
+    figure, panels = _panels("forecast mean", names, height=4.6, of_one_scale=_are_of_one_scale(forecasts.targets))
+    for i, (target, axes) in enumerate(zip(names, panels, strict=True)):
+        low, high = _limits(forecasts, i)
         axes.plot([low, high], [low, high], color=_MUTED, linewidth=0.8)
         for part, mask in forecasts.parts().items():
             sigma = float(forecasts.sigma[mask, i].mean())
@@ -64,11 +65,13 @@ def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
 
 def residuals_by_domain(forecasts: ModelForecasts) -> bytes:
     """A panel a target: forecast minus observed by domain, the known ones first."""
-    known = {int(d): bool(k) for d, k in zip(forecasts.domains, forecasts.is_known, strict=True)}
+    known = {d: bool(k) for d, k in zip(forecasts.domains.tolist(), forecasts.is_known, strict=True)}
     domains = sorted(known, key=lambda d: (not known[d], d))
-    figure, panels = _panels("forecast − observed", width=4.0 + 0.12 * max(0, len(domains) - 10))
+    names, width = forecasts.targets.names, 4.0 + 0.12 * max(0, len(domains) - 10)
+    of_one_scale = _are_of_one_scale(forecasts.targets)
+    figure, panels = _panels("forecast − observed", names, width=width, of_one_scale=of_one_scale)
     rng = np.random.default_rng(0)  # of the dots' places beside one another
-    for i, (target, axes) in enumerate(zip(TARGETS, panels, strict=True)):
+    for i, (target, axes) in enumerate(zip(names, panels, strict=True)):
         axes.axhline(0, color=_MUTED, linewidth=0.8)
         for place, domain in enumerate(domains):
             mask = forecasts.domains == domain
@@ -97,8 +100,9 @@ def residuals_by_domain(forecasts: ModelForecasts) -> bytes:
 
 def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]]) -> bytes:
     """A panel a target: how many labels lie in central intervals of a probability; on the line, sigma is right."""
-    figure, panels = _panels("labels inside", height=4.6)
-    for target, axes in zip(TARGETS, panels, strict=True):
+    names = tuple(next(iter(coverage.values())))
+    figure, panels = _panels("labels inside", names, height=4.6)
+    for target, axes in zip(names, panels, strict=True):
         axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.8)
         for part in (part for part in COLOURS if part in coverage):
             points = coverage[part][target]
@@ -170,10 +174,26 @@ def _interval(
     axes.plot([value], [y], color=colour, marker=MARKERS.get(part, "s"), markersize=5, label=label, linestyle="none")
 
 
-def _panels(ylabel: str, *, width: float = 4.0, height: float = 4.1) -> tuple[Figure, Sequence["Axes"]]:
-    """A figure with a panel a target."""
-    figure = Figure(figsize=(width * len(TARGETS), height), layout="constrained")
-    panels: Sequence[Axes] = figure.subplots(1, len(TARGETS), sharey=True)
+def _are_of_one_scale(targets: Targets) -> bool:
+    return len({(target.low, target.high, target.unit) for target in targets.task.targets}) == 1
+
+
+def _limits(forecasts: ModelForecasts, place: int) -> tuple[float, float]:
+    """Of the axes of a target: its bounds, or all that is there, and a little more."""
+    target = forecasts.targets.task.targets[place]
+    shown = np.concatenate([forecasts.labels[:, place], forecasts.mu[:, place]])
+    low = float(shown.min()) if target.low is None else target.low
+    high = float(shown.max()) if target.high is None else target.high
+    margin = 0.15 if target.is_standard else 0.04 * (high - low)
+    return low - margin, high + margin
+
+
+def _panels(
+    ylabel: str, names: Sequence[str], *, width: float = 4.0, height: float = 4.1, of_one_scale: bool = True
+) -> tuple[Figure, Sequence["Axes"]]:
+    """A figure with a panel a target. of_one_scale: whether they can share an axis."""
+    figure = Figure(figsize=(width * len(names), height), layout="constrained")
+    panels: Sequence[Axes] = figure.subplots(1, len(names), sharey=of_one_scale, squeeze=False)[0]
     panels[0].set_ylabel(ylabel)
     return figure, panels
 

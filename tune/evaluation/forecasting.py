@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from trainable.config import TARGETS
 from trainable.data.lazy_images import LazyImages
 from trainable.scoring.evaluation import ModelForecasts
+from trainable.scoring.targets import Targets
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
@@ -26,23 +26,23 @@ def forecast_events(
 
     progress: called with (images predicted, images in all).
     """
-    frame = specimens.frame.iloc[rows]
-    domains, events = frame["domain_id"].to_numpy(np.int64), frame["event_id"].to_numpy(np.int64)
+    domains, events = specimens.ids("domain_id")[rows], specimens.ids("event_id")[rows]
     progress(0, len(rows))
     images = LazyImages(len(rows), lambda places: specimens.images.read(rows[list(places)].tolist()))
-    species = frame["species"].tolist()
+    species = specimens.ids("species")[rows].tolist()
     predictions = model.predict(images, domains.tolist(), species, progress=progress)
     of_event = model.forecast(predictions, events.tolist(), domains.tolist())
     event_ids, first, event_of_image = np.unique(events, return_index=True, return_inverse=True)
     given = [of_event[event] for event in event_ids.tolist()]
     return ModelForecasts(
         event_ids=event_ids,
-        sites=frame["site_id"].to_numpy(str)[first],
+        sites=specimens.ids("site_id")[rows][first],
         domains=domains[first],
         is_known=np.isin(domains[first], model.known_domains),
-        labels=frame[list(TARGETS)].to_numpy(np.float64)[first],
+        labels=specimens.labels[rows][first],
         mu=np.array([values["mu"] for values in given], dtype=np.float64),
         sigma=np.array([values["sigma"] for values in given], dtype=np.float64),
         event_of_image=event_of_image.astype(np.int64),
         image_predictions=predictions,
+        targets=Targets.from_dict(model.config["task"]) if "task" in model.config else Targets.beetles(),
     )

@@ -123,4 +123,4 @@ def _floors(
         held_out_domains=(),
         n_leaked_events=0,
     )
-    return split_floors(specimens.frame, split)
+    return split_floors(specimens, split)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from trainable.config import TARGETS
 from trainable.counts import counted
 from trainable.scoring.evaluation import GroupScores
 from tune.evaluation import markup as html
@@ -90,8 +89,16 @@ def _scores(report: ModelReport) -> Iterator[str]:
     """The official parts, the floors under the model."""
     evaluation = report.evaluation
     parts, groups = list(evaluation.parts), shown_groups(evaluation)
-    head = ["", *(PART_NAMES[name] for name in groups), *([t.removeprefix("SPEI_") for t in TARGETS] * len(parts))]
-    above = [("", 1), ("score", len(groups)), *((f"mean CRPS, {PART_NAMES[part]}", len(TARGETS)) for part in parts)]
+    head = [
+        "",
+        *(PART_NAMES[name] for name in groups),
+        *([t.removeprefix("SPEI_") for t in evaluation.targets] * len(parts)),
+    ]
+    above = [
+        ("", 1),
+        ("score", len(groups)),
+        *((f"mean CRPS, {PART_NAMES[part]}", len(evaluation.targets)) for part in parts),
+    ]
     own = {f"score/{name}": evaluation.groups[name].score for name in groups}
     own |= {f"crps_{part}/{target}": value for part, of in evaluation.parts.items() for target, value in of.items()}
     keys = list(own)
@@ -147,12 +154,13 @@ def _coverage(report: ModelReport) -> str:
 
 
 def _group_table(kind: str, groups: Sequence[GroupScores]) -> str:
-    short = [target.removeprefix("SPEI_") for target in TARGETS]
+    targets = list(groups[0].targets)
+    short = [target.removeprefix("SPEI_") for target in targets]
     head = [kind, "", "events", "specimens", "score", *(short * 3)]
-    above = [("", 5), ("R² by event", 3), ("MAE by image", 3), ("bias", 3)]
+    above = [("", 5), *((title, len(targets)) for title in ("R² by event", "MAE by image", "bias"))]
     rows = []
     for group in groups:
-        values = [group.targets[target] for target in TARGETS]
+        values = [group.targets[target] for target in targets]
         cells = [html.number(v.r2, 2) for v in values]
         cells += [html.number(v.mae, 2) for v in values] + [html.number(v.bias, 2) for v in values]
         counts = [str(group.n_events), str(group.n_images)]

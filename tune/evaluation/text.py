@@ -3,7 +3,6 @@
 import textwrap
 from collections.abc import Iterator
 
-from trainable.config import TARGETS
 from trainable.counts import counted
 from tune.evaluation.page import PART_NAMES
 from tune.evaluation.reports import Comparison, ModelReport, ScoredData, shown_groups
@@ -21,15 +20,17 @@ def report_text(report: ModelReport) -> str:
 def comparison_text(comparison: Comparison) -> str:
     """A line a model: scores, difference to the first with its interval, R2."""
     width = max(_NAME, *(len(_short(name)) + 2 for name in comparison.evaluations))
+    targets = comparison.evaluations[comparison.first].targets
+    short = ", ".join(target.removeprefix("SPEI_") for target in targets)
     lines = [*_title("Side by side", comparison.data), ""]
-    lines.append(f"{'':<{width}}{'score':>7}{'ID':>8}{'OOD':>8}   {'difference':<27}  {'R2: 30d, 1y, 2y':<18}")
+    lines.append(f"{'':<{width}}{'score':>7}{'ID':>8}{'OOD':>8}   {'difference':<27}  {f'R2: {short}':<18}")
     for name, evaluation in comparison.evaluations.items():
         scores = "".join(_number(evaluation.groups[p].score if p in evaluation.groups else None) for p in PART_NAMES)
         gap = _DASH
         if name in comparison.differences:
             d = comparison.differences[name]["score/all"]
             gap = f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
-        r2 = "".join(_number(evaluation.groups["all"].targets[t].r2, width=6, digits=2) for t in TARGETS)
+        r2 = "".join(_number(evaluation.groups["all"].targets[t].r2, width=6, digits=2) for t in targets)
         verdict = f"  {comparison.verdict(name)}" if name in comparison.differences else ""
         lines.append(f"{_short(name):<{width}}{scores[1:]}   {gap:<27} {r2}{verdict}"[:COLUMNS].rstrip())
     words = f"difference: score minus that of {_short(comparison.first)} on the same events, below 0 is better"

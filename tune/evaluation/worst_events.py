@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from trainable.config import TARGETS
 from trainable.counts import counted
 from trainable.data.decoding import open_image
 from trainable.plain_values import JsonObject
@@ -31,9 +30,9 @@ _PAPER = (255, 255, 255)
 class WorstEvent:
     """One event: where, what was observed and forecast, what it cost, and its first specimens side by side."""
 
-    event_id: int
+    event_id: int | str
     site: str
-    domain: int
+    domain: int | str
     part: str
     n_images: int
     crps: float
@@ -56,7 +55,7 @@ class WorstEvent:
         return "    ".join(
             f"{target.removeprefix('SPEI_')} {self.observed[target]:+.2f} → {self.mu[target]:+.2f} ± "
             f"{self.sigma[target]:.2f}"
-            for target in TARGETS
+            for target in self.observed
         ).replace("-", "−")
 
     def to_dict(self) -> JsonObject:
@@ -73,17 +72,16 @@ def find_worst_events(
         of_event = rows[forecasts.event_of_image == place]
         encoded = specimens.images.read(of_event[:N_THUMBNAILS].tolist())
         values = {
-            name: dict(zip(TARGETS, getattr(forecasts, name)[place].tolist(), strict=True))
-            for name in ("labels", "mu", "sigma")
+            name: forecasts.targets.by_name(getattr(forecasts, name)[place]) for name in ("labels", "mu", "sigma")
         }
         found.append(
             WorstEvent(
-                event_id=int(forecasts.event_ids[place]),
+                event_id=forecasts.event_ids[place].item(),
                 site=str(forecasts.sites[place]),
-                domain=int(forecasts.domains[place]),
+                domain=forecasts.domains[place].item(),
                 part="id" if forecasts.is_known[place] else "ood",
                 n_images=len(of_event),
-                crps=float(forecasts.crps[place].mean()),
+                crps=float(forecasts.scaled_crps[place].mean()),
                 observed=values["labels"],
                 mu=values["mu"],
                 sigma=values["sigma"],

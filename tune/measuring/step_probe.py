@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainable.config import TARGETS, TrialConfig
+from trainable.config import TrialConfig
+from trainable.data.task import beetles
 from trainable.plain_values import JsonObject
 from tune.measuring.costs import MeasuredConfig
 from tune.measuring.memory import peak_bytes
@@ -111,7 +112,7 @@ def few_rows(store: Path, batch_size: int) -> "TrialData":
     held_out = np.resize(rows, HELD_OUT_ROWS // 2)
     return TrialData(
         store=features,
-        labels=np.random.default_rng(0).normal(size=(features.n, len(TARGETS))).astype(np.float32),
+        labels=np.random.default_rng(0).normal(size=(features.n, len(beetles().names))).astype(np.float32),
         domain_ids=rows % 4,
         event_ids=rows // 2,
         site_ids=np.array([f"site-{row % 8}" for row in rows]),

@@ -13,10 +13,11 @@ import importlib.util
 import io
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainable.config import TARGETS
+from trainable.plain_values import parse_json
 from tune.tracking.client import quietly, while_files_travel
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _write(place: Path, folder: Path, model: "LoggedModel", *, run_id: str, scra
             python_model=str(Path(__file__).with_name("served_model.py")),
             code_paths=[str(scratch / _READER_NAME)],
             artifacts={ARTIFACT: str(folder)},
-            signature=_signature(),
+            signature=_signature(parse_json((folder / "config.json").read_bytes())["targets"]),
             input_example=_example(),
             pip_requirements=list(REQUIREMENTS),
             mlflow_model=Model(
@@ -93,7 +94,7 @@ def _write(place: Path, folder: Path, model: "LoggedModel", *, run_id: str, scra
         )
 
 
-def _signature() -> "ModelSignature":
+def _signature(targets: Sequence[str]) -> "ModelSignature":
     """All but `image` are of any type, since a value that is missing changes the type of a column."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -105,7 +106,7 @@ def _signature() -> "ModelSignature":
         ColSpec(AnyType(), "species", required=False),
         ColSpec(AnyType(), "event", required=False),
     ]
-    columns = [*TARGETS, *(f"{target}_{kind}" for target in TARGETS for kind in ("mu", "sigma"))]
+    columns = [*targets, *(f"{target}_{kind}" for target in targets for kind in ("mu", "sigma"))]
     return ModelSignature(
         inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.double, column) for column in columns])
     )

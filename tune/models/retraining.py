@@ -7,7 +7,6 @@ from typing import cast
 
 import numpy as np
 
-from trainable.config import TARGETS
 from trainable.data.specimens import Specimens
 from trainable.data.splits import SPLIT_SEED, Holdout, make_split, whole
 from trainable.errors import UserError
@@ -31,7 +30,7 @@ from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_retr
 from tune.report.console import Console
 from tune.report.failed_training import tell_failure
 from tune.study.kept_options import kept_options
-from tune.study.study_data import StudyData, load_study_specimens, write_trial_data
+from tune.study.study_data import StudyData, load_study_specimens, targets_of, write_trial_data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,16 +161,17 @@ def _floors(entries: Sequence[JournalEntry], recipe: Recipe, specimens: Specimen
         return next((entry.floors for entry in entries if isinstance(entry, FloorsMeasured)), {})
 
     frame, holdout = specimens.frame, cast(Holdout, confirmed.holdout)
-    labels, events_of_rows = frame[list(TARGETS)].to_numpy(np.float64), frame["event_id"].to_numpy()
+    labels, events_of_rows, targets = specimens.labels, specimens.ids("event_id"), targets_of(specimens)
     groups = frame["domain_id"].to_numpy(), frame["species"].to_numpy()
     search = make_split(frame, holdout=holdout, fold=study_of(entries).header["options"]["fold"], seed=SPLIT_SEED)
     held_out = np.concatenate([search.id_, search.ood])
     seen = events_of_rows[held_out] if confirmed.fresh_only else events_of_rows[:0]
-    domain_of_site = dict(zip(frame["site_id"].astype(str), frame["domain_id"].astype(int), strict=True))
+    domain_of_site = dict(zip(frame["site_id"].astype(str), frame["domain_id"].tolist(), strict=True))
     gathered: dict[str, dict[int, list[dict[str, EventForecast]]]] = {}
     for fold in confirmed.folds:
         split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
-        scorer = HeldOutScorer(labels, events_of_rows, frame["site_id"].to_numpy(), split)
-        for name, predictions in floor_predictions(labels, events_of_rows, *groups, split).items():
+        scorer = HeldOutScorer(labels, events_of_rows, frame["site_id"].to_numpy(), split, targets=targets)
+        predicted = floor_predictions(labels, events_of_rows, *groups, split, targets=targets)
+        for name, predictions in predicted.items():
             gathered.setdefault(name, {})[fold] = [only_fresh(scorer.forecasts(predictions), seen)]
     return {name: OutOfFold.gather(folds, domain_of_site).metrics() for name, folds in gathered.items()}

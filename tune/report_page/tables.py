@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from trainable.config import TARGETS
 from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.storage.remote_folder import StorageError
@@ -124,11 +123,11 @@ def errors(view: StudyView) -> Iterator[str]:
             for group in sorted(set(groups.tolist()), key=lambda name: (len(name), name)):
                 of = part.of(groups == group)
                 crps, bias = of.crps.mean(axis=0), (of.mu.mean(axis=0) - of.labels).mean(axis=0)
-                score = math.sqrt(fmean(float(value) ** 2 for value in crps))
+                score = math.sqrt(fmean(float(value) ** 2 for value in crps / forecasts.targets.floor))
                 cells = [html.number(float(v), 2) for v in (*crps, *bias)]
                 rows.append([group, part_name.upper(), str(len(of.labels)), html.number(score), *cells])
-        short = [target.removeprefix("SPEI_") for target in TARGETS]
-        above = [("", 4), ("mean CRPS", len(TARGETS)), ("bias", len(TARGETS))]
+        short = [target.removeprefix("SPEI_") for target in forecasts.targets.names]
+        above = [("", 4), ("mean CRPS", len(short)), ("bias", len(short))]
         caption = f"Of {winner.name}, on held-out events of the confirmation; bias: forecast minus observed."
         yield html.table([kind, "", "events", "score", *short, *short], rows, above=above, caption=caption, n_text=2)
 

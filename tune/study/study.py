@@ -99,7 +99,7 @@ def make_header(
         "backbone_fingerprint": features.backbone_fingerprint,
         "features_key": features.path.name,
         "held_out_sites": list(split.held_out_sites),
-        "held_out_domains": [int(domain) for domain in split.held_out_domains],
+        "held_out_domains": list(split.held_out_domains),
         "n_leaked_events": int(split.n_leaked_events),
         "seed": options.seed,
         "n_trials": options.trials,
@@ -156,7 +156,7 @@ def check_data(request: SearchRequest, data: StudyData) -> None:
     """Raises: UserError if a resumed study was begun with other data, or with other events held out of it."""
     request.check_same("data_fingerprint", of="data", now=data.specimens.fingerprint)
     request.check_same("held_out_sites", of="holdout", now=list(data.split.held_out_sites))
-    request.check_same("held_out_domains", of="holdout", now=[int(d) for d in data.split.held_out_domains])
+    request.check_same("held_out_domains", of="holdout", now=list(data.split.held_out_domains))
 
 
 @contextmanager

@@ -4,14 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
-import pandas as pd
 
-from trainable.config import TARGETS
 from trainable.counts import counted
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
 from trainable.scoring.scoring import floors
+from trainable.scoring.targets import Targets
 from trainable.storage.place import Place
 from tune.command_line.model_options import EvaluateOptions
 from tune.command_line.options import DataOptions, SplitOptions
@@ -37,7 +36,7 @@ class StudyData:
         """
         frame = self.specimens.frame
         split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
-        return replace(self, split=split, floors=split_floors(frame, split))
+        return replace(self, split=split, floors=split_floors(self.specimens, split))
 
 
 def load_study_specimens(options: DataOptions | EvaluateOptions, console: Console) -> Specimens:
@@ -82,7 +81,7 @@ def load_study_data(options: DataOptions, split_options: SplitOptions, console: 
     if split.warning:
         console.say(f"warning: {split.warning}")
     warn_of_shared(specimens, split, console)
-    return StudyData(specimens=specimens, split=split, floors=split_floors(frame, split))
+    return StudyData(specimens=specimens, split=split, floors=split_floors(specimens, split))
 
 
 def warn_of_shared(specimens: Specimens, split: Split, console: Console) -> None:
@@ -93,15 +92,22 @@ def warn_of_shared(specimens: Specimens, split: Split, console: Console) -> None
         console.say(f"warning: fold {split.fold}: {line}")
 
 
-def split_floors(frame: pd.DataFrame, split: Split) -> dict[str, dict[str, float]]:
-    """The floors on a split of `Specimens.frame`: name -> the same metrics as a trial's."""
+def targets_of(specimens: Specimens) -> Targets:
+    """What the specimens' labels are of, and how large they are."""
+    return Targets.of(specimens.task, specimens.labels, specimens.ids("event_id"))
+
+
+def split_floors(specimens: Specimens, split: Split) -> dict[str, dict[str, float]]:
+    """The floors on a split of the specimens: name -> the same metrics as a trial's."""
+    frame = specimens.frame
     return floors(
-        labels=frame[list(TARGETS)].to_numpy(np.float64),
+        labels=specimens.labels,
         event_ids=frame["event_id"].to_numpy(),
         site_ids=frame["site_id"].to_numpy(),
         domain_ids=frame["domain_id"].to_numpy(),
         species=frame["species"].to_numpy(),
         split=split,
+        targets=targets_of(specimens),
     )
 
 
@@ -110,14 +116,15 @@ def write_trial_data(data: StudyData, features: Features, folder: Place) -> None
     from trainable.frozen.features import FeatureStore  # loads torch
     from trainable.training.trial_data import TrialData
 
-    frame = data.specimens.frame
+    specimens = data.specimens
     TrialData(
         store=FeatureStore.open(features.path),
-        labels=frame[list(TARGETS)].to_numpy(np.float32),
-        domain_ids=frame["domain_id"].to_numpy(np.int64),
-        event_ids=frame["event_id"].to_numpy(np.int64),
-        site_ids=frame["site_id"].to_numpy(str),
-        species=frame["species"].to_numpy(str),
+        labels=specimens.labels.astype(np.float32),
+        domain_ids=specimens.ids("domain_id"),
+        event_ids=specimens.ids("event_id"),
+        site_ids=specimens.frame["site_id"].to_numpy(str),
+        species=specimens.frame["species"].to_numpy(str),
+        targets=targets_of(specimens),
         split=data.split,
         remote_store=None if features.remote is None else str(features.remote),
     ).save(folder)
