@@ -1,6 +1,5 @@
 """Data of other kinds than the challenge's: read, held out, learnt, exported and predicted as their task says."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +168,18 @@ def test_plots_with_two_labels_and_a_target_with_one_value_are_refused(leaves, t
     assert found == ("`length` must have two values at least, but is 5 everywhere",)
 
 
+def test_a_covariate_that_tells_the_label_is_warned_of_by_name(leaves, tmp_path):
+    task = task_of("two targets, text groups")
+    assert read(leaves, task, tmp_path / "cache").notes == ()
+
+    (tmp_path / "photos").symlink_to(leaves / "photos")
+    rows = table()
+    rows["length (mm)"] = rows["genus"].map({"Acer": 10, "Quercus": 20, "": 30}) + (rows["genus"] == "") * rows.index
+    rows.to_csv(tmp_path / "metadata.csv", index=False)
+    (line,) = read(tmp_path, task, tmp_path / "cache").notes
+    assert line.startswith("warning: genus tells length by itself: all events of a name have the same label")
+
+
 @pytest.mark.parametrize("name", ["one target, no groups but sites", "one target, no groups"])
 def test_without_domains_each_site_is_held_out_once_and_none_is_ood(name, leaves, tmp_path):
     frame = read(leaves, task_of(name), tmp_path).frame
@@ -291,11 +302,3 @@ def facts_of(config: TrialConfig, specimens: Specimens) -> ModelFacts:
         verdict="",
         versions={},
     )
-
-
-def test_a_damaged_trial_data_of_other_targets_is_refused(leaves, tmp_path):
-    specimens = read(leaves, task_of("one target, no groups"), tmp_path)
-    targets = Targets.of(specimens.task, specimens.labels, specimens.ids("event_id"))
-
-    with pytest.raises(ValueError, match="for each target"):
-        Targets.from_dict(replace(targets, spread=np.ones(2)).to_dict())

@@ -23,6 +23,7 @@ from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_i
 from trainable.data.specimen_schema import SpecimenTable
 from trainable.data.specimen_tables import read_table
 from trainable.data.task import Task, beetles
+from trainable.data.telling_covariate import telling_line
 from trainable.errors import UserError
 from trainable.shown import brief
 
@@ -164,11 +165,13 @@ def _notes(
     n_scaled: int,
 ) -> tuple[str, ...]:
     copies, ids = copies_line(frame, digests, names, task.names), shared_ids_line(frame["specimen_id"])
+    telling = telling_line(frame, task)
     lines = (
         table.left_out,
         scaled_line(n_scaled) if n_scaled else None,
         copies and f"warning: {copies}",
         ids and f"warning: {ids}",
+        telling and f"warning: {telling}",
     )
     return tuple(line for line in lines if line)
 
