@@ -66,7 +66,7 @@ def _number(low: float, high: float) -> Rule:
     return f"a number from {low:g} to {high:g}", lambda value: type(value) in (int, float) and low <= value <= high
 
 
-def _one_of(*values: Any) -> Rule:
+def _one_of(*values: object) -> Rule:
     texts = [json.dumps(value) for value in values]  # which tell true from 1, and 1 from 1.0
     return " or ".join(texts), lambda value: json.dumps(value) in texts
 
@@ -526,7 +526,7 @@ def schema_problems(values: Any, schema: Mapping[str, Any], file: Path | str, gr
     return problems
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
