@@ -521,8 +521,8 @@ def test_features_that_are_not_finite_at_all_are_an_error(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_vit_l_14_is_extracted_from_a_local_folder(tmp_path: Path) -> None:
-    """BioCLIP 2's architecture with random weights: a few images, the taps of one and two trainable blocks."""
-    n = 4
+    """BioCLIP 2's architecture with random weights: two images, the taps of one and two trainable blocks."""
+    n = 2
     config = open_clip.get_model_config("ViT-L-14")
     text = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}
     with torch.random.fork_rng():
@@ -538,11 +538,11 @@ def test_vit_l_14_is_extracted_from_a_local_folder(tmp_path: Path) -> None:
     assert store.gather(23, np.arange(n)).nbytes == n * 526_336
     n_bytes = sum(f.stat().st_size for f in store.path.glob("tap-*/*"))
     assert n_bytes <= 1.05 * 2 * n * 526_336  # records weigh most when shards are as small as here
-    exact = taps_in_float64(backbone, pixels_of(backbone, images, range(2)), [22])[22]
-    assert_stored_in_half(store.gather(22, np.arange(2)), exact, forward_terms(backbone.architecture, 22))
+    exact = taps_in_float64(backbone, pixels_of(backbone, images, [1]), [22])[22]
+    assert_stored_in_half(store.gather(22, np.array([1])), exact, forward_terms(backbone.architecture, 22))
     with torch.inference_mode():
-        stream = store.gather(23, np.arange(2)).float()
+        stream = store.gather(23, np.array([1])).float()
         last = model.visual.transformer.resblocks[23](stream)
         pooled = model.visual.ln_post(last)[:, 0] @ store.tail_state(1)["proj"]
-        whole = model.visual.double()(pixels_of(backbone, images, [0, 1]).double())
+        whole = model.visual.double()(pixels_of(backbone, images, [1]).double())
     assert error(pooled, whole) <= input_bound(torch.float16) + rounding_bound(forward_terms(backbone.architecture, 24))

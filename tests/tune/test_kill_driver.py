@@ -16,6 +16,7 @@ import pytest
 from mlflow import MlflowClient
 
 from search_spaces.space import SearchSpace
+from tests.conftest import PLAIN
 from tests.tune.plain_entries import entries_of, read_plain
 from trainable.errors import UserError
 from trainable.training.checkpoint import load_latest
@@ -89,15 +90,15 @@ def tracking_uri(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def argv(demo_cache: Path, tracking_uri: str) -> Callable[[Path, int], list[object]]:
+def argv(demo_cache: Path, tracking_uri: str) -> Callable[..., list[object]]:
     """The command line that begins a study in a folder, or goes on with it, up to so many trials."""
     options = {
-        "--data": "demo:120", "--cache": demo_cache, "--space": "smoke", "--epochs": EPOCHS, "--seed": 11,
+        "--data": "demo:120", "--cache": demo_cache, "--epochs": EPOCHS, "--seed": 11,
         "--workers": 1, "--tracking-uri": tracking_uri,
     }  # fmt: skip
 
-    def words(folder: Path, n_trials: int) -> list[object]:
-        begin = [word for pair in options.items() for word in pair]
+    def words(folder: Path, n_trials: int, *, space: object = PLAIN) -> list[object]:
+        begin = ["--space", space, *(word for pair in options.items() for word in pair)]
         place = ["--resume", folder] if entries_so_far(folder) else [*begin, "--no-confirm", "--study", folder]
         return ["search", "--trials", n_trials, *place]
 
@@ -141,7 +142,7 @@ def check_no_checkpoint_is_damaged(folder: Path) -> None:
         assert 1 <= state["values"]["epoch"] <= epoch + 1
 
 
-def check_whole(folder: Path, *, n_trials: int) -> None:
+def check_whole(folder: Path, *, n_trials: int, space: object = PLAIN) -> None:
     """Every epoch's result is there once, every trial has one end, and the decisions follow from what came before."""
     entries = read_plain(folder)
     told = [entry["trial"] for entry in entries if entry["event"] == "tell"]
@@ -151,7 +152,7 @@ def check_whole(folder: Path, *, n_trials: int) -> None:
         epochs = [epoch for name, epoch in reported if name == trial]
         assert epochs == list(range(1, len(epochs) + 1))
     assert not [entry for entry in entries if entry["event"] in ("error", "retry")]
-    assert differences(SearchSpace.load("smoke"), entries_of(entries)) == []
+    assert differences(SearchSpace.load(str(space)), entries_of(entries)) == []
 
 
 def learned(folder: Path) -> list[dict]:
@@ -181,21 +182,21 @@ def test_killed_at_random_moments_and_resumed_a_search_equals_one_that_was_not(n
     while n_kills < N_LOCAL_KILLS:
         if n_trials == sum(entry["event"] == "tell" for entry in entries_so_far(folder)):
             n_trials += 4  # it got to its end between two kills: more to do
-        driver = Driver(nursery, [*argv(folder, n_trials), "--local"])
+        driver = Driver(nursery, [*argv(folder, n_trials, space="smoke"), "--local"])
         wait_for_a_moment(folder, chance)
         n_kills += driver.kill()
         check_no_checkpoint_is_damaged(folder)
-    assert Driver(nursery, [*argv(folder, n_trials), "--local"]).wait() == 0
-    assert Driver(nursery, [*argv(tmp_path / "never killed", n_trials), "--local"]).wait() == 0
+    for place in (folder, tmp_path / "never killed"):
+        assert Driver(nursery, [*argv(place, n_trials, space="smoke"), "--local"]).wait() == 0
 
-    check_whole(folder, n_trials=n_trials)
+    check_whole(folder, n_trials=n_trials, space="smoke")
     assert learned(folder) == learned(tmp_path / "never killed")
     check_tracked(tracking_uri, folder.name, n_trials=n_trials)
     n_sessions = sum(entry["event"] == "session" for entry in read_plain(folder))
     assert n_sessions > N_LOCAL_KILLS // 3  # most kills came after a session had begun
 
 
-def test_killed_on_ray_too_and_the_local_twin_gives_the_same(processes, nursery, argv, tracking_uri, tmp_path):
+def test_killed_on_ray_too_and_the_local_twin_gives_the_same(processes, cli, argv, tracking_uri, tmp_path):
     folder, n_trials = tmp_path / "killed on ray", 6
     for n_events in (4, 26)[:N_RAY_KILLS]:
         n_before = len(entries_so_far(folder))
@@ -210,7 +211,7 @@ def test_killed_on_ray_too_and_the_local_twin_gives_the_same(processes, nursery,
 
     assert ended.status == 0, ended.stderr
     check_whole(folder, n_trials=n_trials)
-    assert Driver(nursery, [*argv(tmp_path / "local", n_trials), "--local"]).wait() == 0
+    assert cli(*argv(tmp_path / "local", n_trials), "--local").status == 0
     assert learned(folder) == learned(tmp_path / "local")
     check_tracked(tracking_uri, folder.name, n_trials=n_trials)
 

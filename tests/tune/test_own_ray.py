@@ -13,6 +13,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from tests.conftest import PLAIN
 from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from tune.cluster.own_ray import SOCKET_PATH_BYTES, _session_folder
@@ -25,8 +26,8 @@ LOOPBACK = re.compile(r"(::ffff:)?127\.|::1$")
 def search(processes, demo_cache, tracking_uri, tmp_path):
     """A search of many epochs that has reported some, on a Ray of its own."""
     process = processes.start(
-        "search", "--data", "demo:120", "--cache", demo_cache, "--space", "smoke", "--trials", 4, "--epochs", 40,
-        "--workers", 2, "--no-confirm", "--tracking-uri", tracking_uri, "--study", tmp_path / "study",
+        "search", "--data", "demo:120", "--cache", demo_cache, "--space", PLAIN, "--trials", 4, "--epochs", 40,
+        "--workers", 1, "--no-confirm", "--tracking-uri", tracking_uri, "--study", tmp_path / "study",
         HOME=str(tmp_path / "home"), RAY_TMPDIR="/tmp",
     )  # fmt: skip
     wait_until(lambda: n_reports(tmp_path / "study") >= 2, process)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from search_spaces.space import list_spaces
-from tests.conftest import DEMO
+from tests.conftest import DEMO, PLAIN
 from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from trainable.training.precision import lack_of_bfloat16
@@ -220,7 +220,7 @@ def test_what_a_search_then_does_is_what_was_planned(plan, cli, tmp_path):
 
 @pytest.mark.slow
 def test_on_ray_and_on_this_machine_measurements_have_processes_of_their_own(processes, demo_cache):
-    argv = ["plan", "--data", DEMO, "--space", "smoke", "--epochs", 4, "--workers", 2, "--cache", demo_cache, "--json"]
+    argv = ["plan", "--data", DEMO, "--space", PLAIN, "--epochs", 4, "--workers", 2, "--cache", demo_cache, "--json"]
     ended = [processes.run(*argv), processes.run(*argv, "--local")]
 
     assert [end.status for end in ended] == [0, 0], [end.stderr for end in ended]
