@@ -217,7 +217,7 @@ def _use(task: Task, known_domains: Sequence[int] | Sequence[str], *, has_specie
 def _use_of(task: Task, known_domains: Sequence[int] | Sequence[str]) -> Iterator[str]:
     domain = known_domains[0] if task.columns.domain is not None and known_domains else None
     given = "" if domain is None else f" --domain {shlex.quote(str(domain))}"
-    yield f"```bash\nsentinel-tune predict . photographs/*.jpg{given}\n```"
+    yield "```bash\nsentinel-tune predict . photographs/*.jpg" + given + "\n```"
     yield "\nElsewhere, with torch and open_clip alone, by `trainable/export/standalone.py` of sentinel-tune:\n"
     yield (
         "```python\nfrom standalone import ExportedModel\n\nmodel = ExportedModel.load('.')\n"
