@@ -29,6 +29,7 @@ from tune.command_line.options import (
     SyncOptions,
     TrainOptions,
     TrialsOptions,
+    UiOptions,
 )
 from tune.command_line.parsing import Given, add_options, given_options, split_command, unknown_options
 from tune.command_line.places import named_places
@@ -81,6 +82,7 @@ VERBS = (
     Verb("trials", "list a study's trials with scores and parameters", TrialsOptions),
     Verb("report", "write what studies found as one HTML page, with figures", ReportOptions),
     Verb("replay", "print a study's decisions with their reasons, and check them", StudyOptions),
+    Verb("ui", "show a study's trials in MLflow's pages, on this machine", UiOptions),
     Verb("sync", "bring MLflow to exactly what a study's journal holds", SyncOptions),
     Verb(
         "slurm",

@@ -125,14 +125,14 @@ floor constant       0.900  0.800  1.000    0.25  0.25  0.25   -0.12 -0.12 -0.12
 score: RMS of CRPS over targets, ID and OOD, lower is better; R2 by event, MAE by image
 
 To go on:
-  mlflow ui --backend-store-uri sqlite:////a/mlflow.db --port 5000
+  sentinel-tune ui studies/demo-1
   sentinel-tune search --resume studies/demo-1
 """
 
 
 def test_the_table_shows_best_variants_floors_and_the_two_commands() -> None:
     commands = [
-        "mlflow ui --backend-store-uri sqlite:////a/mlflow.db --port 5000",
+        "sentinel-tune ui studies/demo-1",
         "sentinel-tune search --resume studies/demo-1",
     ]
     assert result_table(a_study(), study="demo-1", seconds=83, commands=commands) == TABLE

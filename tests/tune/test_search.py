@@ -56,7 +56,7 @@ def test_json_is_one_object_on_stdout_and_everything_else_on_stderr(demo_search,
     assert "t0002  completed" in ended.stderr
 
 
-def test_the_table_shows_best_variants_floors_and_the_commands_to_go_on(demo_search, tmp_path, tracking_uri):
+def test_the_table_shows_best_variants_floors_and_the_commands_to_go_on(demo_search, tmp_path):
     shown = demo_search().stdout.splitlines()
 
     def line(start: str) -> str:
@@ -68,7 +68,8 @@ def test_the_table_shows_best_variants_floors_and_the_commands_to_go_on(demo_sea
         assert len(numbers) == 3 + 4 * 3  # scores; R2 and MAE, ID and OOD, of three targets
         assert all(float(number) < 10 for number in numbers)
     assert line("Best trial ")
-    assert line(f"  mlflow ui --backend-store-uri {tracking_uri} ")
+    assert line(f"  sentinel-tune ui {tmp_path / 'study'}")
+    assert "&viewStateShareKey=" in line("  # it opens http://127.0.0.1:5000/#/experiments/")
     assert line(f"  sentinel-tune search --resume {tmp_path / 'study'} --trials 6")
     assert max(len(text) for text in shown if not text.startswith("  ")) <= 120
 

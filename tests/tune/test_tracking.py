@@ -301,7 +301,7 @@ def test_the_study_describes_itself_in_words_that_change_with_it(uri: str) -> No
     rows = [line for line in note.splitlines() if line.startswith("| ")]
     assert "the space **smoke** on **demo** with the backbone **tiny**" in note
     assert "State: **running**. 3 of 6 trials have ended (1 completed, 1 pruned, 1 failed, 1 paused)." in note
-    assert rows[1].startswith("| **lora** | 0.6000 | 0.3000 |")
+    assert rows[1].startswith("| **lora** | \u00a0\u00a00.6000 | \u00a0\u00a00.3000 |")
     assert [row.split(" | ")[0] for row in rows[-4:]] == [
         "| ft\\_did", "| floor: constant", "| floor: domain mean", "| floor: species mean",
     ]  # fmt: skip
@@ -318,7 +318,7 @@ def test_a_description_is_the_same_until_something_in_it_changes() -> None:
     log.report("t0004", 2, 0.75)  # neither better nor an end
     assert desired_runs(log.entries, running=True)[PARENT].description == before
     log.report("t0004", 3, 0.1)
-    assert "| 0.1000 |" in desired_runs(log.entries, running=True)[PARENT].description
+    assert "0.1000 |" in desired_runs(log.entries, running=True)[PARENT].description
 
 
 def test_the_study_names_its_data_once(uri: str) -> None:
@@ -589,7 +589,7 @@ def test_what_is_shown_holds_no_credentials() -> None:
 
 
 def test_the_ui_opens_with_one_command_or_link() -> None:
-    assert ui_command("sqlite:////a/mlflow.db") == "mlflow ui --backend-store-uri sqlite:////a/mlflow.db --port 5000"
+    assert ui_command("sqlite:////a/mlflow.db") == "sentinel-tune ui --tracking-uri sqlite:////a/mlflow.db"
     assert ui_command("http://h:5000", "3") == "http://h:5000/#/experiments/3/runs?workflowType=machine_learning"
     assert ui_link("http://h", "3", "abc") == "http://h/#/experiments/3/runs/abc?workflowType=machine_learning"
 

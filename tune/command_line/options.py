@@ -240,6 +240,15 @@ class SyncOptions(StudyOptions, TrackingUri, title="MLflow"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UiOptions(TrackingUri, title="MLflow"):
+    """Options of `ui`."""
+
+    study: Place | None = argument("show this study's trials [all that MLflow holds]", default=None, own_folder=True)
+    port: int = option(5000, "port of this machine to listen on, or another if it is taken", at_least=1, at_most=65535)
+    experiment: str | None = option(None, "MLflow experiment [that of the study]", check=experiment_problem)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConfirmOptions(VerdictOptions, RunsOptions, StudyOptions, MachineOptions, ClusterOptions, TrackingUri):
     """Options of `confirm`."""
 

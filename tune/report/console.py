@@ -19,11 +19,10 @@ from tune.decisions.standings import Standings
 from tune.extraction.request import Features, Progress
 from tune.journal.entries import JournalEntry
 from tune.report.confirmation_text import confirmation_text
-from tune.report.next_steps import after_search, after_training, sync_command
+from tune.report.next_steps import after_search, after_training, sync_command, to_look_at
 from tune.report.progress import ProgressPrinter
 from tune.report.results import duration, json_values, metrics_table, result_json, result_table
 from tune.tracking.tracker import TrackingStatus
-from tune.tracking.uri import ui_command
 
 LINES = "\n\t"
 """Control characters of what has several lines."""
@@ -110,7 +109,7 @@ class Console:
         is_done = standings.n_told >= standings.n_wanted
         more = standings.n_wanted * 2 if is_done else None
         confirmed = confirmed_of(entries)
-        commands = [ui_command(tracking_uri, tracking.experiment_id)]
+        commands = to_look_at(options, now_in or folder, tracking_uri, tracking.view)
         if now_in is not None:
             is_led = confirmed is not None and confirmed.leader != confirmed.winner
             commands += after_search(options, now_in, is_confirmed=confirmed is not None, n_trials=more, is_led=is_led)

@@ -11,7 +11,7 @@ from tune.command_line.model_options import EvaluateOptions, RetrainOptions
 from tune.command_line.options import SearchOptions, TrainOptions
 from tune.printed.next_command import carried, next_command
 from tune.printed.secrets_left_out import redact
-from tune.tracking.uri import chosen_tracking_uri
+from tune.tracking.uri import OWN_SERVER, chosen_tracking_uri, ui_page
 
 NOT_RETRAINED = ("epochs", "precision", "tracking_uri")
 """Options of `search` that `retrain` takes from the study, or in another sense."""
@@ -41,6 +41,17 @@ def of_session(options: SearchOptions) -> JsonObject:
 def sync_command(options: SearchOptions, study: Place) -> str:
     """What brings MLflow up to the study's journal."""
     return next_command("sync", study, **_secret(options))
+
+
+def to_look_at(options: SearchOptions, study: Place, tracking_uri: str, fragment: str | None) -> list[str]:
+    """What shows the study's trials in MLflow: a link, or a command that starts a server, and the link it opens.
+
+    fragment: as of `view_fragment`; None where MLflow never answered.
+    """
+    if tracking_uri.startswith(("http://", "https://")):
+        return [ui_page(tracking_uri, fragment)]
+    command = next_command("ui", study, **_secret(options))
+    return [command] if fragment is None else [command, f"# it opens {ui_page(OWN_SERVER, fragment)}"]
 
 
 def after_training(

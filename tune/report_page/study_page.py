@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 import yaml
 
 from trainable.counts import counted
+from trainable.storage.place import Place
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import SCORE, finite
 from tune.evaluation import markup as html
+from tune.journal.entries import JournalEntry
 from tune.printed.next_command import next_command
 from tune.report.results import duration
 from tune.report_page import tables
@@ -15,7 +17,7 @@ from tune.report_page.drawing import STYLE
 from tune.report_page.importance import importances
 from tune.report_page.parameter_figures import importance_figure, map_figure, parallel_coordinates, slice_figure
 from tune.report_page.progress_figures import best_over_epochs, best_over_time, learning_curves
-from tune.report_page.view import StudyView
+from tune.report_page.view import StudyView, view_of
 
 N_SLICES = 4
 
@@ -39,6 +41,11 @@ def report_page(views: Sequence[StudyView]) -> str:
     for view in views:
         body += _study(view, level=1 if len(views) == 1 else 2)
     return html.page(title, body, style=DARK + STYLE)
+
+
+def kept_page(folder: Place, entries: list[JournalEntry], *, is_running: bool) -> str:
+    """The page of one study, as it is kept with its records."""
+    return report_page([view_of(folder, entries, is_running=is_running)])
 
 
 def _together(views: Sequence[StudyView], title: str) -> Iterator[str]:

@@ -59,7 +59,8 @@ class DesiredRun:
 
     parent: key of the run that it stands under in the UI; None for the study's own. metrics: points in journal order,
     unique by (key, step); the first `n_forgotten` of them are no longer kept here because they are written. artifacts:
-    path -> text. description: Markdown, with `RUN_LINK` where the address of the run's page belongs.
+    path -> text. description: Markdown, with `RUN_LINK` where the address of the run's page belongs. views: tags of the
+    experiment, each a view of the UI.
     """
 
     key: str
@@ -75,6 +76,7 @@ class DesiredRun:
     artifacts: dict[str, str] = field(default_factory=dict)
     datasets: tuple[UsedDataset, ...] = ()
     description: str = ""
+    views: dict[str, str] = field(default_factory=dict)
     last_ms: int = 0
     steps_seen: set[int] = field(default_factory=set)
 

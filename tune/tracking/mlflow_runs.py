@@ -29,6 +29,7 @@ from tune.journal.entries import (
 from tune.printed.secrets_left_out import redact
 from tune.tracking.confirmation_runs import ConfirmationRuns
 from tune.tracking.desired_run import PARENT, DesiredRun, RunStatus, ms_of
+from tune.tracking.saved_view import view_tags
 from tune.tracking.study_summary import REPORT, StudySummary, run_name
 from tune.tracking.values import (
     MAX_KEY,
@@ -36,6 +37,7 @@ from tune.tracking.values import (
     configuration_params,
     study_params,
     study_tags,
+    varied_names,
     varied_params,
 )
 
@@ -129,6 +131,7 @@ class RunBook:
             parent = self.runs[PARENT] = DesiredRun(key=PARENT, name=name, start_ms=ms_of(entry), parent=None)
             parent.params = study_params(header)
             parent.datasets = self._summary.datasets()
+            parent.views = view_tags(entry.study_id, varied_names(self._summary.varied), ms_of(entry))
         parent.tags.update(study_tags(self.standings.study_id, self.standings.header))
         parent.tag("kind", "study")
         parent.settle("RUNNING", "running", end_ms=None)

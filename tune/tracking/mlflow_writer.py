@@ -6,44 +6,28 @@ key, step, time and value, parameters and tags are set by name, and runs are loo
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from trainable.errors import UserError
 from tune.tracking.client import describe, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
 from tune.tracking.desired_run import PARENT, RUN_LINK, DesiredRun
+from tune.tracking.held_run import (
+    ARTIFACTS,
+    LAYOUT,
+    TODAYS_LAYOUT,
+    TRACKED,
+    TRACKED_VERSION,
+    VIEWS,
+    HeldRun,
+    held_run,
+    is_parent,
+    preference,
+)
 from tune.tracking.used_data import dataset_inputs
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 800, 100, 100
 """MLflow takes 1000 metrics, 100 params, 100 tags and 1000 things in all."""
-
-TRACKED = "hpo.tracked"
-"""Tag: how many metric points of the journal the run holds, in journal order, as VERSION:COUNT."""
-
-LAYOUT, TODAYS_LAYOUT = "hpo.layout", "2"
-"""Tag: how the run's names, parameters and metrics are chosen. A run of another layout is made anew, since MLflow can
-take back neither parameters nor metrics.
-"""
-
-ARTIFACTS = "hpo.artifacts"
-"""Tag: digest of the files that the run holds."""
-
-_TRACKED_VERSION = "1"
-"""To be raised whenever the fold makes other points of the same journal: runs of another version are sent whole."""
-
-
-@dataclass(slots=True, kw_only=True)
-class HeldRun:
-    """What MLflow is known to hold of a run."""
-
-    run_id: str
-    status: str = "RUNNING"
-    end_ms: int | None = None
-    n_metrics: int = 0
-    params: set[str] = field(default_factory=set)
-    datasets: set[tuple[str, str]] = field(default_factory=set)
-    tags: dict[str, str] = field(default_factory=dict)
 
 
 class MlflowWriter:
@@ -63,6 +47,7 @@ class MlflowWriter:
         self._held: dict[str, HeldRun] | None = None
         self._outdated: dict[str, HeldRun] = {}
         self._file_problems: dict[str, str] = {}
+        self._refuses_views = False
         self.experiment_id: str | None = None
         self.parent_run_id: str | None = None
         self.n_requests = self.n_created = self.n_metrics_sent = self.n_duplicates = self.n_renewed = 0
@@ -77,6 +62,7 @@ class MlflowWriter:
         held = self._find(run)
         self._bring_batches(run, held)
         self._bring_datasets(run, held)
+        self._bring_views(run, held)
         self._bring_artifacts(run, held)
         self._bring_state(run, held)
 
@@ -106,16 +92,16 @@ class MlflowWriter:
         self.experiment_id = open_experiment(self._client, self._uri, self._experiment_name)
         found: dict[str, Any] = {}
         for run in self._search_runs():
-            key = PARENT if _is_parent(run) else run.data.tags["hpo.trial"]
+            key = PARENT if is_parent(run) else run.data.tags["hpo.trial"]
             other = found.get(key)
             if other is None:
                 found[key] = run
                 continue
-            kept, dropped = sorted((other, run), key=_preference)
+            kept, dropped = sorted((other, run), key=preference)
             found[key] = kept
             self.n_duplicates += 1
             self._call("delete_run", dropped.info.run_id)  # a create request that was repeated after a timeout
-        held = {key: _held(run) for key, run in found.items()}
+        held = {key: held_run(run) for key, run in found.items()}
         self._outdated = {key: run for key, run in held.items() if run.tags.get(LAYOUT) != TODAYS_LAYOUT}
         current = {key: run for key, run in held.items() if key not in self._outdated}
         if PARENT in current:
@@ -173,6 +159,25 @@ class MlflowWriter:
             self._call("log_inputs", held.run_id, datasets=dataset_inputs(lacking))
             held.datasets.update((used.name, used.digest) for used in lacking)
 
+    def _bring_views(self, run: DesiredRun, held: HeldRun) -> None:
+        """Keep the UI's views; a server that takes none of them shows the same runs with columns of its own."""
+        digest = _digest(run.views)
+        if not run.views or digest == held.tags.get(VIEWS) or self._refuses_views:
+            return
+        try:
+            for name, value in run.views.items():
+                self._call("set_experiment_tag", self.experiment_id, name, value)
+        except Exception:  # an outage is met by the next request, and told
+            self._refuses_views = True
+            return
+        self._call("set_tag", held.run_id, VIEWS, digest)
+        held.tags[VIEWS] = digest
+
+    @property
+    def keeps_views(self) -> bool:
+        """Whether the experiment holds the study's views."""
+        return self._held is not None and PARENT in self._held and VIEWS in self._held[PARENT].tags
+
     def _bring_artifacts(self, run: DesiredRun, held: HeldRun) -> None:
         """Store the run's files; a broken file store is a problem to tell and holds up nothing else."""
         digest = _digest(run.artifacts)
@@ -199,7 +204,7 @@ class MlflowWriter:
             now_metrics, now_params = metrics[:METRICS_A_BATCH], params[:PARAMS_A_BATCH]
             now_tags = dict(tags[: TAGS_A_BATCH - 1])
             if now_metrics:
-                now_tags[TRACKED] = f"{_TRACKED_VERSION}:{held.n_metrics + len(now_metrics)}"
+                now_tags[TRACKED] = f"{TRACKED_VERSION}:{held.n_metrics + len(now_metrics)}"
             self._call(
                 "log_batch",
                 held.run_id,
@@ -233,31 +238,6 @@ def is_permanent(error: Exception) -> bool:
         return True
     code = str(getattr(error, "error_code", ""))
     return code == "INVALID_PARAMETER_VALUE" or (code.startswith("RESOURCE_") and code != "RESOURCE_EXHAUSTED")
-
-
-def _is_parent(run: Any) -> bool:
-    return "hpo.trial" not in run.data.tags
-
-
-def _held(run: Any) -> HeldRun:
-    version, _, count = run.data.tags.get(TRACKED, "").partition(":")
-    known = int(count) if version == _TRACKED_VERSION and count.isdigit() else 0
-    return HeldRun(
-        run_id=run.info.run_id,
-        status=run.info.status,
-        end_ms=run.info.end_time,
-        n_metrics=known,
-        params=set(run.data.params),
-        datasets={
-            (used.dataset.name, used.dataset.digest) for used in (run.inputs.dataset_inputs if run.inputs else ())
-        },
-        tags=dict(run.data.tags),
-    )
-
-
-def _preference(run: Any) -> tuple[bool, int, int, str]:
-    held = _held(run)
-    return (held.tags.get(LAYOUT) != TODAYS_LAYOUT, -held.n_metrics, run.info.start_time, run.info.run_id)
 
 
 def _digest(artifacts: dict[str, str]) -> str:

@@ -10,10 +10,13 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from tune.tracking.desired_run import SCORE_SO_FAR
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 TAG = "mlflow.sharedViewState."
 
@@ -60,10 +63,27 @@ def view_fragment(experiment_id: str, study_id: str, mode: str, *, is_kept: bool
     return f"#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
+def study_fragment(client: "MlflowClient", experiment_name: str, study_id: str, mode: str = "TABLE") -> str | None:
+    """As `view_fragment`, of what MLflow holds; None where it holds no run of the study.
+
+    Raises: mlflow's exceptions.
+    """
+    experiment = client.get_experiment_by_name(experiment_name)
+    if experiment is None:
+        return None
+    found = client.search_runs([experiment.experiment_id], f"tags.`hpo.study` = {_quoted(study_id)}", max_results=1)
+    is_kept = TAG + view_key(study_id, mode) in experiment.tags
+    return view_fragment(experiment.experiment_id, study_id, mode, is_kept=is_kept) if found else None
+
+
+def _quoted(text: str) -> str:
+    mark = '"' if "'" in text else "'"
+    return f"{mark}{text}{mark}"
+
+
 def _facets(study_id: str) -> dict[str, Any]:
-    mark = '"' if "'" in study_id else "'"
     return {
-        "searchFilter": f"tags.`hpo.study` = {mark}{study_id}{mark} and tags.kind = 'trial'",
+        "searchFilter": f"tags.`hpo.study` = {_quoted(study_id)} and tags.kind = 'trial'",
         "orderByKey": f"metrics.`{SCORE_SO_FAR}`",
         "orderByAsc": True,
         "startTime": "ALL",
@@ -104,7 +124,7 @@ def _charts(parameters: Sequence[str]) -> dict[str, Any]:
         "compareRunCharts": [*lines, coordinates],
         "compareRunSections": sections,
         "runsHiddenMode": "FIRST_10_RUNS",
-        "isAccordionReordered": False,
+        "isAccordionReordered": True,  # else the sections of all other metrics come first
         "hideEmptyCharts": False,
     }
 

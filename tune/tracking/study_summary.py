@@ -1,6 +1,5 @@
 """What the study's own run in MLflow says first: a description in Markdown, and the few numbers that sum it up."""
 
-import math
 import re
 from collections.abc import Iterator
 
@@ -22,6 +21,9 @@ N_BEST, N_VARIANTS = 5, 10
 MAX_DESCRIPTION = 5000  # what the oldest servers in use accept
 REPORT = "report.html"
 """In the study's run: the page of `report`."""
+
+_GAP = "\u00a0\u00a0"
+"""Before a number: the UI draws tables without any space between columns."""
 
 _SCORES = (SCORE, "score/id", "score/ood")
 
@@ -119,7 +121,7 @@ class StudySummary:
         variants = list(self.standings.variant_trials().values())[:N_VARIANTS]
         for trial in {t.trial_id: t for t in (*ranked, *variants)}.values():
             name = _cell(run_name(trial))
-            epoch = "" if trial.best_epoch is None else str(trial.best_epoch)
+            epoch = "" if trial.best_epoch is None else f"{_GAP}{trial.best_epoch}"
             yield trial.best_score, [f"**{name}**" if trial is best else name, *_scores(trial.best_metrics), epoch]
         for name, score in self._floors():
             yield score, [f"floor: {_cell(name.replace('_', ' '))}", *_scores(self.standings.floors[name]), ""]
@@ -139,7 +141,7 @@ def run_name(trial: TrialRecord) -> str:
 
 def _scores(metrics: dict[str, float]) -> list[str]:
     found = (finite(metrics.get(key)) for key in _SCORES)
-    return ["" if score is None or not math.isfinite(score) else f"{score:.4f}" for score in found]
+    return ["" if score is None else f"{_GAP}{score:.4f}" for score in found]
 
 
 def _cell(value: object) -> str:

@@ -19,7 +19,7 @@ from tune.printed.secrets_left_out import redact
 from tune.tracking.client import describe
 from tune.tracking.mlflow_writer import MlflowWriter
 from tune.tracking.outbox import Outbox
-from tune.tracking.uri import ui_command
+from tune.tracking.saved_view import view_fragment
 
 FLUSH_SECONDS = 0.5
 """Entries of this long travel together: one request a run."""
@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 class TrackingStatus:
     """How tracking ended.
 
-    n_pending: entries that MLflow may not hold. message: one line for the user, empty if it holds everything.
+    n_pending: entries that MLflow may not hold. view: page of the study's trials within MLflow's UI, None where
+    it never answered. message: one line for the user, empty if it holds everything.
     """
 
     n_pending: int
@@ -42,6 +43,7 @@ class TrackingStatus:
     message: str
     experiment_id: str | None
     parent_run_id: str | None
+    view: str | None = None
 
 
 class Attached(NamedTuple):
@@ -102,10 +104,6 @@ class Tracker:
         """Id of the study's run; None until MLflow has answered."""
         return self._writer.parent_run_id if self._writer else None
 
-    def ui_command(self) -> str:
-        """What shows this study: a command for a database, a link for a server."""
-        return ui_command(self._uri, self.experiment_id)
-
     def close(self, timeout_s: float = 60.0) -> TrackingStatus:
         """Send what is left and stop; gives up after `timeout_s`, or earlier while MLflow does not answer at all."""
         self._deadline = time.monotonic() + timeout_s
@@ -119,7 +117,13 @@ class Tracker:
             message=self._closing_message(n_pending, problems),
             experiment_id=self.experiment_id,
             parent_run_id=self.parent_run_id,
+            view=self._view(),
         )
+
+    def _view(self) -> str | None:
+        if self._writer is None or self.experiment_id is None:
+            return None
+        return view_fragment(self.experiment_id, self._study_id, "TABLE", is_kept=self._writer.keeps_views)
 
     def __enter__(self) -> Self:
         return self

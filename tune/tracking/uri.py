@@ -7,15 +7,18 @@ from urllib.parse import urlsplit
 
 from trainable.errors import UserError
 from trainable.shown import brief
+from tune.printed.next_command import next_command
 from tune.printed.secrets_left_out import redact
-from tune.printed.shell_words import quoted
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """SQLAlchemy dialects that MLflow's tracking store knows."""
 
 _DRIVERS = {"sqlite": "", "postgresql": "+psycopg", "mysql": "+pymysql", "mssql": "+pyodbc"}
 
-UI_PORT = 5000
+OWN_SERVER = "http://127.0.0.1:5000"
+"""Where `ui` starts a server, if that port is free."""
+
+ALL_EXPERIMENTS = "#/experiments?workflowType=machine_learning"
 
 
 def default_tracking_uri(cwd: Path) -> str:
@@ -85,11 +88,16 @@ def ui_link(base_url: str, experiment_id: str, parent_run_id: str | None = None)
     return f"{redact(base_url).rstrip('/')}/#/experiments/{experiment_id}/{runs}?workflowType=machine_learning"
 
 
+def ui_page(base_url: str, fragment: str | None) -> str:
+    """A page of MLflow's UI; fragment: what follows the server's address, None for the list of experiments."""
+    return f"{redact(base_url).rstrip('/')}/{fragment or ALL_EXPERIMENTS}"
+
+
 def ui_command(uri: str, experiment_id: str | None = None) -> str:
     """What shows the records: a command to run for a database, a link to open for a server."""
     if uri.startswith(("http://", "https://")):
         return ui_link(uri, experiment_id) if experiment_id else redact(uri)
-    return quoted(["mlflow", "ui", "--backend-store-uri", redact(uri), "--port", UI_PORT])
+    return next_command("ui", tracking_uri=uri)
 
 
 def _checked_server(uri: str) -> str:

@@ -75,8 +75,14 @@ def study_params(header: Mapping[str, Any]) -> dict[str, str]:
 
 def varied_params(trial: TrialRecord, varied: Iterable[Varied]) -> dict[str, str]:
     """What a study varies, by short names; `none` for what has no effect in this trial."""
-    values = {_NOT_IN_NAMES.sub("_", v.label)[:MAX_KEY]: v.value(trial) for v in varied}
-    return {name: _param(None if value is None else shown_value(value)) for name, value in values.items()}
+    varied = tuple(varied)
+    values = zip(varied_names(varied), (v.value(trial) for v in varied), strict=True)
+    return {name: _param(None if value is None else shown_value(value)) for name, value in values}
+
+
+def varied_names(varied: Iterable[Varied]) -> list[str]:
+    """Names of what a study varies, as MLflow takes them."""
+    return [_NOT_IN_NAMES.sub("_", v.label)[:MAX_KEY] for v in varied]
 
 
 def configuration_params(config: Mapping[str, Any]) -> dict[str, str]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from trainable.counts import counted
+from trainable.storage.place import Place
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.confirming.choice import reserved
@@ -21,15 +22,18 @@ from tune.execution.opening import Opening, opened
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
-from tune.journal.entries import SessionEnded
+from tune.journal.entries import JournalEntry, SessionEnded
 from tune.journal.errors import StudyMovedError, StudyWriteError
 from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
 from tune.printed.next_command import next_command
 from tune.report.console import Console
+from tune.report_page.study_page import kept_page
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import Study, check_data, open_study
 from tune.study.study_data import StudyData, load_study_data, write_trial_data
+from tune.tracking.client import describe
+from tune.tracking.study_summary import REPORT
 from tune.tracking.tracker import Tracker, TrackingStatus
 from tune.tracking.uri import chosen_tracking_uri
 
@@ -66,6 +70,8 @@ def run_study(given: Given, *, search_more: bool) -> int:
             tracker = _follow(place, tracking_uri)
             conductor = _work(place, times, search_more=search_more)
             _end(conductor, place.study, tracker)
+            if conductor.state != "interrupted" and conductor.error is None:
+                _attach_report(tracker, request.folder, place.study.entries(), console)
             tracking = _close(tracker, place.interrupts)
             _show(place, conductor, tracking, tracking_uri, started)
     if conductor.error is not None:
@@ -118,6 +124,7 @@ def _show_again(request: SearchRequest, tracking_uri: str, console: Console, sta
     tracker = Tracker(tracking_uri, request.options.experiment, study_id=str(standings.study_id), study=request.folder)
     for entry in request.past:
         tracker.handle(entry)
+    _attach_report(tracker, request.folder, list(request.past), console)
     tracking = tracker.close(TRACKING_GRACE_SECONDS)
     console.search_result(
         request.past, request.folder, tracking, tracking_uri, request.options, since=started, now_in=request.folder
@@ -188,6 +195,14 @@ def _end(conductor: Conductor, study: Study, tracker: Tracker) -> None:
     except StudyWriteError as error:
         conductor.break_off(error)
         tracker.handle(SessionEnded(time=time.time(), reason=conductor.end_reason, state=conductor.state))
+
+
+def _attach_report(tracker: Tracker, folder: Place, entries: list[JournalEntry], console: Console) -> None:
+    """The study's page beside its records; what was found is not lost where it cannot be drawn."""
+    try:
+        tracker.attach(REPORT, kept_page(folder, entries, is_running=False))
+    except Exception as error:
+        console.say(f"warning: MLflow gets no report of the study, since it could not be made: {describe(error)}")
 
 
 def _close(tracker: Tracker, interrupts: Interrupts) -> TrackingStatus:
