@@ -24,8 +24,10 @@ SOON = {
     "RAY_health_check_failure_threshold": "4",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
     "RAY_raylet_start_wait_time_s": "120",
+    "RAY_prestart_worker_first_driver": "0",
 }
-"""Ray's own settings, under which the death of a node or head is noticed within seconds, and a slow start is none."""
+"""Ray's own settings, under which the death of a node or head is noticed within seconds, a slow start is none, and no
+worker is started that nobody asked for."""
 
 
 class RayCluster:

@@ -35,12 +35,14 @@ def growing(ray_cluster, tmp_path):
     return ray_cluster
 
 
-def test_a_search_has_a_cluster_grow_from_no_node_to_as_many_as_it_may_use(growing, processes, tmp_path):
+def test_a_search_has_a_cluster_grow_from_no_node_to_as_many_as_it_may_use(
+    growing, processes, demo_cache, tracking_uri, tmp_path
+):
     folder = tmp_path / "study"
     search = processes.start(
         "search", "--address", growing.address, "--data", "demo:120", "--space", PLAIN, "--trials", 4, "--epochs", 3,
         "--max-concurrent", 2, "--wait-for-nodes", "3m", "--no-confirm", "--study", folder,
-        "--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}", **growing.environment,
+        "--cache", demo_cache, "--tracking-uri", tracking_uri, **growing.environment,
     )  # fmt: skip
     ended = processes.wait(search)
 

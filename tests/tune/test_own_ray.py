@@ -77,6 +77,7 @@ def test_nobody_else_reaches_it_and_a_signal_to_the_whole_group_ends_the_search_
     assert not (tmp_path / "home" / ".ray" / "auth_token").exists()
     words = [word for process in living for word in process.cmdline()]
     (folder,) = {Path(word.partition("=")[2]) for word in words if word.startswith("--session_dir=")}
+    assert len([*folder.glob("logs/worker-*.out")]) == 1  # what trains, and none that waits for work
     outer = folder.parents[1]
     assert outer.stat().st_mode & 0o777 == 0o700
     if os.geteuid() == 0:

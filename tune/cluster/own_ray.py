@@ -38,6 +38,9 @@ WITHOUT_METRICS = {
 }
 """Metrics would be served to anybody, without the token."""
 
+WITHOUT_IDLE_WORKERS = {"RAY_prestart_worker_first_driver": "0"}
+"""Ray would start a worker a CPU at once, which trials never use: theirs have an environment of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnRay:
@@ -140,7 +143,7 @@ def _new_folder(parent: Path) -> Path:
 @contextmanager
 def _environment() -> Iterator[None]:
     """What Ray's parts are to know and others are not: an environment is readable for its user alone."""
-    own = {"RAY_AUTH_TOKEN": _token(), **WITHOUT_METRICS}
+    own = {"RAY_AUTH_TOKEN": _token(), **WITHOUT_METRICS, **WITHOUT_IDLE_WORKERS}
     names = [*own, "RAY_AUTH_MODE"]
     before = {name: os.environ[name] for name in names if name in os.environ}
     os.environ.pop("RAY_AUTH_MODE", None)  # `ray.init` then turns tokens on, in this process, too
