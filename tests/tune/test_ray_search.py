@@ -130,7 +130,7 @@ def test_a_killed_worker_costs_its_trial_nothing_and_a_killed_driver_leaves_no_w
     start, processes, cli, tracking_uri, tmp_path
 ):
     folder = tmp_path / "killed"
-    process = start("--trials", 3, "--epochs", 30, "--workers", 1, "--study", folder)
+    process = start("--trials", 3, "--epochs", 15, "--workers", 1, "--study", folder)
     wait_until(lambda: processes.living(WORKERS), runs=process)  # looked for in time, it is there before it trains
     (worker,) = processes.living(WORKERS)
     wait_until(lambda: reports(folder), runs=process)
@@ -168,7 +168,7 @@ def test_ctrl_c_finishes_the_epoch_a_second_one_stops_at_once_and_the_local_twin
     start, processes, cli, tracking_uri, tmp_path
 ):
     folder = tmp_path / "interrupted"
-    process = start("--trials", 4, "--epochs", 40, "--study", folder)
+    process = start("--trials", 4, "--epochs", 20, "--study", folder)
     wait_until(lambda: len(reports(folder)) >= 3, runs=process)
     processes.press_ctrl_c(process)
     ended = processes.wait(process, seconds=60)
