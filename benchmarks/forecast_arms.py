@@ -9,8 +9,8 @@ from search_spaces.variant import load_variant
 from trainable.config import TrialConfig
 
 REFERENCE = "reference"
-PROPOSED = "proposed"
-"""The arm that is held against every floor and published variant on worlds that chose nothing."""
+DEFAULT = "default"
+"""The variant of that name, which is held against every floor and published variant on worlds that chose nothing."""
 
 FLOORS = ("constant", "domain_mean", "species_mean")
 """Arms that see no image, as `trainable.scoring.scoring.floors` names them."""
@@ -31,13 +31,19 @@ class Arm:
 _FULL = {"adapter.kind": "full", "optim.lr": 1e-3, "optim.block_multiplier": 0.1}
 _NO_AUGMENTATION = {"augment.feature_noise": 0.0, "augment.mixup_alpha": 0.0, "augment.specimen_dropout": 0.0}
 
+_STRONG_AUGMENTATION = {
+    "augment.feature_noise": 0.1,
+    "augment.mixup_alpha": 0.4,
+    "augment.specimen_dropout": 0.4,
+    "tail.head_dropout": 0.3,
+}
+
 ARMS = {
     arm.name: arm
     for arm in (
         Arm(REFERENCE, over=str(Path(__file__).with_name("forecast_reference.yaml"))),
-        Arm("default", over="default"),
+        Arm(DEFAULT, over=DEFAULT),
         *(Arm(name, over=name) for name in ("ft_did", "data_aug", "lora", "combined")),
-        Arm(PROPOSED, over=str(Path(__file__).with_name("forecast_proposed.yaml"))),
         # how fast the parts move
         Arm("lr x2", {"optim.lr": 6e-4}),
         Arm("lr x4", {"optim.lr": 1.2e-3}),
@@ -80,6 +86,22 @@ ARMS = {
                 "no augmentation": _NO_AUGMENTATION,
                 "domain dropout 0.5": {"augment.domain_dropout": 0.5},
                 "images count": {"loss.event_exponent": 0.0},
+            }.items()
+        ),
+        # and around the default, for worlds that are easily memorised
+        *(
+            Arm(f"{name} (default)", values, over=DEFAULT, against=DEFAULT)
+            for name, values in {
+                "head x3": {"optim.head_multiplier": 3.0, "optim.domain_multiplier": 3.0},
+                "0 blocks": {"tail.n_blocks": 0},
+                "probe first": {"tail.probe_first": True},
+                "loud code": {"tail.domain_scale": 1.0},
+                "strong augmentation": _STRONG_AUGMENTATION,
+                "decay 0.1": {"optim.weight_decay": 0.1},
+                "crps": {"loss.kind": "crps"},
+                "events count": {"loss.event_exponent": 1.0},
+                "moving average": {"optim.average": "ema", "optim.average_fraction": 0.1},
+                "species code": {"tail.species_scale": 0.1, "augment.species_dropout": 0.3},
             }.items()
         ),
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.forecast_arms import ARMS, FLOORS, PROPOSED, REFERENCE, config_of
+from benchmarks.forecast_arms import ARMS, DEFAULT, FLOORS, REFERENCE, config_of
 from benchmarks.forecast_gains import Epoch, cost, gain
 from benchmarks.forecast_results import Cell, Result, Results, key_of
 from trainable.config import TrialConfig
@@ -19,11 +19,12 @@ Found = Mapping[str, Mapping[Cell, Result]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
-    """size: specimens of a world. epochs: of a training. worlds: those that a table is of."""
+    """size: specimens of a world. epochs: of a training. worlds: those that a table is of. dealt: a cell's share."""
 
     size: int
     epochs: int
     worlds: Sequence[int]
+    dealt: float
 
     def find(self, results: Results, *, backbone: str) -> Found:
         """Every arm's and floor's results at this scale."""
@@ -35,12 +36,15 @@ class Scale:
         for cell in results.cells():
             _, size, world = cell.data.split(":")
             found = results.get(key_of(config, cell, backbone=backbone))
-            if found is not None and int(size) == self.size and int(world) in self.worlds:
+            is_of_scale = int(size) == self.size and int(world) in self.worlds and cell.dealt == self.dealt
+            if found is not None and is_of_scale:
                 yield cell, found
 
 
 def write_tables(results: Results, *, backbone: str, page: Path = PAGE) -> None:
     """Put each table between its marks, `<!-- table: KIND size=N epochs=N worlds=A-B -->` and `<!-- end -->`.
+
+    `dealt=SHARE` beside them is of worlds whose labels were dealt anew.
 
     Raises: KeyError for a kind that there is not.
     """
@@ -49,7 +53,12 @@ def write_tables(results: Results, *, backbone: str, page: Path = PAGE) -> None:
         kind, *words = match[2].split()
         values = dict(word.split("=") for word in words)
         first, last = map(int, values["worlds"].split("-"))
-        scale = Scale(size=int(values["size"]), epochs=int(values["epochs"]), worlds=range(first, last + 1))
+        scale = Scale(
+            size=int(values["size"]),
+            epochs=int(values["epochs"]),
+            worlds=range(first, last + 1),
+            dealt=float(values.get("dealt", 0.0)),
+        )
         return match[1] + "\n" + _KINDS[kind](scale.find(results, backbone=backbone)) + "\n" + match[4]
 
     text = page.read_text(encoding="utf-8")
@@ -63,23 +72,22 @@ def gains_table(found: Found) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, arm in ARMS.items():
-        is_another = found[name] != found[arm.against]
-        if is_another and (row := _row(name, found, against=arm.against)):
+        if name != arm.against and (row := _row(name, found, against=arm.against)):
             rows.append(row)
     return "\n".join(rows) + "\n"
 
 
 def rivals_table(found: Found) -> str:
-    """A row a rival of the arm that is proposed as default: what that one gains over it."""
+    """A row a rival of the default: what the default gains over it."""
     rows = [
         "| rival | its score | gain over it x 1000 | on ID | on OOD | at the best epoch | trainings, worlds |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in (*FLOORS, REFERENCE, "ft_did", "data_aug", "lora", "combined"):
-        whole = gain(found[PROPOSED], found[name], epoch="last")
+        whole = gain(found[DEFAULT], found[name], epoch="last")
         if whole is None:
             continue
-        cells = [f"{whole.score + whole.mean:.3f}", *_gains(found[PROPOSED], found[name])]
+        cells = [f"{whole.score + whole.mean:.3f}", *_gains(found[DEFAULT], found[name])]
         rows.append("| " + " | ".join([name, *cells, f"{whole.n_trainings}, {whole.n_worlds}"]) + " |")
     return "\n".join(rows) + "\n"
 

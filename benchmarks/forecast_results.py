@@ -22,11 +22,19 @@ _DIGITS = 5
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Where an arm is trained. data: a demo, as `--data` names it."""
+    """Where an arm is trained.
+
+    data: a demo, as `--data` names it. dealt: share of its events whose labels were dealt anew, see `dealt_labels`.
+    """
 
     data: str
     fold: int
     seed: int
+    dealt: float = 0.0
+
+    def facts(self) -> dict[str, object]:
+        """What is kept of it; a world of which nothing was dealt anew says so by silence."""
+        return {name: value for name, value in asdict(self).items() if name != "dealt" or value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,8 @@ class Result:
 
     def to_line(self) -> str:
         """One line of JSON."""
-        return json.dumps(asdict(self) | {"best": _plain(self.best), "last": _plain(self.last)}) + "\n"
+        values = asdict(self) | {"best": _plain(self.best), "last": _plain(self.last), "cell": self.cell.facts()}
+        return json.dumps(values) + "\n"
 
     @classmethod
     def from_line(cls, line: str) -> Self:
@@ -114,7 +123,7 @@ def key_of(config: TrialConfig | str, cell: Cell, *, backbone: str) -> str:
         }
     else:
         values = config
-    facts = [values, asdict(cell), backbone, TRAINING_VERSION, DEMO_VERSION]
+    facts = [values, cell.facts(), backbone, TRAINING_VERSION, DEMO_VERSION]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 

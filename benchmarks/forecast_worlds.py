@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.forecast_results import Cell, Losses, Result, key_of, losses_of
 from trainable.config import TARGETS, TrialConfig
@@ -20,18 +21,23 @@ from trainable.training.divergence import TrialDiverged
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 
+_DEALER = 1
+"""Seed of who is dealt what."""
+
 
 @dataclass(frozen=True)
 class World:
     """One demo's specimens and features; both are read, or made, when a training first asks for them.
 
     data: as `--data` names it. cache: folder of demos and features. blocks: numbers of trained blocks to have taps for.
+    dealt: share of the events whose labels are dealt anew.
     """
 
     data: str
     backbone: Backbone
     cache: Path
     blocks: Collection[int]
+    dealt: float = 0.0
 
     @cached_property
     def specimens(self) -> Specimens:
@@ -51,12 +57,22 @@ class World:
             n_processes=0,
         )
 
+    @cached_property
+    def labels(self) -> NDArray[np.float32]:
+        """[specimens, 3]."""
+        frame = self.specimens.frame
+        labels = frame[list(TARGETS)].to_numpy(np.float32)
+        if not self.dealt:
+            return labels
+        events, domains = frame["event_id"].to_numpy(np.int64), frame["domain_id"].to_numpy(np.int64)
+        return dealt_labels(labels, events, domains, share=self.dealt)
+
     def trial_data(self, fold: int) -> TrialData:
         """As a search's trials read it, sites and domains of a fold held out."""
         frame = self.specimens.frame
         return TrialData(
             store=self.store,
-            labels=frame[list(TARGETS)].to_numpy(np.float32),
+            labels=self.labels,
             domain_ids=frame["domain_id"].to_numpy(np.int64),
             event_ids=frame["event_id"].to_numpy(np.int64),
             site_ids=frame["site_id"].to_numpy(np.str_),
@@ -101,3 +117,22 @@ class World:
     def _losses(self, scorer: HeldOutScorer, data: TrialData, predictions: object) -> Losses:
         domains = dict(zip(data.site_ids.tolist(), data.domain_ids.tolist(), strict=True))
         return losses_of(scorer.forecasts(predictions), domains)
+
+
+def dealt_labels(
+    labels: NDArray[np.float32], events: NDArray[np.int64], domains: NDArray[np.int64], *, share: float
+) -> NDArray[np.float32]:
+    """[specimens, 3]: a share of each domain's events have their labels permuted among them.
+
+    A drawn picture tells far more of its label than a photographed beetle does. Of a dealt event it tells nothing;
+    the labels that a domain has, and that an event's specimens share one, stay as they were.
+    """
+    rng = np.random.default_rng(_DEALER)
+    found = labels.copy()
+    for domain in np.unique(domains):
+        own, first = np.unique(np.where(domains == domain, events, -1), return_index=True)
+        own, first = own[own >= 0], first[own >= 0]
+        chosen = rng.permutation(len(own))[: round(share * len(own))]
+        for event, source in zip(own[chosen], rng.permutation(first[chosen]), strict=True):
+            found[(events == event) & (domains == domain)] = labels[source]
+    return found

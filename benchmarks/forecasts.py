@@ -1,6 +1,7 @@
 """How well named configurations forecast: each trained on several worlds, folds and seeds, beside another and floors.
 
 python -m benchmarks.forecasts [--worlds 1 2] [--folds 0 1] [--seeds 0] [--only ARM ...]     train what is missing
+python -m benchmarks.forecasts --dealt 0.7 ...                     on worlds whose pictures say little of their labels
 python -m benchmarks.forecasts --tables                            write the tables of FORECASTS.md from the results
 python -m benchmarks.forecasts --quick                             one world, one fold, 2 epochs, nothing kept
 
@@ -36,7 +37,10 @@ SIZE, EPOCHS = 600, 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """What is trained: every arm and floor in every cell. size: specimens of a world. epochs: of every training."""
+    """What is trained: every arm and floor in every cell.
+
+    size: specimens of a world. epochs: of every training. dealt: share of events with labels dealt anew.
+    """
 
     worlds: Sequence[int]
     folds: Sequence[int]
@@ -44,11 +48,12 @@ class Grid:
     arms: Sequence[str]
     size: int = SIZE
     epochs: int = EPOCHS
+    dealt: float = 0.0
 
     def cells(self, world: int) -> Iterator[Cell]:
         """Those of one world, fold by fold, so that a grid which was stopped has all arms of its cells."""
         for seed, fold in product(self.seeds, self.folds):
-            yield Cell(data=f"demo:{self.size}:{world}", fold=fold, seed=seed)
+            yield Cell(data=f"demo:{self.size}:{world}", fold=fold, seed=seed, dealt=self.dealt)
 
 
 def run(grid: Grid, results: Results, *, cache: Path) -> Iterator[Result]:
@@ -60,7 +65,7 @@ def run(grid: Grid, results: Results, *, cache: Path) -> Iterator[Result]:
     if blocks != {0}:
         import_module("trainable.tail.adapters")  # seconds that are no training's
     for number in grid.worlds:
-        world = World(f"demo:{grid.size}:{number}", backbone, cache, blocks)
+        world = World(f"demo:{grid.size}:{number}", backbone, cache, blocks, grid.dealt)
         for cell, (name, config) in product(grid.cells(number), configs.items()):
             found = results.get(key_of(config, cell, backbone=backbone.fingerprint))
             if found is None:
@@ -118,6 +123,7 @@ def main() -> None:
         arms=arguments.only or tuple(ARMS),
         size=arguments.size,
         epochs=arguments.epochs,
+        dealt=arguments.dealt,
     )
     started = time.monotonic()
     for result in run(grid, results, cache=DataOptions().cache_folder):
@@ -134,6 +140,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=ARMS, metavar="ARM", help=f"of {', '.join(ARMS)} [all]")
     parser.add_argument("--size", type=int, default=SIZE, help=f"specimens of a world [{SIZE}]")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help=f"of a training [{EPOCHS}]")
+    parser.add_argument("--dealt", type=float, default=0.0, help="share of events with labels dealt anew [0]")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the file of lines [benchmarks/forecasts.jsonl]")
     parser.add_argument("--tables", action="store_true", help="write the tables of FORECASTS.md, train nothing")
     parser.add_argument("--quick", action="store_true", help="one world, one fold, 2 epochs, nothing kept")

@@ -218,7 +218,7 @@ def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_main_job_beats_every_floor_and_the_default_in_four_gigabytes(processes, tmp_path):
+def test_the_main_job_beats_every_floor_and_loses_to_no_variant_in_four_gigabytes(processes, tmp_path):
     """`sentinel-tune search` as the first line has it, but shorter: draws, extracts, searches, confirms."""
     n_cores = usable_cpus()
     shorter = ("--trials", "7", "--epochs", "12", "--confirm-top", "1", "--confirm-folds", "1")
@@ -234,7 +234,8 @@ def test_the_main_job_beats_every_floor_and_the_default_in_four_gigabytes(proces
     assert result["study"] == str(study)
     assert result["best"]["metrics"]["score/id"] < min(floor["score/id"] for floor in floors.values())
     assert result["best"]["score"] < min(floor["score/all"] for floor in floors.values())
-    assert result["best"]["score"] < result["variants"]["default"]
+    assert result["best"]["score"] <= min(result["variants"].values())
+    assert result["variants"]["default"] < min(floor["score/all"] for floor in floors.values())
     assert set(result["variants"]) == {"ft_did", "data_aug", "lora", "combined", "default"}
     assert result["n_failed"] == 0
     assert result["n_trials"] == 7

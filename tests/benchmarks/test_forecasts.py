@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student_t
 
-from benchmarks.forecast_arms import ARMS, FLOORS, PROPOSED, REFERENCE, config_of
+from benchmarks.forecast_arms import ARMS, DEFAULT, FLOORS, REFERENCE, config_of
 from benchmarks.forecast_gains import cost, gain, score
 from benchmarks.forecast_page import PAGE, write_tables
 from benchmarks.forecast_results import Cell, Result, Results, SiteLosses, key_of, losses_of
@@ -139,7 +139,7 @@ def test_every_arm_is_a_configuration_and_is_held_against_one():
     for name, arm in ARMS.items():
         assert config_of(name, epochs=3).epochs == 3
         assert arm.against in ARMS
-    assert config_of(PROPOSED, epochs=3) != config_of(REFERENCE, epochs=3)
+    assert config_of(DEFAULT, epochs=3) != config_of(REFERENCE, epochs=3)
 
 
 def test_the_tables_of_the_page_are_those_of_the_results(tmp_path: Path):

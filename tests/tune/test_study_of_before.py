@@ -94,5 +94,6 @@ def test_status_replay_sync_and_resume_take_it(cli, demo_cache, study, tracking_
     assert again.status == 0, again.stderr
     assert set(desired_runs(read_entries(study), running=False)) == {
         "",
+        "confirmation",
         *(f"{k}000{n}" for k in "tc" for n in range(4)),
     }

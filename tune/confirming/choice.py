@@ -9,6 +9,7 @@ from search_spaces.variant import load_variant
 from trainable.counts import counted
 from trainable.data.splits import n_folds
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from tune.command_line.options import SearchOptions
 from tune.confirming.fresh_folds import FreshFolds, fresh_folds
 from tune.confirming.outcome import DEFAULT
@@ -66,7 +67,7 @@ def make_plan(
     earlier: a plan that runs may have been done of; it keeps its folds if as many are wanted.
     Raises: UserError when no trial has a score, or more folds are asked for than the data have.
     """
-    default = load_variant(DEFAULT, epochs=options.epochs).to_dict()
+    default = _default(space, options.epochs)
     ranked = _ranked(space, trials, options.epochs)
     if not ranked:
         raise UserError("`a study must have a scored trial to be confirmed`, but this one has none; search on first")
@@ -83,6 +84,14 @@ def make_plan(
         seeds=tuple(options.seed + 1 + i for i in range(options.confirm_seeds)),
         epochs=options.epochs,
     )
+
+
+def _default(space: SearchSpace, epochs: int) -> JsonObject:
+    """The default that the study knows: since it began, the program may have come to another."""
+    named = (space.base, *space.start_from, *space.compare_with)
+    known = next((point.config for point in named if point.name == DEFAULT), None)
+    config = load_variant(DEFAULT, epochs=epochs) if known is None else known.with_epochs(epochs)
+    return config.to_dict()
 
 
 def _ranked(space: SearchSpace, trials: Sequence[TrialRecord], epochs: int) -> list[ScoredTrial]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from search_spaces.space import SearchSpace
+from search_spaces.space import SearchSpace, list_spaces
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
@@ -199,13 +199,16 @@ def _unconfirmed(given: Given, kept: Mapping[str, object]) -> list[str]:
 def _changed_space(given: Given, past: tuple[JournalEntry, ...], folder: Place) -> list[str]:
     """A study keeps its space; another one under its name is told of, since whoever changed it may expect it to hold.
 
-    Its file may be gone by now. With `--accept-change` a change of that file, which has no effect, is accepted.
+    Its file may be gone by now. With `--accept-change` a change of that file, which has no effect, is accepted. A space
+    that is built in was changed by nobody who expects anything, but by an update of the program.
     """
     header = study_of(past).header
     is_named = "space" in given.values
     if not is_named and given.values.get("accept_change"):
         return []
     name = given.values["space"] if is_named else header["options"]["space"]
+    if not is_named and name in list_spaces():
+        return []
     try:
         now = SearchSpace.load(name)
     except UserError as error:
