@@ -85,13 +85,12 @@ def score_scale(scores: Sequence[float], start: float, end: float) -> Scale:
     return scale([ordered[0], min(usual, ordered[0] + 6 * max(middle - ordered[0], 1e-9))], start, end)
 
 
-def axes(x: Scale, y: Scale, *, xlabel: str, ylabel: str) -> str:
-    """Grid, ticks and labels around what lies between the ends of two scales."""
+def axes(x: Scale, y: Scale, *, xlabel: str, ylabel: str, names_rows: bool = False) -> str:
+    """Grid, ticks and labels around what lies between the ends of two scales; names_rows: y holds rows, not numbers."""
     left, right, bottom, top = x.start, x.end, y.start, y.end
-    parts = [
-        f'<line class="grid" x1="{left:.1f}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}"/>' for at, _ in y.ticks()
-    ]
-    parts += [text(left - 6, at + 4, label, anchor="end") for at, label in y.ticks()]
+    rows = [] if names_rows else y.ticks()
+    parts = [f'<line class="grid" x1="{left:.1f}" x2="{right:.1f}" y1="{at:.1f}" y2="{at:.1f}"/>' for at, _ in rows]
+    parts += [text(left - 6, at + 4, label, anchor="end") for at, label in rows]
     parts += [text(at, bottom + 15, label, anchor="middle") for at, label in x.ticks()]
     parts += [text((left + right) / 2, bottom + 31, xlabel, anchor="middle", kind="name")]
     parts += [text(left, top - 8, ylabel, kind="name")]

@@ -79,31 +79,31 @@ def map_figure(view: StudyView, first: Varied, second: Varied) -> str:
     return figure(f"Score by {first.label} and {second.label} of {view.name}", body, caption=caption)
 
 
-def parallel_coordinates(view: StudyView) -> str:
-    """A line a trial through its parameters' values to its score; the best tenth stands out."""
+def parallel_coordinates(view: StudyView, varied: Sequence[Varied]) -> str:
+    """A line a trial through some parameters' values to its score; the best tenth stands out."""
     shown_trials = view.drawn()
     ranked = view.ranked()
     best = {t.trial_id for t in ranked[: max(1, math.ceil(_BEST_SHARE * len(ranked)))]}
-    width = max(WIDTH, 90.0 * (len(view.varied) + 1))
-    gap = (width - 90) / max(1, len(view.varied))
-    scales = [scale([v.value(t) for t in shown_trials], _BOTTOM - 20, _TOP, log=v.is_log) for v in view.varied]
+    width = max(WIDTH, 90.0 * (len(varied) + 1))
+    gap = (width - 90) / max(1, len(varied))
+    scales = [scale([v.value(t) for t in shown_trials], _BOTTOM - 20, _TOP, log=v.is_log) for v in varied]
     of_score = score_scale([t.best_score for t in shown_trials if t.best_score is not None], _BOTTOM - 20, _TOP)
     body = "".join(
         line(
             [
-                *((45 + gap * i, _place(scales[i], v.value(t))) for i, v in enumerate(view.varied)),
-                (45 + gap * len(view.varied), of_score.place(t.best_score)),
+                *((45 + gap * i, _place(scales[i], v.value(t))) for i, v in enumerate(varied)),
+                (45 + gap * len(varied), of_score.place(t.best_score)),
             ],
             "completed" if t.trial_id in best else "running thin",
         )
         for t in shown_trials
     )
-    for i, (label, of) in enumerate(zip([*(v.label for v in view.varied), "score"], [*scales, of_score], strict=True)):
+    for i, (label, of) in enumerate(zip([*(v.label for v in varied), "score"], [*scales, of_score], strict=True)):
         at = 45 + gap * i
         body += f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP}" y2="{_BOTTOM}"/>'
         body += text(at, _BOTTOM + 16, label if len(label) < 16 else f"{label[:14]}…", anchor="middle", kind="name")
         body += "".join(text(at + 4, place + 4, words) for place, words in of.ticks())
-        body += text(at + 4, _BOTTOM + 2, "none") if i < len(view.varied) else ""
+        body += text(at + 4, _BOTTOM + 2, "none") if i < len(varied) else ""
     caption = "A line a trial; blue: the best tenth. At the bottom, none: the parameter has no effect in the trial."
     title = f"Parameters and score of the trials of {view.name}"
     return figure(title, body, caption=caption + view.drawn_note, width=width)

@@ -20,6 +20,8 @@ from tune.report_page.progress_figures import best_over_epochs, best_over_time, 
 from tune.report_page.view import StudyView, view_of
 
 N_SLICES = 4
+N_COORDINATES = 8
+"""Axes side by side: the names of more of them cannot be read."""
 
 DARK = """
 :root { color-scheme: light dark; --warm: #c2641b; --bad: #b42318; }
@@ -141,8 +143,10 @@ def _parameters(view: StudyView) -> Iterator[str]:
     if not view.varied or not view.ranked():
         return
     yield html.heading("What the parameters did")
-    yield parallel_coordinates(view)
     found = importances(view)
+    yield parallel_coordinates(view, [i.varied for i in found[:N_COORDINATES]] or view.varied[:N_COORDINATES])
+    if len(view.varied) > N_COORDINATES:
+        yield html.paragraph(f"The {N_COORDINATES} most important of {len(view.varied)} parameters.", "note")
     if not found:
         yield html.paragraph("Too few ended trials to say which parameters matter.", "note")
         return

@@ -92,7 +92,7 @@ def _pairs(view: StudyView, pairs: Sequence[ConfirmedConfiguration]) -> str:
     height = 70.0 + 26 * len(found)
     x = scale([0.0, *(value for _, *values in found for value in values)], 150, WIDTH - 20)
     y = scale([], height - 40, 20)
-    body = axes(x, y, xlabel="gain on the default, above 0 is better", ylabel="").replace(">0.5<", "><")
+    body = axes(x, y, xlabel="gain on the default, above 0 is better", ylabel="", names_rows=True)
     body += line([(x.place(0), 20), (x.place(0), height - 40)], "rung")
     for number, (name, mean, low, high) in enumerate(found):
         at = 34.0 + 26 * number
