@@ -116,8 +116,14 @@ class Adam(UncompiledOptimizer, torch.optim.Adam):
         return loss
 
 
-class AdamW(Adam, torch.optim.AdamW):
-    """torch's, which is its Adam told to decouple the decay."""
+class AdamW(UncompiledOptimizer, torch.optim.AdamW):
+    """torch's."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Move the parameters; the value of `closure`, if there is one."""
+        loss: float | None = unwrap(torch.optim.AdamW.step)(self, closure)
+        return loss
 
 
 class LBFGS(UncompiledOptimizer, torch.optim.LBFGS):
