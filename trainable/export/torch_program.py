@@ -20,6 +20,9 @@ TOLERANCE = 1e-5
 _N_EXAMPLES = 2  # a batch of 1 would be taken for a constant
 _SEED = 20_260_103
 
+MOST_IMAGES = 2**31 - 1
+"""Of a batch: torch 2.6 wants a bound for some regressors, and no memory holds as many."""
+
 
 class ProgramMismatch(RuntimeError):
     """The program does not predict what the model predicts: our mistake or torch's, never the user's."""
@@ -51,7 +54,7 @@ def write_program(model: ExportedModel, file: Path) -> Path:
     """
     file = Path(os.path.abspath(file))
     size = model.config["transform"]["image_size"]
-    batch = torch.export.Dim("batch", min=1)
+    batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     examples = _examples(model, _N_EXAMPLES, size)
     program = torch.export.export(Program(model), examples, dynamic_shapes=tuple({0: batch} for _ in examples))
     content = io.BytesIO()  # torch ends the whole process when a disk takes no more
