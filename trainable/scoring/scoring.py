@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from trainable.scoring.crps import SIGMA_RANGE, Floats, crps_normal
-from trainable.scoring.targets import Targets
+from trainable.scoring.targets import Targets, event_labels
 
 if TYPE_CHECKING:
     from trainable.data.splits import Split
@@ -78,7 +78,7 @@ class HeldOutScorer:
         self.targets = targets or Targets.beetles()
         values = np.asarray(labels, dtype=np.float64)
         events, sites = np.asarray(event_ids), np.asarray(site_ids)
-        spread = _event_labels(values, events, np.asarray(split.train)).std(axis=0)
+        spread = event_labels(values, events, np.asarray(split.train)).std(axis=0)
         rows = {"id": np.asarray(split.id_, dtype=np.int64), "ood": np.asarray(split.ood, dtype=np.int64)}
         self.n_predictions = sum(len(r) for r in rows.values())
         if self.n_predictions == 0:
@@ -291,7 +291,7 @@ def floor_predictions(
         groupings["domain_mean"] = np.asarray(domain_ids)
     if task.covariates:
         groupings["species_mean"] = np.asarray(species)
-    constant = _event_labels(values, events, train).mean(axis=0)
+    constant = event_labels(values, events, train).mean(axis=0)
     return {
         name: _group_means(values, events, group, train, held_out, default=constant)
         for name, group in groupings.items()
@@ -311,18 +311,8 @@ def _group_means(
     for group in np.unique(groups[held_out]):
         known = train[groups[train] == group]
         if len(known):
-            predictions[groups[held_out] == group] = _event_labels(labels, event_ids, known).mean(axis=0)
+            predictions[groups[held_out] == group] = event_labels(labels, event_ids, known).mean(axis=0)
     return predictions
-
-
-def _event_labels(
-    labels: Float64[Floats, "specimens targets"],
-    event_ids: Shaped[NDArray[np.generic], " specimens"],
-    rows: Int64[Ints, " rows"],
-) -> Float64[Floats, "events targets"]:
-    """Labels of the events among `rows`, each event once."""
-    _, first = np.unique(event_ids[rows], return_index=True)
-    return labels[rows[first]]
 
 
 def root_mean_square(values: Float64[Floats, "*rows columns"]) -> Any:

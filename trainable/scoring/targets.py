@@ -5,7 +5,7 @@ from functools import cache
 from typing import Self
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float, Float64, Int64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from trainable.data.task import Task, beetles
@@ -35,7 +35,7 @@ class Targets:
         event_ids: Shaped[NDArray[np.generic], " specimens"],
     ) -> Self:
         """labels, event_ids: of all specimens; each event counts once."""
-        events = labels[np.unique(event_ids, return_index=True)[1]]
+        events = event_labels(labels, event_ids, np.arange(len(labels)))
         found = _spread(events)
         spread = np.where([target.is_standard for target in task.targets], 1.0, found)
         floor = np.ones(len(task.targets)) if task.score.scale == "raw" else _constant_crps(events, found)
@@ -94,6 +94,16 @@ class Targets:
     def beetles(cls) -> "Targets":
         """Those of files that name no task."""
         return _beetles()
+
+
+def event_labels(
+    labels: Float[NDArray[np.floating], "specimens targets"],
+    event_ids: Shaped[NDArray[np.generic], " specimens"],
+    rows: Int64[NDArray[np.int64], " rows"],
+) -> Float64[Floats, "events targets"]:
+    """Labels of the events among `rows`, each event once."""
+    _, first = np.unique(event_ids[rows], return_index=True)
+    return labels[rows[first]].astype(np.float64)
 
 
 @cache

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int64, Shaped
 from numpy.typing import NDArray
 
 from trainable.scoring.crps import Floats
-from trainable.scoring.targets import Targets
+from trainable.scoring.targets import Targets, event_labels
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,7 +28,7 @@ class LabelUnits:
     ) -> Self:
         """From the training events alone, each counted once: held-out labels have no part in what is learnt."""
         is_standard = np.array([target.is_standard for target in targets.task.targets])
-        events = labels[train][np.unique(event_ids[train], return_index=True)[1]].astype(np.float64)
+        events = event_labels(labels, event_ids, train)
         found = events.std(axis=0)
         spread = np.where(is_standard, 1.0, np.where(found > 0, found, targets.spread))
         return cls(np.where(is_standard, 0.0, events.mean(axis=0)), spread)
