@@ -56,17 +56,7 @@ class LoadedStudy:
     @property
     def best(self) -> BestTrial | None:
         """None while no trial has a score."""
-        trial = Standings.of(self.entries()).best()
-        if trial is None or trial.best_score is None or trial.best_epoch is None:
-            return None
-        return BestTrial(
-            trial_id=trial.trial_id,
-            name=trial_label(trial),
-            score=trial.best_score,
-            epoch=trial.best_epoch,
-            metrics=dict(trial.best_metrics),
-            config=trial.trial_config().to_dict(),
-        )
+        return _best(Standings.of(self.entries()))
 
     @property
     def verdict(self) -> Confirmed | None:
@@ -106,7 +96,8 @@ class LoadedStudy:
         return run_verb("retrain", study=str(self.folder), **options)
 
     def __str__(self) -> str:
-        best, trials = self.best, counted(len(Standings.of(self.entries()).trials), "trial")
+        standings = Standings.of(self.entries())
+        best, trials = _best(standings), counted(len(standings.trials), "trial")
         told = f"best {best.trial_id} ({best.name}) {best.score:.4f}" if best else "no score yet"
         return f"study {self.folder}: {trials}, {told}"
 
@@ -120,3 +111,17 @@ def load_study(study: str | PathLike[str]) -> LoadedStudy:
     loaded = LoadedStudy(options.study)
     loaded.entries()
     return loaded
+
+
+def _best(standings: Standings) -> BestTrial | None:
+    trial = standings.best()
+    if trial is None or trial.best_score is None or trial.best_epoch is None:
+        return None
+    return BestTrial(
+        trial_id=trial.trial_id,
+        name=trial_label(trial),
+        score=trial.best_score,
+        epoch=trial.best_epoch,
+        metrics=dict(trial.best_metrics),
+        config=trial.trial_config().to_dict(),
+    )

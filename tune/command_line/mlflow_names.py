@@ -10,6 +10,9 @@ LONGEST_EXPERIMENT = 500
 _MODEL = re.compile(r"[\w.-][\w. -]{0,199}")
 """MLflow forbids / and :, a quote would end its filters' texts, and its database holds 256 characters."""
 
+UI_PORT = 5000
+"""Where `ui` starts a server of its own, if that port is free."""
+
 
 def experiment_problem(name: str) -> str | None:
     """Why no experiment can have this name; None when one can."""

@@ -17,7 +17,7 @@ from trainable.plain_values import LARGEST_WHOLE, JsonObject
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line.declaration import Options, argument, option
-from tune.command_line.mlflow_names import experiment_problem
+from tune.command_line.mlflow_names import UI_PORT, experiment_problem
 from tune.command_line.study_options import ClusterOptions, RunsOptions, StoppingOptions, VerdictOptions
 
 
@@ -244,7 +244,9 @@ class UiOptions(TrackingUri, title="MLflow"):
     """Options of `ui`."""
 
     study: Place | None = argument("show this study's trials [all that MLflow holds]", default=None, own_folder=True)
-    port: int = option(5000, "port of this machine to listen on, or another if it is taken", at_least=1, at_most=65535)
+    port: int = option(
+        UI_PORT, "port of this machine to listen on, or another if it is taken", at_least=1, at_most=65535
+    )
     experiment: str | None = option(None, "MLflow experiment [that of the study]", check=experiment_problem)
 
 

@@ -15,9 +15,8 @@ from urllib.request import urlopen
 
 from trainable.errors import UserError
 from tune.printed.secrets_left_out import redact
-from tune.tracking.uri import database_file
+from tune.tracking.uri import HOST, database_file
 
-HOST = "127.0.0.1"
 PATIENCE_SECONDS = 180.0
 POLL_SECONDS, GRACE_SECONDS = 0.2, 5.0
 

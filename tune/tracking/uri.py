@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from trainable.errors import UserError
 from trainable.shown import brief
+from tune.command_line.mlflow_names import UI_PORT
 from tune.printed.next_command import next_command
 from tune.printed.secrets_left_out import redact
 
@@ -15,8 +16,9 @@ DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 
 _DRIVERS = {"sqlite": "", "postgresql": "+psycopg", "mysql": "+pymysql", "mssql": "+pyodbc"}
 
-OWN_SERVER = "http://127.0.0.1:5000"
-"""Where `ui` starts a server, if that port is free."""
+HOST = "127.0.0.1"
+OWN_SERVER = f"http://{HOST}:{UI_PORT}"
+"""Of the server that `ui` starts, if its port is free."""
 
 ALL_EXPERIMENTS = "#/experiments?workflowType=machine_learning"
 
