@@ -160,6 +160,15 @@ def test_a_second_study_in_one_place_and_a_second_writer_are_refused(remote):
     assert len(read_plain(remote)) == 2
 
 
+def test_each_renewal_is_as_long_as_the_others_so_that_no_reader_sees_the_half_of_one(remote):
+    lengths = set()
+    for number in range(20):
+        with begin(remote / str(number), times=WARY) as journal:
+            journal.append(make_entry("note"))
+            lengths.add(len((remote / str(number)).read("journal.owner.json")))
+    assert len(lengths) == 1
+
+
 def test_a_writer_whose_lease_was_taken_over_stops_and_what_it_wrote_late_is_read_by_nobody(remote):
     old = begin(remote, n_events=1, times=WARY)
     put_late = SegmentWriter(remote, 1, [line(0), line(1)])

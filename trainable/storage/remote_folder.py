@@ -103,7 +103,7 @@ class RemoteFolder:
         self.write(name, file.read_bytes())
 
     def read(self, name: str) -> bytes:
-        """One object's content.
+        """One object's content. Its length is asked for first: while a longer one takes its place, the end may lack.
 
         Raises: FileNotFoundError; StorageError.
         """

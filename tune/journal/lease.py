@@ -27,6 +27,9 @@ from tune.journal.folder_lock import OWNER_NAME, Owner
 LONG_AGO_SECONDS = 3600.0
 """A lease not renewed for so long is nobody's, however the clocks differ."""
 
+LENGTH_STEP_BYTES = 512
+"""The object's length is a multiple of this, well above what a renewal's own digits change."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTimes:
@@ -190,8 +193,13 @@ class Lease:
     def _write(self, study: RemoteFolder) -> None:
         begun = time.monotonic()  # as `renewed` is, before the write: a slow one must not count as fresh
         values = asdict(self._mine) | {"renewed": time.time()}
-        study.write(OWNER_NAME, json.dumps(values).encode())
+        study.write(OWNER_NAME, _padded(json.dumps(values).encode()))
         self._renewed = begun
+
+
+def _padded(content: bytes) -> bytes:
+    """The same JSON, as long as every other renewal: a reader that has asked for the length gets no more than that."""
+    return content.ljust(-(-len(content) // LENGTH_STEP_BYTES) * LENGTH_STEP_BYTES)
 
 
 def _machine() -> str:
