@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
+from tests.leaves import draw_leaves, leaf_table
 from trainable.config import NO_DOMAIN, TrialConfig
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import make_split, n_folds
@@ -41,47 +41,16 @@ TASKS = {
     },
     "one target, no groups": {"columns": {"image": "file_name"}, "targets": LENGTH},
 }
-N_PLACES, PER_PLACE = 8, 6
 
 
 def task_of(name: str) -> Task:
     return Task.from_dict(TASKS[name])
 
 
-def table() -> pd.DataFrame:
-    """Leaves whose length shows in their brightness and mass in their colour; two photographs of each plot."""
-    rng = np.random.default_rng(3)
-    rows = []
-    for place in range(N_PLACES):
-        for leaf in range(PER_PLACE):
-            bright, red = rng.uniform(0, 1, 2) if leaf % 2 == 0 else (rows[-1]["bright"], rows[-1]["red"])
-            rows.append(
-                {
-                    "file_name": f"photos/{place}-{leaf}.png",
-                    "bright": bright,
-                    "red": red,
-                    "length (mm)": round(1000 + 4000 * bright, 1),
-                    "mass": round(0.001 * red, 6),
-                    "plot": f"{place}/{leaf // 2}",
-                    "place": f"Wald {place}",
-                    "region": ["Süd", "Nord", "Ost"][place % 3],
-                    "number": place % 3,
-                    "genus": ["Acer", "", "Quercus"][leaf % 3],
-                }
-            )
-    return pd.DataFrame(rows)
-
-
 @pytest.fixture(scope="module")
 def leaves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("leaves")
-    (folder / "photos").mkdir()
-    rng = np.random.default_rng(4)
-    rows = table()
-    for row in rows.itertuples():
-        shade = np.array([255 * row.red, 255 * row.bright, 128]) + rng.normal(0, 4, (32, 32, 3))
-        Image.fromarray(shade.clip(0, 255).astype(np.uint8)).save(folder / row.file_name)
-    rows.drop(columns=["bright", "red"]).to_csv(folder / "metadata.csv", index=False)
+    draw_leaves(folder)
     return folder
 
 
@@ -136,7 +105,7 @@ def test_equal_data_of_different_tasks_have_different_fingerprints_only_if_rows_
 
 
 def test_every_bad_value_is_told_by_its_own_columns_name(leaves, tmp_path):
-    rows = table().astype({"mass": object, "region": object})
+    rows = leaf_table().astype({"mass": object, "region": object})
     rows.loc[0, "length (mm)"] = -3
     rows.loc[1, "mass"] = "heavy"
     rows.loc[2, "mass"] = np.inf
@@ -150,14 +119,16 @@ def test_every_bad_value_is_told_by_its_own_columns_name(leaves, tmp_path):
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(leaves, tmp_path):
-    found = problems_of(table().drop(columns=["mass", "region"]), task_of("two targets, text groups"), leaves, tmp_path)
+    found = problems_of(
+        leaf_table().drop(columns=["mass", "region"]), task_of("two targets, text groups"), leaves, tmp_path
+    )
 
     assert len(found) == 1
     assert "column mass, region must be there, but has file_name" in found[0]
 
 
 def test_plots_with_two_labels_and_a_target_with_one_value_are_refused(leaves, tmp_path):
-    rows = table()
+    rows = leaf_table()
     rows.loc[1, "length (mm)"] = 7.0
     found = problems_of(rows, task_of("raw scores of plots"), leaves, tmp_path)
     assert any(line.startswith("event 0/0 must have one label each for length, but has") for line in found)
@@ -173,7 +144,7 @@ def test_a_covariate_that_tells_the_label_is_warned_of_by_name(leaves, tmp_path)
     assert read(leaves, task, tmp_path / "cache").notes == ()
 
     (tmp_path / "photos").symlink_to(leaves / "photos")
-    rows = table()
+    rows = leaf_table()
     rows["length (mm)"] = rows["genus"].map({"Acer": 10, "Quercus": 20, "": 30}) + (rows["genus"] == "") * rows.index
     rows.to_csv(tmp_path / "metadata.csv", index=False)
     (line,) = read(tmp_path, task, tmp_path / "cache").notes
@@ -190,9 +161,13 @@ def test_without_domains_each_site_is_held_out_once_and_none_is_ood(name, leaves
     for split in splits:
         assert not len(split.ood)
         assert not set(frame["site_id"].iloc[split.id_]) & set(frame["site_id"].iloc[split.train])
-    for holdout in ("both", "domain"):
-        with pytest.raises(UserError, match=f"--holdout {holdout} holds out whole domains, but this data has none"):
-            make_split(frame, holdout=holdout, fold=0, seed=0)
+    for split in splits:  # the default holds out what there is
+        both = make_split(frame, holdout="both", fold=split.fold, seed=0)
+        assert np.array_equal(both.id_, split.id_)
+        assert not len(both.ood)
+    assert n_folds(frame, holdout="both") == len(splits)
+    with pytest.raises(UserError, match="--holdout domain holds out whole domains, but this data has none"):
+        make_split(frame, holdout="domain", fold=0, seed=0)
 
 
 def test_text_domains_are_held_out_as_numbers_are(leaves, tmp_path):

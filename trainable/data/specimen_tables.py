@@ -25,7 +25,8 @@ from trainable.data.table_files import arrow_frame, check_once, stored_ranges
 from trainable.data.task import Task
 from trainable.errors import UserError
 
-_HF = "hf://"
+HUB = "hf://"
+"""What begins the name of a dataset of the Hugging Face hub."""
 
 
 def read_table(data: str, *, cache_dir: Path, task: Task) -> SpecimenTable:
@@ -33,7 +34,7 @@ def read_table(data: str, *, cache_dir: Path, task: Task) -> SpecimenTable:
 
     Raises: UserError for what is not there, cannot be read, lacks columns or has an empty split.
     """
-    if data.startswith(_HF):
+    if data.startswith(HUB):
         return _read_hub(data, cache_dir, task)
     folder = Path(os.path.expanduser(data))
     if not folder.is_dir():
@@ -54,7 +55,7 @@ def _read_hub(data: str, cache_dir: Path, task: Task) -> SpecimenTable:
     """Download through `datasets`, which turns any dataset it can load into Arrow files; they are read from there."""
     import datasets
 
-    name = data.removeprefix(_HF)
+    name = data.removeprefix(HUB)
     try:
         # converted tables go to our cache folder, downloads to the hub's own cache, where other tools find them
         loaded = datasets.load_dataset(name, cache_dir=str(cache_dir / "datasets"), keep_in_memory=False)

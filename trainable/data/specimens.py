@@ -38,6 +38,7 @@ class Specimens:
     words), site_id, species (the covariate), date, specimen_id (text), and the task's targets (float64, within their
     bounds). images: encoded, in the frame's order.
     fingerprint: hex sha256 of all rows and image bytes, in order: equal data have it equal, wherever they lie.
+    images_fingerprint: of the images alone.
     n_dropped: specimens left out for their images. source: what was asked for. n_duplicates: specimens left out since
     an earlier one has the same photograph. digests: hex sha256 of each image's bytes. names: "train row 3" for each,
     as the source counts. notes: what a user must hear of the data, a line each.
@@ -53,6 +54,15 @@ class Specimens:
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     task: Task = field(default_factory=beetles)
+    images_fingerprint: str = ""
+
+    @property
+    def features_fingerprint(self) -> str:
+        """What features of the images are kept under: other labels, or another task, need no other features.
+
+        Those of the challenge are kept under all of their rows, as they always were.
+        """
+        return self.fingerprint if self.task.is_beetles else self.images_fingerprint
 
     @property
     def labels(self) -> NDArray[np.float64]:
@@ -140,11 +150,13 @@ def _kept(
     all_names = row_names(frame)
     names = tuple(all_names[row] for row in keep)
     scaled = [int(row) in checks.scaled for row in keep]
+    # their pixels are others than before values were scaled, and features of then are not theirs
+    pixels = [f"{d} scaled" if s else d for d, s in zip(digests, scaled, strict=True)]
     return Specimens(
         frame=kept,
         images=SomeImages(table.images, keep) if len(keep) < len(frame) else table.images,
-        # their pixels are others than before values were scaled, and features of then are not theirs
-        fingerprint=_fingerprint(kept, [f"{d} scaled" if s else d for d, s in zip(digests, scaled, strict=True)]),
+        fingerprint=_fingerprint(kept, pixels),
+        images_fingerprint=hashlib.sha256(json.dumps(pixels).encode()).hexdigest(),
         n_dropped=len(frame) - len(readable),
         source=source,
         n_duplicates=len(readable) - len(keep),

@@ -66,7 +66,8 @@ def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -
     """Deal the rows of `Specimens.frame` to train, ID and OOD.
 
     holdout: "site" holds out one site of each domain that has several, "domain" holds out whole domains, "both" does
-    both at once (sites only of domains that stay); where a task has no domains, "site" holds out several sites of all.
+    both at once (sites only of domains that stay); where a task has no domains, both of "site" and "both" hold out
+    several sites of all.
     "official" keeps the dataset's own validation split, which leaks.
     The first three take all rows, whichever split the dataset has them in. fold: which sites and domains, 0 to
     `n_folds` - 1: a domain is OOD in exactly one fold, a site of a multi-site domain is ID in at least one if there
@@ -80,7 +81,7 @@ def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -
         raise UserError(f"`0 <= fold <= {count - 1}` must hold for --holdout {holdout} on this data, but got {fold}")
     if holdout == "official":
         return _official_split(frame)
-    fold_of_domain = {} if holdout == "site" else _deal(frame["domain_id"], seed)
+    fold_of_domain = {} if holdout == "site" or not _has_domains(frame) else _deal(frame["domain_id"], seed)
     domains = tuple(sorted(d for d, f in fold_of_domain.items() if f == fold))
     if holdout == "domain":
         sites: tuple[str, ...] = ()
@@ -151,10 +152,10 @@ def _has_domains(frame: pd.DataFrame) -> bool:
 
 def _n_site_folds(frame: pd.DataFrame, holdout: Holdout) -> int:
     n_sites = frame["site_id"].nunique()
-    if holdout != "site":
+    if holdout == "domain":
         raise UserError(f"--holdout {holdout} holds out whole domains, but this data has none; use --holdout site")
     if n_sites < 2:
-        raise UserError(f"--holdout site holds out whole sites and needs at least 2, but this data has {n_sites}")
+        raise UserError(f"--holdout {holdout} holds out whole sites and needs at least 2, but this data has {n_sites}")
     return min(MAX_DOMAIN_FOLDS, n_sites)
 
 

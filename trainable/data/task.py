@@ -84,6 +84,34 @@ class Task:
         return tuple(name for name in named if name is not None)
 
     @property
+    def groups(self) -> tuple[str, ...]:
+        """Of "event", "site" and "domain" those that its data have a column for, the small ones first."""
+        return tuple(name for name in ("event", "site", "domain") if getattr(self.columns, name) is not None)
+
+    @property
+    def shown_targets(self) -> tuple[str, ...]:
+        """Each target's name, with its unit where it has one: what forecasts must share to be compared."""
+        return tuple(f"{target.name} ({target.unit})" if target.unit else target.name for target in self.targets)
+
+    @property
+    def summary(self) -> str:
+        """One line: what it is about, and its targets with their units."""
+        named = ", ".join(self.shown_targets)
+        return f"{self.about}: {named}" if self.about else named
+
+    def differences(self, other: "Task") -> tuple[str, ...]:
+        """What has an effect and is another in `other`, as "targets.mass.unit: mine, other's"."""
+        mine, theirs = (_leaves({k: v for k, v in task.to_dict().items() if k != "about"}) for task in (self, other))
+        found = [
+            f"{key}: {mine.get(key, 'absent')}, {theirs.get(key, 'absent')}"
+            for key in dict.fromkeys([*mine, *theirs])
+            if mine.get(key) != theirs.get(key)
+        ]
+        if not found and self.names != other.names:
+            found = [f"the order of the targets: {', '.join(self.names)}; {', '.join(other.names)}"]
+        return tuple(found)
+
+    @property
     def is_beetles(self) -> bool:
         """Whether it is the built-in one, which files of before tasks are of and which is written nowhere."""
         return self.fingerprint == beetles().fingerprint
@@ -93,6 +121,15 @@ class Task:
 def beetles() -> Task:
     """The built-in task of whatever names no other."""
     return Task.load("beetles")
+
+
+def _leaves(values: JsonObject, path: str = "") -> JsonObject:
+    """Dotted name -> value, of all that is not a mapping itself."""
+    found: JsonObject = {}
+    for key, value in values.items():
+        place = f"{path}{key}"
+        found |= _leaves(value, f"{place}.") if isinstance(value, dict) else {place: value}
+    return found
 
 
 def _target_dict(target: Target) -> JsonObject:

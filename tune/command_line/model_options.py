@@ -14,6 +14,7 @@ from tune.command_line.options import (
     OutputOptions,
     PrecisionOptions,
     StudyOptions,
+    TaskOptions,
     TrackingOptions,
     TrackingUri,
 )
@@ -46,7 +47,7 @@ class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions, TrackingUri
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(MachineOptions, TrackingOptions, CleaningOptions, title="the evaluation"):
+class EvaluateOptions(MachineOptions, TrackingOptions, TaskOptions, CleaningOptions, title="the evaluation"):
     """Options of `evaluate`."""
 
     models: tuple[str, ...] = argument("exported folders, runs:/RUN/model or models:/NAME@ALIAS", file_names=True)

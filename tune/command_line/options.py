@@ -74,6 +74,19 @@ class TrackingOptions(TrackingUri, title="MLflow"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TaskOptions(Options, title="data and backbone"):
+    """What the data are of."""
+
+    task: str | None = option(
+        None,
+        "what is predicted from which columns: a built-in task, or a YAML file [the model's; else task.yaml beside the "
+        "data, else beetles]",
+        file_names=True,
+        kept="as the study had it",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CleaningOptions(Options, title="data and backbone"):
     """Which specimens are left out."""
 
@@ -86,7 +99,7 @@ class CleaningOptions(Options, title="data and backbone"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(CleaningOptions, MachineOptions, title="data and backbone"):
+class DataOptions(TaskOptions, CleaningOptions, MachineOptions, title="data and backbone"):
     """What is learned from, and by which frozen backbone."""
 
     data: str = option(

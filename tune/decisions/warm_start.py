@@ -20,7 +20,7 @@ from tune.journal.journal import read_entries
 N_BEST = 3
 """Configurations taken of each study."""
 
-COMPARABLE = ("data_fingerprint", "backbone_fingerprint", "held_out_sites", "held_out_domains", "max_epochs")
+COMPARABLE = ("task", "data_fingerprint", "backbone_fingerprint", "held_out_sites", "held_out_domains", "max_epochs")
 """What two studies must share for a score of the one to mean the same in the other."""
 
 
@@ -59,7 +59,7 @@ def _take(
     queued = [e.get("config") or space.config(e["values"], header["max_epochs"]).to_dict() for e in gained["queue"]]
     best = [c for c in best_diverse(inside, space, n=N_BEST) if c.config not in queued]
     gained["queue"] += [{"origin": f"warm:{name}/{c.record.trial_id}", "values": c.values} for c in best]
-    different = [field for field in COMPARABLE if then[field] != header[field]]
+    different = [field for field in COMPARABLE if then.get(field) != header.get(field)]
     taken = [c.config for c in best]
     told = [] if different else [c for c in inside if c.config not in taken and c.record.is_told]
     gained["warm_start"] += [_history(c) for c in told]

@@ -1,7 +1,7 @@
 """A loaded model over labelled specimens: their images predicted, their events forecast."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,5 +44,13 @@ def forecast_events(
         sigma=np.array([values["sigma"] for values in given], dtype=np.float64),
         event_of_image=event_of_image.astype(np.int64),
         image_predictions=predictions,
-        targets=Targets.from_dict(model.config["task"]) if "task" in model.config else Targets.beetles(),
+        targets=targets_of_model(model.config),
     )
+
+
+def targets_of_model(config: Mapping[str, Any]) -> Targets:
+    """What an exported model forecasts, by its `config.json`.
+
+    Raises: UserError or ValueError as `Targets.from_dict`.
+    """
+    return Targets.from_dict(config["task"]) if "task" in config else Targets.beetles()

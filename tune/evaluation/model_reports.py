@@ -6,11 +6,13 @@ from pathlib import Path
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens
 from trainable.data.splits import Split
+from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ModelFolderError, read_config
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, score_differences, with_common_parts
 from tune.evaluation.events import ChosenEvents, Training, leak_of
+from tune.evaluation.forecasting import targets_of_model
 from tune.evaluation.reports import Comparison, ModelReport, ScoredData
 from tune.evaluation.worst_events import find_worst_events
 from tune.study.study_data import split_floors
@@ -30,6 +32,7 @@ class ModelSource:
     folder: Path
     is_folder: bool
     facts: ModelFacts
+    task: Task
 
 
 def read_source(name: str, spec: str, folder: Path) -> ModelSource:
@@ -38,14 +41,18 @@ def read_source(name: str, spec: str, folder: Path) -> ModelSource:
     Raises: UserError with every problem of the folder.
     """
     try:
-        facts = ModelFacts.from_dict(read_config(folder).get("facts", {}))
+        config = read_config(folder)
+        facts = ModelFacts.from_dict(config.get("facts", {}))
+        targets = targets_of_model(config)
     except ModelFolderError as error:
         raise UserError(error.problems) from error
+    except ValueError as error:
+        raise UserError(f"{folder}/config.json must tell what the model forecasts, but {error}") from error
     except UserError as error:
         rule = f"{folder}/config.json must tell how the model was trained, but"
         raise UserError(f"{rule} {problem}" for problem in error.problems) from error
     is_folder = not spec.startswith(("runs:/", "models:/"))
-    return ModelSource(name=name, spec=spec, folder=folder, is_folder=is_folder, facts=facts)
+    return ModelSource(name=name, spec=spec, folder=folder, is_folder=is_folder, facts=facts, task=targets.task)
 
 
 def scored_data(specimens: Specimens, chosen: ChosenEvents) -> ScoredData:

@@ -128,7 +128,7 @@ def request_for(
     return ExtractionRequest(
         backbone=options.backbone,
         images=specimens.images,
-        data_fingerprint=specimens.fingerprint,
+        data_fingerprint=specimens.features_fingerprint,
         n_blocks=n_blocks,
         cache_dir=options.cache_folder,
         device=device,

@@ -124,7 +124,7 @@ def held_out_sigmas(forecasts: Mapping[str, EventForecast]) -> dict[str, list[fl
 def _check_origin(backbone: Backbone, trainer: TailTrainer, specimens: Specimens) -> None:
 
     store = trainer.data.store
-    if identity_key(store_identity(backbone, specimens.fingerprint)) != store.key:
+    if identity_key(store_identity(backbone, specimens.features_fingerprint)) != store.key:
         raise UserError(
             f"a model is exported with the backbone and the data that it was trained on, but the features {store.path} "
             f"were not made with {backbone.name} from {specimens.source} as they are now; extract and train again"

@@ -49,7 +49,8 @@ class Recipe:
 
 
 TRAINED_WITH = (
-    "data", "backbone", "features", "skip_bad_images", "drop_duplicates", "epochs", "holdout", "fold", "seed", "cache",
+    "data", "task", "backbone", "features", "skip_bad_images", "drop_duplicates", "epochs", "holdout", "fold", "seed",
+    "cache",
 )  # fmt: skip
 """Options of a study that a training beside it needs, to be measured alike."""
 

@@ -24,6 +24,7 @@ from tune.execution.session import local_device, request_for
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
 from tune.journal.entries import FloorsMeasured, JournalEntry, study_of
+from tune.journal.study_task import task_of_study
 from tune.models.exporting import ModelQuality, export_trainers
 from tune.models.recipe import Recipe
 from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_retrain_folder
@@ -104,7 +105,7 @@ def _material(options: RetrainOptions, recipe: Recipe, entries: Sequence[Journal
         device=options.device,
         workers=options.workers,
     )
-    specimens = load_study_specimens(data_options, console)
+    specimens = load_study_specimens(data_options, console, task_of_study(header))
     if specimens.fingerprint != header["data_fingerprint"]:
         raise UserError(
             f"the data of {options.study} must be what they were, but their fingerprint was "

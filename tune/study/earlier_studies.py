@@ -10,7 +10,7 @@ from tune.printed.shell_words import quoted
 from tune.report.console import Console
 from tune.study.kept_options import kept_options
 
-LEARNED_FROM = ("data", "skip_bad_images", "drop_duplicates", "backbone")
+LEARNED_FROM = ("data", "task", "skip_bad_images", "drop_duplicates", "backbone")
 """Options that a search takes from the studies of its --warm-start, unless it is given others."""
 
 

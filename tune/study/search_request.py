@@ -5,12 +5,14 @@ cannot be changed. The rest is taken from the command line as it is; in a `--con
 another study, it must be confirmed by `--accept-change`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from search_spaces.space import SearchSpace, list_spaces
+from search_spaces.task_space import fit_to_task
+from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
@@ -32,8 +34,10 @@ from tune.journal.entries import (
     study_of,
 )
 from tune.journal.journal import certain_owner_of, read_entries
+from tune.journal.study_task import task_of_study
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
+from tune.study.changed_task import changed_task
 from tune.study.earlier_studies import learned_from_earlier
 from tune.study.kept_options import in_names_of_now
 from tune.tracking.uri import check_uri
@@ -44,14 +48,15 @@ class SearchRequest:
     """A search to run.
 
     given: plain values of the options that were given now and hold for later sessions too. past: the entries of the
-    study that is resumed; none for a new one. is_named: whether the user chose the study's folder; else it is the
-    first of its name that is free.
+    study that is resumed; none for a new one. task: that study's; None for a new one, whose data say. is_named: whether
+    the user chose the study's folder; else it is the first of its name that is free.
     """
 
     options: SearchOptions
     space: SearchSpace
     given: Mapping[str, object]
     past: tuple[JournalEntry, ...] = ()
+    task: Task | None = None
     is_named: bool = True
 
     @property
@@ -97,6 +102,16 @@ class SearchRequest:
         given = {name: options.precision if name == "precision" else value for name, value in self.given.items()}
         return replace(self, options=options, given=given)
 
+    def fitted_to(self, task: Task, say: Callable[[str], None]) -> "SearchRequest":
+        """The same for data of this task, without what makes no difference there; say: takes a line on that.
+
+        Raises: UserError if nothing else varies.
+        """
+        space, line = fit_to_task(self.space, task)
+        if line is not None:
+            say(line)
+        return replace(self, space=space)
+
     def check_same(self, name: str, *, of: str, now: object) -> None:
         """Raises: UserError if a resumed study's header has something else than `now` under `name`.
 
@@ -140,16 +155,23 @@ def _resumed(given: Given) -> SearchRequest:
     if (owner := certain_owner_of(folder, say=Console(json=given.values.get("json", False)).say)) is not None:
         raise UserError(f"`one process at a time may write a study`, but {folder} is being written by {owner}")
     kept = _kept(past)
-    problems = [*_changed(given, kept, folder), *_unconfirmed(given, kept), *_changed_space(given, past, folder)]
+    header = study_of(past).header
+    problems = [
+        *_changed(given, kept, folder),
+        *_unconfirmed(given, kept),
+        *_changed_space(given, past, folder),
+        *changed_task(given.values, kept, header, folder),
+    ]
     if problems:
         raise UserError(problems)
     taken = {name: value for name, value in given.values.items() if name not in ("study", "accept_change")}
     options: SearchOptions = replace(given, values=taken | {"resume": folder}).options(**kept)
     return SearchRequest(
         options=options,
-        space=SearchSpace.from_dict(study_of(past).header["space"]),
+        space=SearchSpace.from_dict(header["space"]),
         given=_lasting(given),
         past=past,
+        task=task_of_study(header),
     )
 
 
@@ -210,7 +232,7 @@ def _changed_space(given: Given, past: tuple[JournalEntry, ...], folder: Place) 
     if not is_named and name in list_spaces():
         return []
     try:
-        now = SearchSpace.load(name)
+        now, _ = fit_to_task(SearchSpace.load(name), task_of_study(header))
     except UserError as error:
         return list(error.problems) if is_named else []
     differences = SearchSpace.from_dict(header["space"]).differences(now)

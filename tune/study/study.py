@@ -33,6 +33,7 @@ from tune.extraction.request import Features
 from tune.journal.entries import FloorsMeasured, JournalEntry, SessionBegun, SessionEnded, study_of
 from tune.journal.errors import not_writable
 from tune.journal.journal import Journal
+from tune.journal.study_task import task_in_header
 from tune.printed.secrets_left_out import redact
 from tune.study.new_folder import claim_folder
 from tune.study.optuna_journal import optuna_projection
@@ -93,6 +94,7 @@ def make_header(
     header = {
         "options": kept,
         "given": sorted(request.given),
+        **task_in_header(data.specimens.task),
         "space": space.to_dict(),
         "data_fingerprint": data.specimens.fingerprint,
         "n_specimens": len(data.specimens.frame),

@@ -9,6 +9,8 @@ from trainable.counts import counted
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
+from trainable.data.task import Task
+from trainable.data.task_choice import named_task
 from trainable.scoring.scoring import floors
 from trainable.scoring.targets import Targets
 from trainable.storage.place import Place
@@ -39,15 +41,19 @@ class StudyData:
         return replace(self, split=split, floors=split_floors(self.specimens, split))
 
 
-def load_study_specimens(options: DataOptions | EvaluateOptions, console: Console) -> Specimens:
+def load_study_specimens(
+    options: DataOptions | EvaluateOptions, console: Console, task: Task | None = None
+) -> Specimens:
     """Read and check the dataset; the demo is drawn on first use.
 
-    options: with the data named.
-    Raises: UserError with every problem of the data.
+    options: with the data named. task: None for that of the options or the data.
+    Raises: UserError with every problem of the data, or of the task's file.
     """
     assert options.data is not None
+    task = task or named_task(options.data, options.task)
     specimens = load_specimens(
         options.data,
+        task=task,
         cache_dir=options.cache_folder,
         skip_bad_images=options.skip_bad_images,
         drop_duplicates=options.drop_duplicates,
@@ -58,25 +64,33 @@ def load_study_specimens(options: DataOptions | EvaluateOptions, console: Consol
     dropped += f", {counted(specimens.n_duplicates, 'duplicate')} dropped" if specimens.n_duplicates else ""
     sizes = [
         counted(len(frame), "specimen"),
-        *(counted(frame[f"{noun}_id"].nunique(), noun) for noun in ("event", "site", "domain")),
+        *(counted(frame[f"{noun}_id"].nunique(), noun) for noun in specimens.task.groups),
     ]
     console.say(f"data {specimens.source}: {', '.join(sizes)}{dropped}")
+    if not specimens.task.is_beetles:
+        console.say(f"task: {specimens.task.summary}")
     for note in specimens.notes:
         console.say(note)
     return specimens
 
 
-def load_study_data(options: DataOptions, split_options: SplitOptions, console: Console) -> StudyData:
-    """Load the dataset, hold events out, and score the floors on them.
+def load_study_data(
+    options: DataOptions, split_options: SplitOptions, console: Console, task: Task | None = None
+) -> StudyData:
+    """Load the dataset, hold events out, and score the floors on them; task: as `load_study_specimens` takes it.
 
     Raises: UserError, also when a side of the split would be empty.
     """
-    specimens = load_study_specimens(options, console)
+    specimens = load_study_specimens(options, console, task)
     frame = specimens.frame
     split = make_split(frame, holdout=split_options.holdout, fold=split_options.fold, seed=SPLIT_SEED)
     console.say(
-        f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out "
-        f"are {len(split.id_)} of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
+        f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out are "
+        + (
+            f"{len(split.id_)} of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
+            if specimens.task.columns.domain is not None
+            else f"{len(split.id_)} of unseen {(specimens.task.groups or ('image',))[-1]}s"
+        )
     )
     if split.warning:
         console.say(f"warning: {split.warning}")

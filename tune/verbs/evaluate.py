@@ -99,7 +99,12 @@ def _evaluate(
 
     device = local_device(options)
     torch.set_num_threads(options.workers)
-    specimens = load_labelled(options, {source.name: source.facts for source in sources}, console)
+    specimens = load_labelled(
+        options,
+        {source.name: source.facts for source in sources},
+        {source.name: source.task for source in sources},
+        console,
+    )
     trainings = {source.name: training_of(source.facts, specimens) for source in sources}
     chosen = choose_events(options.events, specimens, trainings, {source.name: source.facts for source in sources})
     data = scored_data(specimens, chosen)

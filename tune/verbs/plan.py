@@ -56,12 +56,15 @@ def plan_study(given: Given, console: Console, *, fresh: FreshProcess | None = N
     uri = _collected(problems, lambda: chosen_tracking_uri(options.tracking_uri))
     if uri is not None and (problem := tracking_problem(uri)) is not None:
         problems.append(problem)
-    data = _collected(problems, lambda: load_study_data(options, options, console))
+    data = _collected(
+        problems, lambda: load_study_data(options, options, console, None if request is None else request.task)
+    )
     if request is None or data is None:
         raise UserError(problems)
     _collected(problems, lambda: _check_study(request, data, console))
     try:
-        plan = _measured_plan(request, data, console, fresh, tracking_uri=uri or "")
+        fitted = request.fitted_to(data.specimens.task, console.say)
+        plan = _measured_plan(fitted, data, console, fresh, tracking_uri=uri or "")
     except UserError as error:
         raise UserError(dict.fromkeys([*problems, *error.problems])) from None
     if problems := [*problems, *problems_of(plan)]:

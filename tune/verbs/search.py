@@ -58,8 +58,9 @@ def run_study(given: Given, *, search_more: bool) -> int:
     times = Times.of(request.options, search_more=search_more, now=time.time())
     console = Console(json=request.options.json)
     tracking_uri = chosen_tracking_uri(request.options.tracking_uri)
-    data = load_study_data(request.options, request.options, console)
+    data = load_study_data(request.options, request.options, console, request.task)
     check_data(request, data)
+    request = request.fitted_to(data.specimens.task, console.say)
     if search_more and request.is_finished:
         return _show_again(request, tracking_uri, console, started)
     _say_what_comes(request, data, tracking_uri, console, search_more=search_more)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search_spaces.space import load_variant
+from search_spaces.task_space import without_absent
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.export.placing import check_export_place
@@ -51,6 +52,7 @@ def run(given: Given) -> int:
     device = local_device(options)
     options = with_precision(options, device, trains_here=True)
     data = load_study_data(options, options, console)
+    config = without_absent(config, data.specimens.task)
     request = request_for(options, data.specimens, n_blocks=(config.tail.n_blocks,), device=device)
     features = make_features(request, on_ray=False, tell=console.extraction)
     console.features(features)

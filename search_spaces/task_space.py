@@ -1,0 +1,78 @@
+"""A search space as a task has use for it: what concerns groups that its data have no column for does not vary."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from search_spaces.parameter import Parameter, encode, is_among
+from search_spaces.space import NamedConfig, SearchSpace
+from trainable.config import TrialConfig
+from trainable.counts import counted
+from trainable.data.task import Task
+from trainable.errors import UserError
+
+
+def absent_settings(task: Task) -> dict[str, dict[str, Any]]:
+    """What the task lacks, in words -> the keys that concern it and what they are without."""
+    columns = task.columns
+    absent: dict[str, dict[str, Any]] = {}
+    if columns.domain is None:
+        absent["domains"] = {"tail.domain_scale": 0.0, "augment.domain_dropout": 0.0}
+    if not task.covariates:
+        absent["covariates"] = {"tail.species_scale": 0.0, "augment.species_dropout": 0.0}
+    if columns.domain is None and not task.covariates:  # the rate of both codes
+        absent["domains"]["optim.domain_multiplier"] = TrialConfig(epochs=1).optim.domain_multiplier
+    if columns.event is None:  # each image is one
+        absent["events of several images"] = {"loss.event_exponent": 0.0}
+    return absent
+
+
+def fit_to_task(space: SearchSpace, task: Task) -> tuple[SearchSpace, str | None]:
+    """The space without parameters that make no difference, and a line that says which, if there are any.
+
+    Raises: UserError if nothing is left that varies.
+    """
+    absent = absent_settings(task)
+    fixed = {key: value for settings in absent.values() for key, value in settings.items()}
+    if not fixed:
+        return space, None
+    kept: list[Parameter] = []
+    without: list[str] = []
+    for parameter in space.parameters:
+        if parameter.key not in fixed and _applies(parameter, fixed):
+            kept.append(_unconditional(parameter, fixed))
+        else:
+            fixed.setdefault(parameter.key, parameter.otherwise)
+            without.append(parameter.key)
+    lacking = f"the task has no {', no '.join(absent)}"
+    if not kept:
+        raise UserError(f"a search space must vary what makes a difference, but {lacking}, and {space.name} no other")
+    fitted = replace(
+        space,
+        base=_with(space.base, fixed),
+        parameters=tuple(kept),
+        start_from=tuple(_with(point, fixed) for point in space.start_from),
+        compare_with=tuple(_with(point, fixed) for point in space.compare_with),
+    )
+    if not without:
+        return fitted, None
+    return fitted, f"{lacking}: {counted(len(without), 'parameter')} of {space.name} drop out: {', '.join(without)}"
+
+
+def without_absent(config: TrialConfig, task: Task) -> TrialConfig:
+    """The configuration, all off that concerns what the task lacks."""
+    fixed = {key: value for settings in absent_settings(task).values() for key, value in settings.items()}
+    return config.with_values(fixed) if fixed else config
+
+
+def _with(point: NamedConfig, fixed: Mapping[str, Any]) -> NamedConfig:
+    return replace(point, config=point.config.with_values(fixed))
+
+
+def _applies(parameter: Parameter, fixed: Mapping[str, Any]) -> bool:
+    return all(is_among(encode(fixed[key]), allowed) for key, allowed in parameter.when.items() if key in fixed)
+
+
+def _unconditional(parameter: Parameter, fixed: Mapping[str, Any]) -> Parameter:
+    """Without conditions on keys that do not vary any more."""
+    return replace(parameter, when={key: allowed for key, allowed in parameter.when.items() if key not in fixed})

@@ -1,0 +1,37 @@
+"""Which task a dataset is of: as the user names it, or as a `task.yaml` beside the data says."""
+
+import os
+from pathlib import Path
+
+from trainable.data.specimen_tables import HUB
+from trainable.data.task import TASK_FILE, Task
+
+
+def named_task(data: str, name: str | None) -> Task | None:
+    """The task of `name` (built in, or a YAML file), else that of `data`; None where neither says one.
+
+    data: as `load_specimens` takes it.
+    Raises: UserError as `Task.load`.
+    """
+    if name is not None:
+        return Task.load(name)
+    file = _file_beside(data)
+    return None if file is None else Task.load(file)
+
+
+def _file_beside(data: str) -> Path | None:
+    if data.partition(":")[0] == "demo":
+        return None
+    folder = Path(os.path.expanduser(data.removeprefix(HUB)))
+    if data.startswith(HUB) and not folder.is_dir():  # `datasets` takes a folder by such a name too
+        return _hub_file(data.removeprefix(HUB))
+    return folder / TASK_FILE if os.path.lexists(folder / TASK_FILE) else None
+
+
+def _hub_file(repository: str) -> Path | None:
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repository, TASK_FILE, repo_type="dataset"))
+    except Exception:  # it has none; or cannot be asked, which who reads the data themselves tells
+        return None
