@@ -113,6 +113,30 @@ def sampler_trials(decisions: Decisions) -> dict[str, Any]:
 # Asking
 
 
+def test_a_trial_that_is_past_its_best_has_ended_and_counts_with_its_best_unless_it_is_exempt():
+    decisions, recorder = start(patience=3, queue=QUEUE[:1], grace_epochs=9)
+    exempt, ordinary, late = (decisions.ask() for _ in range(3))
+    assert train(decisions, exempt, lambda epoch: 0.5 + 0.01 * epoch).reason.startswith("completed 9 epochs")
+    ended = train(decisions, ordinary, lambda epoch: 0.4 + 0.01 * abs(epoch - 2))
+    assert (ended.action, ended.state) == ("stop", "completed")
+    assert ended.reason == "past its best after 5 of 9 epochs: best 0.4 at epoch 2, none better in the 3 epochs since"
+    assert train(decisions, late, lambda epoch: 0.6 - 0.01 * (epoch // 3)).reason.startswith("completed 9 epochs")
+
+    assert decisions.best().trial_id == ordinary.trial_id
+    assert sampler_trials(decisions)[ordinary.trial_id].state is TrialState.COMPLETE
+    assert sampler_trials(decisions)[ordinary.trial_id].value == pytest.approx(0.4)
+    assert plain_states(replayed(recorder)) == plain_states(decisions)
+
+
+def test_a_study_of_before_has_no_patience():
+    decisions, _ = start(queue=[], grace_epochs=9)
+    assert train(decisions, decisions.ask(), lambda epoch: 0.5 + 0.01 * epoch).reason.startswith("completed 9 epochs")
+
+
+def plain_states(decisions: Decisions) -> dict[str, tuple[str, int, float | None]]:
+    return {trial.trial_id: (trial.state, trial.epoch, trial.best_score) for trial in decisions.trials()}
+
+
 def test_starting_points_run_first_in_order_then_comparisons_then_proposals():
     decisions, recorder = start()
     asks = list(take_all(decisions))

@@ -1,6 +1,7 @@
 """A search in virtual time decides as the real one does, and counts what is trained, and only that."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,15 @@ def test_stopping_saves_most_epochs_and_exempt_trials_lose_none():
     assert exempt.n_epochs == 40 * 9
     assert 40 <= stopped.n_epochs < exempt.n_epochs / 2
     assert stopped.wall_seconds == stopped.busy_seconds == stopped.n_epochs
+
+
+def test_patience_ends_trials_that_are_past_their_best_and_no_exempt_one():
+    never, patient = (replace(NEVER, max_epochs=40, grace_epochs=40, patience=n) for n in (0, 8))
+    work = [Work(epoch_seconds=1.0)] * 30
+
+    assert forecast(work, never, seed=0).n_epochs == 30 * 40
+    assert 30 * 9 <= forecast(work, patient, seed=0).n_epochs < 30 * 40
+    assert forecast([replace(one, is_exempt=True) for one in work], patient, seed=0).n_epochs == 30 * 40
 
 
 def test_what_is_over_costs_nothing_and_fills_the_rungs():

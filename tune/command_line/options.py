@@ -195,6 +195,11 @@ class SearchOptions(
         """Epochs before a trial may be stopped: 10 to 15 % of the length unless given."""
         return self.grace_epochs if self.grace_epochs is not None else max(1, round(self.epochs / 8))
 
+    @property
+    def patience_epochs(self) -> int:
+        """Epochs in a row without a better score after which a trial ends, never fewer than are its grace."""
+        return self.patience if self.patience is not None else max(self.grace, math.ceil(self.epochs / 2))
+
     def problems(self) -> Iterator[str]:
         """Also of options that contradict one another."""
         yield from super().problems()

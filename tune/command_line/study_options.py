@@ -65,6 +65,12 @@ class StoppingOptions(Options, title="stopping early"):
         None, "epochs before a trial may be stopped [an eighth of --epochs, at least 1]", at_least=1, kept="for life"
     )
     reduction_factor: int = option(3, "at each rung one trial in this many goes on", at_least=2, kept="for life")
+    patience: int | None = option(
+        None,
+        "a trial ends when so many epochs in a row brought it no better score; 0 is off [half of --epochs]",
+        at_least=0,
+        kept="for life",
+    )
     plateau: int = option(
         0,
         "propose no more when so many trials in a row did not better the best by more than the noise between seeds, "

@@ -12,7 +12,7 @@ from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from tune.decisions.trial_entries import TrialEntries, kept_nowhere
 from tune.decisions.trial_record import Ask, TrialRecord
-from tune.decisions.verdicts import completion
+from tune.decisions.verdicts import Length, completion
 from tune.journal.entries import (
     Confirmable,
     Confirming,
@@ -203,7 +203,7 @@ class Confirmation(TrialEntries):
         return replace(record.to_ask(), fold=self._runs[record.trial_id].fold)
 
     def _advance(self, record: TrialRecord) -> None:
-        if (told := completion(record, record.config["epochs"])) is not None:
+        if (told := completion(record, Length(epochs=record.max_epochs))) is not None:
             self._write(told)
 
     def _write(self, of: Confirmable) -> None:

@@ -17,7 +17,7 @@ from tune.decisions.sampler import Space
 from tune.decisions.standings import Standings
 from tune.decisions.trial_entries import TrialEntries, kept_nowhere
 from tune.decisions.trial_record import Ask, TrialRecord
-from tune.decisions.verdicts import next_entry
+from tune.decisions.verdicts import Length, next_entry
 from tune.journal.entries import (
     EntryWriter,
     JournalEntry,
@@ -39,7 +39,8 @@ class Decisions(TrialEntries):
     The header needs: seed, n_trials (all trials together), max_epochs, grace_epochs, reduction_factor. It may hold:
     queue (what runs first: `[{"origin", "values": {...}}]` or, for a trial that the sampler shall not know,
     `[{"origin", "config": {...}}]`, each with a `seed` where it is not the study's; never stopped early), sampler (a
-    `sampler_description()`), warm_start (trials of earlier studies, see `Proposer.add_history`).
+    `sampler_description()`), warm_start (trials of earlier studies, see `Proposer.add_history`), patience (epochs in a
+    row without a better score after which a trial has ended; a study of before has none).
     """
 
     def __init__(self, space: Space, header: Mapping[str, object], *, on_entry: EntryWriter | None = None) -> None:
@@ -50,7 +51,7 @@ class Decisions(TrialEntries):
         header = plain_as_read(dict(header))  # the same whether it comes from here or from the journal
         self._proposals = Proposals(space, header)
         self.asha = Asha.of(header)
-        self._max_epochs: int = header["max_epochs"]
+        self._length = Length(epochs=header["max_epochs"], patience=header.get("patience", 0))
         self.standings = Standings()
         self.standings.apply(StudyBegun(header=header))
         self._emit: EntryWriter = kept_nowhere if on_entry is None else on_entry
@@ -124,7 +125,7 @@ class Decisions(TrialEntries):
         if isinstance(entry, TrialAsked):
             proposal = self._proposals.next()
             return None if proposal is None else proposal.asked(len(self.standings.trials))
-        return next_entry(self._record(entry.trial), self.asha, self._max_epochs)
+        return next_entry(self._record(entry.trial), self.asha, self._length)
 
     def apply(self, entry: JournalEntry) -> None:
         """Take in one entry, live or from a journal; kinds that decide nothing are passed over."""
@@ -146,5 +147,5 @@ class Decisions(TrialEntries):
         self._emit(entry, apply=self.apply)
 
     def _advance(self, record: TrialRecord) -> None:
-        while (entry := next_entry(record, self.asha, self._max_epochs)) is not None:
+        while (entry := next_entry(record, self.asha, self._length)) is not None:
             self._write(entry)

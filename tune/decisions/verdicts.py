@@ -18,6 +18,16 @@ class Verdict:
     state: State
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """How long a trial trains. epochs: at most. patience: it has ended when so many epochs in a row brought no better
+    score, unless it is exempt from stopping; 0 is off.
+    """
+
+    epochs: int
+    patience: int = 0
+
+
 def verdict_on(record: TrialRecord) -> Verdict:
     """What the trial's executor must do now."""
     if record.is_told:
@@ -26,7 +36,7 @@ def verdict_on(record: TrialRecord) -> Verdict:
     return Verdict(action="continue", reason="" if decision is None else decision.reason, state=record.state)
 
 
-def next_entry(record: TrialRecord, asha: Asha, max_epochs: int) -> RungDecided | TrialTold | None:
+def next_entry(record: TrialRecord, asha: Asha, length: Length) -> RungDecided | TrialTold | None:
     """The entry that the trial's state calls for; None when it is the trial's turn."""
     if record.is_told:
         return None
@@ -42,11 +52,11 @@ def next_entry(record: TrialRecord, asha: Asha, max_epochs: int) -> RungDecided 
             return decision
     elif decision.action == "stop":
         return _tell(record, "pruned" if math.isfinite(record.scores[epoch]) else "failed", decision.reason)
-    return completion(record, max_epochs)
+    return completion(record, length)
 
 
-def completion(record: TrialRecord, max_epochs: int) -> TrialTold | None:
-    """The end of a running trial that needs no decision: it failed, or went its whole length."""
+def completion(record: TrialRecord, length: Length) -> TrialTold | None:
+    """The end of a running trial that needs no decision: it failed, went its whole length, or is past its best."""
     if record.is_told:
         return None
     if record.error is not None:
@@ -54,8 +64,11 @@ def completion(record: TrialRecord, max_epochs: int) -> TrialTold | None:
     score = record.scores.get(record.epoch, math.nan)
     if record.scores and not math.isfinite(score):
         return _tell(record, "failed", f"stopped at epoch {record.epoch}: the score is {score}")
-    if record.epoch >= max_epochs:
-        return _tell(record, "completed", f"completed {record.epoch} epochs: {_best(record)}")
+    if record.epoch >= length.epochs:
+        return _tell(record, "completed", f"completed {counted(record.epoch, 'epoch')}: {_best(record)}")
+    if length.patience and not record.exempt and record.epoch - (record.best_epoch or 0) >= length.patience:
+        past = f"past its best after {record.epoch} of {counted(length.epochs, 'epoch')}: {_best(record)}"
+        return _tell(record, "completed", f"{past}, none better in the {counted(length.patience, 'epoch')} since")
     return None
 
 

@@ -67,7 +67,7 @@ def estimate(
     seconds = _seconds(costs, typical, data, setting)
     rules = Rules(
         max_epochs=options.epochs, grace_epochs=options.grace, reduction_factor=options.reduction_factor,
-        slots=setting.slots,
+        patience=options.patience_epochs, slots=setting.slots,
     )  # fmt: skip
     ahead = trials_ahead(request)
     searching = foresee(ahead, request, rules, seconds, seed=options.seed)

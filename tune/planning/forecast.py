@@ -16,11 +16,12 @@ Assumption: with these, of trials that are not worth it about as many are stoppe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How trials are stopped, and where they run. slots: trials side by side."""
+    """How trials are stopped, and where they run. patience: as of `verdicts.Length`. slots: trials side by side."""
 
     max_epochs: int
     grace_epochs: int
     reduction_factor: int
+    patience: int = 0
     slots: int
 
 
@@ -68,7 +69,7 @@ def forecast(trials: Sequence[Work], rules: Rules, *, seed: int) -> Forecast:
         work = trials[number]
         n_epochs += _counts(work, epoch)
         busy += _seconds(work, epoch)
-        if _goes_on(asha, number, epoch, curves[number], work, rules.max_epochs):
+        if _goes_on(asha, number, epoch, curves[number], work, rules):
             heapq.heappush(events, (now + _seconds(work, epoch + 1), number, epoch + 1))
             continue
         busy += 0.0 if work.is_over else work.build_seconds
@@ -77,7 +78,7 @@ def forecast(trials: Sequence[Work], rules: Rules, *, seed: int) -> Forecast:
     return Forecast(n_epochs=n_epochs, busy_seconds=busy, wall_seconds=now)
 
 
-def _goes_on(asha: Asha, number: int, epoch: int, curve: Sequence[float], work: Work, max_epochs: int) -> bool:
+def _goes_on(asha: Asha, number: int, epoch: int, curve: Sequence[float], work: Work, rules: Rules) -> bool:
     """As `verdicts.py` decides for real."""
     rung = asha.due_rung(str(number), epoch)
     if rung is not None:
@@ -85,7 +86,8 @@ def _goes_on(asha: Asha, number: int, epoch: int, curve: Sequence[float], work: 
         asha.record(rung, str(number), judgement.value)
         if judgement.action == "stop" and not work.is_exempt:
             return False
-    return epoch < max_epochs
+    past_its_best = epoch - 1 - min(range(epoch), key=curve.__getitem__)
+    return epoch < rules.max_epochs and (work.is_exempt or not 0 < rules.patience <= past_its_best)
 
 
 def _counts(work: Work, epoch: int) -> int:

@@ -18,8 +18,9 @@ def summary(request: SearchRequest, data: StudyData, placement: Placement | None
         slots = placement.slots(Cluster().nodes())
         slots = max(1, min(slots, placement.max_concurrent or slots))
     rules = Rules(
-        max_epochs=options.epochs, grace_epochs=options.grace, reduction_factor=options.reduction_factor, slots=slots
-    )
+        max_epochs=options.epochs, grace_epochs=options.grace, reduction_factor=options.reduction_factor,
+        patience=options.patience_epochs, slots=slots,
+    )  # fmt: skip
     ahead = trials_ahead(request)
     alike = Seconds(epoch=lambda _: 1.0, build=lambda _: 0.0, quickest=1.0, slowest=1.0)
     epochs = foresee(ahead, request, rules, alike, seed=options.seed).epochs

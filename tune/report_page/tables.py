@@ -135,7 +135,9 @@ def errors(view: StudyView) -> Iterator[str]:
 def cost(view: StudyView) -> str:
     """Hours of trials, and what early stopping saved: a stopped trial's missing epochs at its own speed."""
     trained = sum(t.seconds for t in view.trials)
-    saved = sum((t.max_epochs - t.epoch) * t.seconds / t.epoch for t in view.trials if t.state == "pruned" and t.epoch)
+    saved = sum(
+        (t.max_epochs - t.epoch) * t.seconds / t.epoch for t in view.trials if t.state in ("pruned", "completed")
+    )
     share = f", {html.percent(saved / (trained + saved))} of what it would have been" if saved else ""
     n_full = sum(t.max_epochs for t in view.trials)
     rows = [

@@ -89,7 +89,7 @@ def make_header(
     options, space, split = request.options, request.space, data.split
     passing = names_kept(SearchOptions, "for one session")
     kept = {name: value for name, value in plain_options(options).items() if name not in passing}
-    kept["grace_epochs"] = options.grace
+    kept |= {"grace_epochs": options.grace, "patience": options.patience_epochs}
     kept["tracking_uri"] = tracking_uri if redact(tracking_uri) == tracking_uri else None  # a password is not kept
     header = {
         "options": kept,
@@ -108,6 +108,7 @@ def make_header(
         "max_epochs": options.epochs,
         "grace_epochs": options.grace,
         "reduction_factor": options.reduction_factor,
+        "patience": options.patience_epochs,
         "sampler": sampler_description(),
         "queue": [] if options.no_variants else starting_queue(space, options.epochs),
         "versions": library_versions(),

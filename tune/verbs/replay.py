@@ -113,10 +113,11 @@ def _text(entry: JournalEntry) -> str | None:
 
 def _study(study: StudyBegun) -> str:
     header = study.header
+    patience = f", none after {header['patience']} epochs without a better score" if header.get("patience") else ""
     return (
         f"study {study.study_id}: space {header['space']['name']}, seed {header['seed']}, "
         f"at most {counted(header['max_epochs'], 'epoch')}, no stop before epoch {header['grace_epochs']}, "
-        f"one in {header['reduction_factor']} goes on"
+        f"one in {header['reduction_factor']} goes on{patience}"
     )
 
 
