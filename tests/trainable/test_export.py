@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from trainable.architecture import VisionArchitecture
 from trainable.checksums import from_json
 from trainable.data.decoding import decode as decode_in_training
 from trainable.errors import UserError
-from trainable.export.exporter import ExportMismatch, copy_export, export_model
+from trainable.export.exporter import ExportMismatch, copy_export, export_model, write_config
 from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ExportedModel, ModelFolderError, decode, read_config
+from trainable.export.submission import write_submission
 from trainable.export.torch_program import write_program
 from trainable.frozen.backbone import Backbone
-from trainable.tail.tail import Regressor
+from trainable.tail.tail import Regressor, Tail
 
 N_IMAGES = 5
 DOMAINS = [1, 4, 9, 1000, None]
@@ -162,6 +164,89 @@ def test_an_ensemble_predicts_its_members_mean_and_stores_what_they_share_once(e
     assert not [name for name in own if name.startswith(frozen)]
     first, second = model.members
     assert first.visual.conv1.weight.data_ptr() == second.visual.conv1.weight.data_ptr()
+
+
+def test_what_members_have_in_common_is_computed_once(exported):
+    model, runs = ExportedModel.load(exported), Counter()
+    for block in {block for member in model.members for block in member.blocks}:
+        block.register_forward_hook(lambda block, *_: runs.update([block]))
+    pixels, indices = draw_pixels(), torch.tensor([0, 1, 2, 3, 3])
+
+    found = model.predict_pixels(pixels, DOMAINS)
+
+    first, second = (list(member.blocks) for member in model.members)
+    assert first[:4] == second[:4]  # two of six are trained
+    assert not {*first[4:]} & {*second[4:]}
+    assert runs == dict.fromkeys([*first, *second[4:]], 1)
+    with torch.inference_mode():
+        apart = torch.stack([member(pixels, indices) for member in model.members]).double()
+    assert np.array_equal(found, apart.mean(dim=0).clamp(-2.09, 2.09).numpy())
+
+
+def unlike_tails(exports, tower) -> list[Tail]:
+    """No two of one form: adapters or none, other depths, regressors and codes."""
+    configs = [
+        exports.config("lora", 2),
+        exports.config("full", 0, head="linear", domain_scale=0.0),
+        exports.config("dora", 3, head="narrow", species_scale=0.3),
+    ]
+    return [exports.tail(tower, config, seed=seed) for seed, config in enumerate(configs)]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_an_ensemble_of_unlike_members_predicts_their_mean(order, exports, tower, tmp_path):
+    tails = [unlike_tails(exports, tower)[i] for i in order]
+    pixels, indices, names = draw_pixels(), torch.tensor([0, 1, 2, 3, 3]), torch.tensor([0, 1, 2, 2, 0])
+    of_each = [exports.as_trained(tower, tail, pixels, indices, names) for tail in tails]
+
+    folder = exports.export(
+        tmp_path / "model", tower, exports.config("lora", 2), *tails, known_species=exports.known_species
+    )
+    model = ExportedModel.load(folder)
+
+    wanted = torch.stack(of_each).mean(dim=0).clamp(-2.09, 2.09)
+    species = ["Agonum nitens", "Carabus goryi", None, "Nobody knows", "Agonum nitens"]
+    assert_rounded(model.predict_pixels(pixels, DOMAINS, species), wanted, N_TERMS)
+    assert model.ensemble.n_shared == 3  # three of six blocks are trained at most
+    write_program(model, tmp_path / "model.pt2")  # compares the two
+    write_submission(folder, tmp_path / "submission")
+    submitted = ExportedModel.load(tmp_path / "submission")
+    assert np.array_equal(
+        submitted.predict_pixels(pixels, DOMAINS, species), model.predict_pixels(pixels, DOMAINS, species)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config["members"].pop(), "there are n_members members"),
+        (lambda config: config["members"][2].update(head_widths=[24, 64, 2]), "head_widths lead from embed_dim"),
+        (lambda config: config["members"][1].update(domain_code=[3, 24]), "domain_code has a row for each known"),
+        (lambda config: config["members"][2].update(head_widths=[24, 5, 3]), "member_2.head.0.weight has shape"),
+        (lambda config: config["members"][1].update(domain_code=[4, 24], head_widths=[24, 9, 3]), "it lacks member_1."),
+        (lambda config: config.pop("known_species"), "members read species where some are known"),
+        (lambda config: config["members"][0].update(colour="red"), "`members` must be a list of objects"),
+        (lambda config: config["members"][0].pop("reads_species"), "`members` must be a list of objects"),
+    ],
+)
+def test_members_that_are_not_as_they_must_be_are_refused_in_one_line(change, message, unlike, tmp_path):
+    folder = Path(shutil.copytree(unlike, tmp_path / "copy"))
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    write_config(folder, config, unchecked=("README.md",))
+
+    with pytest.raises(ModelFolderError) as raised:
+        ExportedModel.load(folder)
+
+    assert len(raised.value.problems) == 1
+    assert message in raised.value.problems[0]
+
+
+@pytest.fixture(scope="module")
+def unlike(exports, tower, tmp_path_factory) -> Path:
+    """An exported ensemble of `unlike_tails`."""
+    folder, tails = tmp_path_factory.mktemp("unlike") / "model", unlike_tails(exports, tower)
+    return exports.export(folder, tower, exports.config("lora", 2), *tails, known_species=exports.known_species)
 
 
 def test_adapters_alone_are_kept_in_pefts_own_format(exported, exports, tower, tmp_path):

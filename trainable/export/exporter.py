@@ -69,9 +69,8 @@ def export_model(
 
     backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
     targets: what they forecast, in units in which they learnt it; the challenge's where none are given.
-    known_domains, known_species: ascending, as the tails' codes have them; known_species is None without one. sigmas:
-    "known" and "unknown" -> one a
-    target.
+    known_domains, known_species: ascending, as the tails' codes have them; known_species is None where no tail has
+    one. sigmas: "known" and "unknown" -> one a target.
     Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
     not finite and positive.
     """
@@ -83,6 +82,9 @@ def export_model(
     def write(temporary: Path) -> None:
         config = _config(tower, trained[0], targets=targets, known_domains=known_domains, sigmas=sigmas, facts=facts)
         config["n_members"] = len(trained)
+        forms = [_form(tail) for tail in trained]
+        if any(form != forms[0] for form in forms):
+            config["members"] = forms
         if known_species is not None:
             config["known_species"] = list(known_species)
         state = _shared_and_own([_member_state(tower, tail) for tail in trained])
@@ -137,7 +139,7 @@ def _config(
     sigmas: Mapping[str, Sequence[float]],
     facts: ModelFacts,
 ) -> dict[str, Any]:
-    code, layers = tail.domain_code, tail.head.layers
+    form = _form(tail)
     return {
         "kind": KIND,
         "format_version": FORMAT_VERSION,
@@ -145,14 +147,24 @@ def _config(
         "model_cfg": {
             k: backbone.model_cfg[k] for k in ("embed_dim", "vision_cfg", "quick_gelu") if k in backbone.model_cfg
         },
-        "domain_code": None if code is None else list(code.embedding.weight.shape),
-        "head_widths": [layers[0].in_features, *(layer.out_features for layer in layers)],
+        "domain_code": form["domain_code"],
+        "head_widths": form["head_widths"],
         "transform": backbone.transform.to_dict(),
         "targets": list(targets.names),
         **_bounds(targets),
         "known_domains": list(known_domains),
         "sigmas": {kind: [float(value) for value in values] for kind, values in sigmas.items()},
         "facts": facts.to_dict(),
+    }
+
+
+def _form(tail: Tail) -> dict[str, Any]:
+    """What may differ between the members of a model, beside their weights."""
+    code, layers = tail.domain_code, tail.head.layers
+    return {
+        "domain_code": None if code is None else list(code.embedding.weight.shape),
+        "reads_species": tail.species_code is not None,
+        "head_widths": [layers[0].in_features, *(layer.out_features for layer in layers)],
     }
 
 
@@ -209,7 +221,9 @@ def _shared_and_own(members: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor
     first, *others = members
     state = dict(first)
     for index, member in enumerate(others, start=1):
-        own = {name: value for name, value in member.items() if not torch.equal(value, first[name])}
+        own = {
+            name: value for name, value in member.items() if name not in first or not torch.equal(value, first[name])
+        }
         state |= {f"member_{index}.{name}": value for name, value in own.items()}
     return state
 
@@ -258,8 +272,9 @@ def _check_equal(exported: ExportedModel, backbone: Backbone, tails: Sequence[Ta
     images = np.random.default_rng(_CHECK_SEED).integers(0, 256, (_N_CHECKED, size, size, 3), dtype=np.uint8)
     pixels = backbone.transform.normalize(torch.from_numpy(images))
     domains = torch.arange(_N_CHECKED) % (len(exported.known_domains) + 1)
-    species = None if tails[0].species_code is None else torch.arange(_N_CHECKED) % (len(exported.known_species) + 1)
+    names = torch.arange(_N_CHECKED) % (len(exported.known_species) + 1)
     for index, (member, tail) in enumerate(zip(exported.members, tails, strict=True)):
+        species = None if tail.species_code is None else names
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
         wanted = tail(backbone.forward_taps(pixels, [tap])[tap], domains, species=species)
         error = float(((member(pixels, domains, species) - wanted).abs() / torch.maximum(wanted.abs(), sizes)).max())

@@ -145,6 +145,23 @@ SCHEMA: dict[str, Any] = {
     "facts": ("an object", lambda value: isinstance(value, dict)),
     "sha256": _ANY,
 }
+_MEMBER: dict[str, Rule] = {
+    "domain_code": SCHEMA["domain_code"],
+    "reads_species": _one_of(True, False),
+    "head_widths": SCHEMA["head_widths"],
+}
+"""What tells a member from the others beside its weights, where they are not all of one form."""
+
+SCHEMA["members"] = (
+    "a list of objects, one a member, each with " + "; ".join(f"{name}: {rule[0]}" for name, rule in _MEMBER.items()),
+    lambda value: type(value) is list and all(_is_member(member) for member in value),
+)
+
+
+def _is_member(value: Any) -> bool:
+    return type(value) is dict and value.keys() == _MEMBER.keys() and all(_MEMBER[k][1](v) for k, v in value.items())
+
+
 _GROUP = _or(SCHEMA["known_domains"], _list(_TEXT, 0, 1 << 20, ascending=True))
 _BOUND = _or(_one_of(None), _number(-sys.float_info.max, sys.float_info.max))
 _ONLY_CHALLENGE = ("label_range",)
@@ -159,7 +176,7 @@ TASK_SCHEMA: dict[str, object] = {
 }
 """Of a model of another task than the challenge, which has bounds, or none, for each target."""
 
-_MAY_LACK = {"facts", "quick_gelu", "known_species", *TOWER}
+_MAY_LACK = {"facts", "quick_gelu", "known_species", "members", *TOWER}
 
 
 class ModelFolderError(ValueError):
@@ -194,7 +211,27 @@ class Network(nn.Module):
     def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
         """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown) -> [B, targets], not clipped."""
         output = self.visual(pixels)
-        x = F.normalize(output[0] if isinstance(output, tuple) else output, dim=-1)
+        return self._forecast(output[0] if isinstance(output, tuple) else output, domains, species)
+
+    def tokens(self, pixels: Tensor, n_blocks: int) -> Tensor:
+        """What leaves the first `n_blocks` blocks: [B, tokens, width]."""
+        stream: Tensor = self.visual._embeds(pixels)  # type: ignore[operator]
+        return _through(self.blocks[:n_blocks], stream)
+
+    def from_tokens(self, tokens: Tensor, n_blocks: int, domains: Tensor, species: Tensor | None) -> Tensor:
+        """The rest of `forward`, of what left the first `n_blocks` blocks."""
+        pooled, _ = self.visual._pool(_through(self.blocks[n_blocks:], tokens))  # type: ignore[operator]
+        projection = self.visual.proj
+        return self._forecast(pooled if projection is None else pooled @ projection, domains, species)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The tower's, deepest last."""
+        blocks: nn.ModuleList = self.visual.transformer.resblocks  # type: ignore[union-attr,assignment]
+        return blocks
+
+    def _forecast(self, features: Tensor, domains: Tensor, species: Tensor | None) -> Tensor:
+        x = F.normalize(features, dim=-1)
         if self.domain_code is not None:
             x = x + self.domain_code(domains)
         if self.species_code is not None:
@@ -207,6 +244,66 @@ class Network(nn.Module):
         return result
 
 
+class Ensemble(nn.Module):
+    """Networks on one tower: what all have in common, from the pixels up, is computed once for all."""
+
+    def __init__(self, members: Sequence[Network]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.n_shared = _n_shared(members)
+
+    def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
+        """As `Network.forward`, of each member: [members, B, targets]."""
+        first: Network = self.members[0]  # type: ignore[assignment]
+        if self.n_shared is None or len(self.members) == 1:
+            return torch.stack([member(pixels, domains, species) for member in self.members])
+        tokens, depth = first.tokens(pixels, self.n_shared), self.n_shared
+        return torch.stack([member.from_tokens(tokens, depth, domains, species) for member in self.members])  # type: ignore[operator]
+
+
+def _through(blocks: Iterable[nn.Module], stream: Tensor) -> Tensor:
+    for block in blocks:
+        stream = block(stream)
+    return stream
+
+
+_STEM = ("conv1", "class_embedding", "positional_embedding", "ln_pre")
+"""Of the tower, what is before the first block."""
+
+
+def _n_shared(members: Sequence[Network]) -> int | None:
+    """How many blocks from the pixels up are one and the same in all members; None where what is before them is not."""
+    first, *others = members
+    if any(getattr(other.visual, name) is not getattr(first.visual, name) for other in others for name in _STEM):
+        return None
+    n_shared = 0
+    for blocks in zip(*(member.blocks for member in members)):  # noqa: B905
+        if any(block is not blocks[0] for block in blocks):
+            break
+        n_shared += 1
+    return n_shared
+
+
+def _share(first: nn.Module, other: nn.Module) -> None:
+    """Let the other have the first's own parts wherever all weights are those in the first's memory."""
+    for name, value in other._parameters.items():
+        if value is not None and _is_same(first._parameters.get(name), value):
+            other._parameters[name] = first._parameters[name]
+    for name, part in other._modules.items():
+        counterpart = first._modules.get(name)
+        if part is None or counterpart is None:
+            continue
+        own, theirs = dict(part.named_parameters()), dict(counterpart.named_parameters())
+        if own.keys() == theirs.keys() and all(_is_same(theirs[key], value) for key, value in own.items()):
+            other._modules[name] = counterpart
+        else:
+            _share(counterpart, part)
+
+
+def _is_same(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.shape == other.shape and one.data_ptr() == other.data_ptr()
+
+
 class ExportedModel:
     """A loaded model, in evaluation mode, float32.
 
@@ -217,7 +314,8 @@ class ExportedModel:
 
     def __init__(self, config: dict[str, Any], members: Sequence[Network]) -> None:
         self.config = config
-        self.members = nn.ModuleList(members).eval().requires_grad_(False)
+        self.ensemble = Ensemble(members).eval().requires_grad_(False)
+        self.members = self.ensemble.members
         self.known_domains: tuple[int, ...] | tuple[str, ...] = tuple(config["known_domains"])
         self.known_species: tuple[str, ...] = tuple(config.get("known_species", ()))
         self.targets: tuple[str, ...] = tuple(config["targets"])
@@ -239,7 +337,8 @@ class ExportedModel:
         path = Path(folder)
         config = read_config(path)
         try:
-            model = cls(config, [member.to(device) for member in _load_members(path / WEIGHTS, config)])
+            model = cls(config, _load_members(path / WEIGHTS, config))
+            model.ensemble.to(device)
             model._check_that_it_computes()
         except Exception as error:  # open_clip, torch and safetensors raise all kinds on what does not fit
             reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -273,7 +372,7 @@ class ExportedModel:
             given.append(self.species_indices(species))
         device = next(self.members.parameters()).device
         on_device = [tensor.to(device) for tensor in given]
-        outputs = torch.stack([member(*on_device) for member in self.members])
+        outputs = self.ensemble(*on_device)
         low, high = self.limits
         result: NDArray[np.float64] = np.clip(outputs.double().mean(dim=0).cpu().numpy(), low, high)
         return result
@@ -612,23 +711,39 @@ def _load_members(weights: Path, config: Mapping[str, Any]) -> list[Network]:
     """
     _refuse(f"it is not so that {rule}" for rule, holds in _agreements(config).items() if not holds)
     with torch.device("meta"):  # no weights are drawn
-        network = Network(
-            build_tower(config["model_cfg"]),
-            domain_shape=config["domain_code"],
-            species_shape=_species_shape(config),
-            head_widths=config["head_widths"],
-        )
-    others = [f"member_{index}." for index in range(1, config["n_members"])]
-    _refuse(_misfits(weights, network, others))
+        tower = build_tower(config["model_cfg"])
+        networks = [_network(copy.deepcopy(tower), config, form) for form in _forms(config)]
+    prefixes = ["", *(f"member_{index}." for index in range(1, len(networks)))]
+    _refuse(_misfits(weights, dict(zip(prefixes, networks))))  # noqa: B905
     state = load_file(weights)
     _refuse(f"{name} is not finite" for name, value in state.items() if not value.isfinite().all())
     shared = {name: value for name, value in state.items() if not name.startswith("member_")}
-    members = []
-    for member in ("", *others):
-        own = {name[len(member) :]: value for name, value in state.items() if member and name.startswith(member)}
-        members.append(copy.deepcopy(network))
-        members[-1].load_state_dict({**shared, **own}, strict=True, assign=True)
-    return members
+    for prefix, network in zip(prefixes, networks):  # noqa: B905
+        own = {name[len(prefix) :]: value for name, value in state.items() if prefix and name.startswith(prefix)}
+        wanted = network.state_dict().keys()
+        given = {name: value for name, value in {**shared, **own}.items() if name in wanted}
+        network.load_state_dict(given, strict=True, assign=True)
+        _share(networks[0], network)
+    return networks
+
+
+def _forms(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Of each member what `_MEMBER` names."""
+    alike = {
+        "domain_code": config["domain_code"],
+        "reads_species": "known_species" in config,
+        "head_widths": config["head_widths"],
+    }
+    return list(config.get("members", [alike] * config["n_members"]))
+
+
+def _network(tower: nn.Module, config: Mapping[str, Any], form: Mapping[str, Any]) -> Network:
+    return Network(
+        tower,
+        domain_shape=form["domain_code"],
+        species_shape=_species_shape(config) if form["reads_species"] else None,
+        head_widths=form["head_widths"],
+    )
 
 
 def _species_shape(config: Mapping[str, Any]) -> list[int] | None:
@@ -639,29 +754,45 @@ def _species_shape(config: Mapping[str, Any]) -> list[int] | None:
 
 def _agreements(config: Mapping[str, Any]) -> dict[str, bool]:
     """What must be so between values of a configuration, in words, and whether it is."""
-    width, widths, code = config["model_cfg"]["embed_dim"], config["head_widths"], config["domain_code"]
+    width, forms = config["model_cfg"]["embed_dim"], _forms(config)
     vision = {"image_size": 224, "patch_size": 16, **config["model_cfg"]["vision_cfg"]}  # open_clip's defaults
     side, patch = (np.ravel(vision[name])[0] for name in ("image_size", "patch_size"))
     n_codes, n_targets = len(config["known_domains"]) + 1, len(config["targets"])
     of_each = [*config["sigmas"].values(), config.get("bounds", config["targets"])]
+    widths = [form["head_widths"] for form in [*forms, config]]
+    codes = [form["domain_code"] for form in [*forms, config]]
     return {
         "sigmas and bounds are one a target": all(len(values) == n_targets for values in of_each),
-        "head_widths lead from embed_dim to the targets": (widths[0], widths[-1]) == (width, n_targets),
-        "domain_code has a row for each known domain and one more, of embed_dim": code in (None, [n_codes, width]),
+        "head_widths lead from embed_dim to the targets": all((w[0], w[-1]) == (width, n_targets) for w in widths),
+        "domain_code has a row for each known domain and one more, of embed_dim": all(
+            code in (None, [n_codes, width]) for code in codes
+        ),
+        "there are n_members members": len(forms) == config["n_members"],
+        "members read species where some are known": "known_species" in config
+        or not any(form["reads_species"] for form in forms),
         "transform.image_size is the tower's": config["transform"]["image_size"] == side,
         f"an image has 1 to {MOST_PATCHES} patches": 1 <= (side // patch) ** 2 <= MOST_PATCHES,
     }
 
 
-def _misfits(weights: Path, network: Network, others: Sequence[str]) -> Iterator[str]:
-    """Where names, shapes and types of the weights are not the network's; others: prefixes of the further members."""
-    shapes = {name: list(value.shape) for name, value in network.state_dict().items()}
-    wanted = {f"{member}{name}": shape for member in ("", *others) for name, shape in shapes.items()}
+def _misfits(weights: Path, networks: Mapping[str, Network]) -> Iterator[str]:
+    """Where names, shapes and types of the weights are not the networks'; networks: by the prefix of their names."""
+    shapes = {
+        prefix: {name: list(value.shape) for name, value in network.state_dict().items()}
+        for prefix, network in networks.items()
+    }
+    wanted = {f"{prefix}{name}": shape for prefix, of in shapes.items() for name, shape in of.items()}
     with safe_open(weights, framework="pt") as file:
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
         own = {f"{name.partition('.')[0]}." for name in found}
-        yield from (f"it lacks {name}" for name in shapes if name not in found)
-        yield from (f"it lacks {member}*" for member in others if member not in own)  # else they were one
+        yield from (f"it lacks {name}" for name in shapes[""] if name not in found)
+        yield from (f"it lacks {prefix}*" for prefix in networks if prefix and prefix not in own)  # else they were one
+        for prefix, of in shapes.items():
+            yield from (
+                f"it lacks {prefix}{name}"
+                for name, shape in of.items()
+                if prefix and f"{prefix}{name}" not in found and shapes[""].get(name) != shape
+            )
         for name, value in found.items():
             if name not in wanted:
                 yield f"it holds {name}, which is not of it"

@@ -36,13 +36,13 @@ class Program(nn.Module):
 
     def __init__(self, model: ExportedModel) -> None:
         super().__init__()
-        self.members = model.members
+        self.ensemble = model.ensemble
         for name, limits in zip(("low", "high"), model.limits, strict=True):
             self.register_buffer(name, torch.from_numpy(limits).float())
 
     def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
         """pixels: as `ExportedModel.pixels` makes them; domains, species: as `domain_indices`, `species_indices` do."""
-        outputs = torch.stack([member(pixels, domains, species) for member in self.members])
+        outputs: Tensor = self.ensemble(pixels, domains, species)
         return outputs.mean(dim=0).clamp(self.low, self.high)
 
 
