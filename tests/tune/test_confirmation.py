@@ -11,6 +11,7 @@ import pytest
 from search_spaces.space import SearchSpace
 from search_spaces.variant import load_variant
 from tests.tune.plain_entries import read_plain
+from trainable.data.task import beetles
 from trainable.errors import UserError
 from trainable.failure import Failure
 from trainable.scoring.scoring import HeldOutScorer
@@ -295,7 +296,7 @@ def test_result_and_evidence_come_back_as_they_were_written(confirmed_study, tmp
 
 def test_the_table_is_within_120_columns_and_says_the_verdict(confirmed_study):
     confirmed = confirmed_of(read_entries(confirmed_study))
-    text = confirmation_text(confirmed)
+    text = confirmation_text(confirmed, beetles())
 
     assert max(map(len, text.splitlines())) <= 120
     assert " ".join(text.split()).endswith(" ".join(confirmed.verdict.split()))

@@ -27,7 +27,7 @@ from tune.evaluation.events import choose_events, leak_of, training_of
 from tune.evaluation.figures import (
     calibration_curves,
     predicted_against_observed,
-    residuals_by_domain,
+    residuals_by_group,
     score_comparison,
     worst_events,
 )
@@ -97,7 +97,7 @@ def figures(report: ModelReport) -> dict[str, bytes]:
     return {
         "predicted": predicted_against_observed(report.forecasts),
         "calibration": calibration_curves(report.evaluation.coverage),
-        "residuals": residuals_by_domain(report.forecasts),
+        "residuals": residuals_by_group(report.forecasts),
         "worst": worst_events(report.worst),
     }
 

@@ -46,7 +46,7 @@ def test_a_figure_has_a_panel_for_each_target_of_the_task(kind):
     coverage = evaluate_forecasts(forecasts).coverage
     pictures = (
         figures.predicted_against_observed(forecasts),
-        figures.residuals_by_domain(forecasts),
+        figures.residuals_by_group(forecasts),
         figures.calibration_curves({part: coverage[part] for part in COLOURS}),
     )
 

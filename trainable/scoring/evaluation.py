@@ -55,6 +55,11 @@ class ModelForecasts:
         """What a score is made of."""
         return self.crps / self.targets.floor
 
+    @property
+    def has_domains(self) -> bool:
+        """Whether the task has domains to tell apart."""
+        return self.targets.task.columns.domain is not None
+
     def parts(self) -> dict[str, Bool[Mask, " events"]]:
         """The events of "id" and "ood"; a part without events is left out."""
         return {name: mask for name, mask in (("id", self.is_known), ("ood", ~self.is_known)) if mask.any()}
@@ -110,8 +115,9 @@ class Evaluation:
     """All figures of one model on one set of events.
 
     score: the official one, root mean square of the `parts`: part -> target -> mean CRPS. groups: "all", "id", "ood".
-    domains, sites: each one's own, ascending. coverage: "all", "id", "ood" -> target -> one entry for each of
-    `NOMINAL`. intervals: of score/all, score/id, score/ood, over resampled sites. level: share of draws in an interval.
+    domains, sites: each one's own, ascending; no domains where the task has none. coverage: "all", "id", "ood" ->
+    target -> one entry for each of `NOMINAL`. intervals: of score/all, score/id, score/ood, over resampled sites.
+    level: share of draws in an interval.
     """
 
     score: float
@@ -149,7 +155,7 @@ def evaluate_forecasts(forecasts: ModelForecasts, *, seed: int = 0, level: float
         score=score,
         parts={name: forecasts.targets.by_name(mean) for name, mean in means.items()},
         groups=groups,
-        domains=tuple(_groups_by(forecasts, forecasts.domains)),
+        domains=tuple(_groups_by(forecasts, forecasts.domains)) if forecasts.has_domains else (),
         sites=tuple(_groups_by(forecasts, forecasts.sites)),
         coverage={
             name: _coverage(forecasts, mask, seed=seed, level=level)

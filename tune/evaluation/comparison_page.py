@@ -1,8 +1,8 @@
 """`comparison.html`: several models on the same events, side by side."""
 
 from trainable.counts import counted
+from trainable.data.task_words import PART_NAMES
 from tune.evaluation import markup as html
-from tune.evaluation.page import PART_NAMES
 from tune.evaluation.reports import Comparison, shown_groups
 
 

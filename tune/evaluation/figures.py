@@ -3,12 +3,13 @@
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from trainable.counts import counted
+from trainable.data.task_words import PART_NAMES, groups_of
 from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Coverage, ModelForecasts
 from trainable.scoring.targets import Targets
@@ -24,6 +25,10 @@ COLOURS = {"id": "#2563a8", "ood": "#d9762b"}
 MARKERS = {"id": "o", "ood": "D"}
 LABELS = {"id": "ID: known domain", "ood": "OOD: unknown domain", "all": "all"}
 
+MOST_GROUPS = 60
+"""Boxes side by side."""
+
+_LONGEST_LEVEL = 4  # characters of a name that is not turned
 _MUTED = "#6b7280"
 _DPI = 110
 _OFFSETS = (-0.22, 0.0, 0.22)  # of a model's three lines: all, ID, OOD
@@ -38,6 +43,7 @@ def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
         axes.plot([low, high], [low, high], color=_MUTED, linewidth=0.8)
         for part, mask in forecasts.parts().items():
             sigma = float(forecasts.sigma[mask, i].mean())
+            of_part = f"{PART_NAMES[part]}, " if forecasts.has_domains else ""
             axes.fill_between(
                 [low, high],
                 [low - sigma, high - sigma],
@@ -54,7 +60,7 @@ def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
                 linewidth=0,
                 color=COLOURS[part],
                 marker=MARKERS[part],
-                label=f"{part.upper()}, {counted(int(mask.sum()), 'event')}, σ {sigma:.2f}",
+                label=f"{of_part}{counted(int(mask.sum()), 'event')}, σ {sigma:.2f}",
             )
         axes.set(xlim=(low, high), ylim=(low, high), xlabel="observed")
         axes.set_aspect("equal")
@@ -63,19 +69,21 @@ def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
     return _png(figure)
 
 
-def residuals_by_domain(forecasts: ModelForecasts) -> bytes:
-    """A panel a target: forecast minus observed by domain, the known ones first."""
-    known = {d: bool(k) for d, k in zip(forecasts.domains.tolist(), forecasts.is_known, strict=True)}
-    domains = sorted(known, key=lambda d: (not known[d], d))
-    names, width = forecasts.targets.names, 4.0 + 0.12 * max(0, len(domains) - 10)
+def residuals_by_group(forecasts: ModelForecasts) -> bytes:
+    """A panel a target: forecast minus observed by domain, the known ones first; by site where there are no domains."""
+    of_events = forecasts.domains if forecasts.has_domains else forecasts.sites
+    known = {d: bool(k) for d, k in zip(of_events.tolist(), forecasts.is_known, strict=True)}
+    groups = sorted(known, key=lambda d: (not known[d], d))[:MOST_GROUPS]
+    names, width = forecasts.targets.names, 4.0 + 0.12 * max(0, len(groups) - 10)
     of_one_scale = _are_of_one_scale(forecasts.targets)
     figure, panels = _panels("forecast − observed", names, width=width, of_one_scale=of_one_scale)
+    upright: dict[str, Any] = {"rotation": 90} if any(len(str(group)) > _LONGEST_LEVEL for group in groups) else {}
     rng = np.random.default_rng(0)  # of the dots' places beside one another
     for i, (target, axes) in enumerate(zip(names, panels, strict=True)):
         axes.axhline(0, color=_MUTED, linewidth=0.8)
-        for place, domain in enumerate(domains):
-            mask = forecasts.domains == domain
-            colour = COLOURS["id" if known[domain] else "ood"]
+        for place, group in enumerate(groups):
+            mask = of_events == group
+            colour = COLOURS["id" if known[group] else "ood"]
             errors = forecasts.mu[mask, i] - forecasts.labels[mask, i]
             axes.scatter(
                 place + rng.uniform(-0.22, 0.22, len(errors)), errors, s=8, alpha=0.45, linewidth=0, color=colour
@@ -92,13 +100,13 @@ def residuals_by_domain(forecasts: ModelForecasts) -> bytes:
                 capprops=line,
                 medianprops=line,
             )
-        axes.set_xticks(range(len(domains)), [str(d) for d in domains], fontsize=8)
-        axes.set_xlabel("domain")
+        axes.set_xticks(range(len(groups)), [shown(str(group)) for group in groups], fontsize=8, **upright)
+        axes.set_xlabel(groups_of(forecasts.targets.task)[0])
         _dress(axes, target)
     return _png(figure)
 
 
-def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]]) -> bytes:
+def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]], *, has_domains: bool = True) -> bytes:
     """A panel a target: how many labels lie in central intervals of a probability; on the line, sigma is right."""
     names = tuple(next(iter(coverage.values())))
     figure, panels = _panels("labels inside", names, height=4.6)
@@ -119,7 +127,7 @@ def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]])
                 marker=MARKERS[part],
                 markevery=marked,
                 markersize=5,
-                label=LABELS[part],
+                label=LABELS[part if has_domains else "all"],
             )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval")
         axes.set_aspect("equal")
@@ -153,8 +161,10 @@ def score_comparison(scores: Mapping[str, Mapping[str, tuple[float, float, float
     for place, name in enumerate(names):
         for offset, (part, (score, low, high)) in zip(_OFFSETS, scores[name].items(), strict=False):
             _interval(left, place + offset, score, low, high, part, label=LABELS[part] if not place else None)
-        for offset, (part, d) in zip(_OFFSETS, differences.get(name, {}).items(), strict=False):
-            _interval(right, place + offset, d.mean, d.low, d.high, part.removeprefix("score/"))
+        of_model = differences.get(name, {})
+        shown_differences = [(part, of_model[f"score/{part}"]) for part in scores[name] if f"score/{part}" in of_model]
+        for offset, (part, d) in zip(_OFFSETS, shown_differences, strict=False):
+            _interval(right, place + offset, d.mean, d.low, d.high, part)
     right.axvline(0, color=_MUTED, linewidth=0.8)
     left.set_yticks(range(len(names)), labels, parse_math=False)
     left.set_ylim(len(names) - 0.5, -0.5)

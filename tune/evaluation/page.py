@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainable.counts import counted
+from trainable.data.task_words import PART_NAMES, score_words, short_names
 from trainable.scoring.evaluation import GroupScores
 from tune.evaluation import markup as html
 from tune.evaluation.reports import ModelReport, shown_groups
 
-PART_NAMES = {"all": "all", "id": "ID", "ood": "OOD"}
-_SCORE = "Root mean square, over targets and ID/OOD, of the mean CRPS by event; lower is better."
+_PARTS = "ID are events of domains that the model knows, OOD those of domains that it does not."
 _PICTURES = (
     (
         "predicted",
@@ -22,7 +22,7 @@ _PICTURES = (
         "How many labels lie inside the forecast's central interval of a probability, 50 % and 90 % marked. Above the "
         "line σ is too wide, below it too narrow. Shaded: other draws of sites.",
     ),
-    ("residuals", "Residuals by domain", "Forecast minus observed, one dot an event, known domains first."),
+    ("residuals", "Residuals by group", "Forecast minus observed, one dot an event, known domains first."),
     (
         "worst",
         "Worst events",
@@ -33,10 +33,14 @@ _PICTURES = (
 
 def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
     """The whole page; figures: PNG by name, "predicted", "calibration", "residuals" and "worst"."""
-    data = report.data
+    data, has_domains = report.data, bool(report.evaluation.domains)
     lead = (
         f"{counted(data.n_events, 'event')} ({counted(data.n_specimens, 'specimen')}) of {data.source}: {data.about}. "
-        "ID are events of domains that the model knows, OOD those of domains that it does not."
+        + (
+            "ID are events of domains that the model knows, OOD those of domains that it does not."
+            if has_domains
+            else ""
+        )
     )
     pictures = {
         name: html.picture(figures[name], alt=f"{title} of {report.name}", caption=caption)
@@ -56,11 +60,11 @@ def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
         html.heading("Calibration"),
         pictures["calibration"],
         _coverage(report),
-        html.heading("Domains"),
-        pictures["residuals"],
-        _group_table("domain", report.evaluation.domains),
+        *([html.heading("Domains"), pictures["residuals"]] if has_domains else []),
+        *([_group_table("domain", report.evaluation.domains, has_parts=True)] if has_domains else []),
         html.heading("Sites"),
-        _group_table("site", report.evaluation.sites),
+        *([] if has_domains else [pictures["residuals"]]),
+        _group_table("site", report.evaluation.sites, has_parts=has_domains),
         html.heading("Worst events"),
         pictures["worst"],
         html.heading("The model"),
@@ -92,19 +96,28 @@ def _scores(report: ModelReport) -> Iterator[str]:
     head = [
         "",
         *(PART_NAMES[name] for name in groups),
-        *([t.removeprefix("SPEI_") for t in evaluation.targets] * len(parts)),
+        *(short_names(evaluation.targets) * len(parts)),
     ]
     above = [
         ("", 1),
         ("score", len(groups)),
-        *((f"mean CRPS, {PART_NAMES[part]}", len(evaluation.targets)) for part in parts),
+        *(
+            (f"mean CRPS, {PART_NAMES[part]}" if evaluation.domains else "mean CRPS", len(evaluation.targets))
+            for part in parts
+        ),
     ]
     own = {f"score/{name}": evaluation.groups[name].score for name in groups}
     own |= {f"crps_{part}/{target}": value for part, of in evaluation.parts.items() for target, value in of.items()}
     keys = list(own)
     named = [(report.name, own), *((f"floor: {n.replace('_', ' ')}", m) for n, m in (report.floors or {}).items())]
     rows = [[name, *(html.number(metrics.get(key)) for key in keys)] for name, metrics in named]
-    yield html.table(head, rows, above=above, strong=[0], caption=_SCORE)
+    yield html.table(
+        head,
+        rows,
+        above=above,
+        strong=[0],
+        caption=f"Score: {score_words(report.forecasts.targets.task)}; lower is better.",
+    )
     if report.floors is None:
         yield html.paragraph(f"Floors are missing: {report.floors_missing}.", "note")
     else:
@@ -153,20 +166,21 @@ def _coverage(report: ModelReport) -> str:
     return html.table(head, rows, above=above, n_text=2, caption=caption)
 
 
-def _group_table(kind: str, groups: Sequence[GroupScores]) -> str:
+def _group_table(kind: str, groups: Sequence[GroupScores], *, has_parts: bool) -> str:
     targets = list(groups[0].targets)
-    short = [target.removeprefix("SPEI_") for target in targets]
-    head = [kind, "", "events", "specimens", "score", *(short * 3)]
-    above = [("", 5), *((title, len(targets)) for title in ("R² by event", "MAE by image", "bias"))]
+    short, part_head = short_names(targets), [""] if has_parts else []
+    head = [kind, *part_head, "events", "specimens", "score", *(short * 3)]
+    above = [("", 4 + has_parts), *((title, len(targets)) for title in ("R² by event", "MAE by image", "bias"))]
     rows = []
     for group in groups:
         values = [group.targets[target] for target in targets]
         cells = [html.number(v.r2, 2) for v in values]
         cells += [html.number(v.mae, 2) for v in values] + [html.number(v.bias, 2) for v in values]
         counts = [str(group.n_events), str(group.n_images)]
-        rows.append([group.name, PART_NAMES[group.part], *counts, html.number(group.score), *cells])
+        part = [PART_NAMES[group.part]] if has_parts else []
+        rows.append([group.name, *part, *counts, html.number(group.score), *cells])
     caption = "score: root mean square over targets of mean CRPS. With few events, R² says little."
-    return html.table(head, rows, above=above, n_text=2, caption=caption)
+    return html.table(head, rows, above=above, n_text=1 + has_parts, caption=caption)
 
 
 def _model(report: ModelReport) -> Iterator[str]:

@@ -178,10 +178,16 @@ def _stem(spec: str) -> str:
 
 def shown_groups(evaluation: Evaluation) -> list[str]:
     """ "all", "id", "ood"; one part alone where there is no other, since all is the same then."""
+    if not evaluation.domains:
+        return ["all"]
     names = list(evaluation.groups)
     return names if len(names) > 2 else names[1:]
 
 
 def scores_with_intervals(evaluation: Evaluation) -> dict[str, tuple[float, float, float]]:
     """Group ("all", "id", "ood") -> score, low, high."""
-    return {name: (group.score, *evaluation.intervals[f"score/{name}"]) for name, group in evaluation.groups.items()}
+    return {
+        name: (group.score, *evaluation.intervals[f"score/{name}"])
+        for name, group in evaluation.groups.items()
+        if name == "all" or evaluation.domains
+    }

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 
 from trainable.counts import counted
-from tune.evaluation.page import PART_NAMES
+from trainable.data.task_words import PART_NAMES, short_names
 from tune.evaluation.reports import Comparison, ModelReport, ScoredData, shown_groups
 from tune.report.results import COLUMNS
 
@@ -21,11 +21,13 @@ def comparison_text(comparison: Comparison) -> str:
     """A line a model: scores, difference to the first with its interval, R2."""
     width = max(_NAME, *(len(_short(name)) + 2 for name in comparison.evaluations))
     targets = comparison.evaluations[comparison.first].targets
-    short = ", ".join(target.removeprefix("SPEI_") for target in targets)
+    short = ", ".join(short_names(targets))
+    parts = PART_NAMES if comparison.evaluations[comparison.first].domains else {"all": ""}
+    heads = "".join(f"{name:>8}" for part, name in parts.items() if part != "all")
     lines = [*_title("Side by side", comparison.data), ""]
-    lines.append(f"{'':<{width}}{'score':>7}{'ID':>8}{'OOD':>8}   {'difference':<27}  {f'R2: {short}':<18}")
+    lines.append(f"{'':<{width}}{'score':>7}{heads}   {'difference':<27}  {f'R2: {short}':<18}")
     for name, evaluation in comparison.evaluations.items():
-        scores = "".join(_number(evaluation.groups[p].score if p in evaluation.groups else None) for p in PART_NAMES)
+        scores = "".join(_number(evaluation.groups[p].score if p in evaluation.groups else None) for p in parts)
         gap = _DASH
         if name in comparison.differences:
             d = comparison.differences[name]["score/all"]

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from trainable.config import NO_DOMAIN
 from trainable.counts import counted
 from trainable.data.decoding import open_image
+from trainable.data.task_words import PART_NAMES, short_names
 from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import ModelForecasts
 
@@ -44,8 +46,9 @@ class WorstEvent:
     @property
     def title(self) -> str:
         """Which event it is."""
+        of_domain = "" if self.domain == NO_DOMAIN else f"domain {self.domain} ({PART_NAMES[self.part]}) · "
         return (
-            f"event {self.event_id} · site {_shortened(self.site)} · domain {self.domain} ({self.part.upper()}) · "
+            f"event {self.event_id} · site {_shortened(self.site)} · {of_domain}"
             f"{counted(self.n_images, 'specimen')} · CRPS {self.crps:.2f}"
         )
 
@@ -53,9 +56,8 @@ class WorstEvent:
     def caption(self) -> str:
         """Observed and forecast values of each target."""
         return "    ".join(
-            f"{target.removeprefix('SPEI_')} {self.observed[target]:+.2f} → {self.mu[target]:+.2f} ± "
-            f"{self.sigma[target]:.2f}"
-            for target in self.observed
+            f"{short} {self.observed[target]:+.2f} → {self.mu[target]:+.2f} ± {self.sigma[target]:.2f}"
+            for target, short in zip(self.observed, short_names(list(self.observed)), strict=True)
         ).replace("-", "−")
 
     def to_dict(self) -> JsonObject:

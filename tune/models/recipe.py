@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search_spaces.variant import load_variant
-from trainable.config import TARGETS, TrialConfig
+from trainable.config import TrialConfig
+from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.scoring.out_of_fold import calibrated_sigmas
@@ -19,6 +20,7 @@ from tune.confirming.outcome import Confirmed, ConfirmedConfiguration, confirmed
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import JournalEntry, study_of
+from tune.journal.study_task import task_of_study
 from tune.printed.next_command import next_command
 from tune.study.kept_options import kept_options
 
@@ -165,7 +167,7 @@ def _from_trial(options: RetrainOptions, trial: TrialRecord, header: JsonObject)
         config=config,
         epochs=_epochs(options, config, default=trial.best_epoch),
         seeds=_seeds(options.seeds, first=(own_seed,), study_seed=header["seed"]),
-        sigmas=_sigmas_of_metrics(metrics),
+        sigmas=_sigmas_of_metrics(metrics, task_of_study(header)),
         scores={name: value for name, value in metrics.items() if name.startswith(kept)},
         scores_of="held-out events",
         intervals={},
@@ -176,12 +178,12 @@ def _from_trial(options: RetrainOptions, trial: TrialRecord, header: JsonObject)
     )
 
 
-def _sigmas_of_metrics(metrics: Mapping[str, float]) -> dict[str, list[float]]:
+def _sigmas_of_metrics(metrics: Mapping[str, float], task: Task) -> dict[str, list[float]]:
     """A kind of domain that the search did not hold out gets the other's sigma."""
     found = {
-        part: [float(metrics[f"sigma_{part}/{target}"]) for target in TARGETS]
+        part: [float(metrics[f"sigma_{part}/{target}"]) for target in task.names]
         for part in ("id", "ood")
-        if f"sigma_{part}/{TARGETS[0]}" in metrics
+        if f"sigma_{part}/{task.names[0]}" in metrics
     }
     known = found.get("id") or found["ood"]
     return {"known": known, "unknown": found.get("ood", known)}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainable.counts import counted
+from trainable.data.task import Task
 from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.trial import StepResult
@@ -18,6 +19,7 @@ from tune.confirming.outcome import confirmed_of
 from tune.decisions.standings import Standings
 from tune.extraction.request import Features, Progress
 from tune.journal.entries import JournalEntry
+from tune.journal.study_task import task_of_study
 from tune.report.confirmation_text import confirmation_text
 from tune.report.next_steps import after_search, after_training, sync_command, to_look_at
 from tune.report.progress import ProgressPrinter
@@ -126,20 +128,21 @@ class Console:
                 entries,
                 study=study,
                 seconds=seconds,
-                confirmation="" if confirmed is None else confirmation_text(confirmed),
+                confirmation="" if confirmed is None else confirmation_text(confirmed, task_of_study(standings.header)),
                 commands=commands,
             ),
             json=result if confirmed is None else result | {"confirmation": confirmed.to_dict()},
         )
 
-    def train_result(self, result: Mapping[str, Any], file: Path, options: TrainOptions) -> None:
+    def train_result(self, result: Mapping[str, Any], file: Path, options: TrainOptions, task: Task) -> None:
         """The table or the JSON object that ends a training; file: where the latter is kept."""
         text = metrics_table(
             [
                 (f"best, epoch {result['best']['epoch']}", result["best"]["metrics"]),
                 (f"last, epoch {result['last']['epoch']}", result["last"]["metrics"]),
                 *((f"floor {name}", metrics) for name, metrics in result["floors"].items()),
-            ]
+            ],
+            task,
         )
         model = result["model"]
         lines = [shown(file), f"best epoch exported: {shown(model)}", "", "To go on:"]

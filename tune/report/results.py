@@ -5,23 +5,25 @@ Pure functions of journal entries.
 
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from trainable.config import TARGETS
+from trainable.data.task import Task
+from trainable.data.task_words import PART_NAMES, parts_of, score_keys, score_words, short_names
 from trainable.plain_values import JsonObject
 from trainable.shown import well_formed
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.journal.entries import JournalEntry
+from tune.journal.study_task import task_of_study
 from tune.printed.secrets_left_out import redact
 
 COLUMNS = 120
 FLOORS = ("constant", "domain_mean", "species_mean")
 
 _NAME_WIDTH = 19
-_SCORES = (SCORE, "score/id", "score/ood")
-_GROUPS = (("R2, ID", "r2_id"), ("R2, OOD", "r2_ood"), ("MAE, ID", "mae_id"), ("MAE, OOD", "mae_ood"))
+_LONGEST_LEAF = 18
 
 
 def result_json(
@@ -46,7 +48,11 @@ def result_json(
         "n_failed": standings.count("failed"),
         "best": _best_entry(standings.best()),
         "variants": {name: trial.best_score for name, trial in standings.variant_trials().items()},
-        "floors": {name: standings.floors.get(name, {}).get(SCORE) for name in FLOORS},
+        "floors": {
+            name: standings.floors.get(name, {}).get(SCORE)
+            for name in FLOORS
+            if name in standings.floors or not standings.floors
+        },
         "tracking_uri": redact(tracking_uri),
         "experiment_id": experiment_id,
         "parent_run_id": parent_run_id,
@@ -90,7 +96,7 @@ def result_table(
         lines += [*_best_lines(best), ""]
     rows = _rows(standings, best)
     if rows:
-        lines += [metrics_table(rows), ""]
+        lines += [metrics_table(rows, task_of_study(standings.header)), ""]
     if confirmation:
         lines += [confirmation]
     if commands:
@@ -98,12 +104,13 @@ def result_table(
     return "\n".join(lines).rstrip() + "\n"
 
 
-def metrics_table(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    """Named metrics as rows of scores, R2 and MAE."""
-    lines = [*_heading(), *(_row(name, metrics) for name, metrics in rows), ""]
-    return "\n".join(
-        [*lines, "score: RMS of CRPS over targets, ID and OOD, lower is better; R2 by event, MAE by image"]
-    )
+def metrics_table(rows: Iterable[tuple[str, Mapping[str, Any]]], task: Task) -> str:
+    """Named metrics as rows of scores, R2 and MAE of the task's targets; what is too wide stands below."""
+    named, lines = list(rows), []
+    for blocks in _side_by_side(list(_blocks(task))):
+        lines += [*_heading(blocks), *(_row(name, metrics, blocks) for name, metrics in named), ""]
+    note = f"score: {score_words(task)}, lower is better; R2 by event, MAE by image"
+    return "\n".join([*lines, *textwrap.wrap(note, COLUMNS)])
 
 
 def duration(seconds: float) -> str:
@@ -171,23 +178,61 @@ def _rank(row: tuple[str, Mapping[str, Any]]) -> float:
     return math.inf if score is None else score
 
 
-def _heading() -> list[str]:
-    targets = [target.removeprefix("SPEI_") for target in TARGETS]
-    upper = " " * _NAME_WIDTH + f"{'score':^21}" + "".join(f"  {title:^18}" for title, _ in _GROUPS)
-    scores = "".join(f"{title:>7}" for title in ("all", "ID", "OOD"))
-    leaves = "".join(f"{target:>6}" for target in targets)
-    lower = " " * _NAME_WIDTH + scores + f"  {leaves}" * len(_GROUPS)
-    return [upper.rstrip(), lower]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Block:
+    """Columns under one title. leaves: a metric -> what its column is called. width: of a column."""
+
+    title: str
+    leaves: Mapping[str, str]
+    width: int
+    digits: int
+
+    @property
+    def columns(self) -> int:
+        return self.width * len(self.leaves)
 
 
-def _row(name: str, metrics: Mapping[str, Any]) -> str:
+def _blocks(task: Task) -> Iterator[_Block]:
+    """The scores, then R2 and MAE of each part, in as many blocks as the targets need to fit."""
+    yield _Block(title="score", leaves=score_keys(task), width=7, digits=3)
+    short = [name if len(name) < _LONGEST_LEAF else f"{name[: _LONGEST_LEAF - 2]}…" for name in short_names(task.names)]
+    parts = [part for part in parts_of(task) if part != "all"] or ["id"]
+    titles = {
+        f"{kind}{f', {PART_NAMES[part]}' if len(parts) > 1 else ''}": f"{kind.lower()}_{part}"
+        for kind in ("R2", "MAE")
+        for part in parts
+    }
+    width = max(6, 1 + max(map(len, short)), *(-(-len(title) // len(short)) for title in titles))
+    most = (COLUMNS - _NAME_WIDTH) // width
+    for title, metric in titles.items():
+        leaves = [(f"{metric}/{target}", name) for target, name in zip(task.names, short, strict=True)]
+        for start in range(0, len(leaves), most):
+            yield _Block(title=title, leaves=dict(leaves[start : start + most]), width=width, digits=2)
+
+
+def _side_by_side(blocks: Sequence[_Block]) -> list[list[_Block]]:
+    """The blocks in rows that are not too wide."""
+    rows: list[list[_Block]] = [[]]
+    for block in blocks:
+        if rows[-1] and _NAME_WIDTH + sum(2 + b.columns for b in (*rows[-1], block)) - 2 > COLUMNS:
+            rows.append([])
+        rows[-1].append(block)
+    return rows
+
+
+def _heading(blocks: Sequence[_Block]) -> list[str]:
+    upper = "  ".join(f"{block.title:^{block.columns}}" for block in blocks)
+    lower = "  ".join("".join(f"{leaf:>{block.width}}" for leaf in block.leaves.values()) for block in blocks)
+    return [f"{'':<{_NAME_WIDTH}}{text}".rstrip() for text in (upper, lower)]
+
+
+def _row(name: str, metrics: Mapping[str, Any], blocks: Sequence[_Block]) -> str:
     shown = name if len(name) < _NAME_WIDTH else f"{name[: _NAME_WIDTH - 2]}…"
-    scores = "".join(_number(metrics.get(key), width=7, digits=3) for key in _SCORES)
-    groups = (
-        "".join(_number(metrics.get(f"{group}/{target}"), width=6, digits=2) for target in TARGETS)
-        for _, group in _GROUPS
+    cells = "  ".join(
+        "".join(_number(metrics.get(key), width=block.width, digits=block.digits) for key in block.leaves)
+        for block in blocks
     )
-    return f"{shown:<{_NAME_WIDTH}}{scores}" + "".join(f"  {group}" for group in groups)
+    return f"{shown:<{_NAME_WIDTH}}{cells}"
 
 
 def _number(value: Any, *, width: int, digits: int) -> str:

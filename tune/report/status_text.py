@@ -3,9 +3,12 @@
 import textwrap
 
 from trainable.counts import counted
+from trainable.data.task_words import score_keys
 from tune.decisions.rungs import RungStanding
-from tune.decisions.trial_record import SCORE, TrialRecord, finite
+from tune.decisions.standings import Standings
+from tune.decisions.trial_record import finite
 from tune.journal.entries import STATES
+from tune.journal.study_task import task_of_study
 from tune.report.results import COLUMNS, duration
 from tune.report.study_status import Interval, StudyStatus
 
@@ -13,7 +16,6 @@ MAX_FAILURES = 8
 """So many are shown, the latest; `--json` has all."""
 
 _INDENT = 12
-_LABELS = {SCORE: "all", "score/id": "ID", "score/ood": "OOD"}
 
 
 def status_text(status: StudyStatus) -> str:
@@ -21,7 +23,7 @@ def status_text(status: StudyStatus) -> str:
     sections = {
         "trials": [_counts(status)],
         "time": [_times(status)],
-        "best": _best_lines(status.standings.best(), status.interval),
+        "best": _best_lines(status.standings, status.interval),
         "rungs": [_rung_line(rung) for rung in status.rungs],
         "confirmed": _confirmation(status),
         "retried": _latest([f"{trial.trial_id}: {reason}" for trial, reason in status.retried]),
@@ -67,12 +69,13 @@ def _confirmation(status: StudyStatus) -> list[str]:
     return [*done, *textwrap.wrap(status.verdict or "no verdict yet", COLUMNS - _INDENT)]
 
 
-def _best_lines(best: TrialRecord | None, interval: Interval) -> list[str]:
+def _best_lines(standings: Standings, interval: Interval) -> list[str]:
+    best = standings.best()
     if best is None:
         return ["no trial has a score"]
     name = best.trial_id if best.name == best.trial_id else f"{best.trial_id} {best.name}"
     lines = [f"{name} at epoch {best.best_epoch} of {best.max_epochs}"]
-    for key, label in _LABELS.items():
+    for key, label in score_keys(task_of_study(standings.header)).items():
         if (score := finite(best.best_metrics.get(key))) is not None:
             bounds = interval.scores.get(key)
             shown = f"  [{bounds[0]:.3f}, {bounds[1]:.3f}]" if bounds else ""

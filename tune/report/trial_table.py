@@ -2,12 +2,13 @@
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from trainable.counts import counted
+from trainable.data.task_words import score_keys
 from trainable.plain_values import JsonObject
 from trainable.shown import shown, spreadsheet_cell
 from trainable.whole_file import whole_file
@@ -15,12 +16,12 @@ from tune.decisions.standings import Standings
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.decisions.varied import Varied, shown_value, varied_parameters
+from tune.journal.study_task import task_of_study
 from tune.report.results import duration
 
 NOTHING = "-"
 
 _SCORES = {"score": SCORE, "score_id": "score/id", "score_ood": "score/ood"}
-_COLUMNS = ("trial", "name", "status", "rung", "epochs", *_SCORES, "best_epoch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +41,14 @@ class TrialTable:
 
 def trial_table(standings: Standings, *, is_running: bool) -> TrialTable:
     """is_running: whether a process works on the study; else what was not told is interrupted."""
-    varied = varied_parameters(standings)
+    varied, told = varied_parameters(standings), score_keys(task_of_study(standings.header))
+    scores = {name: key for name, key in _SCORES.items() if key in told}
+    first = ("trial", "name", "status", "rung", "epochs")
     return TrialTable(
-        columns=(*_COLUMNS, *(v.label for v in varied), "seconds"),
-        rows=[tuple(_values(trial, varied, is_running=is_running)) for trial in standings.trials.values()],
+        columns=(*first, *scores, "best_epoch", *(v.label for v in varied), "seconds"),
+        rows=[
+            tuple(_values(trial, scores.values(), varied, is_running=is_running)) for trial in standings.trials.values()
+        ],
     )
 
 
@@ -76,9 +81,9 @@ def trial_text(table: TrialTable) -> str:
     return "\n".join([*aligned, counted(len(table.rows), "trial")])
 
 
-def _values(trial: TrialRecord, varied: Sequence[Varied], *, is_running: bool) -> Iterator[Any]:
+def _values(trial: TrialRecord, scores: Iterable[str], varied: Sequence[Varied], *, is_running: bool) -> Iterator[Any]:
     yield from (trial.trial_id, trial_label(trial), status_of(trial, is_running=is_running), trial.rung, trial.epoch)
-    yield from (finite(trial.best_metrics.get(key)) for key in _SCORES.values())
+    yield from (finite(trial.best_metrics.get(key)) for key in scores)
     yield trial.best_epoch
     yield from (v.value(trial) for v in varied)
     yield round(trial.seconds, 3)

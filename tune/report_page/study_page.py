@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import yaml
 
 from trainable.counts import counted
+from trainable.data.task_words import groups_of
 from trainable.storage.place import Place
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import SCORE, finite
@@ -90,7 +91,7 @@ def _study(view: StudyView, *, level: int) -> Iterator[str]:
         yield from (best_over_epochs(view), best_over_time([view]), learning_curves(view))
         yield tables.rungs(view)
         yield from _parameters(view)
-    yield html.heading("Errors by domain and site")
+    yield html.heading(f"Errors by {' and '.join(groups_of(view.task))}")
     yield from tables.errors(view)
     yield html.heading("Cost")
     yield tables.cost(view)

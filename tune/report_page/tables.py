@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from trainable.counts import counted
+from trainable.data.task import Task
+from trainable.data.task_words import PART_NAMES, groups_of, score_keys, score_words, short_names
 from trainable.errors import UserError
 from trainable.storage.remote_folder import StorageError
 from tune.confirming.outcome import ConfirmedConfiguration, out_of_fold_of
@@ -19,8 +21,6 @@ from tune.report_page.view import StudyView
 N_BEST = 10
 MAX_FAILURES = 50
 
-_SCORES = (SCORE, "score/id", "score/ood")
-
 
 def ranks(view: StudyView) -> str:
     """The best trials, every variant and every floor, in one order: by their score."""
@@ -29,21 +29,25 @@ def ranks(view: StudyView) -> str:
     place_of = {t.trial_id: place for place, t in enumerate(ranked, 1)}
     rows = [(_row(view, t, place_of.get(t.trial_id)), finite(t.best_score)) for t in shown.values()]
     for name, metrics in view.standings.floors.items():
-        scores = [html.number(finite(metrics.get(key)), 4) for key in _SCORES]
+        scores = [html.number(finite(metrics.get(key)), 4) for key in score_keys(view.task)]
         rows.append((["", f"floor: {name.replace('_', ' ')}", "", *scores, "", ""], finite(metrics.get(SCORE))))
     rows.sort(key=lambda row: (row[1] is None, row[1] or 0.0))
-    head = ["trial", "what it is", "status", "score", "ID", "OOD", "best epoch", "rank"]
+    head = ["trial", "what it is", "status", *_score_heads(view.task), "best epoch", "rank"]
     caption = (
         f"The best {min(N_BEST, len(ranked))} of {counted(len(ranked), 'scored trial')}, all variants, all floors. "
-        "Score: root mean square, over targets and ID/OOD, of the mean CRPS by event; lower is better."
+        f"Score: {score_words(view.task)}; lower is better."
     )
     best = view.standings.best()
     strong = [i for i, (row, _) in enumerate(rows) if best is not None and row[0] == best.trial_id]
     return html.table(head, [row for row, _ in rows], caption=caption, n_text=3, strong=strong)
 
 
+def _score_heads(task: Task) -> list[str]:
+    return ["score" if name == "all" else name for name in score_keys(task).values()]
+
+
 def _row(view: StudyView, trial: TrialRecord, place: int | None) -> list[str]:
-    scores = [html.number(finite(trial.best_metrics.get(key)), 4) for key in _SCORES]
+    scores = [html.number(finite(trial.best_metrics.get(key)), 4) for key in score_keys(view.task)]
     epoch = html.NOTHING if trial.best_epoch is None else f"{trial.best_epoch} of {trial.epoch}"
     return [trial.trial_id, trial_label(trial), view.status(trial), *scores, epoch, str(place or html.NOTHING)]
 
@@ -116,7 +120,8 @@ def errors(view: StudyView) -> Iterator[str]:
     except (UserError, StorageError) as error:
         yield html.paragraph(f"Not known here: {str(error).splitlines()[0]}", "note")
         return
-    for kind in ("domain", "site"):
+    has_domains = view.task.columns.domain is not None
+    for kind in groups_of(view.task):
         rows = []
         for part_name, part in forecasts.parts.items():
             groups = part.domains if kind == "domain" else part.sites
@@ -125,11 +130,20 @@ def errors(view: StudyView) -> Iterator[str]:
                 crps, bias = of.crps.mean(axis=0), (of.mu.mean(axis=0) - of.labels).mean(axis=0)
                 score = math.sqrt(fmean(float(value) ** 2 for value in crps / forecasts.targets.floor))
                 cells = [html.number(float(v), 2) for v in (*crps, *bias)]
-                rows.append([group, part_name.upper(), str(len(of.labels)), html.number(score), *cells])
-        short = [target.removeprefix("SPEI_") for target in forecasts.targets.names]
-        above = [("", 4), ("mean CRPS", len(short)), ("bias", len(short))]
+                rows.append(
+                    [
+                        group,
+                        *([PART_NAMES[part_name]] if has_domains else []),
+                        str(len(of.labels)),
+                        html.number(score),
+                        *cells,
+                    ]
+                )
+        short = short_names(forecasts.targets.names)
+        head = [kind, *([""] if has_domains else []), "events", "score"]
+        above = [("", len(head)), ("mean CRPS", len(short)), ("bias", len(short))]
         caption = f"Of {winner.name}, on held-out events of the confirmation; bias: forecast minus observed."
-        yield html.table([kind, "", "events", "score", *short, *short], rows, above=above, caption=caption, n_text=2)
+        yield html.table([*head, *short, *short], rows, above=above, caption=caption, n_text=len(head) - 2)
 
 
 def cost(view: StudyView) -> str:

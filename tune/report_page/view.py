@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from trainable.data.task import Task
 from trainable.storage.place import Place
 from tune.confirming.outcome import Confirmed, confirmed_of
 from tune.decisions.standings import Standings
@@ -12,6 +13,7 @@ from tune.decisions.trial_record import TrialRecord
 from tune.decisions.varied import Varied, varied_parameters
 from tune.journal.entries import JournalEntry
 from tune.journal.journal import owner_of, read_entries
+from tune.journal.study_task import task_of_study
 from tune.report.trial_table import status_of
 from tune.study.kept_options import kept_options
 
@@ -44,6 +46,11 @@ class StudyView:
     def name(self) -> str:
         """The study's."""
         return str(self.standings.study_id)
+
+    @property
+    def task(self) -> Task:
+        """What is forecast."""
+        return task_of_study(self.standings.header)
 
     @property
     def trials(self) -> list[TrialRecord]:

@@ -4,12 +4,14 @@ import re
 from collections.abc import Iterator
 
 from trainable.counts import counted
+from trainable.data.task_words import score_keys, score_words
 from tune.confirming.outcome import Confirmed
 from tune.decisions.standings import Standings
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.decisions.varied import Varied, varied_parameters
 from tune.journal.entries import STATES
+from tune.journal.study_task import task_of_study
 from tune.printed.next_command import next_command
 from tune.printed.secrets_left_out import redact
 from tune.tracking.desired_run import RUN_LINK, UsedDataset
@@ -24,8 +26,6 @@ REPORT = "report.html"
 
 _GAP = "\u00a0\u00a0"
 """Before a number: the UI draws tables without any space between columns."""
-
-_SCORES = (SCORE, "score/id", "score/ood")
 
 
 class StudySummary:
@@ -110,9 +110,11 @@ class StudySummary:
         rows = sorted(self._rows(), key=lambda row: (row[0] is None, row[0] or 0.0))
         if not rows:
             return ""
-        head = ["| what | score | ID | OOD | best epoch |", "|:---|---:|---:|---:|---:|"]
+        task = task_of_study(self.standings.header)
+        heads = ["score" if name == "all" else name for name in score_keys(task).values()]
+        head = [f"| what | {' | '.join(heads)} | best epoch |", f"|:---|{'---:|' * len(heads)}---:|"]
         lines = [f"| {' | '.join(cells)} |" for _, cells in rows]
-        return "\n".join([*head, *lines, "", "Score: RMS of CRPS over targets, ID and OOD; lower is better."])
+        return "\n".join([*head, *lines, "", f"Score: {score_words(task)}; lower is better."])
 
     def _rows(self) -> Iterator[tuple[float | None, list[str]]]:
         best = self.standings.best()
@@ -122,9 +124,13 @@ class StudySummary:
         for trial in {t.trial_id: t for t in (*ranked, *variants)}.values():
             name = _cell(run_name(trial))
             epoch = "" if trial.best_epoch is None else f"{_GAP}{trial.best_epoch}"
-            yield trial.best_score, [f"**{name}**" if trial is best else name, *_scores(trial.best_metrics), epoch]
+            yield trial.best_score, [f"**{name}**" if trial is best else name, *self._scores(trial.best_metrics), epoch]
         for name, score in self._floors():
-            yield score, [f"floor: {_cell(name.replace('_', ' '))}", *_scores(self.standings.floors[name]), ""]
+            yield score, [f"floor: {_cell(name.replace('_', ' '))}", *self._scores(self.standings.floors[name]), ""]
+
+    def _scores(self, metrics: dict[str, float]) -> list[str]:
+        found = (finite(metrics.get(key)) for key in score_keys(task_of_study(self.standings.header)))
+        return ["" if score is None else f"{_GAP}{score:.4f}" for score in found]
 
     def _commands(self) -> str:
         study = self._study or self.standings.study_id
@@ -137,11 +143,6 @@ def run_name(trial: TrialRecord) -> str:
     """What a trial is called in MLflow: `lora` of a variant, `018 dora r14 N1` of any other."""
     label = trial_label(trial)
     return label if trial.variant is not None and not trial.is_noise else f"{trial.number:03d} {label}"
-
-
-def _scores(metrics: dict[str, float]) -> list[str]:
-    found = (finite(metrics.get(key)) for key in _SCORES)
-    return ["" if score is None else f"{_GAP}{score:.4f}" for score in found]
 
 
 def _cell(value: object) -> str:

@@ -125,14 +125,14 @@ def _write(report: ModelReport, out: Path) -> Written:
     from tune.evaluation.figures import (  # loads matplotlib
         calibration_curves,
         predicted_against_observed,
-        residuals_by_domain,
+        residuals_by_group,
         worst_events,
     )
 
     figures = {
         "predicted": predicted_against_observed(report.forecasts),
-        "calibration": calibration_curves(report.evaluation.coverage),
-        "residuals": residuals_by_domain(report.forecasts),
+        "calibration": calibration_curves(report.evaluation.coverage, has_domains=report.forecasts.has_domains),
+        "residuals": residuals_by_group(report.forecasts),
         "worst": worst_events(report.worst),
     }
     results = results_folder(report.folder if report.is_folder else None, out)

@@ -68,7 +68,7 @@ def run(given: Given) -> int:
     precision, seconds = str(trial.trainer.precision), time.monotonic() - started
     result = _result(options, config, steps, data, model=model, precision=precision, seconds=seconds)
     _write(folder / RESULT, result)
-    console.train_result(result, folder / RESULT, options)
+    console.train_result(result, folder / RESULT, options, data.specimens.task)
     return 0
 
 

@@ -1,0 +1,39 @@
+"""A task in the words of tables and figures: short names of targets, parts of the held-out events, what a score is."""
+
+from collections.abc import Sequence
+
+from trainable.data.task import Task
+
+PART_NAMES = {"all": "all", "id": "ID", "ood": "OOD"}
+"""What the parts of the held-out events are called; ID is of known domains, OOD of others."""
+
+
+def short_names(names: Sequence[str]) -> tuple[str, ...]:
+    """The names of targets without the words, each up to a "_", that all of several begin with."""
+    words = [name.split("_") for name in names]
+    most = min(map(len, words)) - 1 if len(words) > 1 else 0
+    n_shared = next((n for n in range(most) if len({of[n] for of in words}) > 1), most)
+    return tuple("_".join(of[n_shared:]) for of in words)
+
+
+def parts_of(task: Task) -> tuple[str, ...]:
+    """The parts that a score is told of: of one alone where there are no domains, since all is the same then."""
+    return ("all",) if task.columns.domain is None else tuple(PART_NAMES)
+
+
+def score_keys(task: Task) -> dict[str, str]:
+    """Metric -> what it is called beside the others, the score of all first."""
+    return {f"score/{part}": PART_NAMES[part] for part in parts_of(task)}
+
+
+def groups_of(task: Task) -> tuple[str, ...]:
+    """What errors are told by: domains if there are any, and sites; or what stands for a site."""
+    site = next((name for name in ("site", "event") if getattr(task.columns, name) is not None), "image")
+    return (site,) if task.columns.domain is None else ("domain", site)
+
+
+def score_words(task: Task) -> str:
+    """What a score is: "RMS of CRPS over targets, ID and OOD"."""
+    crps = "CRPS" if task.score.scale == "raw" else "CRPS, each a share of a constant forecast's,"
+    over = [*(["targets"] if len(task.names) > 1 else []), *(["ID and OOD"] if task.columns.domain is not None else [])]
+    return f"RMS of {crps} over {', '.join(over)}" if over else f"mean {crps.rstrip(',')}"
