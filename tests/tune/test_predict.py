@@ -12,7 +12,9 @@ from PIL import Image
 
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
 from trainable.config import TARGETS
+from trainable.errors import UserError
 from trainable.export.standalone import ExportedModel
+from tune.verbs.predict import domain_of
 
 
 @pytest.fixture(scope="module")
@@ -219,3 +221,23 @@ def test_an_image_is_not_overwritten_with_its_forecast(predict, pictures, tmp_pa
     ended = predict(image, "--csv", tmp_path / "link.csv")
     assert (ended.status, "`--csv` must be none of the images" in ended.stderr) == (2, True)
     assert image.read_bytes() == before
+
+
+def test_a_domain_is_given_as_the_models_are_numbers_or_names():
+    assert domain_of("4", (1, 4), has_domains=True) == 4
+    assert domain_of(" Süd ", ("Nord", "Süd"), has_domains=True) == "Süd"
+    assert domain_of("4", ("Nord", "Süd"), has_domains=True) == "4"
+    assert domain_of(None, ("Nord", "Süd"), has_domains=True) is None
+    for given in ("Nord", "-1", "1.5", "", "٤", "9" * 30):
+        with pytest.raises(UserError, match=r"`--domain` must be a whole number from 0 on, .*\(1, 4\), but got"):
+            domain_of(given, (1, 4), has_domains=True)
+    with pytest.raises(UserError, match="must be left out for a model whose task has no domains"):
+        domain_of("4", (-1,), has_domains=False)
+
+
+def test_a_domain_that_is_no_number_is_one_line_and_status_2(predict, pictures):
+    ended = predict(pictures, "--domain", "Nord")
+
+    assert ended.status == 2
+    assert "`--domain` must be a whole number" in ended.stderr
+    assert not ended.stdout

@@ -85,3 +85,19 @@ def test_all_rows_that_cannot_be_read_are_named_at_once(served):
 
     with pytest.raises(ValueError, match=r"row 0: `image`.*; row 2: `image`.*; row 1: `domain`"):
         served.predict(frame)
+
+
+def test_a_model_of_named_domains_takes_names_and_knows_what_is_unknown(served, monkeypatch):
+    from tune.models import served_model  # needs the file that travels with a model, as `served` has it
+
+    frame = pd.DataFrame({"image": [text(encoded())] * 4, "domain": ["Süd", 3, None, "?"]})
+    assert served_model._read(frame, are_names=True)[1] == ["Süd", "3", None, "?"]
+    monkeypatch.setattr(served.model, "known_domains", ("Nord", "Süd"))
+    values = served.predict(frame)
+    for target in served.model.targets:
+        known, unknown = (served.model.config["sigmas"][kind] for kind in ("known", "unknown"))
+        place = served.model.targets.index(target)
+        assert values[f"{target}_sigma"].tolist() == [known[place], *[unknown[place]] * 3]
+    for bad in (1.5, True, ["Süd"]):
+        with pytest.raises(ValueError, match=r"^row 0: `domain` must be a name or missing, but got "):
+            served.predict(pd.DataFrame({"image": [text(encoded())], "domain": [bad]}))

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from trainable.plain_values import LARGEST_WHOLE
 from tune.command_line.declaration import argument, option
 from tune.command_line.mlflow_names import model_name_problem
 from tune.command_line.options import (
@@ -92,6 +91,8 @@ class PredictOptions(MachineOptions, ModelOptions, TrackingUri, title="the forec
     """Options of `predict`."""
 
     images: tuple[str, ...] = argument("image files, or folders of them", file_names=True)
-    domain: int | None = option(None, "the domain of all images [unknown]", at_least=0, at_most=LARGEST_WHOLE)
-    species: str | None = option(None, "the scientific name of all specimens, for models that read it [unknown]")
+    domain: str | None = option(None, "the domain of all images, a number or a name as the model's are [unknown]")
+    species: str | None = option(
+        None, "the scientific name, or the task's other covariate, of all images, for models that read it [unknown]"
+    )
     csv: Path | None = option(None, "write a CSV file: a row a specimen, then a row an event", file_names=True)

@@ -5,12 +5,12 @@ one file that reads it.
 
 Input, a row a specimen:
     image    base64 text of an encoded image (JPEG, PNG, ...); never a path
-    domain   its domain's number; missing, or left out: unknown
+    domain   its domain's number, or name where the model's domains are named; missing, or left out: unknown
     species  its scientific name; missing, or left out: unknown; not read by models without a code for it
     event    what event it belongs to; missing, or left out: an event of its own
 Output, a row a specimen, in the input's order and with its index:
-    SPEI_30d, SPEI_1y, SPEI_2y       predicted from this specimen alone
-    SPEI_30d_mu, SPEI_30d_sigma, ... the forecast for its event: a normal, equal on all rows of the event
+    TARGET                           for each of the model's targets, predicted from this specimen alone
+    TARGET_mu, TARGET_sigma          the forecast for its event: a normal, equal on all rows of the event
 """
 
 import base64
@@ -37,7 +37,9 @@ class ServedModel(mlflow.pyfunc.PythonModel):
 
         Raises: ValueError naming every row whose image, domain, species or event cannot be read, in one line.
         """
-        images, domains, species, events = _read(model_input)
+        images, domains, species, events = _read(
+            model_input, are_names=any(isinstance(domain, str) for domain in self.model.known_domains)
+        )
         predictions = self.model.predict(images, domains, species)
         forecasts = self.model.forecast(predictions, events, domains)
         targets = self.model.config["targets"]
@@ -50,12 +52,15 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         return pd.DataFrame(columns, index=model_input.index)
 
 
-def _read(frame: pd.DataFrame) -> tuple[list[bytes], list[int | None], list[str | None], list[int]]:
-    """Images, domains and species (None: unknown), and the number of each row's event."""
+def _read(
+    frame: pd.DataFrame, *, are_names: bool
+) -> tuple[list[bytes], list[int | str | None], list[str | None], list[int]]:
+    """Images, domains and species (None: unknown), and the number of each row's event; are_names: of domains."""
+    read_domain = _domain_name if are_names else _domain
     problems: list[str] = []
     nothing = [None] * len(frame)
     images = [_image(value, row, problems) for row, value in enumerate(frame["image"])]
-    domains = [_domain(value, row, problems) for row, value in enumerate(frame.get("domain", nothing))]
+    domains = [read_domain(value, row, problems) for row, value in enumerate(frame.get("domain", nothing))]
     species = [_species(value, row, problems) for row, value in enumerate(frame.get("species", nothing))]
     events = [_event(value, row, problems) for row, value in enumerate(frame.get("event", nothing))]
     if problems:
@@ -89,6 +94,14 @@ def _domain(value: Any, row: int, problems: list[str]) -> int | None:
     if number is None or number != value:
         problems.append(f"row {row}: `domain` must be a whole number or missing, but got {_shown(value)}")
     return number
+
+
+def _domain_name(value: Any, row: int, problems: list[str]) -> str | None:
+    if _is_missing(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
+        problems.append(f"row {row}: `domain` must be a name or missing, but got {_shown(value)}")
+    return str(value)
 
 
 def _species(value: object, row: int, problems: list[str]) -> str | None:

@@ -17,7 +17,7 @@ SHOWN_SPECIMENS = 40
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What was predicted: files, their events and values [n, 3], and event -> "mu" and "sigma", [3] each."""
+    """What was predicted: files, their events, values [n, targets], and event -> "mu" and "sigma", one a target."""
 
     files: tuple[Path, ...]
     event_of_file: tuple[str, ...]
@@ -52,12 +52,13 @@ class Forecasts:
         }
 
 
-def write_csv(path: Path, forecasts: Forecasts, *, domain: int | None) -> None:
+def write_csv(path: Path, forecasts: Forecasts, *, domain: int | str | None) -> None:
     """A row a specimen, then a row an event, whole or not at all; only events have a sigma.
 
     Names are shown as a spreadsheet can take them: without control characters, with a ' before what would be a formula.
     """
     n_of_event = Counter(forecasts.event_of_file)
+    shown_domain = spreadsheet_cell(domain) if isinstance(domain, str) else domain
     sigmas = [f"{target}_sigma" for target in forecasts.targets]
     Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, in_place=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -69,7 +70,7 @@ def write_csv(path: Path, forecasts: Forecasts, *, domain: int | None) -> None:
                     "specimen",
                     spreadsheet_cell(event),
                     spreadsheet_cell(image),
-                    domain,
+                    shown_domain,
                     1,
                     *values,
                     *("" for _ in sigmas),
@@ -77,7 +78,15 @@ def write_csv(path: Path, forecasts: Forecasts, *, domain: int | None) -> None:
             )
         for event, forecast in forecasts.events.items():
             writer.writerow(
-                ["event", spreadsheet_cell(event), "", domain, n_of_event[event], *forecast["mu"], *forecast["sigma"]]
+                [
+                    "event",
+                    spreadsheet_cell(event),
+                    "",
+                    shown_domain,
+                    n_of_event[event],
+                    *forecast["mu"],
+                    *forecast["sigma"],
+                ]
             )
 
 

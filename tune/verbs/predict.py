@@ -2,7 +2,8 @@
 
 sentinel-tune predict MODEL IMAGES.. [--domain ID] [--species NAME] [--csv FILE] [--json]
 
-IMAGES are files, or folders that are searched with all below them. Images that lie in one folder are one event.
+IMAGES are files, or folders that are searched with all below them. Images that lie in one folder are one event,
+but for models of a task without events: there each is its own.
 """
 
 import os
@@ -18,10 +19,12 @@ from trainable.data.image_checks import check_images, scaled_line
 from trainable.data.image_sources import ImageFiles
 from trainable.data.lazy_images import LazyImages
 from trainable.errors import UserError
+from trainable.plain_values import LARGEST_WHOLE
 from trainable.shown import brief
 from tune.command_line.model_options import PredictOptions
 from tune.command_line.outputs import file_problem, unwritten
 from tune.command_line.parsing import Given
+from tune.evaluation.forecasting import targets_of_model
 from tune.execution.session import local_device
 from tune.models.model_source import open_model
 from tune.report.console import Console
@@ -46,15 +49,20 @@ def run(given: Given) -> int:
     files = _checked_places(options, console)
     _check_readable(files, options, console)
     model = open_model(options.model, options.tracking_uri, local_device(options), console, options.cache_folder)
-    is_known = options.domain in model.known_domains
-    if not is_known:
-        console.say(_unknown_domain(options.domain, model.known_domains))
+    task = targets_of_model(model.config).task
+    domain = domain_of(options.domain, model.known_domains, has_domains=task.columns.domain is not None)
+    is_known = domain in model.known_domains
+    if not is_known and task.columns.domain is not None:
+        console.say(_unknown_domain(domain, model.known_domains))
     if (line := _species_line(options.species, model)) is not None:
         console.say(line)
-    forecasts, images_per_second = _predict(model, files, options)
-    fault = _written(forecasts, options)
+    events = events_of(files) if task.columns.event is not None else tuple(map(str, files))
+    forecasts, images_per_second = _predict(model, files, events, domain, options)
+    fault = _written(forecasts, options, domain)
     csv_file = options.csv if fault is None else None
-    _finish(forecasts, csv_file, options, console, is_known=is_known, speed=images_per_second, since=started)
+    _finish(
+        forecasts, csv_file, options, console, domain=domain, is_known=is_known, speed=images_per_second, since=started
+    )
     if fault is not None:
         raise fault
     return 0
@@ -78,12 +86,12 @@ def _checked_places(options: PredictOptions, console: Console) -> tuple[Path, ..
     return files
 
 
-def _written(forecasts: Forecasts, options: PredictOptions) -> UserError | None:
+def _written(forecasts: Forecasts, options: PredictOptions, domain: int | str | None) -> UserError | None:
     """What kept the CSV file from being written, to be told after the forecasts themselves."""
     if options.csv is None:
         return None
     try:
-        write_csv(options.csv, forecasts, domain=options.domain)
+        write_csv(options.csv, forecasts, domain=domain)
     except OSError as error:
         return unwritten(options.csv, "--csv", error)
     return None
@@ -135,19 +143,24 @@ def _check_readable(files: Sequence[Path], options: PredictOptions, console: Con
         console.say(scaled_line(len(checks.scaled)))
 
 
-def _predict(model: "ExportedModel", files: Sequence[Path], options: PredictOptions) -> tuple[Forecasts, float]:
-    """The forecasts, and images a second."""
+def _predict(
+    model: "ExportedModel",
+    files: Sequence[Path],
+    names: tuple[str, ...],
+    domain: int | str | None,
+    options: PredictOptions,
+) -> tuple[Forecasts, float]:
+    """The forecasts, and images a second; names: of the files' events."""
     import torch
 
     torch.set_num_threads(options.workers)
     progress = ImageProgress(sys.stderr, "predicting")
     progress.show(0, len(files))
     started = time.monotonic()
-    domains = [options.domain] * len(files)
+    domains = [domain] * len(files)
     images = LazyImages(len(files), lambda rows: [_bytes_of(files[row]) for row in rows])
     values = model.predict(images, domains, [options.species] * len(files), progress=progress.show)
     speed = len(files) / (time.monotonic() - started)
-    names = events_of(files)
     events = {str(event): forecast for event, forecast in model.forecast(values, names, domains).items()}
     return Forecasts(tuple(files), names, values.tolist(), events, model.targets), speed
 
@@ -170,13 +183,14 @@ def _finish(
     options: PredictOptions,
     console: Console,
     *,
+    domain: int | str | None,
     is_known: bool,
     speed: float,
     since: float,
 ) -> None:
     result = {
         "model": options.model,
-        "domain": options.domain,
+        "domain": domain,
         "domain_is_known": is_known,
         "species": options.species,
         **forecasts.to_dict(),
@@ -187,7 +201,27 @@ def _finish(
     console.finish(text=forecast_table(forecasts, csv_file), json=result)
 
 
-def _unknown_domain(domain: int | None, known: Sequence[object]) -> str:
+def domain_of(given: str | None, known: Sequence[int | str], *, has_domains: bool) -> int | str | None:
+    """The domain that is given, as the model's are: a number, or a name.
+
+    Raises: UserError for a model without domains, and for a name where they are numbers.
+    """
+    if given is None:
+        return None
+    if not has_domains:
+        raise UserError(f"`--domain` must be left out for a model whose task has no domains, but got {brief(given)}")
+    if any(isinstance(domain, str) for domain in known):
+        return given.strip()
+    if not (given.isascii() and given.isdecimal()) or int(given) > LARGEST_WHOLE:
+        listed = ", ".join(map(str, known))
+        raise UserError(
+            f"`--domain` must be a whole number from 0 on, as this model's domains are ({listed}), but got "
+            f"{brief(given)}"
+        )
+    return int(given)
+
+
+def _unknown_domain(domain: int | str | None, known: Sequence[object]) -> str:
     listed = ", ".join(map(str, known))
     if domain is None:
         return f"no --domain is given: treated as unknown (trained on: {listed})"
