@@ -3,35 +3,40 @@
 The challenge's own does so in the tests of each verb.
 """
 
+import io
 import json
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 import trainable.export.standalone
 from search_spaces.space import SearchSpace
-from tests.conftest import DEMO, PLAIN
-from tests.leaves import draw_leaves
+from tests.conftest import DEMO, PLAIN, Outcome
+from tests.leaves import draw_leaves, leaf_table
 from trainable.data.specimens import load_specimens
 from trainable.data.task import TASK_FILE, Task
+from trainable.data.task_parts import Columns, Score
 from tune.journal.entries import study_of
 from tune.journal.journal import read_entries
 
-LENGTH = {"length": {"real": [0, None], "unit": "mm", "column": "length (mm)"}}
+PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8")
+SHORTEST, COMPLETE = (yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.S | re.M))
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^sentinel-tune .*$", PAGE, re.M)]
 LEAVES = {
-    "regions and no plots": {
-        "columns": {"image": "file_name", "site": "place", "domain": "region"},
-        "covariates": ["genus"],
-        "targets": {**LENGTH, "mass": {"real": "any", "unit": "g"}},
-    },
-    "plots and no regions": {
-        "columns": {"image": "file_name", "event": "plot", "site": "place"},
-        "targets": {"mass": {"real": "any", "unit": "g"}},
-    },
+    "regions and no plots": COMPLETE | {"columns": {"image": "file_name", "site": "place", "domain": "region"}},
+    "plots and no regions": COMPLETE | {"covariates": []},
+    "shortest": SHORTEST,
+}
+SMALL = {
+    "search": ["--trials", "2", "--epochs", "2", "--confirm-top", "1", "--confirm-folds", "1", "--no-variants"],
+    "predict": ["--json"],
 }
 ALONE = """
 import json, sys
@@ -46,48 +51,77 @@ print(json.dumps({{"values": values.tolist(), "forecast": forecast}}))
 """
 
 
+def test_the_page_explains_every_key_of_a_task_and_its_tasks_are_sound():
+    keys = [*Columns.__slots__, "about", "covariates", "targets", "real", "unit", "column", *Score.__slots__]
+
+    for key in keys:
+        assert re.search(rf"^\|.*`((columns|score): )?{key}`.*\|.*\|.*\|$", PAGE, re.M), key
+    assert Task.from_dict(SHORTEST).names == ("mass",)
+    assert Task.from_dict(COMPLETE).to_dict() == COMPLETE
+    table = re.search(r"^file_name.*?(?=```)", PAGE, re.DOTALL | re.MULTILINE)
+    assert table
+    shown = pd.read_csv(io.StringIO(table[0]), keep_default_na=False)
+    pd.testing.assert_frame_equal(shown, leaf_table()[shown.columns][:2])
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["demo-one", *LEAVES])
+@pytest.mark.parametrize("name", ["demo-one", "regions and no plots", "plots and no regions"])
 @pytest.mark.usefixtures("demo_cache")
-def test_a_task_goes_all_the_way(name, tmp_path, monkeypatch, cli):
+def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
-    space = tmp_path / "space.yaml"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    write_space(tmp_path / "space.yaml")
+    if name in LEAVES:
+        (tmp_path / "leaves").mkdir()
+        draw_leaves(tmp_path / "leaves")
+        (tmp_path / "leaves" / TASK_FILE).write_text(yaml.safe_dump(LEAVES[name], sort_keys=False), encoding="utf-8")
+    task = Task.from_dict(LEAVES[name]) if name in LEAVES else Task.load(name)
+    data = ["--data", "leaves"] if name in LEAVES else ["--data", DEMO, "--task", name]
+    domain, has_domains = save_photographs(tmp_path, task, data[1]), task.columns.domain is not None
+
+    assert cli("extract", "--local", *data, "--space", "space.yaml", "--workers", 1).status == 0
+    ended = {}
+    for verb, *words in COMMANDS:
+        words += SMALL.get(verb, [])
+        if verb == "search":
+            at = words.index("--data")
+            words[at : at + 2] = [*data, "--space", "space.yaml"]
+        if verb == "predict":
+            words += [
+                *(["--domain", str(domain)] if has_domains else []),
+                *(["--species", "Acer"] * bool(task.covariates)),
+            ]
+        ended[verb] = cli(verb, *words, *([] if verb == "report" else ["--workers", 1]))
+        assert ended[verb].status == 0, ended[verb].stderr
+
+    said = ended["search"].stderr
+    assert "features are there already" in said
+    assert ("tail.domain_scale" in said) == (not has_domains)  # dropped, and said so
+    assert ("tail.species_scale" in said) == (not task.covariates)
+    assert study_of(read_entries(tmp_path / "studies" / "leaves")).header["task"] == task.to_dict()
+    check_words(ended["search"].stdout, task, part="OOD")
+    check_words(ended["evaluate"].stdout, task, part="score, ID")  # it knows all domains
+    check_words((tmp_path / "report.html").read_text(encoding="utf-8"), task, part="OOD")
+    assert ("score_ood" in cli("trials", "studies/leaves").stdout) == has_domains
+    assert cli("status", "studies/leaves").status == 0
+    check_alone(tmp_path, task, ended["predict"], domain=domain)
+
+
+def write_space(file: Path) -> None:
+    """The small space of tests, and what a task may not have."""
     values = yaml.safe_load(PLAIN.read_text(encoding="utf-8"))
     codes = SearchSpace.load("full").to_dict()["parameters"]
     values["parameters"] |= {key: codes[key] for key in ("tail.domain_scale", "tail.species_scale")}
-    space.write_text(yaml.safe_dump(values | {"start_from": []}, sort_keys=False), encoding="utf-8")
-    if name in LEAVES:
-        data = tmp_path / "leaves"
-        data.mkdir()
-        draw_leaves(data)
-        (data / TASK_FILE).write_text(yaml.safe_dump(LEAVES[name]), encoding="utf-8")
-        words, task = ["--data", "leaves"], Task.from_dict(LEAVES[name])
-    else:
-        words, task = ["--data", DEMO, "--task", name], Task.load(name)
-    words += ["--space", "space.yaml", "--workers", "1"]
-    has_domains, tracking = task.columns.domain is not None, ["--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db"]
+    file.write_text(yaml.safe_dump(values | {"start_from": []}, sort_keys=False), encoding="utf-8")
 
-    assert cli("extract", "--local", *words).status == 0
-    lengths = ["--trials", "2", "--epochs", "2", "--confirm-top", "1", "--confirm-folds", "1", "--no-variants"]
-    found = cli("search", "--local", *words, *lengths, "--study", "study", *tracking)
-    assert found.status == 0
-    assert "features are there already" in found.stderr
-    assert ("tail.domain_scale" in found.stderr) == (not has_domains)  # dropped, and said so
-    assert ("tail.species_scale" in found.stderr) == (not task.covariates)
-    check_words(found.stdout, task, part="OOD")
-    header = study_of(read_entries(tmp_path / "study")).header
-    assert header["task"] == task.to_dict()
-    retrained = cli("retrain", "study", "--out", "out", "--workers", "1", "--name", "a", *tracking)
-    assert retrained.status == 0, retrained.stderr
-    evaluated = cli("evaluate", "out/model", "--events", "all", "--workers", "1", "--no-track", "--out", "evaluation")
-    assert evaluated.status == 0, evaluated.stderr
-    check_words(evaluated.stdout, task, part="score, ID")  # it knows all domains
-    assert cli("report", "study").status == cli("trials", "study").status == cli("status", "study").status == 0
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert all(target in page for target in task.names)
-    assert ("OOD" in page) == has_domains
-    assert ("score_ood" in cli("trials", "study").stdout) == has_domains
-    check_alone(tmp_path, task, cli, data=words[1])
+
+def save_photographs(tmp_path: Path, task: Task, data: str) -> int | str | None:
+    """Two of the data, in a folder of their own; returns the domain of the first."""
+    specimens = load_specimens(data, task=task, cache_dir=tmp_path / "own-cache", n_processes=1)
+    (tmp_path / "photographs").mkdir()
+    for row, content in enumerate(specimens.images.read([0, 1])):
+        (tmp_path / "photographs" / f"{row}.png").write_bytes(content)
+    return None if task.columns.domain is None else specimens.ids("domain_id")[0].item()
 
 
 def check_words(text: str, task: Task, *, part: str) -> None:
@@ -97,32 +131,24 @@ def check_words(text: str, task: Task, *, part: str) -> None:
     assert not any(f"SPEI_{other}" in text for other in ("30d", "1y"))
 
 
-def check_alone(tmp_path: Path, task: Task, cli, *, data: str) -> None:
+def check_alone(tmp_path: Path, task: Task, predicted: Outcome, *, domain: int | str | None) -> None:
     """The model in a process without this project predicts what `predict` does, and knows what is unknown."""
-    specimens = load_specimens(data, task=task, cache_dir=tmp_path / "own-cache", n_processes=1)
-    images = []
-    for row, content in enumerate(specimens.images.read([0, 1])):
-        file = tmp_path / "images" / f"{row}.png"
-        file.parent.mkdir(exist_ok=True)
-        file.write_bytes(content)
-        images.append(str(file))
-    domain = specimens.ids("domain_id")[0].item() if task.columns.domain is not None else None
+    images = [str(tmp_path / "photographs" / f"{row}.png") for row in (0, 1)]
     code = ALONE.format(
-        folder=str(Path(trainable.export.standalone.__file__).parent), model=str(tmp_path / "out" / "model"),
-        images=images, domain=domain,
-    )  # fmt: skip
+        folder=str(Path(trainable.export.standalone.__file__).parent),
+        model=str(tmp_path / "models" / "leaves" / "model"),
+        images=images,
+        domain=domain,
+    )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     alone = json.loads(done.stdout)
-    given = [] if domain is None else ["--domain", domain]
-    species = ["--species", "Acer"] if task.covariates else []
-    predicted = cli("predict", "out/model", images[0], *given, *species, "--workers", 1, "--json")
-    assert predicted.status == 0, predicted.stderr
-    (specimen,) = predicted.result["specimens"]
-    assert np.allclose([specimen[target] for target in task.names], alone["values"][0], rtol=1e-5)
-    (event,) = predicted.result["events"]
-    assert event["event"] == (images[0] if task.columns.event is None else str(tmp_path / "images"))
-    config = json.loads((tmp_path / "out" / "model" / "config.json").read_text(encoding="utf-8"))
+    first, _ = predicted.result["specimens"]
+    assert np.allclose([first[target] for target in task.names], alone["values"][0], rtol=1e-5)
+    events = [event["event"] for event in predicted.result["events"]]
+    assert [Path(event).name for event in events] == (
+        ["0.png", "1.png"] if task.columns.event is None else ["photographs"]
+    )
+    config = json.loads((tmp_path / "models" / "leaves" / "model" / "config.json").read_text(encoding="utf-8"))
     assert alone["forecast"]["b"]["sigma"] == config["sigmas"]["unknown"]
     assert predicted.result["domain_is_known"] == (domain is not None)
-    assert ("not trained on" in predicted.stderr) is False
