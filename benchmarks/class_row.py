@@ -15,7 +15,7 @@ from benchmarks.interleaved import clock_of, measure_in_turns
 from benchmarks.setting import Setting
 from benchmarks.trainers import BATCH_SIZE, fixed_batch, make_trainer, steps_on
 from trainable.architecture import VisionArchitecture
-from trainable.config import TARGETS
+from trainable.data.task import beetles
 from trainable.tail.tail import HIDDEN_WIDTHS, Tail
 
 
@@ -67,7 +67,7 @@ def operations_saved(arch: VisionArchitecture, n_blocks: int) -> float:
     """
     width, rows = arch.width, arch.n_tokens
     a_row = (4 * width + 2 * arch.mlp_width) * width + 2 * rows * width
-    sizes = (arch.embed_dim, *HIDDEN_WIDTHS["mlp"], len(TARGETS))
+    sizes = (arch.embed_dim, *HIDDEN_WIDTHS["mlp"], len(beetles().names))
     head = 3 * sum(n_in * n_out for n_in, n_out in pairwise(sizes))
     no_gradient = rows * 3 * width**2
     keys_and_values = rows * 2 * width**2

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.forecast_results import Cell, Losses, Result, key_of, losses_of
-from trainable.config import TARGETS, TrialConfig
+from trainable.config import TrialConfig
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split
+from trainable.data.task import beetles
 from trainable.frozen.backbone import Backbone
 from trainable.frozen.extract import extract
 from trainable.frozen.features import FeatureStore
@@ -61,7 +62,7 @@ class World:
     def labels(self) -> NDArray[np.float32]:
         """[specimens, 3]."""
         frame = self.specimens.frame
-        labels = frame[list(TARGETS)].to_numpy(np.float32)
+        labels = frame[list(beetles().names)].to_numpy(np.float32)
         if not self.dealt:
             return labels
         events, domains = frame["event_id"].to_numpy(np.int64), frame["domain_id"].to_numpy(np.int64)

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainable.config import TARGETS
 from trainable.data.decoding import decode
 from trainable.data.specimens import Specimens
 from trainable.data.splits import SPLIT_SEED, Split, make_split
+from trainable.data.task import beetles
 from trainable.frozen.backbone import Backbone
 from trainable.scoring.scoring import HeldOutScorer, floors
 
@@ -40,7 +40,7 @@ def probe(backbone: Backbone, specimens: Specimens, folds: Sequence[int]) -> lis
     The ridge's strength is the best on sites left out of training, in turns.
     """
     frame, features = specimens.frame, unit_features(backbone, specimens)
-    labels, events = frame[list(TARGETS)].to_numpy(np.float64), frame["event_id"].to_numpy()
+    labels, events = frame[list(beetles().names)].to_numpy(np.float64), frame["event_id"].to_numpy()
     sites, weights = frame["site_id"].to_numpy(), _weights(events)
     found = []
     for fold in folds:

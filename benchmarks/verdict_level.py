@@ -23,13 +23,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import pandas as pd
 
-from trainable.config import LABEL_RANGE, TARGETS
 from trainable.data.specimens import load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split
+from trainable.data.task import beetles
 from trainable.scoring.crps import Floats, crps_normal, fit_sigma
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import OutOfFold, only_fresh, paired_difference
 from trainable.scoring.scoring import EventForecast
+from trainable.scoring.targets import Targets
 from tune.command_line.options import DataOptions
 from tune.confirming.fresh_folds import fresh_folds
 
@@ -128,7 +129,7 @@ def draws(frame: pd.DataFrame, world: str, n: int) -> Iterator[Drawn]:
             by_fold: dict[int, list[dict[str, EventForecast]]] = {}
             for fold in range(N_FOLDS):
                 for _ in range(N_SEEDS):
-                    mu = np.clip(base + own + training_noise(events, rng), *LABEL_RANGE)
+                    mu = Targets.beetles().clip(base + own + training_noise(events, rng))
                     parts = {p: forecast(events, mu, sigmas[fold, p], rows[fold, p]) for p in ("id", "ood")}
                     by_fold.setdefault(fold, []).append(only_fresh(parts, seen))
             forecasts.append(by_fold)
@@ -139,7 +140,7 @@ def events_of(frame: pd.DataFrame) -> Events:
     """One row an event."""
     first = frame.drop_duplicates("event_id")
     return Events(
-        labels=first[list(TARGETS)].to_numpy(np.float64),
+        labels=first[list(beetles().names)].to_numpy(np.float64),
         ids=first["event_id"].to_numpy(),
         domains=np.unique(first["domain_id"], return_inverse=True)[1],
         sites=np.unique(first["site_id"], return_inverse=True)[1],
@@ -165,13 +166,13 @@ def skilled(events: Events, rng: np.random.Generator) -> Floats:
 
 def lasting_of(events: Events, spreads: tuple[float, float], rng: np.random.Generator) -> Floats:
     """What a configuration's forecasts always have, by domain and by event."""
-    of_domain = rng.normal(0, spreads[0], (events.domains.max() + 1, len(TARGETS)))
+    of_domain = rng.normal(0, spreads[0], (events.domains.max() + 1, len(beetles().names)))
     return of_domain[events.domains] + rng.normal(0, spreads[1], events.labels.shape)
 
 
 def training_noise(events: Events, rng: np.random.Generator) -> Floats:
     """What one training gets right or wrong by chance."""
-    n = len(TARGETS)
+    n = len(beetles().names)
     return (
         rng.normal(0, TRAINING_NOISE["run"], n)
         + rng.normal(0, TRAINING_NOISE["domain"], (events.domains.max() + 1, n))[events.domains]

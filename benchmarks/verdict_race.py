@@ -34,7 +34,6 @@ from benchmarks.verdict_level import (
     skilled,
     training_noise,
 )
-from trainable.config import LABEL_RANGE
 from trainable.data.specimens import load_specimens
 from trainable.data.splits import SPLIT_SEED
 from trainable.scoring.clustered_error import score_of
@@ -42,6 +41,7 @@ from trainable.scoring.crps import Floats, fit_sigma
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import Difference, OutOfFold, only_fresh, paired_difference
 from trainable.scoring.scoring import EventForecast
+from trainable.scoring.targets import Targets
 from tune.command_line.options import DataOptions
 from tune.confirming.fresh_folds import fresh_folds
 from tune.confirming.outcome import DEFAULT
@@ -136,7 +136,7 @@ def search(
 
     def run(name: str, fold: int) -> Parts:
         if (name, fold) not in runs:
-            mu = np.clip(base + lasting[name] + training_noise(events, rng), *LABEL_RANGE)
+            mu = Targets.beetles().clip(base + lasting[name] + training_noise(events, rng))
             parts = {p: forecast(events, mu, sigmas[fold, p], rows[fold, p]) for p in ("id", "ood")}
             factor = 1 - gains[name] / SCORE
             runs[name, fold] = {p: replace(part, crps=part.crps * factor) for p, part in parts.items()}

@@ -13,12 +13,6 @@ from trainable.shown import brief
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj")
 """The six linear maps of a transformer block that an adapter may wrap."""
 
-TARGETS = ("SPEI_30d", "SPEI_1y", "SPEI_2y")
-"""The three drought indices, in the order of every `[..., 3]` array."""
-
-LABEL_RANGE = (-2.09, 2.09)
-"""Lowest and highest SPEI rank of a 36-year climatology: no label lies outside, and predictions are clipped to it."""
-
 NO_NAME = "unknown"
 """In place of the `scientificName` of a specimen that has none: an insect that nobody could identify."""
 

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
-from trainable.config import LABEL_RANGE, TARGETS
+from tests.beetles import LABEL_RANGE, TARGETS
 from trainable.data.decoding import decode
 from trainable.data.demo import N_WORLDS, draw_demo
 from trainable.data.demo_world import DOMAINS, LABEL_GRID

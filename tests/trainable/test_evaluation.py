@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
-from trainable.config import TARGETS
+from tests.beetles import TARGETS
 from trainable.data.splits import Split
 from trainable.scoring.evaluation import (
     NOMINAL,

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from trainable.config import LABEL_RANGE, TARGETS
+from tests.beetles import LABEL_RANGE, TARGETS
 from trainable.export.standalone import (
     SCHEMA,
     ExportedModel,

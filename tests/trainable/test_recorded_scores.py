@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.beetles import TARGETS
 from tests.trainable.rounding import to_float64
-from trainable.config import TARGETS, TrialConfig
+from trainable.config import TrialConfig
 from trainable.data.specimens import load_specimens
 from trainable.data.splits import make_split
 from trainable.frozen.backbone import load_backbone

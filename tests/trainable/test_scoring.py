@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import norm
 from sklearn.metrics import mean_absolute_error, r2_score
 
-from trainable.config import LABEL_RANGE, TARGETS
+from tests.beetles import LABEL_RANGE, TARGETS
 from trainable.scoring.crps import SIGMA_RANGE, crps_normal, fit_sigma
 from trainable.scoring.scoring import HeldOutScorer, floors
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from trainable.config import TARGETS
+from tests.beetles import TARGETS
 from trainable.data.copies import shared_line
 from trainable.data.image_sources import TableImages
 from trainable.data.specimens import Specimens, load_specimens

@@ -20,8 +20,8 @@ import torch
 from packaging.version import Version
 from PIL import Image
 
+from tests.beetles import LABEL_RANGE, TARGETS
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64, rounding_bound
-from trainable.config import LABEL_RANGE, TARGETS
 from trainable.errors import UserError
 from trainable.export import standalone
 from trainable.export.standalone import ExportedModel, ModelFolderError

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from trainable.config import LABEL_RANGE, TARGETS
+from tests.beetles import LABEL_RANGE, TARGETS
 from trainable.data.task import FOLDER, Task, beetles
 from trainable.data.task_parts import Columns, RealTarget, Score
 from trainable.errors import UserError

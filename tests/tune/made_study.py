@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from trainable.config import TARGETS
+from tests.beetles import TARGETS
 from tune.decisions.define_by_run import StandIn
 from tune.journal.entries import (
     Action,

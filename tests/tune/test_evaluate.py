@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tests.beetles import TARGETS
 from tests.trainable.rounding import TINY_TERMS, predicted_in_float64, rounding_bound
-from trainable.config import TARGETS
 from trainable.data.specimens import load_specimens
 from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ExportedModel, config_digest, read_config

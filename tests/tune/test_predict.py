@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.beetles import TARGETS
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
-from trainable.config import TARGETS
 from trainable.errors import UserError
 from trainable.export.standalone import ExportedModel
 from tune.verbs.predict import domain_of

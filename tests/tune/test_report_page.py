@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from search_spaces.space import read_variant
+from tests.beetles import TARGETS
 from tests.tune.made_study import made_study, write_study
-from trainable.config import TARGETS
 from tune.decisions.standings import Standings
 from tune.journal.journal import read_entries
 from tune.report_page.importance import MAX_TRIALS, importances

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainable.config import TARGETS
+from tests.beetles import TARGETS
 from trainable.data.specimens import load_specimens
 from trainable.data.splits import make_split
 from trainable.scoring.crps import crps_normal

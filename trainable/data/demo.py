@@ -15,9 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from trainable.config import TARGETS
 from trainable.data.demo_pictures import Looks, draw_colorpicker, draw_scalebar, draw_specimen, make_looks
-from trainable.data.demo_world import DOMAINS, MIN_PER_SITE, N_SITES, World, make_world
+from trainable.data.demo_world import DOMAINS, MIN_PER_SITE, N_SITES, TARGETS, World, make_world
 from trainable.errors import UserError
 from trainable.shown import brief
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+TARGETS = ("SPEI_30d", "SPEI_1y", "SPEI_2y")
+"""What the three labels of an event are called, in the order in which they are drawn."""
+
 N_YEARS = 36
 """Years of the climatology that SPEI is a rank in (imageomics/sentinel-beetles: about 36 distinct labels)."""
 
