@@ -1,11 +1,12 @@
 """A study as an object; every look reads its journal anew, so that it is also right while the study runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search_spaces.parameter import in_words
 from trainable.counts import counted
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
@@ -82,6 +83,23 @@ class LoadedStudy:
     def resume(self, **options: object) -> "LoadedStudy":
         """Search on, for example with `trials=48`; the options are those of `sentinel-tune search`."""
         return load_study(run_verb("search", resume=str(self.folder), **options)["study"])
+
+    def enqueue(self, configuration: str | PathLike[str] | Mapping[str, object]) -> JsonObject:
+        """Have the study try this next: values by key, such as `{"optim.lr": 3e-4}`, a variant's name or its file.
+
+        Raises: UserError when it does not lie in the study's space, or was tried.
+        """
+        words: list[object] = [configuration]
+        if isinstance(configuration, Mapping):
+            words = [f"{key}={in_words(value)}" for key, value in configuration.items()]
+        return run_verb("enqueue", study=str(self.folder), configuration=words)
+
+    def stop(self, trial: str | None = None) -> None:
+        """End what a process searches here in order, after the running epochs; or one trial alone, such as "t0007".
+
+        Raises: UserError when there is nothing to stop.
+        """
+        run_verb("stop", study=str(self.folder), **({} if trial is None else {"trial": trial}))
 
     def confirm(self, **options: object) -> Confirmed | None:
         """Train the best trials and the default on other folds and seeds; the options are those of the verb."""

@@ -243,6 +243,22 @@ class TrialsOptions(StudyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EnqueueOptions(StudyOptions):
+    """Options of `enqueue`."""
+
+    configuration: tuple[str, ...] = argument(
+        "KEY=VALUE ..., the rest as in the space's base; or a variant by name, or a YAML file of one", file_names=True
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopOptions(StudyOptions):
+    """Options of `stop`."""
+
+    trial: str | None = argument("end this trial alone [the whole search, in order]", default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportOptions(OutputOptions):
     """Options of `report`."""
 

@@ -11,12 +11,14 @@ from typing import Self
 
 from optuna.trial import FrozenTrial
 
+from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from tune.decisions.asha import Asha
-from tune.decisions.proposals import Proposals
+from tune.decisions.proposals import Proposal, Proposals
 from tune.decisions.sampler import Space
 from tune.decisions.standings import Standings
 from tune.decisions.trial_entries import TrialEntries, kept_nowhere
-from tune.decisions.trial_record import Ask, TrialRecord
+from tune.decisions.trial_record import ENQUEUED, Ask, TrialRecord
 from tune.decisions.verdicts import Length, next_entry
 from tune.journal.entries import (
     EntryWriter,
@@ -25,8 +27,10 @@ from tune.journal.entries import (
     SessionBegun,
     StudyBegun,
     TrialAsked,
+    TrialEnqueued,
     TrialEntry,
     TrialRaised,
+    TrialStopped,
     TrialTold,
     begun,
 )
@@ -72,8 +76,12 @@ class Decisions(TrialEntries):
         return decisions
 
     def ask(self) -> Ask | None:
-        """The next trial; None when the budget is spent, a stop was requested, or nothing untried is left."""
-        if self.stop_reason is not None or self.n_left == 0:
+        """The next trial; None when the budget is spent, a stop was requested, or nothing untried is left.
+
+        What a user enqueues after that runs all the same.
+        """
+        is_enqueued = any(proposal.origin == ENQUEUED for proposal in self.waiting()[:1])
+        if self.n_left == 0 or (self.stop_reason is not None and not is_enqueued):
             return None
         proposal = self._proposals.next()
         if proposal is None:
@@ -86,10 +94,41 @@ class Decisions(TrialEntries):
         """A process begins to work on the study, which may change the budget and add to what runs first."""
         self._emit(session, apply=self.apply)
 
+    def enqueue(self, values: JsonObject, *, request: str) -> None:
+        """Run this before the sampler's next proposal, and one trial more in all. request: who asks, as an id.
+
+        Raises: UserError as `check_new`.
+        """
+        self.check_new(values)
+        self._emit(TrialEnqueued(request=request, values=values), apply=self.apply)
+
+    def check_new(self, values: JsonObject) -> None:
+        """Raises: UserError when values of the sampler do not lie in the space, or give what was asked for before."""
+        config = self._proposals.config(values)
+        same = [trial for trial in self.standings.trials.values() if trial.config == config and not trial.is_noise]
+        if same:
+            score = "no score yet" if same[0].best_score is None else f"best {same[0].best_score:.4g}"
+            raise UserError(
+                f"`enqueue` must be given a configuration that was not tried, but {same[0].trial_id} is equal "
+                f"({same[0].state}, {score})"
+            )
+        if any(proposal.config == config for proposal in self.waiting()):
+            raise UserError("`enqueue` must be given a configuration that was not tried, but an equal one is queued")
+
+    def stop_trial(self, trial_id: str, *, request: str) -> None:
+        """End a trial that was not told, as a user asks. request: who asks, as an id."""
+        record = self._running(trial_id)
+        self._write(TrialStopped(trial=trial_id, request=request))
+        self._advance(record)
+
     @property
     def n_left(self) -> int:
         """Trials still to be asked for."""
         return max(0, self.standings.n_trials - len(self.standings.trials))
+
+    def waiting(self) -> tuple[Proposal, ...]:
+        """What is queued and was not asked for yet, in order."""
+        return self._proposals.waiting()
 
     @property
     def n_queued(self) -> int:
@@ -133,6 +172,8 @@ class Decisions(TrialEntries):
         match entry:
             case SessionBegun():
                 self._proposals.extend(entry.queue)
+            case TrialEnqueued():
+                self._proposals.enqueue(entry.values)
             case TrialAsked():
                 self._proposals.begin(self._record(entry.trial))
             case RungDecided() | TrialRaised():

@@ -10,7 +10,7 @@ from search_spaces.space import SearchSpace
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from tune.decisions.sampler import Proposer, Space, sampler_description
-from tune.decisions.trial_record import TrialRecord
+from tune.decisions.trial_record import ENQUEUED, SAMPLER, TrialRecord
 from tune.journal.entries import TrialAsked
 
 TPE_TRIES = 4
@@ -54,7 +54,7 @@ def starting_queue(space: SearchSpace, epochs: int) -> list[JsonObject]:
 
 
 class Proposals:
-    """The queue of starting points and the sampler behind it; changed by `begin` and `tell` only."""
+    """The queue of starting points and the like, and the sampler behind it."""
 
     def __init__(self, space: Space, header: JsonObject) -> None:
         """Raises: UserError naming every starting point that does not lie in the space, and why."""
@@ -78,6 +78,24 @@ class Proposals:
         """
         self._queue = (*self._queue, *_checked_queue(self._space, entries, self._epochs))
 
+    def enqueue(self, values: JsonObject) -> None:
+        """Queue what a user asked for; it may be stopped early, as what the sampler proposes.
+
+        Raises: UserError as `config`.
+        """
+        self._queue = (*self._queue, Proposal(origin=ENQUEUED, exempt=False, values=values, config=self.config(values)))
+
+    def config(self, values: JsonObject) -> JsonObject:
+        """The configuration of the sampler's values, of a trial's length.
+
+        Raises: UserError naming every value that is missing, out of range, or of no active parameter.
+        """
+        return self._space.config(values, self._epochs).to_dict()
+
+    def waiting(self) -> tuple[Proposal, ...]:
+        """What is queued and not begun, in order."""
+        return self._queue[self._n_queued_begun :]
+
     @property
     def n_queued(self) -> int:
         """Queued and not begun."""
@@ -91,13 +109,13 @@ class Proposals:
             values = self._proposer.propose(self._n_begun, attempt=attempt, uniform=attempt >= TPE_TRIES)
             config = self._space.config(values, self._epochs).to_dict()
             if _key(config) not in self._seen:
-                return Proposal(origin="sampler", exempt=False, values=values, config=config)
+                return Proposal(origin=SAMPLER, exempt=False, values=values, config=config)
         return None
 
     def begin(self, record: TrialRecord) -> None:
         """A trial was asked for."""
         self._n_begun += 1
-        self._n_queued_begun += record.origin != "sampler"
+        self._n_queued_begun += record.origin != SAMPLER
         self._seen.add(_key(record.config))
         if record.values is not None:
             self._proposer.begin(record.trial_id, record.values)

@@ -19,6 +19,7 @@ from tune.journal.entries import (
     SessionEnded,
     StudyBegun,
     TrialAsked,
+    TrialEnqueued,
     TrialEntry,
     TrialTold,
 )
@@ -27,9 +28,9 @@ from tune.journal.entries import (
 class Standings:
     """A study's state; only `apply` changes it.
 
-    trials: by id, in order of asking. n_trials: the budget, all trials together; a later session may raise it.
-    n_reports: of all trials. end_reason: of the last session; None while it runs. ends_this_session: how trials ended
-    since the last session began, in order.
+    trials: by id, in order of asking. n_reports: of all trials. n_enqueued: trials that a user asked for by their
+    configuration. end_reason: of the last session; None while it runs. ends_this_session: how trials ended since the
+    last session began, in order.
     """
 
     def __init__(self) -> None:
@@ -37,7 +38,8 @@ class Standings:
         self.header: JsonObject = {}
         self.trials: dict[str, TrialRecord] = {}
         self.floors: dict[str, dict[str, float]] = {}
-        self.n_trials = 0
+        self._n_asked_for = 0
+        self.n_enqueued = 0
         self.n_reports = 0
         self.end_reason: str | None = None
         self.ends_this_session: list[State] = []
@@ -57,10 +59,12 @@ class Standings:
         match entry:
             case StudyBegun():
                 self.study_id, self.header = entry.study_id, dict(entry.header)
-                self.n_trials = int(self.header.get("n_trials") or 0)
+                self._n_asked_for = int(self.header.get("n_trials") or 0)
             case SessionBegun():
                 self.end_reason, self.ends_this_session = None, []
-                self.n_trials = self.n_trials if entry.n_trials is None else entry.n_trials
+                self._n_asked_for = self._n_asked_for if entry.n_trials is None else entry.n_trials
+            case TrialEnqueued():
+                self.n_enqueued += 1
             case SessionEnded():
                 self.end_reason = entry.reason
             case FloorsMeasured():
@@ -98,6 +102,11 @@ class Standings:
     def count(self, state: State) -> int:
         """How many trials are in a state."""
         return self._counts[state]
+
+    @property
+    def n_trials(self) -> int:
+        """The budget, all trials together: as many as a session asked for last, and those enqueued beside them."""
+        return self._n_asked_for + self.n_enqueued
 
     @property
     def n_told(self) -> int:

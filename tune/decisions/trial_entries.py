@@ -42,6 +42,14 @@ class TrialEntries(ABC):
             self._advance(record)
         return verdict_on(record)
 
+    def verdict(self, trial_id: str) -> Verdict:
+        """What a trial's executor must do now."""
+        return verdict_on(self._record(trial_id))
+
+    def is_told(self, trial_id: str) -> bool:
+        """Whether a trial has its final state."""
+        return self._record(trial_id).is_told
+
     def fail(self, trial_id: str, failure: Failure) -> None:
         """A trial ended by an exception.
 

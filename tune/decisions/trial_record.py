@@ -16,6 +16,7 @@ from tune.journal.entries import (
     TrialPaused,
     TrialRaised,
     TrialRetried,
+    TrialStopped,
     TrialTold,
 )
 
@@ -24,6 +25,9 @@ SCORE = "score/all"
 
 EPOCH_SECONDS = "time/epoch_seconds"
 """The metric that says how long an epoch took."""
+
+SAMPLER, ENQUEUED = "sampler", "enqueued"
+"""Origins of what the sampler proposed, and of what a user asked for while the study was there."""
 
 NOISE = "noise:"
 """Origins that begin so measure how far apart equal configurations come out; see `plateau.py`."""
@@ -58,13 +62,14 @@ class Ask:
 class TrialRecord:
     """One trial; only `apply` changes it.
 
-    trial_id: "t0007". number: 7, in order of asking. origin: "sampler", "start:NAME", "compare:NAME", "noise:NAME#1" or
-    "warm:STUDY/t0003". exempt: never stopped early. values: the sampler's flat values, None for a comparison that the
-    sampler does not know. config: nested plain values. seed: its own, None for the study's. reason: why it was told so.
-    retries: why it was tried again, each time. n_faults: retries that the trial itself may have caused. scores: epoch
-    -> score (lower is better), as reported. seconds: that those epochs took. best_score, best_epoch, best_metrics: of
-    the lowest finite score; None where there is none. decisions: epoch -> the one made there. error: the last one
-    raised, until a retry. started, ended: unix seconds of the ask and the tell.
+    trial_id: "t0007". number: 7, in order of asking. origin: "sampler", "start:NAME", "compare:NAME", "noise:NAME#1",
+    "warm:STUDY/t0003" or "enqueued". exempt: never stopped early. values: the sampler's flat values, None for a
+    comparison that the sampler does not know. config: nested plain values. seed: its own, None for the study's. reason:
+    why it was told so. retries: why it was tried again, each time. n_faults: retries that the trial itself may have
+    caused. scores: epoch -> score (lower is better), as reported. seconds: that those epochs took. best_score,
+    best_epoch, best_metrics: of the lowest finite score; None where there is none. decisions: epoch -> the one made
+    there. error: the last one raised, until a retry. is_stopped: a user asked for its end. started, ended: unix seconds
+    of the ask and the tell.
     """
 
     trial_id: str
@@ -88,6 +93,7 @@ class TrialRecord:
     decisions: dict[int, RungDecided] = field(default_factory=dict)
     checkpoint: str | None = None
     error: TrialRaised | None = None
+    is_stopped: bool = False
 
     @classmethod
     def from_ask(cls, asked: TrialAsked) -> "TrialRecord":
@@ -196,6 +202,8 @@ class TrialRecord:
                 self.state, self.reason, self.ended = entry.state, entry.reason, entry.time
             case TrialPaused():
                 self.state = "paused"
+            case TrialStopped():
+                self.is_stopped = True
 
     def _apply_report(self, epoch: int, metrics: dict[str, float]) -> None:
         self.state = "running"

@@ -42,6 +42,8 @@ def next_entry(record: TrialRecord, asha: Asha, length: Length) -> RungDecided |
         return None
     if record.error is not None:
         return _failed(record)
+    if record.is_stopped:
+        return _stopped(record)
     if not record.scores:
         return None
     epoch = record.epoch
@@ -109,6 +111,11 @@ def _tell(record: TrialRecord, state: ToldState, reason: str) -> TrialTold:
     return TrialTold(
         trial=record.trial_id, state=state, value=record.best_score, epoch=record.best_epoch, reason=reason
     )
+
+
+def _stopped(record: TrialRecord) -> TrialTold:
+    best = _best(record) if record.best_score is not None else "no score"
+    return _tell(record, "pruned", f"stopped by a user after epoch {record.epoch}: {best}")
 
 
 def _failed(record: TrialRecord) -> TrialTold:

@@ -56,9 +56,10 @@ class Conductor:
         say: Callable[[str], None],
         undisturbed: Callable[[], AbstractContextManager[None]] = nullcontext,
         clock: Callable[[], float] = time.time,
+        heed: Callable[[], str | None] = lambda: None,
     ) -> None:
         """work: a search's `Decisions`, or a `Confirmation`. ends: besides the budget of trials. say: takes one line
-        for the user.
+        for the user. heed: takes in what users ask for meanwhile, see `Steering`; why to end, None while not to.
 
         undisturbed: makes a context that no KeyboardInterrupt comes into, for what must be done whole or not at all.
         """
@@ -68,6 +69,7 @@ class Conductor:
         self.say = say
         self._undisturbed = undisturbed
         self._clock = clock
+        self._heed = heed
         self._waiting = list(work.unfinished())
         self._running: set[str] = set()
         self.stop_reason: str | None = None
@@ -134,8 +136,10 @@ class Conductor:
                 self._work.pause(ask.trial_id, reason=reason)
 
     def _next_task(self) -> TrialTask | Literal["wait", "finished"]:
+        self._take_requests()
         self._check_ends()
         if self.stop_reason is None:
+            self._waiting = [ask for ask in self._waiting if not self._work.is_told(ask.trial_id)]
             ask = self._waiting.pop(0) if self._waiting else self._work.ask()
             if ask is not None:
                 self._running.add(ask.trial_id)
@@ -149,7 +153,9 @@ class Conductor:
             self.say(note)
         if result.failure is not None:
             return self._failed(result.trial_id, result.failure)
-        verdict = self._work.report(result.trial_id, result.epoch, result.metrics, checkpoint=result.checkpoint)
+        self._work.report(result.trial_id, result.epoch, result.metrics, checkpoint=result.checkpoint)
+        self._take_requests()
+        verdict = self._work.verdict(result.trial_id)
         if verdict.action == "stop":
             self._has_ended = True
             self._running.discard(result.trial_id)
@@ -161,10 +167,16 @@ class Conductor:
             return "stop"
         return verdict.action
 
+    def _take_requests(self) -> None:
+        if self.stop_reason is None and (reason := self._heed()) is not None:
+            self.request_stop(reason)
+
     def _lost(self, trial_id: str, reason: str, *, blameless: bool) -> None:
         if trial_id not in self._running:
             return
         self._running.discard(trial_id)
+        if self._work.is_told(trial_id):  # a user had stopped it
+            return
         if self.stop_reason is not None:
             self._work.pause(trial_id, reason=self.stop_reason)
         elif blameless:
@@ -175,13 +187,16 @@ class Conductor:
             self._retry(trial_id, f"worker died: {reason}")
 
     def _failed(self, trial_id: str, failure: Failure) -> Literal["stop"]:
-        was_running = trial_id in self._running
+        is_told = self._work.is_told(trial_id)  # a user may have stopped it
+        was_running = trial_id in self._running and not is_told
         self._running.discard(trial_id)
         if failure.kind is FailureKind.DISK:
             reason = f"the checkpoint of {trial_id}: {failure.message}"
             self.break_off(not_writable(self._resources.study_folder, reason))
             if was_running:  # else it was told already, and only its last checkpoint could not be written
                 self._pause(trial_id, self.end_reason)
+            return "stop"
+        if is_told:
             return "stop"
         if failure.kind is FailureKind.MEMORY and not self._work.n_faults(trial_id):
             smaller = _half_batches(self._work.config(trial_id))

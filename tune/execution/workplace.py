@@ -14,6 +14,7 @@ from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.interrupts import Interrupts
 from tune.execution.local import run_local
 from tune.execution.session import ComputeSession
+from tune.execution.steering import Steering
 from tune.extraction.request import Features
 from tune.report.console import Console
 from tune.study.search_request import SearchRequest
@@ -50,7 +51,11 @@ class Workplace:
             n_threads=options.workers if options.local else max(1, int(options.cpus_per_trial)),
             reaches_adapters=self.request.space.reaches_adapters(),
         )
-        return Conductor(work, resources, ends=ends, say=self.console.say, undisturbed=self.interrupts.shield)
+        say, searches = self.console.say, work is self.study.decisions
+        steering = Steering(self.study, searches=searches, say=say)
+        return Conductor(
+            work, resources, ends=ends, say=say, undisturbed=self.interrupts.shield, heed=steering.heed
+        )  # fmt: skip
 
     def run(self, conductor: Conductor, *, prepare: Callable[[], None]) -> None:
         """Run trials until the conductor ends; why it did, an error included, is known to it.

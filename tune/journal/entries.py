@@ -70,6 +70,24 @@ class SessionEnded(JournalEntry):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrialEnqueued(JournalEntry):
+    """A configuration of the space that a user asked for while the study was there; it adds one trial to the budget.
+
+    request: as of a `Request`. values: the sampler's flat values.
+    """
+
+    request: str
+    values: JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested(JournalEntry):
+    """A user asked for the end of this session, as by a signal; a later one goes on. request: as of a `Request`."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrialEntry(JournalEntry):
     """Something that happened to a trial. trial: its id."""
 
@@ -148,6 +166,13 @@ class TrialPaused(TrialEntry):
 
     epoch: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialStopped(TrialEntry):
+    """A user asked for a trial's end. request: as of a `Request`."""
+
+    request: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
-from tune.decisions.proposals import starting_queue
 from tune.measuring.corners import drawn, starting_configs
 from tune.planning.forecast import Forecast, Rules, Work, forecast
 from tune.planning.study_plan import Range
@@ -68,10 +67,9 @@ def trials_ahead(request: SearchRequest) -> TrialsAhead:
         )
         for r in records
     ]  # fmt: skip
-    left = max(0, options.trials - len(records))
-    queue = starting_queue(space, options.epochs)
-    waiting = starting_configs(space, epochs=options.epochs)[len(queue) - decisions.n_queued :][:left]
-    known += [Known(config=config, is_exempt=True) for config in waiting]
+    left = max(0, options.trials + decisions.standings.n_enqueued - len(records))
+    waiting = decisions.waiting()[:left]
+    known += [Known(config=TrialConfig.from_dict(p.config), is_exempt=p.exempt) for p in waiting]
     return TrialsAhead(known=tuple(known), n_drawn=left - len(waiting))
 
 

@@ -29,11 +29,13 @@ from tune.journal.entries import (
     SessionBegun,
     SessionEnded,
     TrialAsked,
+    TrialEnqueued,
     TrialTold,
     VerdictReached,
     study_of,
 )
 from tune.journal.journal import certain_owner_of, read_entries
+from tune.journal.requests import waiting_requests
 from tune.journal.study_task import task_of_study
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
@@ -84,11 +86,17 @@ class SearchRequest:
         """
         if not self.is_resume or not isinstance(self.past[-1], SessionEnded):
             return False
+        wanted = self.options.trials + sum(isinstance(entry, TrialEnqueued) for entry in self.past)
         asked = sum(isinstance(entry, TrialAsked) for entry in self.past)
         told = sum(isinstance(entry, TrialTold) for entry in self.past)
         asks_anew = any(name.startswith("confirm_") for name in self.given)
         is_confirmed = self.options.no_confirm or (self._has_verdict and not asks_anew)
-        return asked == told >= self.options.trials and is_confirmed
+        return asked == told >= wanted and is_confirmed and not self._has_enqueued
+
+    @property
+    def _has_enqueued(self) -> bool:
+        """Whether a user asked for a configuration that is not in the journal yet."""
+        return any(request.values is not None for request in waiting_requests(self.folder))
 
     @property
     def _has_verdict(self) -> bool:

@@ -13,17 +13,21 @@ from trainable.counts import counted
 from tune.command_line.options import StudyOptions
 from tune.command_line.parsing import Given
 from tune.decisions.differences import differences
+from tune.decisions.trial_record import ENQUEUED, SAMPLER
 from tune.journal.entries import (
     JournalEntry,
     RungDecided,
     SessionBegun,
     SessionEnded,
+    StopRequested,
     StudyBegun,
     TrialAsked,
+    TrialEnqueued,
     TrialEntry,
     TrialPaused,
     TrialRaised,
     TrialRetried,
+    TrialStopped,
     TrialTold,
     study_of,
 )
@@ -106,6 +110,12 @@ def _text(entry: JournalEntry) -> str | None:
             return f"is tried again, attempt {entry.attempt}: {entry.reason}"
         case TrialPaused():
             return f"paused after epoch {entry.epoch}: {entry.reason}"
+        case TrialStopped():
+            return "is to end: a user asked for it"
+        case TrialEnqueued():
+            return f"enqueued by a user: {_settings(entry.values)}"
+        case StopRequested():
+            return "the session is to end: a user asked for it"
         case SessionEnded():
             return f"session ended {_clock(entry)}: {entry.reason}"
     return None
@@ -128,8 +138,9 @@ def _session(session: SessionBegun) -> str:
 
 
 def _ask(asked: TrialAsked) -> str:
-    if asked.origin == "sampler":
-        return f"proposed by the sampler: {_settings(asked.values or {})}"
+    if asked.origin in (SAMPLER, ENQUEUED):
+        by = "proposed by the sampler" if asked.origin == SAMPLER else "asked for as enqueued"
+        return f"{by}: {_settings(asked.values or {})}"
     kind, _, name = asked.origin.partition(":")
     beside = ", unknown to the sampler" if asked.values is None else ""
     exempt = ", never stopped early" if asked.exempt else ""
