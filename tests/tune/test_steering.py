@@ -12,7 +12,7 @@ from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
 from trainable.trial import StepResult, TrialTask
-from tune import api
+from tune.api.loaded_study import load_study
 from tune.decisions.decisions import Decisions
 from tune.decisions.differences import differences
 from tune.execution.conductor import Conductor, TrialResources
@@ -305,8 +305,11 @@ def test_all_that_is_wrong_with_a_configuration_is_said_at_once(refused, study):
 
     assert [line for line in said.splitlines() if "`" in line] == [
         "error: `optim.l` is not a configuration key; did you mean `optim.lr`?",
-        "error: `tail.n_blocks` must be a whole number, but got '2.5' of type str",
+        "error: `adapter.kind` must be one of full, lora, dora, but got 'lor'",
+        "error: `tail.n_blocks` must be a whole number, but got 2.5 of type float",
+        "error: `optim.lr` must be in (0, 1], but got 7.0",
     ]
+    assert refused("enqueue", study, "optim.lr=0.5", "tail.n_blocks=5").count("must be in the space") == 2
     assert not (study / FOLDER_NAME).exists()
 
 
@@ -321,7 +324,7 @@ def test_a_variants_file_is_held_against_the_space_too(refused, study, tmp_path)
     file.write_text("about: mine\nepochs: 9\nconfig: {loss: {kind: mse}}\n")
 
     assert "does not vary in the space" in refused("enqueue", study, file)
-    assert "is among several" in refused("enqueue", study, file, "optim.lr=1e-3")
+    assert "among others" in refused("enqueue", study, file, "optim.lr=1e-3")
 
 
 def test_only_what_runs_or_may_go_on_can_be_stopped(refused, study):
@@ -331,7 +334,7 @@ def test_only_what_runs_or_may_go_on_can_be_stopped(refused, study):
 
 
 def test_a_loaded_study_enqueues_and_stops_as_the_verbs_do(study):
-    loaded = api.load_study(study)
+    loaded = load_study(study)
 
     assert loaded.enqueue(MINE)["values"] == MINE
     with pytest.raises(UserError, match="queued"):

@@ -1,6 +1,7 @@
 """What a user sees while a confirmation runs: a line an epoch at most, how many runs are done, the time left."""
 
-from tune.confirming.runs import Confirmation
+from trainable.counts import counted
+from tune.confirming.runs import Confirmation, Run
 from tune.journal.entries import Confirming, EpochReported, JournalEntry, TrialTold
 from tune.report.results import duration
 
@@ -44,6 +45,13 @@ class ConfirmationProgress:
             parts.append(f"time left {duration(left)}")
         return "  ".join(parts), is_end
 
+    def lines(self, now: float, rows: int) -> list[str]:
+        """How the confirmation stands, a line each: in all, then the runs that train, as many as there are rows for."""
+        left = self._seconds_left(now)
+        done = f"{self._confirmation.n_ended} of {counted(self._confirmation.n_wanted, 'run')} done"
+        head = f"confirm   {done}" + ("" if left is None else f", about {duration(left)} left")
+        return [head, *(_row(run) for run in self._confirmation.runs() if run.record.state == "running")][:rows]
+
     def _seconds_left(self, now: float) -> float | None:
         if self._began is None or not self._n_reports or now <= self._began:
             return None
@@ -52,3 +60,9 @@ class ConfirmationProgress:
             return None
         done = sum(plan.epochs if run.record.is_told else run.record.epoch for run in runs)
         return (self._confirmation.n_wanted * plan.epochs - done) * (now - self._began) / self._n_reports
+
+
+def _row(run: Run) -> str:
+    record = run.record
+    epoch = f"epoch {record.epoch:>3}/{record.config['epochs']}"
+    return f"{record.trial_id:<9} {run.name:<18.18}  fold {run.fold}  seed {run.seed}  {epoch}"

@@ -21,6 +21,7 @@ from tune.extraction.request import Features, Progress
 from tune.journal.entries import JournalEntry
 from tune.journal.study_task import task_of_study
 from tune.report.confirmation_text import confirmation_text
+from tune.report.live_view import LiveView, can_rewrite
 from tune.report.next_steps import after_search, after_training, sync_command, to_look_at
 from tune.report.progress import ProgressPrinter
 from tune.report.results import duration, json_values, metrics_table, result_json, result_table
@@ -49,10 +50,26 @@ class Console:
     def __init__(self, *, json: bool) -> None:
         self._json = json
         self._progress = ProgressPrinter(sys.stderr)
+        self._live = LiveView(sys.stderr) if can_rewrite(sys.stderr) else None
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Within the block progress is shown; after it nothing is rewritten any more, however it ends."""
+        try:
+            yield
+        finally:
+            self._stop_rewriting()
+
+    def _stop_rewriting(self) -> None:
+        if self._live is not None:
+            self._live.stop()
 
     def say(self, line: str) -> None:
         """One line for the user."""
-        print(shown(line, keep=LINES), file=sys.stderr, flush=True)
+        if self._live is not None:
+            self._live.say(line)
+        else:
+            print(shown(line, keep=LINES), file=sys.stderr, flush=True)
 
     def extraction(self, event: Progress | str) -> None:
         """Progress of the extraction, or a line it has to say."""
@@ -74,11 +91,11 @@ class Console:
 
     def past(self, entry: JournalEntry) -> None:
         """A journal entry of an earlier session: counted, not shown."""
-        self._progress.past(entry)
+        (self._live or self._progress).past(entry)
 
     def handle(self, entry: JournalEntry) -> None:
         """A journal entry of this session."""
-        self._progress.handle(entry)
+        (self._live or self._progress).handle(entry)
 
     def epoch(self, step: StepResult, n_epochs: int) -> None:
         """An epoch of a training without a search."""
@@ -151,6 +168,7 @@ class Console:
 
     def finish(self, *, text: str, json: Mapping[str, Any]) -> None:
         """The command's one result, on stdout."""
+        self._stop_rewriting()
         if (results := _results.get()) is not None:
             results.append(json)
         if self._json:

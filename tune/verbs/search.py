@@ -159,6 +159,7 @@ def _workplace(opening: Opening, features: Features, tracking_uri: str, console:
     """The study, begun or resumed, open until the end of the block; signals end the work in order meanwhile."""
     request, data, session = opening.request, opening.data, opening.session
     with (
+        console.showing(),
         Interrupts(console.say, death=session.death) as interrupts,
         open_study(request, data, features, tracking_uri, console.say, device=session.device) as study,
     ):
