@@ -89,6 +89,32 @@ def test_every_mistake_in_a_task_file_is_told_with_its_line_and_status_2(leaves,
         assert "Traceback" not in told
 
 
+def test_data_of_other_columns_without_a_task_are_told_how_to_have_one(leaves, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(leaves, data)
+    (data / TASK_FILE).unlink()
+
+    assert main(["extract", "--local", "--data", str(data)]) == 2
+    told = capsys.readouterr().err
+    assert "column SPEI_30d" in told
+    assert "need a task.yaml beside them, or `--task FILE`" in told
+    (data / TASK_FILE).write_text(LENGTH.replace("length (mm)", "width"), encoding="utf-8")
+    assert main(["extract", "--local", "--data", str(data)]) == 2
+    told = capsys.readouterr().err
+    assert "column width must be there" in told
+    assert "need a task.yaml" not in told
+
+
+def test_a_model_is_scored_by_its_own_targets_alone(trained_model, tmp_path, capsys):
+    words = ["evaluate", str(trained_model), "--data", "demo:120", "--no-track", "--out", str(tmp_path / "out")]
+
+    assert main([*words, "--task", "demo-one"]) == 2
+    wanted = (
+        "`--task` must have the targets of default, SPEI_30d (SPEI), SPEI_1y (SPEI), SPEI_2y (SPEI), but demo-one has"
+    )
+    assert wanted in capsys.readouterr().err
+
+
 def test_a_task_that_is_not_there_is_told_with_the_built_in_ones(capsys):
     assert main(["extract", "--local", "--task", "beatles"]) == 2
     assert "a task must be one of beetles" in capsys.readouterr().err

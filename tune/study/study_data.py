@@ -9,8 +9,9 @@ from trainable.counts import counted
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
-from trainable.data.task import Task
+from trainable.data.task import Task, beetles
 from trainable.data.task_choice import named_task
+from trainable.errors import UserError
 from trainable.scoring.scoring import floors
 from trainable.scoring.targets import Targets
 from trainable.storage.place import Place
@@ -51,14 +52,17 @@ def load_study_specimens(
     """
     assert options.data is not None
     task = task or named_task(options.data, options.task)
-    specimens = load_specimens(
-        options.data,
-        task=task,
-        cache_dir=options.cache_folder,
-        skip_bad_images=options.skip_bad_images,
-        drop_duplicates=options.drop_duplicates,
-        n_processes=options.workers,
-    )
+    try:
+        specimens = load_specimens(
+            options.data,
+            task=task,
+            cache_dir=options.cache_folder,
+            skip_bad_images=options.skip_bad_images,
+            drop_duplicates=options.drop_duplicates,
+            n_processes=options.workers,
+        )
+    except UserError as error:
+        raise (_without_task(error) if task is None else error) from None
     frame = specimens.frame
     dropped = f", {counted(specimens.n_dropped, 'unreadable image')} dropped" if specimens.n_dropped else ""
     dropped += f", {counted(specimens.n_duplicates, 'duplicate')} dropped" if specimens.n_duplicates else ""
@@ -72,6 +76,17 @@ def load_study_specimens(
     for note in specimens.notes:
         console.say(note)
     return specimens
+
+
+def _without_task(error: UserError) -> UserError:
+    """The same; where columns of the challenge's targets are missing, also how to name others."""
+    if not any("must be there" in problem and beetles().names[0] in problem for problem in error.problems):
+        return error
+    remedy = (
+        "data with other columns and targets than the beetles' need a task.yaml beside them, or `--task FILE`, that "
+        "says what is predicted from what; see docs/your-data.md"
+    )
+    return UserError([*error.problems, remedy])
 
 
 def load_study_data(
