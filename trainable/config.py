@@ -5,6 +5,7 @@ Two equal configurations, with the same data and seed, give the same weights on 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from trainable.errors import UserError
@@ -218,8 +219,14 @@ def later_keys() -> dict[str, Any]:
     return {name: value for name, value in config.flat().items() if name not in written}
 
 
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    """Annotations as types; a resumed study builds thousands of configurations."""
+    return get_type_hints(cls)
+
+
 def _leaf_types(cls: type, prefix: str) -> Iterator[tuple[str, Any]]:
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     for f in fields(cls):
         hint = hints[f.name]
         if is_dataclass(hint):
@@ -233,7 +240,7 @@ def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(values, Mapping):
         problems.append(f"`{path.rstrip('.') or 'config'}` must be a mapping of keys, but got {brief(values)}")
         return None
-    hints, known = get_type_hints(cls), {f.name: f for f in fields(cls)}
+    hints, known = _hints(cls), {f.name: f for f in fields(cls)}
     valid = ", ".join(path + name for name in known)
     problems.extend(
         f"`{path}{name}` is not a configuration key; valid: {valid}" for name in values if name not in known
