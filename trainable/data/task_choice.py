@@ -5,6 +5,7 @@ from pathlib import Path
 
 from trainable.data.specimen_tables import HUB
 from trainable.data.task import TASK_FILE, Task
+from trainable.errors import UserError
 
 
 def named_task(data: str, name: str | None) -> Task | None:
@@ -29,9 +30,13 @@ def _file_beside(data: str) -> Path | None:
 
 
 def _hub_file(repository: str) -> Path | None:
+    """The repository's own, or its copy of before where the hub cannot be reached; None if there is neither."""
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HFValidationError, RepositoryNotFoundError
 
     try:
         return Path(hf_hub_download(repository, TASK_FILE, repo_type="dataset"))
-    except Exception:  # it has none; or cannot be asked, which who reads the data themselves tells
+    except (EntryNotFoundError, HFValidationError, RepositoryNotFoundError):  # of the last two the data's reader tells
         return None
+    except OSError as error:
+        raise UserError(f"{HUB}{repository} must say whether it has a {TASK_FILE}, but: {error}; try again") from error
