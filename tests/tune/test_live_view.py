@@ -68,13 +68,13 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 class Clock:
-    """Ticks once a look."""
+    """Runs on with every look, so that some of the entries are drawn."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        self.now += 1.0
+        self.now += 0.02
         return self.now
 
 

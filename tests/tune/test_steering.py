@@ -1,7 +1,9 @@
 """`enqueue` and `stop`: what users ask of a study from elsewhere, with real decisions and a real journal."""
 
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from trainable.trial import StepResult, TrialTask
 from tune.api.loaded_study import load_study
 from tune.decisions.decisions import Decisions
 from tune.decisions.differences import differences
+from tune.decisions.proposals import starting_queue
+from tune.decisions.standings import Standings
 from tune.execution.conductor import Conductor, TrialResources
 from tune.execution.steering import STOPPED, Steering
 from tune.journal.entries import SessionBegun, study_of
@@ -29,10 +33,10 @@ MINE = {"tail.n_blocks": 1, "adapter.kind": "lora", "adapter.rank": 5, "optim.lr
 class Driver:
     """The one process that works on a study, without training."""
 
-    def __init__(self, folder: Path, n_trials: int = 3) -> None:
+    def __init__(self, folder: Path, n_trials: int = 3, **header: object) -> None:
         self.folder, self.told, self.now = folder, [], 0.0
         self.space = SearchSpace.load("smoke")
-        header = {
+        header |= {
             "seed": 0, "n_trials": n_trials, "max_epochs": EPOCHS, "grace_epochs": 1, "reduction_factor": 3,
             "space": self.space.to_dict(),
         }  # fmt: skip
@@ -109,6 +113,23 @@ def test_what_was_enqueued_runs_next_as_one_trial_more_and_replays(driver):
     mine = driver.trial("t0001")
     assert (mine.origin, mine.values, mine.exempt) == ("enqueued", MINE, False)
     assert waiting_requests(driver.folder) == []
+    driver.check_replays()
+
+
+def test_what_was_enqueued_runs_ahead_of_starting_points_in_the_order_of_asking(tmp_path):
+    driver = Driver(tmp_path / "study", queue=starting_queue(SearchSpace.load("smoke"), EPOCHS))
+    driver.start()
+    for rank in (5, 6):
+        driver.enqueue(**{"adapter.rank": rank})
+    driver.start()
+    driver.enqueue(**{"adapter.rank": 7})
+    driver.to_the_end()
+
+    trials = driver.study.decisions.trials()
+    assert [t.origin for t in trials] == [
+        "start:default", "enqueued", "enqueued", "enqueued", "compare:ft_did", "sampler",
+    ]  # fmt: skip
+    assert [t.values["adapter.rank"] for t in trials[1:4]] == [5, 6, 7]
     driver.check_replays()
 
 
@@ -341,3 +362,31 @@ def test_a_loaded_study_enqueues_and_stops_as_the_verbs_do(study):
         loaded.enqueue(MINE)
     with pytest.raises(UserError, match="none works on"):
         loaded.stop()
+
+
+@pytest.mark.slow
+def test_a_search_that_runs_takes_what_is_asked_from_elsewhere_and_a_resume_goes_on_with_it(demo_search, cli, tmp_path):
+    folder = tmp_path / "study"
+
+    def steer() -> None:
+        while not (folder / FILE_NAME).exists() or b'"report"' not in (folder / FILE_NAME).read_bytes():
+            time.sleep(0.05)
+        study = load_study(folder)
+        study.enqueue(MINE)
+        study.stop()
+
+    with ThreadPoolExecutor() as elsewhere:
+        steered = elsewhere.submit(steer)
+        ended = demo_search("--trials", 500, "--time-budget", "5m")
+        steered.result()
+
+    assert ended.status == 130
+    asked = [entry for entry in read_plain(folder) if entry["event"] in ("enqueue", "stop", "end")]
+    assert [entry["event"] for entry in asked] == ["enqueue", "stop", "end"]
+    assert (asked[0]["values"], asked[2]["reason"]) == (MINE, STOPPED)
+    n_trials = sum(entry["event"] == "ask" for entry in read_plain(folder))
+    assert cli("search", "--resume", folder, "--local", "--no-confirm", "--trials", n_trials).status == 0
+    trials = Standings.of(read_entries(folder)).trials.values()
+    assert [trial.values for trial in trials if trial.origin == "enqueued"] == [MINE]
+    assert all(trial.is_told for trial in trials)
+    assert cli("replay", folder).status == 0

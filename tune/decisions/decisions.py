@@ -95,7 +95,7 @@ class Decisions(TrialEntries):
         self._emit(session, apply=self.apply)
 
     def enqueue(self, values: JsonObject, *, request: str) -> None:
-        """Run this before the sampler's next proposal, and one trial more in all. request: who asks, as an id.
+        """Run this next, and one trial more in all. request: who asks, as an id.
 
         Raises: UserError as `check_new`.
         """

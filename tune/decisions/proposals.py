@@ -79,11 +79,14 @@ class Proposals:
         self._queue = (*self._queue, *_checked_queue(self._space, entries, self._epochs))
 
     def enqueue(self, values: JsonObject) -> None:
-        """Queue what a user asked for; it may be stopped early, as what the sampler proposes.
+        """Queue what a user asked for, behind what users asked for before and ahead of all else.
 
+        It may be stopped early, as what the sampler proposes.
         Raises: UserError as `config`.
         """
-        self._queue = (*self._queue, Proposal(origin=ENQUEUED, exempt=False, values=values, config=self.config(values)))
+        new = Proposal(origin=ENQUEUED, exempt=False, values=values, config=self.config(values))
+        at = self._n_queued_begun + sum(proposal.origin == ENQUEUED for proposal in self.waiting())
+        self._queue = (*self._queue[:at], new, *self._queue[at:])
 
     def config(self, values: JsonObject) -> JsonObject:
         """The configuration of the sampler's values, of a trial's length.

@@ -81,7 +81,7 @@ class Steering:
             except UserError as error:
                 self._say(f"what a user enqueued is left out: {error}")
             else:
-                self._say("a user enqueued a configuration: it runs before the next proposal")
+                self._say("a user enqueued a configuration: it runs next")
         elif request.trial not in decisions.standings.trials or decisions.is_told(request.trial):
             self._say(f"a user asked to stop {request.trial}, which has ended or was never begun")
         else:

@@ -1,4 +1,4 @@
-"""Have a study try a configuration before the sampler's next proposal, also while it runs: one trial more in all.
+"""Have a study try a configuration next, also while it runs: one trial more in all.
 
 sentinel-tune enqueue STUDY KEY=VALUE ... [--json]
 sentinel-tune enqueue STUDY VARIANT|FILE [--json]
@@ -93,6 +93,6 @@ def _searches(entries: list[JournalEntry]) -> bool:
 def _text(options: EnqueueOptions, values: JsonObject, *, searches: bool) -> str:
     shown = "  ".join(f"{name}={in_words(value)}" for name, value in values.items())
     if searches:
-        return f"enqueued: {shown}\nit runs before the next proposal, as one trial more"
+        return f"enqueued: {shown}\nit runs next, as one trial more"
     command = next_command("search", resume=options.study)
     return f"enqueued: {shown}\nno search runs: it is kept, as one trial more, for the next `{command}`"
