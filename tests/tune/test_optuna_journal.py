@@ -1,9 +1,12 @@
+import json
 import math
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import optuna
+import optuna_dashboard
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -177,3 +180,26 @@ def test_a_file_that_cannot_be_written_stops_no_search_and_is_said_once(folder, 
         projection.handle(entry)
     assert len(notices) == 1
     assert "the next --resume writes it anew" in notices[0]
+
+
+def test_optuna_dashboard_shows_the_study(tmp_path):
+    decisions = run(tmp_path / "study")
+    pages = optuna_dashboard.wsgi(JournalStorage(JournalFileBackend(str(tmp_path / "study" / FILE_NAME))))
+
+    (study,) = asked(pages, "/api/studies")["study_summaries"]
+    assert study["study_name"] == "study-7"
+    shown = asked(pages, f"/api/studies/{study['study_id']}")
+    assert [trial["state"] for trial in shown["trials"]] == [
+        trial.state.name.capitalize() for trial in decisions.sampler_trials() if trial.state.is_finished()
+    ]
+    assert {trial["params"][0]["name"] for trial in shown["trials"]} == {"optim.name"}
+
+
+def asked(pages: Any, path: str) -> Any:
+    """What the dashboard's API answers to its own page."""
+    environ: dict[str, Any] = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    said: list[str] = []
+    body = b"".join(pages(environ, lambda status, _headers, *_: said.append(status)))
+    assert said == ["200 OK"], body
+    return json.loads(body)
