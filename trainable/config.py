@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 from trainable.shown import brief
 
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "out_proj", "c_fc", "c_proj")
@@ -168,12 +169,12 @@ class TrialConfig:
         assert isinstance(config, cls)
         return config
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Nested plain values, ready for JSON or YAML; `from_dict` is its inverse.
 
         A key that came later is left out while it says what went before it: what is equal is written equally, whenever.
         """
-        values: dict[str, Any] = _plain(self)
+        values: JsonObject = _plain(self)
         return values
 
     def complete(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from trainable.export.standalone import (
     read_config,
 )
 from trainable.frozen.backbone import Backbone
+from trainable.plain_values import JsonObject
 from trainable.scoring.targets import Targets
 from trainable.tail.adapters import adapter_config, adapter_state, merge_adapters
 from trainable.tail.tail import Tail
@@ -138,7 +139,7 @@ def _config(
     known_domains: Sequence[int] | Sequence[str],
     sigmas: Mapping[str, Sequence[float]],
     facts: ModelFacts,
-) -> dict[str, Any]:
+) -> JsonObject:
     form = _form(tail)
     return {
         "kind": KIND,
@@ -158,7 +159,7 @@ def _config(
     }
 
 
-def _form(tail: Tail) -> dict[str, Any]:
+def _form(tail: Tail) -> JsonObject:
     """What may differ between the members of a model, beside their weights."""
     code, layers = tail.domain_code, tail.head.layers
     return {

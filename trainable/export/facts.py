@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from trainable.errors import UserError
 from trainable.frozen.model_folder import name_now
-from trainable.plain_values import misfits
+from trainable.plain_values import JsonObject, misfits
 
 Interval = tuple[float, float]
 
@@ -26,7 +26,7 @@ class ModelFacts:
     """
 
     name: str
-    config: dict[str, Any]
+    config: JsonObject
     epochs: int
     seeds: tuple[int, ...]
     backbone: str
@@ -50,7 +50,7 @@ class ModelFacts:
     precision: str = ""
     versions: dict[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Plain values for strict JSON; metrics that are not finite are left out."""
         return asdict(self) | {
             "seeds": list(self.seeds),

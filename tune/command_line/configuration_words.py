@@ -1,7 +1,7 @@
 """A configuration's values as words of a command line: `optim.lr=3e-4 adapter.targets=q_proj+v_proj`."""
 
 from collections.abc import Sequence
-from typing import Any, get_origin
+from typing import get_origin
 
 from trainable.config import config_fields
 from trainable.plain_values import JsonObject
@@ -25,7 +25,7 @@ def values_of_words(words: Sequence[str]) -> tuple[JsonObject, list[str]]:
     return values, problems
 
 
-def _parsed(text: str, hint: Any) -> object:
+def _parsed(text: str, hint: object) -> object:
     """A value of the key's kind; a text that is none stays one, which the configuration refuses in its own words."""
     if get_origin(hint) is tuple:
         return text.split("+")

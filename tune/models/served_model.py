@@ -96,7 +96,7 @@ def _domain(value: Any, row: int, problems: list[str]) -> int | None:
     return number
 
 
-def _domain_name(value: Any, row: int, problems: list[str]) -> str | None:
+def _domain_name(value: object, row: int, problems: list[str]) -> str | None:
     if _is_missing(value):
         return None
     if isinstance(value, bool) or not isinstance(value, str | int | np.integer):
