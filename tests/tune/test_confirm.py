@@ -44,7 +44,9 @@ def test_a_search_ends_with_a_verdict_on_all_pairs_of_folds_and_configurations(c
     confirmed = confirmed_of(entries_of(entries))
 
     assert [entry["event"] for entry in entries][-2:] == ["confirm", "end"]
-    assert len(inner(entries, "tell")) == 2 * len(confirmed.candidates)  # two folds, one seed
+    alone = [candidate for candidate in confirmed.candidates if not candidate.members]
+    assert len(inner(entries, "tell")) == 2 * len(alone)  # two folds, one seed
+    assert [c.name for c in confirmed.candidates if c.members] == ["ensemble"]  # takes no run
     assert {tell["state"] for tell in inner(entries, "tell")} == {"completed"}
     assert 0 not in confirmed.folds  # the search scored by it
     assert confirmed.candidates == tuple(sorted(confirmed.candidates, key=lambda c: c.metrics["score/all"]))
@@ -60,7 +62,7 @@ def test_confirming_again_with_the_same_options_trains_nothing_and_says_the_same
     assert ended.status == 0, ended.stderr
     assert ended.result["confirmation"]["verdict"] == before.verdict
     entries = read_plain(study)
-    assert len(inner(entries, "tell")) == 2 * len(before.candidates)
+    assert len(inner(entries, "tell")) == 2 * len([c for c in before.candidates if not c.members])
     assert confirmed_of(entries_of(entries)) == before
 
 
@@ -171,7 +173,8 @@ def test_mlflow_holds_every_run_the_table_and_the_verdict(confirmed_study, track
     assert {run.data.tags["kind"] for run in confirming} == {"confirmation"}
     assert {int(run.data.tags["fold"]) for run in confirming} == set(confirmed.folds)
     assert "confirmation.json" in [file.path for file in client.list_artifacts(parent.info.run_id)]
-    assert len(confirming) == 2 * len(confirmed.candidates)
+    assert len(confirming) == 2 * len([c for c in confirmed.candidates if not c.members])
+    assert "study/confirmed_ensemble_gain" in parent.data.metrics
     assert {run.info.status for run in (group, *confirming)} == {"FINISHED"}
     assert all(len(client.get_metric_history(run.info.run_id, "score/all")) == 3 for run in confirming)
 

@@ -20,8 +20,9 @@ from trainable.training.trial_data import TrialData
 from tune.command_line.options import SearchOptions
 from tune.confirming.choice import make_plan
 from tune.confirming.outcome import Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
+from tune.confirming.predicted import best_epoch
 from tune.confirming.runs import Configuration, Confirmation, Plan, complete_cells, fold_data_folder
-from tune.confirming.verdict import best_epoch, judge
+from tune.confirming.verdict import judge
 from tune.decisions.decisions import Decisions
 from tune.decisions.standings import Standings
 from tune.journal.entries import Confirming, JournalEntry, study_of

@@ -13,6 +13,16 @@ Interval = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemberFacts:
+    """One member of an ensemble: the trial or variant it was trained as, for how long, with which seed."""
+
+    name: str
+    config: JsonObject
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelFacts:
     """How a model was trained and what it scored.
 
@@ -22,7 +32,8 @@ class ModelFacts:
     scores_of: "confirmation" (this configuration on other folds) or "held-out events" (this very model), or empty.
     intervals: of `score/...`, each holding `interval_level` of the resampled scores. floors: name -> the same metrics
     of a forecast without images. verdict: of the confirmation, in words. precision: trained in,
-    in words; empty where it was not recorded. versions: of the libraries.
+    in words; empty where it was not recorded. versions: of the libraries. members: of an ensemble of several
+    configurations, whose own config is empty, its epochs those of the longest training, and its seeds those of each.
     """
 
     name: str
@@ -49,11 +60,13 @@ class ModelFacts:
     study_id: str | None = None
     precision: str = ""
     versions: dict[str, str]
+    members: tuple[MemberFacts, ...] = ()
 
     def to_dict(self) -> JsonObject:
         """Plain values for strict JSON; metrics that are not finite are left out."""
         return asdict(self) | {
             "seeds": list(self.seeds),
+            "members": [asdict(member) for member in self.members],
             "held_out_sites": list(self.held_out_sites),
             "held_out_domains": list(self.held_out_domains),
             "scores": _finite(self.scores),
@@ -77,8 +90,14 @@ class ModelFacts:
             **known
             | {name: tuple(values[name]) for name in ("seeds", "held_out_sites", "held_out_domains")}
             | {"intervals": {name: (low, high) for name, (low, high) in values["intervals"].items()}}
+            | {"members": tuple(MemberFacts(**_named(MemberFacts, member)) for member in values.get("members", ()))}
             | {"backbone": name_now(values["backbone"], values["backbone_fingerprint"])}
         )
+
+
+def _named(kind: type[MemberFacts], values: JsonObject) -> JsonObject:
+    """Without names that a newer version added."""
+    return {f.name: values[f.name] for f in fields(kind)}
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from trainable.config import TrialConfig
 from trainable.counts import counted
 from trainable.data.task import Task, beetles
-from trainable.export.facts import ModelFacts
+from trainable.export.facts import MemberFacts, ModelFacts
+from trainable.plain_values import JsonObject
 from trainable.shown import shown
 
 _SCORES = (("score", "score/all"), ("ID score", "score/id"), ("OOD score", "score/ood"))
@@ -41,7 +42,8 @@ def model_card(
 
 
 def _what(facts: ModelFacts, task: Task) -> Iterator[str]:
-    members = "one network" if len(facts.seeds) == 1 else f"the mean of {len(facts.seeds)} networks"
+    n_members = len(facts.members or facts.seeds)
+    members = "one network" if n_members == 1 else f"the mean of {n_members} networks"
     yield (
         f"{_in_and_out(task)}: {members} on the vision tower `{facts.backbone}`. "
         "Adapters are merged; `adapter/`, where there is one, holds them apart in peft's format."
@@ -62,15 +64,12 @@ def _in_and_out(task: Task) -> str:
 def _training(
     facts: ModelFacts, task: Task, known_domains: Sequence[int] | Sequence[str], known_species: Sequence[str] | None
 ) -> Iterator[str]:
-    config = TrialConfig.from_dict(facts.config)
-    adapter = config.adapter
-    kind = "all weights" if adapter.kind == "full" else f"{adapter.kind} adapters of rank {adapter.rank}"
-    if adapter.kind != "full" and adapter.rank_stabilized:
-        kind += ", rank-stabilized"
-    codes = "domain code" if known_species is None else "codes of domain and species"
-    where = f"the last {counted(config.tail.n_blocks, 'block')}, `ln_post`, {codes} and regressor"
-    yield f"* what trained: {kind} in {where}"
-    yield f"* length: {facts.epochs} of {counted(config.epochs, 'epoch')}; seeds: {_listed(facts.seeds)}"
+    if facts.members:
+        for member in facts.members:
+            yield f"* member `{member.name}`: {_what_trained(member.config)}; {_length(member)}; seed {member.seed}"
+    else:
+        yield f"* what trained: {_what_trained(facts.config)}"
+        yield f"* length: {_length(facts)}; seeds: {_listed(facts.seeds)}"
     sizes = f"{counted(facts.n_specimens, 'specimen')} of {counted(facts.n_events, 'event')}"
     yield f"* data: `{facts.data}`, {sizes} trained on"
     if task.columns.domain is not None:
@@ -89,6 +88,20 @@ def _training(
         yield f"* precision: trained in {facts.precision}; this folder computes in float32"
     yield f"* versions: {_listed(f'{name} {version}' for name, version in facts.versions.items())}"
     yield f"* data fingerprint `{facts.data_fingerprint}`, backbone fingerprint `{facts.backbone_fingerprint}`"
+
+
+def _what_trained(values: JsonObject) -> str:
+    config = TrialConfig.from_dict(values)
+    adapter = config.adapter
+    kind = "all weights" if adapter.kind == "full" else f"{adapter.kind} adapters of rank {adapter.rank}"
+    if adapter.kind != "full" and adapter.rank_stabilized:
+        kind += ", rank-stabilized"
+    codes = "codes of domain and species" if config.tail.species_scale else "domain code"
+    return f"{kind} in the last {counted(config.tail.n_blocks, 'block')}, `ln_post`, {codes} and regressor"
+
+
+def _length(of: ModelFacts | MemberFacts) -> str:
+    return f"{of.epochs} of {counted(of.config['epochs'], 'epoch')}"
 
 
 _INTERVALS = {
@@ -131,7 +144,9 @@ def _scores(facts: ModelFacts, task: Task) -> Iterator[str]:
 
 def _measured_on(facts: ModelFacts) -> str:
     if facts.scores_of == "confirmation":
-        seen = "its configuration, trained without the scored events on each of the confirmation's folds"
+        half = "the half of the confirmed configurations that the other folds found better"
+        what = half if facts.members else "its configuration"
+        seen = f"{what}, trained without the scored events on each of the confirmation's folds"
     elif facts.holdout == "all":
         seen = "its configuration, on the events held out from it in the search, by which it was chosen"
     else:

@@ -54,6 +54,9 @@ _SLIVER = 100  # sides' ratio beyond which the middle alone is resized: the whol
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners
 
 
+Values = Mapping[str, Any]
+"""An object as JSON has it."""
+
 Rule = tuple[str, Callable[[Any], bool]]
 """What a value of a JSON file must be, in words, and whether one is."""
 
@@ -158,8 +161,10 @@ SCHEMA["members"] = (
 )
 
 
-def _is_member(value: Any) -> bool:
-    return type(value) is dict and value.keys() == _MEMBER.keys() and all(_MEMBER[k][1](v) for k, v in value.items())
+def _is_member(value: object) -> bool:
+    return (
+        isinstance(value, dict) and value.keys() == _MEMBER.keys() and all(_MEMBER[k][1](v) for k, v in value.items())
+    )
 
 
 _GROUP = _or(SCHEMA["known_domains"], _list(_TEXT, 0, 1 << 20, ascending=True))
@@ -704,7 +709,7 @@ def _file_problem(file: Path, digest: str) -> str | None:
         return f"{file} must be readable, but is not: {error}"
 
 
-def _load_members(weights: Path, config: Mapping[str, Any]) -> list[Network]:
+def _load_members(weights: Path, config: Values) -> list[Network]:
     """The networks; what members share is shared in memory. No weight is read before all names and shapes fit.
 
     Raises: ValueError; whatever open_clip, torch and safetensors raise.
@@ -727,7 +732,7 @@ def _load_members(weights: Path, config: Mapping[str, Any]) -> list[Network]:
     return networks
 
 
-def _forms(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _forms(config: Values) -> list[Values]:
     """Of each member what `_MEMBER` names."""
     alike = {
         "domain_code": config["domain_code"],
@@ -737,7 +742,7 @@ def _forms(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(config.get("members", [alike] * config["n_members"]))
 
 
-def _network(tower: nn.Module, config: Mapping[str, Any], form: Mapping[str, Any]) -> Network:
+def _network(tower: nn.Module, config: Values, form: Values) -> Network:
     return Network(
         tower,
         domain_shape=form["domain_code"],
@@ -746,13 +751,13 @@ def _network(tower: nn.Module, config: Mapping[str, Any], form: Mapping[str, Any
     )
 
 
-def _species_shape(config: Mapping[str, Any]) -> list[int] | None:
+def _species_shape(config: Values) -> list[int] | None:
     if "known_species" not in config:
         return None
     return [len(config["known_species"]) + 1, config["model_cfg"]["embed_dim"]]
 
 
-def _agreements(config: Mapping[str, Any]) -> dict[str, bool]:
+def _agreements(config: Values) -> dict[str, bool]:
     """What must be so between values of a configuration, in words, and whether it is."""
     width, forms = config["model_cfg"]["embed_dim"], _forms(config)
     vision = {"image_size": 224, "patch_size": 16, **config["model_cfg"]["vision_cfg"]}  # open_clip's defaults

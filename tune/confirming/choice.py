@@ -83,6 +83,7 @@ def make_plan(
         folds=earlier.folds if earlier is not None and len(earlier.folds) == len(folds) else folds,
         seeds=tuple(options.seed + 1 + i for i in range(options.confirm_seeds)),
         epochs=options.epochs,
+        with_ensemble=True,
     )
 
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from trainable.scoring.out_of_fold import only_fresh
 from trainable.scoring.scoring import EventForecast, HeldOutScorer
+from trainable.scoring.targets import Targets
 from trainable.storage.place import Place
 from trainable.training.trial_data import TrialData
 from tune.confirming.runs import fold_data_folder
@@ -47,6 +48,11 @@ class HeldOutFolds:
             n_left_out=len(set().union(*shared.values()) - scored),
             n_seen=len(scored),
         )
+
+    @property
+    def targets(self) -> Targets:
+        """The same on all folds."""
+        return next(iter(self.scorers.values())).targets
 
     def forecasts(self, fold: int, predictions: ArrayLike) -> dict[str, EventForecast]:
         """Part -> forecasts of a fold's fresh events; of all, where it has no fresh one."""

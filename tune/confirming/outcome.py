@@ -21,18 +21,23 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 """The name of the configuration that the others must beat."""
 
+ENSEMBLE = "ensemble"
+"""The name of the candidate that is the mean of others."""
+
 FOLDER_NAME = "confirmation"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmedConfiguration:
-    """One confirmed configuration.
+    """One confirmed configuration, or the ensemble of some.
 
     name: a variant's or the trial's id. trial_id: None when the study did not run it. config: nested values, of full
     length. epoch: the best one on the mean over all folds and seeds, to stop at when it is trained on all data.
     metrics: pooled over folds, the mean over seeds, each fold at the epoch that the *other* folds found best.
     intervals: of the scores, for other domains and trainings. difference: of `score/all` to the default's, below 0 is
-    better; None for the default itself. fold_scores: fold -> mean `score/all` of all its held-out events.
+    better; None for the default itself. fold_scores: fold -> mean `score/all` of all its held-out events. members: of
+    an ensemble, names of the candidates whose mean it is, each at its own epoch; its config is empty, and its epoch
+    that of the member that is trained longest.
     """
 
     name: str
@@ -43,6 +48,7 @@ class ConfirmedConfiguration:
     intervals: dict[str, tuple[float, float]]
     difference: "Difference | None"
     fold_scores: dict[int, float]
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +82,10 @@ class Confirmed:
     fresh_only: bool = False
     n_left_out: int = 0
     n_seen: int = 0
+
+    def members_of(self, candidate: ConfirmedConfiguration) -> tuple[ConfirmedConfiguration, ...]:
+        """The configurations that are trained for a candidate: of an ensemble its members, else itself."""
+        return tuple(c for c in self.candidates if c.name in candidate.members) or (candidate,)
 
     def candidate(self, name_or_trial_id: str) -> ConfirmedConfiguration | None:
         """The candidate of that name or trial; None if it was not confirmed."""
@@ -138,7 +148,9 @@ def write_evidence(folder: Place, values: JsonObject) -> None:
 
 def _evidence_of(confirmed: Confirmed, candidate: ConfirmedConfiguration) -> JsonObject:
     names = ("holdout", "folds", "seeds", "epochs", "data_fingerprint", "backbone_fingerprint", "fresh_only")
-    return {"name": candidate.name, "config": candidate.config} | {name: getattr(confirmed, name) for name in names}
+    members = {"members": candidate.members} if candidate.members else {}
+    of = {"name": candidate.name, "config": candidate.config, **members}
+    return of | {name: getattr(confirmed, name) for name in names}
 
 
 def _candidate(entry: JsonObject) -> ConfirmedConfiguration:
@@ -151,5 +163,6 @@ def _candidate(entry: JsonObject) -> ConfirmedConfiguration:
             "intervals": {name: (float(low), float(high)) for name, (low, high) in entry["intervals"].items()},
             "difference": None if difference is None else Difference(**difference),
             "fold_scores": {int(fold): score for fold, score in entry["fold_scores"].items()},
+            "members": tuple(entry.get("members", ())),
         }
     )

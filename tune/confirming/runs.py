@@ -36,12 +36,16 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All configurations are run on all folds with all seeds."""
+    """All configurations are run on all folds with all seeds.
+
+    with_ensemble: whether the mean of their forecasts is judged beside them, which takes no run; older plans have none.
+    """
 
     configurations: tuple[Configuration, ...]
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
     epochs: int
+    with_ensemble: bool = False
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> "Plan":
@@ -51,6 +55,7 @@ class Plan:
             folds=tuple(values["folds"]),
             seeds=tuple(values["seeds"]),
             epochs=values["epochs"],
+            with_ensemble=values.get("with_ensemble", False),
         )
 
     def cells(self) -> Iterator[tuple[Configuration, int, int]]:

@@ -3,23 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
-from trainable.scoring.scoring import EventForecast, HeldOutScorer
 from trainable.storage.place import Place
-from trainable.training.held_out_predictions import load_predictions, predictions_name
+from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import DEFAULT, Confirmed, ConfirmedConfiguration
-from tune.confirming.runs import Configuration, Confirmation, Plan, Run, complete_cells
-from tune.printed.next_command import next_command
-
-SCORE_TOLERANCE = 1e-6
-"""In the unit of a score: one from the same predictions differs by rounding alone, also on another processor."""
+from tune.confirming.predicted import Predicted, predicted_by, scored
+from tune.confirming.runs import Configuration, Confirmation, complete_cells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +36,11 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
     if not folds or len(failed) == len(plan.configurations):
         raise ValueError("no fold has a whole run of every configuration")
     held_out = HeldOutFolds.load(folder, folds)
-    measured = [
-        _measured(folder, held_out, configuration, runs, plan=plan, seeds=seeds)
-        for configuration in plan.configurations
-        if configuration.name not in failed
-    ]
+    configurations = [c for c in plan.configurations if c.name not in failed]
+    trained = [predicted_by(runs, c.name, folder, held_out, seeds) for c in configurations]
+    measured = [_measured(*of, held_out) for of in zip(configurations, trained, strict=True)]
+    if plan.with_ensemble and len(trained) > 1 and len(folds) > 1:
+        measured.append(_ensemble(trained, held_out))
     level = 1 - (1 - LEVEL) / max(1, len(measured) - 1)
     candidates = _compared([m[0] for m in measured], {m[0].name: m[1] for m in measured}, level)
     winner, is_win, words = _decide(candidates, failed)
@@ -76,66 +68,36 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
 
 
 def _measured(
-    folder: Place,
-    held_out: HeldOutFolds,
-    configuration: Configuration,
-    runs: Sequence[Run],
-    *,
-    plan: Plan,
-    seeds: Sequence[int],
+    configuration: Configuration, trained: Predicted, held_out: HeldOutFolds
 ) -> tuple[ConfirmedConfiguration, OutOfFold]:
-    """One configuration, each fold at the epoch that the other folds found best, so that no fold chooses its own."""
-    own = {(run.fold, run.seed): run for run in runs if run.name == configuration.name}
-    curves = {
-        fold: np.mean([_curve(own[fold, seed], plan.epochs) for seed in seeds], axis=0) for fold in held_out.scorers
-    }
-    gathered: dict[int, list[dict[str, EventForecast]]] = {}
-    maes: list[dict[str, float]] = []
-    scores: dict[int, float] = {}
-    for fold, scorer in held_out.scorers.items():
-        others = [curve for other, curve in curves.items() if other != fold]
-        epoch = best_epoch(others) if others else plan.epochs
-        predictions = [_predictions(folder, own[fold, seed], epoch, scorer) for seed in seeds]
-        metrics = [scorer.score(p) for p in predictions]
-        gathered[fold] = [held_out.forecasts(fold, p) for p in predictions]
-        maes += [{name: value for name, value in m.items() if name.startswith("mae_")} for m in metrics]
-        scores[fold] = float(np.mean([m["score/all"] for m in metrics]))
-    forecasts = OutOfFold.gather(gathered, held_out.domain_of_site)
-    maes_mean = {name: float(np.mean([m[name] for m in maes if name in m])) for m in maes for name in m}
+    of = scored(held_out, {fold: trained.of(fold, trained.epoch(without=fold)) for fold in held_out.scorers})
     candidate = ConfirmedConfiguration(
         name=configuration.name,
         trial_id=configuration.trial_id,
         config=configuration.config,
-        epoch=best_epoch(list(curves.values())),
-        metrics=forecasts.metrics() | maes_mean,
-        intervals=forecasts.intervals(),
+        epoch=trained.epoch(),
+        metrics=of.metrics,
+        intervals=of.forecasts.intervals(),
         difference=None,
-        fold_scores=scores,
+        fold_scores=of.fold_scores,
     )
-    return candidate, forecasts
+    return candidate, of.forecasts
 
 
-def _predictions(study: Place, run: Run, epoch: int, scorer: HeldOutScorer) -> NDArray[np.float32]:
-    """Raises: UserError unless they are there and score what was reported while the run was trained."""
-    folder = study / "checkpoints" / run.record.trial_id
-    remedy = f"delete it, then `{next_command('confirm', study)}` trains that run anew"
-    predictions = load_predictions(folder, epoch, remedy=remedy)
-    reported, found = run.record.scores[epoch], scorer.score(predictions)["score/all"]
-    if not abs(found - reported) <= SCORE_TOLERANCE:
-        raise UserError(
-            f"{folder / predictions_name(epoch)} must score {reported:.6f}, as the study's journal says, but scores "
-            f"{found:.6f}; {remedy}"
-        )
-    return predictions
-
-
-def best_epoch(curves: Sequence[Sequence[float]]) -> int:
-    """The epoch (from 1) with the lowest mean over curves of scores by epoch."""
-    return int(np.argmin(np.mean(curves, axis=0))) + 1
-
-
-def _curve(run: Run, n_epochs: int) -> list[float]:
-    return [run.record.scores[epoch] for epoch in range(1, n_epochs + 1)]
+def _ensemble(trained: Sequence[Predicted], held_out: HeldOutFolds) -> tuple[ConfirmedConfiguration, OutOfFold]:
+    of, members = scored(held_out, ensemble_predictions(trained, held_out)), better_half(trained, held_out)
+    candidate = ConfirmedConfiguration(
+        name=ensemble_name(trained),
+        trial_id=None,
+        config={},
+        epoch=max(member.epoch() for member in members),
+        metrics=of.metrics,
+        intervals=of.forecasts.intervals(),
+        difference=None,
+        fold_scores=of.fold_scores,
+        members=tuple(member.name for member in members),
+    )
+    return candidate, of.forecasts
 
 
 def _compared(

@@ -201,4 +201,8 @@ def _model(report: ModelReport) -> Iterator[str]:
     if facts.verdict:
         rows.append(["verdict of its confirmation", facts.verdict])
     yield html.table(["", ""], rows, n_text=2)
-    yield html.details("Training configuration", json.dumps(facts.config, indent=2))
+    for member in facts.members:
+        title = f"Training configuration of {member.name}, {counted(member.epochs, 'epoch')}, seed {member.seed}"
+        yield html.details(title, json.dumps(member.config, indent=2))
+    if not facts.members:
+        yield html.details("Training configuration", json.dumps(facts.config, indent=2))

@@ -9,7 +9,7 @@ import numpy as np
 from trainable.data.specimens import Specimens
 from trainable.errors import UserError
 from trainable.export.exporter import export_model
-from trainable.export.facts import ModelFacts
+from trainable.export.facts import MemberFacts, ModelFacts
 from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.frozen.features import identity_key, store_identity
 from trainable.scoring.scoring import EventForecast
@@ -29,12 +29,20 @@ class ModelQuality:
     verdict: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a trainer's weights are of: the name of a configuration, for how many epochs."""
+
+    name: str
+    epochs: int
+
+
 def export_trainers(
     folder: Path,
     trainers: Sequence[TailTrainer],
     *,
     name: str,
-    epochs: int,
+    trained: Sequence[Trained],
     backbone: str,
     specimens: Specimens,
     sigmas: Mapping[str, Sequence[float]],
@@ -44,8 +52,8 @@ def export_trainers(
 ) -> Path:
     """Export the weights that the trainers hold now as one model, a member each, to `folder`, whole or not at all.
 
-    trainers: of equal configuration and data. epochs: that their weights were trained for. backbone: as on the command
-    line. specimens: what the trainers' features were made of. sigmas: "known" and "unknown" -> one a target.
+    trainers: of equal data. trained: what each of them is. backbone: as on the command line. specimens: what the
+    trainers' features were made of. sigmas: "known" and "unknown" -> one a target.
     evidence: the configuration's out-of-fold forecasts, written as `confirmation.json`.
     Raises: UserError when the backbone or the data are not those that the features were made from, or when `folder`
     holds what is no export of ours.
@@ -53,7 +61,7 @@ def export_trainers(
     loaded = load_backbone(backbone)
     _check_origin(loaded, trainers[0], specimens)
     facts = model_facts(
-        trainers, name=name, epochs=epochs, backbone=loaded, specimens=specimens, measured=measured, study_id=study_id
+        trainers, name=name, trained=trained, backbone=loaded, specimens=specimens, measured=measured, study_id=study_id
     )
     return export_model(
         folder,
@@ -62,7 +70,7 @@ def export_trainers(
         targets=trainers[0].data.targets,
         units=trainers[0].units,
         known_domains=trainers[0].known_domains,
-        known_species=trainers[0].known_species,
+        known_species=next((t.known_species for t in trainers if t.known_species is not None), None),
         sigmas=sigmas,
         facts=facts,
         evidence=evidence,
@@ -73,7 +81,7 @@ def model_facts(
     trainers: Sequence[TailTrainer],
     *,
     name: str,
-    epochs: int,
+    trained: Sequence[Trained],
     backbone: Backbone,
     specimens: Specimens,
     measured: ModelQuality | None = None,
@@ -83,11 +91,18 @@ def model_facts(
     measured = measured or ModelQuality()
     first, data = trainers[0], trainers[0].data
     split = data.split
+    configs = [trainer.config.to_dict() for trainer in trainers]
+    is_of_one = all(config == configs[0] for config in configs)
+    members = [
+        MemberFacts(name=of.name, config=config, epochs=of.epochs, seed=trainer.seed)
+        for of, config, trainer in zip(trained, configs, trainers, strict=True)
+    ]
     return ModelFacts(
         name=name,
-        config=first.config.to_dict(),
-        epochs=epochs,
-        seeds=tuple(trainer.seed for trainer in trainers),
+        config=configs[0] if is_of_one else {},
+        epochs=max(of.epochs for of in trained),
+        seeds=tuple(dict.fromkeys(member.seed for member in members)),
+        members=() if is_of_one else tuple(members),
         backbone=backbone.name,
         backbone_fingerprint=backbone.fingerprint,
         data=specimens.source,

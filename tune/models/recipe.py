@@ -26,19 +26,30 @@ from tune.study.kept_options import kept_options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What is trained with each seed. config: of full length, to which schedules are laid out; it stops after `epochs`.
+
+    name: "t0017" or a variant's name.
+    """
+
+    name: str
+    config: TrialConfig
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A model to be made.
 
-    name: "t0017" or a variant's name. config: of full length, to which schedules are laid out; training stops after
-    `epochs`. sigmas: "known" and "unknown" (domains) -> one a target. scores, intervals: measured on events held out of
-    training, as `scores_of` says: "confirmation" or "held-out events". evidence: the forecasts behind them, None
-    without a confirmation. is_winner: the confirmation decided for it.
+    name: that of its part, or an ensemble's. parts: one, or an ensemble's. sigmas: "known" and "unknown" (domains) ->
+    one a target. scores, intervals: measured on events held out of training, as `scores_of` says: "confirmation" or
+    "held-out events". evidence: the forecasts behind them, None without a confirmation. is_winner: the confirmation
+    decided for it.
     """
 
     name: str
     trial_id: str | None
-    config: TrialConfig
-    epochs: int
+    parts: tuple[Part, ...]
     seeds: tuple[int, ...]
     sigmas: dict[str, list[float]]
     scores: dict[str, float]
@@ -48,6 +59,16 @@ class Recipe:
     evidence: JsonObject | None
     is_winner: bool
     verdict: str
+
+    @property
+    def members(self) -> list[tuple[Part, int]]:
+        """Every training, with its seed."""
+        return [(part, seed) for part in self.parts for seed in self.seeds]
+
+    @property
+    def epochs(self) -> int:
+        """Of the longest training."""
+        return max(part.epochs for part in self.parts)
 
 
 TRAINED_WITH = (
@@ -134,15 +155,13 @@ def _of_config(
 def _from_candidate(
     options: RetrainOptions, chosen: ConfirmedConfiguration, confirmed: Confirmed, *, study_seed: int
 ) -> Recipe:
-
-    config = TrialConfig.from_dict(chosen.config)
+    members = confirmed.members_of(chosen)
     forecasts = out_of_fold_of(options.study, confirmed, chosen)
     sigmas = calibrated_sigmas(forecasts, n_members=options.seeds)
     return Recipe(
         name=chosen.name,
         trial_id=chosen.trial_id,
-        config=config,
-        epochs=_epochs(options, config, default=chosen.epoch),
+        parts=tuple(_part(options, member.name, member.config, default=member.epoch) for member in members),
         seeds=_seeds(options.seeds, first=confirmed.seeds, study_seed=study_seed),
         sigmas={kind: [float(value) for value in values] for kind, values in sigmas.items()},
         scores=chosen.metrics,
@@ -157,15 +176,14 @@ def _from_candidate(
 
 def _from_trial(options: RetrainOptions, trial: TrialRecord, header: JsonObject) -> Recipe:
     assert trial.best_epoch is not None
-    config = trial.trial_config()
+    name = trial.variant or trial.trial_id
     own_seed = header["seed"] if trial.seed is None else trial.seed
     metrics = trial.best_metrics
     kept = ("score/", "crps_", "r2_", "mae_")
     return Recipe(
-        name=trial.variant or trial.trial_id,
+        name=name,
         trial_id=trial.trial_id,
-        config=config,
-        epochs=_epochs(options, config, default=trial.best_epoch),
+        parts=(_part(options, name, trial.trial_config().to_dict(), default=trial.best_epoch),),
         seeds=_seeds(options.seeds, first=(own_seed,), study_seed=header["seed"]),
         sigmas=_sigmas_of_metrics(metrics, task_of_study(header)),
         scores={name: value for name, value in metrics.items() if name.startswith(kept)},
@@ -189,15 +207,16 @@ def _sigmas_of_metrics(metrics: Mapping[str, float], task: Task) -> dict[str, li
     return {"known": known, "unknown": found.get("ood", known)}
 
 
-def _epochs(options: RetrainOptions, config: TrialConfig, *, default: int) -> int:
+def _part(options: RetrainOptions, name: str, values: JsonObject, *, default: int) -> Part:
+    config = TrialConfig.from_dict(values)
     if options.epochs is None:
-        return default
+        return Part(name=name, config=config, epochs=default)
     if options.epochs > config.epochs:
         raise UserError(
             f"`--epochs <= {config.epochs}` must hold, the study's full length that schedules are laid out over, "
             f"but got {options.epochs}"
         )
-    return options.epochs
+    return Part(name=name, config=config, epochs=options.epochs)
 
 
 def _seeds(count: int, *, first: Sequence[int], study_seed: int) -> tuple[int, ...]:

@@ -90,7 +90,10 @@ def fill_run(client: "MlflowClient", run_id: str, entry: Entry) -> None:
     from mlflow.entities import Param
 
     facts = entry.facts
-    params = configuration_params(facts["config"]) | {
+    params = configuration_params(facts["config"]) if facts["config"] else {}
+    if members := facts.get("members"):
+        params["retrain.members"] = ", ".join(dict.fromkeys(member["name"] for member in members))
+    params |= {
         "retrain.epochs": str(facts["epochs"]),
         "retrain.seeds": "+".join(map(str, facts["seeds"])),
         "retrain.n_specimens": str(facts["n_specimens"]),
@@ -99,7 +102,8 @@ def fill_run(client: "MlflowClient", run_id: str, entry: Entry) -> None:
     listed = [Param(*param) for param in params.items()]
     for start in range(0, len(listed), PARAMS_A_BATCH):
         client.log_batch(run_id, params=listed[start : start + PARAMS_A_BATCH])
-    client.log_text(run_id, json.dumps(facts["config"], indent=2), "config/resolved.json")
+    of_all = {f"member_{index}": member for index, member in enumerate(facts.get("members", ()))} or facts["config"]
+    client.log_text(run_id, json.dumps(of_all, indent=2), "config/resolved.json")
     if entry.table is not None:
         client.log_text(run_id, json.dumps(entry.table, indent=2), EVIDENCE_NAME)
 

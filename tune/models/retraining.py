@@ -25,7 +25,7 @@ from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
 from tune.journal.entries import FloorsMeasured, JournalEntry, study_of
 from tune.journal.study_task import task_of_study
-from tune.models.exporting import ModelQuality, export_trainers
+from tune.models.exporting import ModelQuality, Trained, export_trainers
 from tune.models.recipe import Recipe
 from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_retrain_folder
 from tune.report.console import Console
@@ -69,7 +69,7 @@ def make_model(
         folder / MODEL_NAME,
         trainers,
         name=recipe.name,
-        epochs=recipe.epochs,
+        trained=[Trained(name=part.name, epochs=part.epochs) for part, _ in recipe.members],
         backbone=kept_options(entries)["backbone"],
         specimens=specimens,
         sigmas=recipe.sigmas,
@@ -113,7 +113,8 @@ def _material(options: RetrainOptions, recipe: Recipe, entries: Sequence[Journal
         )
     device = local_device(data_options)
     Precision.on(device, options.precision)  # raises where this processor cannot, before features are extracted
-    request = request_for(data_options, specimens, n_blocks=(recipe.config.tail.n_blocks,), device=device)
+    n_blocks = tuple(dict.fromkeys(part.config.tail.n_blocks for part in recipe.parts))
+    request = request_for(data_options, specimens, n_blocks=n_blocks, device=device)
     features = make_features(request.of_study(header), on_ray=False, tell=console.extraction)
     console.features(features)
     return Material(specimens=specimens, features=features, device=device)
@@ -128,11 +129,12 @@ def train_members(
     """
     data = TrialData.load(folder / "data")
     trainers = []
-    for member, seed in enumerate(recipe.seeds):
-        name = recipe.name if len(recipe.seeds) == 1 else f"{recipe.name} member {member + 1}/{len(recipe.seeds)}"
+    for member, (part, seed) in enumerate(recipe.members):
+        which = f" member {member + 1}/{len(recipe.members)}" if len(recipe.members) > 1 else ""
+        name = part.name + which
         task = TrialTask(
             trial_id=name,
-            config=recipe.config.to_dict(),
+            config=part.config.to_dict(),
             seed=seed,
             data_folder=str(folder / "data"),
             checkpoint_folder=str(checkpoint_folder(folder, member)),
@@ -141,9 +143,9 @@ def train_members(
             n_threads=options.workers,
         )
         trial = Trial(task, data)
-        for _ in range(recipe.epochs):
+        for _ in range(part.epochs):
             step = trial.step()
-            console.epoch(step, recipe.epochs)
+            console.epoch(step, part.epochs)
             if step.failure is not None:
                 tell_failure(step.failure, f"{name} failed at epoch {step.epoch}", folder, console)
                 return None

@@ -78,12 +78,16 @@ def _identity(recipe: Recipe, study: StudyBegun, *, precision: str) -> JsonObjec
         "study_id": study.study_id,
         "data_fingerprint": header["data_fingerprint"],
         "backbone_fingerprint": header["backbone_fingerprint"],
-        "config": recipe.config.to_dict(),
-        "epochs": recipe.epochs,
+        **_trained(recipe),
         "seeds": list(recipe.seeds),
         "precision": precision,
         "sigmas": recipe.sigmas,
     }
+
+
+def _trained(recipe: Recipe) -> JsonObject:
+    of_each = [{"config": part.config.to_dict(), "epochs": part.epochs} for part in recipe.parts]
+    return of_each[0] if len(of_each) == 1 else {"members": of_each}
 
 
 def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Registry | None:
@@ -101,11 +105,14 @@ def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Regis
 def _tell_recipe(recipe: Recipe, console: Console) -> None:
     if recipe.verdict:
         console.say(f"confirmation: {recipe.verdict}")
-    members = f"{len(recipe.seeds)} members with seeds" if len(recipe.seeds) > 1 else "seed"
-    console.say(
-        f"retraining {recipe.name} on all data for {recipe.epochs} of {counted(recipe.config.epochs, 'epoch')}, "
-        f"{members} {', '.join(map(str, recipe.seeds))}"
-    )
+    seeds = ", ".join(map(str, recipe.seeds))
+    for part in recipe.parts:
+        which = part.name if len(recipe.parts) == 1 else f"{part.name} of the {recipe.name}"
+        members = f"{len(recipe.seeds)} members with seeds" if len(recipe.seeds) > 1 else "seed"
+        console.say(
+            f"retraining {which} on all data for {part.epochs} of {counted(part.config.epochs, 'epoch')}, "
+            f"{members} {seeds}"
+        )
     if recipe.evidence is None:
         console.say(
             f"note: {recipe.name} was not confirmed; its scores and sigma are of the held-out events that the search "
@@ -130,7 +137,7 @@ def _register(
         facts=read_config(folder / MODEL_NAME)["facts"],
         study_id=study_of(entries).study_id,
         trial_id=recipe.trial_id,
-        histories=read_histories(folder, n_members=len(recipe.seeds), say=console.say),
+        histories=read_histories(folder, n_members=len(recipe.members), say=console.say),
         table=confirmed.to_dict() if confirmed is not None else None,
         is_winner=recipe.is_winner,
     )
@@ -157,6 +164,7 @@ def _finish(
         "intervals": recipe.intervals,
         "seeds": recipe.seeds,
         "epochs": recipe.epochs,
+        "members": [{"name": part.name, "epochs": part.epochs, "seed": seed} for part, seed in recipe.members],
         "champion": None,
         "seconds": round(seconds, 1),
     }

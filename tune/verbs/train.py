@@ -96,17 +96,23 @@ def _train(
 
 def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData, folder: Path) -> Path:
     """Export the best epoch, with the sigmas and scores of the events that were held out from it."""
-    from tune.models.exporting import ModelQuality, export_trainers, held_out_sigmas  # loads torch and open_clip
+    from tune.models.exporting import (  # loads torch and open_clip
+        ModelQuality,
+        Trained,
+        export_trainers,
+        held_out_sigmas,
+    )
 
     trainer.load_best()
     trained = trainer.data
     scorer = HeldOutScorer(trained.labels, trained.event_ids, trained.site_ids, trained.split, targets=trained.targets)
     forecasts = scorer.forecasts(trainer.predict_held_out())
+    name = Path(options.variant).stem
     return export_trainers(
         folder,
         [trainer],
-        name=Path(options.variant).stem,
-        epochs=trainer.best_epoch,
+        name=name,
+        trained=[Trained(name=name, epochs=trainer.best_epoch)],
         backbone=options.backbone,
         specimens=data.specimens,
         sigmas=held_out_sigmas(forecasts),

@@ -1,0 +1,268 @@
+"""The ensemble of the confirmed: the better half's mean, chosen without what it forecasts, and trained as it says."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from search_spaces.variant import load_variant
+from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
+from tests.tune.plain_entries import read_plain
+from trainable.export.standalone import ExportedModel
+from trainable.scoring.scoring import HeldOutScorer
+from trainable.training.held_out_predictions import save_predictions
+from trainable.training.trial_data import TrialData
+from tune.cli import main
+from tune.command_line.model_options import RetrainOptions
+from tune.confirming.outcome import Confirmed, confirmed_of
+from tune.confirming.runs import Configuration, Confirmation, Plan, fold_data_folder
+from tune.confirming.verdict import Judged, judge
+from tune.journal.journal import read_entries
+from tune.models.recipe import recipe_of
+
+EPOCHS = 2
+NAMES = ("t0001", "t0002", "t0003", "default")
+
+
+def configuration(name: str, rank: int) -> Configuration:
+    config = load_variant("default", epochs=EPOCHS).with_values({"adapter.rank": rank})
+    return Configuration(name=name, trial_id=None, config=config.to_dict())
+
+
+class Planted:
+    """A confirmation on the real folds of a study, whose predictions are labels and noise, as told."""
+
+    def __init__(self, study: Path, folder: Path) -> None:
+        self.folder, self.header = folder, read_plain(study)[0]["header"]
+        shutil.copytree(study / "data", folder / "data")
+        (folder / "checkpoints").mkdir()
+        self.folds = tuple(sorted(int(path.name.partition("-")[2]) for path in (folder / "data").glob("fold-*")))
+        self.data = {fold: TrialData.load(fold_data_folder(folder / "data", fold)) for fold in self.folds}
+        self.predicted: dict[tuple[str, int, int, int], np.ndarray] = {}
+        self.seen = self.held_out(TrialData.load(folder / "data"))
+
+    @staticmethod
+    def held_out(data: TrialData) -> set[int]:
+        return set(data.event_ids[np.concatenate([data.split.id_, data.split.ood])].tolist())
+
+    def judge(
+        self,
+        noise_of: Callable[[str, np.ndarray], object],
+        *,
+        names: tuple[str, ...] = NAMES,
+        seeds: tuple[int, ...] = (1,),
+        with_ensemble: bool = True,
+        folds: tuple[int, ...] | None = None,
+    ) -> Judged:
+        """noise_of: (name, event id of each prediction) -> SD of the noise."""
+        configurations = tuple(configuration(name, 4 + i) for i, name in enumerate(names))
+        confirmation = Confirmation()
+        confirmation.begin(
+            Plan(
+                configurations=configurations,
+                folds=folds or self.folds,
+                seeds=seeds,
+                epochs=EPOCHS,
+                with_ensemble=with_ensemble,
+            )
+        )
+        while (ask := confirmation.ask()) is not None:
+            data, name = self.data[ask.fold], ask.origin.partition(":")[2]
+            scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
+            rows = np.concatenate([data.split.id_, data.split.ood])
+            for epoch in range(1, EPOCHS + 1):
+                noise = np.random.default_rng([ask.number, epoch]).normal(size=(len(rows), 3))
+                sd = np.broadcast_to(noise_of(name, data.event_ids[rows]), len(rows))[:, None]
+                predictions = (data.labels[rows] + sd * noise).astype(np.float32)
+                save_predictions(self.folder / "checkpoints" / ask.trial_id, epoch, predictions)
+                self.predicted[name, ask.fold, ask.seed, epoch] = predictions
+                confirmation.report(ask.trial_id, epoch, scorer.score(predictions))
+        self.confirmation = confirmation
+        return judge(self.folder, confirmation, search_fold=0, header=self.header)
+
+    def events(self, fold: int, predictions: np.ndarray) -> dict[int, tuple[str, np.ndarray, np.ndarray]]:
+        """Fresh event -> part, label, mu: written out plainly."""
+        split, data = self.data[fold].split, self.data[fold]
+        found: dict[int, tuple[str, np.ndarray, np.ndarray]] = {}
+        parts = np.array(["id"] * len(split.id_) + ["ood"] * len(split.ood))
+        rows, clipped = np.concatenate([split.id_, split.ood]), np.clip(predictions, -2.09, 2.09)
+        for event in sorted(set(data.event_ids[rows].tolist()) - self.seen):
+            own = np.flatnonzero(data.event_ids[rows] == event)
+            found[event] = (parts[own[0]], data.labels[rows[own[0]]], clipped[own].mean(axis=0))
+        return found
+
+    def error(self, name: str, seeds: tuple[int, ...], *, without: int | None, epoch: int) -> float:
+        """Root mean square over parts and targets of root mean squared errors, the fold's own events left out."""
+        apart = set() if without is None else self.events(without, self.predicted[name, without, seeds[0], epoch])
+        squared: dict[str, list[np.ndarray]] = {}
+        for fold in self.folds:
+            for seed in seeds if fold != without else ():
+                for event, (part, label, mu) in self.events(fold, self.predicted[name, fold, seed, epoch]).items():
+                    if event not in apart:
+                        squared.setdefault(part, []).append((label - mu) ** 2)
+        roots = np.concatenate([np.sqrt(np.mean(errors, axis=0)) for errors in squared.values()])
+        return float(np.sqrt(np.mean(roots**2)))
+
+    def best_epoch(self, name: str, *, without: int | None) -> int:
+        runs = [run for run in self.confirmation.runs() if run.name == name and run.fold != without]
+        return 1 + int(np.argmin([np.mean([run.record.scores[e] for run in runs]) for e in (1, 2)]))
+
+
+@pytest.fixture
+def planted(confirmed_study: Path, tmp_path: Path) -> Planted:
+    return Planted(confirmed_study, tmp_path / "planted")
+
+
+def test_each_fold_is_forecast_by_the_half_that_the_others_found_better_and_sigma_is_fitted_anew(planted):
+    noise, seeds = {"t0001": 0.9, "t0002": 0.3, "t0003": 1.5, "default": 0.35}, (1, 2)
+    judged = planted.judge(lambda name, *_: noise[name], seeds=seeds)
+
+    ensemble = judged.confirmed.candidate("ensemble")
+    assert ensemble.members == ("t0002", "default")
+    assert (ensemble.trial_id, ensemble.config) == (None, {})
+    for fold in planted.folds:
+        epochs = {name: planted.best_epoch(name, without=fold) for name in NAMES}
+        errors = {name: planted.error(name, seeds, without=fold, epoch=epochs[name]) for name in NAMES}
+        half = sorted(errors, key=errors.get)[:2]
+        for i, seed in enumerate(seeds):
+            of_each = [planted.predicted[name, fold, seed, epochs[name]].astype(np.float64) for name in half]
+            wanted = planted.events(fold, np.mean(of_each, axis=0))
+            for name, part in judged.forecasts["ensemble"].parts.items():
+                rows = part.folds == fold
+                for event, label, mu in zip(part.event_ids[rows], part.labels[rows], part.mu[i][rows], strict=True):
+                    assert wanted[int(event)][0] == name
+                    assert np.array_equal(wanted[int(event)][1], label)
+                    np.testing.assert_allclose(mu, wanted[int(event)][2], rtol=1e-9)
+    best = min(judged.confirmed.candidate(name).metrics["score/all"] for name in NAMES)
+    assert ensemble.metrics["score/all"] < best  # noise of two, independent
+
+
+def test_what_a_member_is_good_at_on_a_fold_does_not_choose_it_for_that_fold(planted):
+    """Perfect on the first fold and hopeless on the second: chosen for the second alone, where it harms."""
+    first, second = planted.folds
+    plain = {"t0002": 0.5, "t0003": 0.6, "default": 0.7}
+
+    def noise(name, events):
+        if name in plain:
+            return plain[name]
+        return np.where(np.isin(events, [*planted.held_out(planted.data[first])]), 0, 3)
+
+    judged = planted.judge(noise)
+
+    assert judged.confirmed.candidate("t0001").fold_scores[first] < 0.05
+    for fold, half in ((first, ("t0002", "t0003")), (second, ("t0001", "t0002"))):
+        of_each = [planted.predicted[name, fold, 1, planted.best_epoch(name, without=fold)] for name in half]
+        wanted = planted.events(fold, np.mean(of_each, axis=0, dtype=np.float64))
+        for part in judged.forecasts["ensemble"].parts.values():
+            for event, mu in zip(part.event_ids[part.folds == fold], part.mu[0][part.folds == fold], strict=True):
+                np.testing.assert_allclose(mu, wanted[int(event)][2], rtol=1e-6)
+
+
+def test_the_level_is_that_of_one_more_candidate_and_the_result_comes_back(planted):
+    alone = planted.judge(lambda *_: 0.5, with_ensemble=False).confirmed
+    shutil.rmtree(planted.folder / "checkpoints")
+    (planted.folder / "checkpoints").mkdir()
+    beside = planted.judge(lambda *_: 0.5).confirmed
+
+    assert [c.name for c in alone.candidates if c.members] == []
+    assert (alone.level, beside.level) == (pytest.approx(1 - 0.1 / 3), pytest.approx(1 - 0.1 / 4))
+    assert Confirmed.from_dict(json.loads(json.dumps(beside.to_dict()))) == beside
+    assert [c.name for c in beside.members_of(beside.candidate("ensemble"))] == [
+        c.name for c in beside.candidates if c.name in beside.candidate("ensemble").members
+    ]
+    for name in NAMES:  # but for its interval on the default, as it was
+        one, other = alone.candidate(name), beside.candidate(name)
+        assert (one.metrics, one.intervals, one.epoch) == (other.metrics, other.intervals, other.epoch)
+
+
+def test_where_a_variant_is_called_so_the_ensemble_is_called_otherwise(planted):
+    confirmed = planted.judge(lambda *_: 0.5, names=("ensemble", "default")).confirmed
+
+    assert [c.name for c in confirmed.candidates if c.members] == ["ensemble-of-all"]
+    assert set(confirmed.candidate("ensemble-of-all").members) == {"ensemble", "default"}
+
+
+@pytest.mark.parametrize("given", [{"names": ("default",)}, {"folds": "first"}])
+def test_one_configuration_or_one_fold_make_no_ensemble(planted, given):
+    given = {"folds": planted.folds[:1]} if "folds" in given else given
+
+    assert not [c for c in planted.judge(lambda *_: 0.5, **given).confirmed.candidates if c.members]
+
+
+def test_a_plan_of_before_has_no_ensemble_and_stays_as_it_was():
+    values = {"configurations": [], "folds": [1], "seeds": [2], "epochs": 3}
+
+    assert Plan.from_dict(values) == Plan(configurations=(), folds=(1,), seeds=(2,), epochs=3, with_ensemble=False)
+
+
+# --- trained, exported and used
+
+
+@pytest.fixture(scope="module")
+def ensemble(confirmed_study: Path, tracking_uri: str, tmp_path_factory) -> Path:
+    """The ensemble of `confirmed_study`, retrained, exported and registered; not to be changed."""
+    folder = tmp_path_factory.mktemp("ensemble") / "out"
+    options = ["--workers", "1", "--out", str(folder), "--tracking-uri", tracking_uri, "--name", "ensembles-of-tests"]
+    assert main(["retrain", str(confirmed_study), "--trial", "ensemble", *options]) == 0
+    return folder
+
+
+def test_an_ensemble_is_a_member_a_part_trained_as_it_alone_would_be(ensemble, confirmed_study):
+    confirmed, entries = confirmed_of(read_entries(confirmed_study)), read_entries(confirmed_study)
+    candidate = confirmed.candidate("ensemble")
+    model = ExportedModel.load(ensemble / "model")
+    facts = model.config["facts"]
+
+    assert {member["name"] for member in facts["members"]} == set(candidate.members)
+    assert len(model.members) == len(candidate.members) == 2
+    for member in facts["members"]:
+        alone = recipe_of(RetrainOptions(study=confirmed_study, trial=member["name"]), entries)
+        assert alone.members == [(alone.parts[0], member["seed"])]
+        assert (alone.parts[0].config.to_dict(), alone.epochs) == (member["config"], member["epochs"])
+    assert facts["scores"]["score/all"] == candidate.metrics["score/all"]
+    assert json.loads((ensemble / "model" / "confirmation.json").read_text())["members"] == list(candidate.members)
+    card = (ensemble / "model" / "README.md").read_text()
+    assert "the mean of 2 networks" in card
+    assert all(f"* member `{name}`: " in card for name in candidate.members)
+
+
+def test_an_exported_ensemble_predicts_the_mean_of_its_members(ensemble):
+    model = ExportedModel.load(ensemble / "model")
+    pixels = model.pixels([Image.new("RGB", (40, 30), (shade, 90, 40)) for shade in (20, 200)])
+    alone = []
+    for member in model.members:
+        whole = {name: value for name, value in model.config.items() if name != "members"}
+        alone.append(predicted_in_float64(ExportedModel(whole, [member]), pixels, [1, None]))
+
+    assert_rounded(model.predict_pixels(pixels, [1, None]), np.mean(alone, axis=0), TINY_TERMS)
+    assert not np.allclose(*alone)
+
+
+def test_an_ensemble_is_evaluated_submitted_and_predicts_as_any_model(ensemble, cli, tmp_path):
+    told = cli("evaluate", ensemble / "model", "--no-track", "--out", tmp_path / "report", "--events", "all", "--json")
+    submitted = cli("export", ensemble / "model", "--submission", tmp_path / "submission")
+
+    assert (told.status, submitted.status) == (0, 0), told.stderr + submitted.stderr
+    page = "".join(file.read_text() for file in (tmp_path / "report").rglob("*.html"))
+    facts = ExportedModel.load(ensemble / "model").config["facts"]
+    assert all(f"Training configuration of {member['name']}" in page for member in facts["members"])
+    one, other = ExportedModel.load(ensemble / "model"), ExportedModel.load(tmp_path / "submission")
+    pixels = one.pixels([Image.new("RGB", (40, 30), (90, 90, 40))])
+    assert np.array_equal(one.predict_pixels(pixels, [1]), other.predict_pixels(pixels, [1]))
+
+
+def test_the_same_command_again_trains_nothing_and_another_recipe_is_refused(
+    ensemble, cli, confirmed_study, tracking_uri
+):
+    options = ["--workers", 1, "--out", ensemble, "--tracking-uri", tracking_uri]
+    again = cli("retrain", confirmed_study, "--trial", "ensemble", *options, "--name", "ensembles-of-tests")
+    other = cli("retrain", confirmed_study, "--trial", "default", *options, "--no-register")
+
+    assert again.status == 0, again.stderr
+    assert "trained and exported already" in again.stderr
+    assert other.status == 2
+    assert "members" in other.stderr
