@@ -1,8 +1,6 @@
 """A search space as a task has use for it: what concerns groups that its data have no column for does not vary."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from search_spaces.parameter import Parameter, encode, is_among
 from search_spaces.space import NamedConfig, SearchSpace
@@ -10,12 +8,13 @@ from trainable.config import TrialConfig
 from trainable.counts import counted
 from trainable.data.task import Task
 from trainable.errors import UserError
+from trainable.plain_values import JsonObject
 
 
-def absent_settings(task: Task) -> dict[str, dict[str, Any]]:
+def absent_settings(task: Task) -> dict[str, JsonObject]:
     """What the task lacks, in words -> the keys that concern it and what they are without."""
     columns = task.columns
-    absent: dict[str, dict[str, Any]] = {}
+    absent: dict[str, JsonObject] = {}
     if columns.domain is None:
         absent["domains"] = {"tail.domain_scale": 0.0, "augment.domain_dropout": 0.0}
     if not task.covariates:
@@ -65,14 +64,14 @@ def without_absent(config: TrialConfig, task: Task) -> TrialConfig:
     return config.with_values(fixed) if fixed else config
 
 
-def _with(point: NamedConfig, fixed: Mapping[str, Any]) -> NamedConfig:
+def _with(point: NamedConfig, fixed: JsonObject) -> NamedConfig:
     return replace(point, config=point.config.with_values(fixed))
 
 
-def _applies(parameter: Parameter, fixed: Mapping[str, Any]) -> bool:
+def _applies(parameter: Parameter, fixed: JsonObject) -> bool:
     return all(is_among(encode(fixed[key]), allowed) for key, allowed in parameter.when.items() if key in fixed)
 
 
-def _unconditional(parameter: Parameter, fixed: Mapping[str, Any]) -> Parameter:
+def _unconditional(parameter: Parameter, fixed: JsonObject) -> Parameter:
     """Without conditions on keys that do not vary any more."""
     return replace(parameter, when={key: allowed for key, allowed in parameter.when.items() if key not in fixed})

@@ -23,6 +23,7 @@ from tune.command_line.options import (
     DemoDataOptions,
     EnqueueOptions,
     ExtractOptions,
+    InspectOptions,
     ListingOptions,
     ReportOptions,
     SearchOptions,
@@ -96,6 +97,7 @@ VERBS = (
     ),
     Verb("spaces", "list the search spaces, or show one as a table", ListingOptions),
     Verb("variants", "list the variants, or show one", ListingOptions),
+    Verb("inspect", "look at a folder of photographs, propose its task.yaml", InspectOptions),
     Verb("demo-data", "write the demo dataset to a folder", DemoDataOptions),
 )
 

@@ -290,6 +290,14 @@ class ConfirmOptions(VerdictOptions, RunsOptions, StudyOptions, MachineOptions, 
 
 
 @dataclass(frozen=True, kw_only=True)
+class InspectOptions(MachineOptions, title="the task"):
+    """Options of `inspect`."""
+
+    data: str = argument("folder of photographs with a table, or of parquet files", file_names=True)
+    write: bool = option(False, "write the proposed task beside the data, as task.yaml", often=True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class DemoDataOptions(Options):
     """Options of `demo-data`."""
 

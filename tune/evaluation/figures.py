@@ -3,7 +3,7 @@
 import io
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -77,7 +77,7 @@ def residuals_by_group(forecasts: ModelForecasts) -> bytes:
     names, width = forecasts.targets.names, 4.0 + 0.12 * max(0, len(groups) - 10)
     of_one_scale = _are_of_one_scale(forecasts.targets)
     figure, panels = _panels("forecast − observed", names, width=width, of_one_scale=of_one_scale)
-    upright: dict[str, Any] = {"rotation": 90} if any(len(str(group)) > _LONGEST_LEVEL for group in groups) else {}
+    upright: JsonObject = {"rotation": 90} if any(len(str(group)) > _LONGEST_LEVEL for group in groups) else {}
     rng = np.random.default_rng(0)  # of the dots' places beside one another
     for i, (target, axes) in enumerate(zip(names, panels, strict=True)):
         axes.axhline(0, color=_MUTED, linewidth=0.8)

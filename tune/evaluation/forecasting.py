@@ -1,12 +1,13 @@
 """A loaded model over labelled specimens: their images predicted, their events forecast."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainable.data.lazy_images import LazyImages
+from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import ModelForecasts
 from trainable.scoring.targets import Targets
 
@@ -48,7 +49,7 @@ def forecast_events(
     )
 
 
-def targets_of_model(config: Mapping[str, Any]) -> Targets:
+def targets_of_model(config: JsonObject) -> Targets:
     """What an exported model forecasts, by its `config.json`.
 
     Raises: UserError or ValueError as `Targets.from_dict`.

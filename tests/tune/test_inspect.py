@@ -1,0 +1,171 @@
+"""`inspect`: tables of many shapes, what is proposed for each, and that it can be searched with."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.leaves import draw_leaves
+from trainable.data.raw_table import read_raw_table
+from trainable.data.task import TASK_FILE, Task
+from trainable.data.task_proposal import column_facts, propose
+from trainable.errors import UserError
+from tune.verbs.inspect import leaking_share
+
+N = 12
+RNG = np.random.default_rng(0)
+PHOTOS = [f"{i}.jpg" for i in range(N)]
+VALUES = RNG.normal(size=N).round(4).tolist()
+OF_PAIRS = np.repeat(VALUES[: N // 2], 2).tolist()
+
+
+def groups(n: int, name: str = "g") -> list[str]:
+    """So many groups, rows of one adjacent."""
+    return [f"{name}{i * n // N}" for i in range(N)]
+
+
+SHAPES = {
+    "names and one number": (
+        {"file_name": PHOTOS, "mass": VALUES},
+        {"columns": {"image": "file_name"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "sites": (
+        {"image": PHOTOS, "place": groups(4), "mass": VALUES},
+        {"columns": {"image": "image", "site": "place"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "events in sites in domains": (
+        {"file_name": PHOTOS, "region": ["north"] * 8 + ["south"] * 4, "site": groups(3, "s"),
+         "plot": groups(6, "p"), "mass": OF_PAIRS},
+        {"columns": {"image": "file_name", "event": "plot", "site": "site", "domain": "region"},
+         "targets": {"mass": {"real": "any"}}},
+    ),
+    "numbered groups": (
+        {"file_name": PHOTOS, "siteID": [i // 2 for i in range(N)], "camera": [i // 6 for i in range(N)],
+         "mass": VALUES},
+        {"columns": {"image": "file_name", "site": "siteID", "domain": "camera"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "units in brackets and odd names": (
+        {"file_name": PHOTOS, "length (mm)": VALUES, "Ø [cm]": VALUES, "a/b": VALUES, "date": VALUES},
+        {"columns": {"image": "file_name"},
+         "targets": {"length": {"real": "any", "unit": "mm", "column": "length (mm)"},
+                     "Ø": {"real": "any", "unit": "cm", "column": "Ø [cm]"},
+                     "a b": {"real": "any", "column": "a/b"},
+                     "target 4": {"real": "any", "column": "date"}}},
+    ),
+    "a category that cuts across sites": (
+        {"file_name": PHOTOS, "site": groups(4), "species": ["a", "b"] * 6, "mass": VALUES},
+        {"columns": {"image": "file_name", "site": "site"}, "covariates": ["species"],
+         "targets": {"mass": {"real": "any"}}},
+    ),
+    "a category with gaps": (
+        {"file_name": PHOTOS, "site": groups(4), "genus": ["a", "b", None] * 4, "mass": VALUES},
+        {"columns": {"image": "file_name", "site": "site"}, "covariates": ["genus"],
+         "targets": {"mass": {"real": "any"}}},
+    ),
+    "ids, dates and coordinates": (
+        {"path": PHOTOS, "uuid": [f"u{i}" for i in range(N)], "when": ["2024-05-01", "2024-06-01"] * 6,
+         "latitude": VALUES, "lon": VALUES, "site": groups(3), "mass": VALUES},
+        {"columns": {"image": "path", "id": "uuid", "date": "when", "site": "site"},
+         "targets": {"mass": {"real": "any"}}},
+    ),
+    "columns that say nothing": (
+        {"file_name": PHOTOS, "empty": [""] * N, "same": [3.5] * N, "holes": [None, 1.5, 2.5] * 4, "mass": VALUES,
+         "mask": [f"{i}.png" for i in range(N)]},
+        {"columns": {"image": "file_name"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "codes beside a number": (
+        {"file_name": PHOTOS, "grade": [i % 3 for i in range(N)], "mass": VALUES},
+        {"columns": {"image": "file_name"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "a count alone": (
+        {"file_name": PHOTOS, "leaves": [i % 3 for i in range(N)]},
+        {"columns": {"image": "file_name"}, "targets": {"leaves": {"real": "any"}}},
+    ),
+    "numbers with leading zeros are names": (
+        {"file_name": PHOTOS, "batch": [f"00{i // 4}" for i in range(N)], "mass": VALUES},
+        {"columns": {"image": "file_name", "site": "batch"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "two labels in a plot": (
+        {"file_name": PHOTOS, "plot": groups(6), "mass": VALUES},
+        {"columns": {"image": "file_name", "site": "plot"}, "targets": {"mass": {"real": "any"}}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_table_gets_the_task_that_fits_it_and_a_reason_for_each_column(name):
+    columns, wanted = SHAPES[name]
+    rows = pd.DataFrame(columns)
+    proposal = propose(rows, column_facts(rows))
+
+    assert proposal.values == wanted
+    assert proposal.task == Task.from_dict(wanted)
+    assert proposal.reasons.keys() == set(columns)
+    assert all(reason != "left out" for reason in proposal.reasons.values()), proposal.reasons
+
+
+def test_a_table_without_photographs_or_numbers_is_told_what_each_column_is():
+    rows = pd.DataFrame({"site": groups(3), "name": groups(4)})
+    with pytest.raises(UserError) as caught:
+        propose(rows, column_facts(rows))
+
+    photographs, numbers = caught.value.problems
+    assert "must hold photographs" in photographs
+    assert "must hold numbers to forecast" in numbers
+
+
+def test_encoded_photographs_of_parquet_files_are_found(demo_cache):
+    (folder,) = demo_cache.glob("demo-*-120-0")
+    table = read_raw_table(folder)
+    proposal = propose(table.rows, column_facts(table.rows, table.photographs))
+
+    assert proposal.values["columns"]["image"] == "file_path"
+    assert {"event": "eventID", "site": "siteID", "domain": "domainID"}.items() <= proposal.values["columns"].items()
+    assert list(proposal.values["targets"]) == ["SPEI_30d", "SPEI_1y", "SPEI_2y"]
+
+
+def test_a_random_split_leaks_what_it_would_in_many_draws():
+    sizes = pd.Series(np.repeat(np.arange(30), np.arange(30) % 5 + 1))
+    rng, found = np.random.default_rng(1), []
+    for _ in range(2000):
+        is_out = rng.random(len(sizes)) < 0.2
+        if is_out.any():
+            found.append((is_out & sizes.isin(sizes[~is_out])).sum() / is_out.sum())
+    assert leaking_share(sizes) == pytest.approx(np.mean(found), abs=0.01)
+
+
+def test_what_is_written_is_the_task_of_the_data_and_is_not_written_over(tmp_path, cli):
+    draw_leaves(tmp_path)
+    told = cli("inspect", tmp_path, "--workers", 1)
+    assert told.status == 0
+    assert "-> event: all of its photographs have the same labels" in told.stdout
+    assert "held out in the 3 folds" in told.stdout
+    assert not (tmp_path / TASK_FILE).exists()
+
+    written = cli("inspect", tmp_path, "--write", "--json", "--workers", 1)
+    assert written.status == 0
+    assert Task.load(tmp_path / TASK_FILE) == Task.from_dict(written.result["task"])
+    before = (tmp_path / TASK_FILE).read_bytes()
+    again = cli("inspect", tmp_path, "--write")
+    assert again.status == 2
+    assert "`--write` must not replace a task" in again.stderr
+    assert (tmp_path / TASK_FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "must hold metadata.csv"),
+        ({"labels.csv": "a,b\n"}, "rename labels.csv"),
+        ({"metadata.csv": "a;b\n1;2\n"}, "must be separated by commas"),
+        ({"metadata.jsonl": "[1]\n"}, "line 1 must be a JSON object"),
+        ({"metadata.csv": ""}, "must be readable"),
+    ],
+)
+def test_a_folder_without_a_table_is_one_line_and_status_2(files, words, tmp_path, cli):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    ended = cli("inspect", tmp_path)
+
+    assert ended.status == 2
+    assert words in ended.stderr
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,105 @@
+"""What a folder of photographs holds, and a task proposed for it, with the reason of each guess.
+
+sentinel-tune inspect DATA [--write] [--json]
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from trainable.counts import counted
+from trainable.data.raw_table import read_raw_table
+from trainable.data.specimens import Specimens, load_specimens
+from trainable.data.splits import SPLIT_SEED, make_split, n_folds
+from trainable.data.task import TASK_FILE, Task
+from trainable.data.task_proposal import ColumnFacts, Proposal, column_facts, propose
+from trainable.errors import UserError
+from trainable.plain_values import JsonObject
+from trainable.shown import shown
+from trainable.whole_file import whole_file
+from tune.command_line.options import InspectOptions
+from tune.command_line.parsing import Given
+from tune.printed.next_command import next_command
+from tune.report.console import Console
+
+RANDOM_SHARE = 0.2
+"""Of photographs that a random split would hold out."""
+
+
+def run(given: Given) -> int:
+    """Look, propose, and write the task if asked to; returns the exit status 0.
+
+    Raises: UserError where no task can be proposed, or the folder has one that is not to be written over.
+    """
+    options: InspectOptions = given.options()
+    console = Console(json=options.json)
+    folder = Path(os.path.expanduser(options.data))
+    file = folder / TASK_FILE
+    if options.write and os.path.lexists(file):
+        raise UserError(f"`--write` must not replace a task, but {file} is there; remove it first")
+    table = read_raw_table(folder)
+    columns = column_facts(table.rows, table.photographs)
+    proposal = propose(table.rows, columns)
+    problems, specimens = _tried(options, proposal.task)
+    lines = [*_column_lines(columns, proposal), "", "proposed task:", "", *_yaml_of(proposal).splitlines(), ""]
+    facts = {} if specimens is None else split_facts(specimens.frame, proposal.task)
+    lines += [f"warning: {problem}" for problem in problems] + list(facts.values())
+    if options.write:
+        with whole_file(file) as temporary:
+            temporary.write_text(_yaml_of(proposal), encoding="utf-8")
+        lines.append(f"wrote {shown(file)}; go on with `{next_command('search', data=folder)}`")
+    console.finish(
+        text="\n".join(lines),
+        json={"task": proposal.values, "reasons": proposal.reasons, "problems": list(problems), "splits": facts},
+    )
+    return 0
+
+
+def _tried(options: InspectOptions, task: Task) -> tuple[tuple[str, ...], Specimens | None]:
+    """What the data lack for this task, and the specimens where they lack nothing."""
+    try:
+        specimens = load_specimens(options.data, task=task, cache_dir=options.cache_folder, n_processes=options.workers)
+    except UserError as error:
+        return error.problems, None
+    return tuple(note.removeprefix("warning: ") for note in specimens.notes), specimens
+
+
+def _column_lines(columns: dict[str, ColumnFacts], proposal: Proposal) -> list[str]:
+    width = max(len(name) for name in columns)
+    return [
+        f"{name:<{width}}  {of.kind}, {of.n_values} different: {', '.join(of.examples)}\n"
+        f"{'':<{width}}  -> {proposal.reasons[name]}"
+        for name, of in columns.items()
+    ]
+
+
+def _yaml_of(proposal: Proposal) -> str:
+    values: JsonObject = proposal.values
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
+
+
+def split_facts(frame: pd.DataFrame, task: Task) -> dict[str, str]:
+    """How large the folds are, and what a random split would leak, a line each."""
+    noun = (task.groups or ("image",))[-1] if task.columns.domain is None else "site"
+    facts: dict[str, str] = {}
+    try:
+        count = n_folds(frame, holdout="both")
+        splits = [make_split(frame, holdout="both", fold=fold, seed=SPLIT_SEED) for fold in range(count)]
+        sizes = ", ".join(str(split.n_held_out) for split in splits)
+        facts["folds"] = f"held out in the {counted(count, 'fold')}: {sizes} of {counted(len(frame), 'photograph')}"
+    except UserError as error:
+        facts["folds"] = f"warning: {error}"
+    for column, known in (("site_id", f"its {noun} is trained on too"), ("event_id", "its very labels are trained on")):
+        share = leaking_share(frame[column])
+        if share >= 0.005:
+            facts[column] = f"a random split would leak: of {share:.0%} of what it holds out, {known}"
+    return facts
+
+
+def leaking_share(groups: pd.Series) -> float:
+    """Of photographs that a random split holds out, those expected to have others of their group on the other side."""
+    sizes = groups.map(groups.value_counts()).to_numpy(np.float64)
+    return float((1 - RANDOM_SHARE ** (sizes - 1)).mean())
