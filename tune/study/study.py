@@ -5,6 +5,8 @@ STUDY/
   study.yaml      what was asked for, to read
   data/           labels, split and the place of the features, as trials read them
   checkpoints/    one folder a trial
+  requests/       what users asked for meanwhile, until it is in the journal
+  logs/           what libraries said, if anything
   optuna.log      the finished trials for optuna-dashboard, a projection of the journal
 
 A process may be killed between any two of these: whatever a resume does not find, it writes.

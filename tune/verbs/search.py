@@ -18,6 +18,7 @@ from tune.decisions.standings import Standings
 from tune.execution.conductor import Conductor
 from tune.execution.confirming import confirm
 from tune.execution.interrupts import EXIT_INTERRUPTED, Interrupts
+from tune.execution.library_log import libraries_logged
 from tune.execution.opening import Opening, opened
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
@@ -162,6 +163,7 @@ def _workplace(opening: Opening, features: Features, tracking_uri: str, console:
         console.showing(),
         Interrupts(console.say, death=session.death) as interrupts,
         open_study(request, data, features, tracking_uri, console.say, device=session.device) as study,
+        libraries_logged(study.folder, console.say),
     ):
         yield Workplace(
             request=request, study=study, data=data, features=features, session=session, placement=opening.placement,
