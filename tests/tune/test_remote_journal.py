@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.tune.plain_entries import make_entry, plain, read_plain
+from tests.tune.test_steering import Driver
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder
+from tune.execution.steering import REMOTE_SECONDS
 from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, owner_of, read_entries
 from tune.journal.lease import LeaseTimes
 from tune.journal.remote_journal import RemoteWriter
+from tune.journal.requests import waiting_requests
 from tune.journal.segments import BLOCK_ENTRIES, SegmentWriter, read_log, segment_name
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +71,19 @@ def test_every_event_is_on_the_storage_before_append_returns_and_before_listener
             journal.append(make_entry("note", number=number))
             assert read_plain(remote)[-1]["number"] == number
     assert heard == [0, 1, 2]
+
+
+def test_what_users_ask_waits_on_the_storage_and_is_looked_for_now_and_then(remote):
+    driver = Driver(remote)
+    driver.start()
+    driver.enqueue()
+    driver.start()
+    driver.now += REMOTE_SECONDS
+    driver.start()
+
+    assert [trial.origin for trial in driver.study.decisions.trials()] == ["sampler", "sampler", "enqueued"]
+    assert waiting_requests(remote) == []
+    driver.journal.close()
 
 
 @pytest.mark.slow
@@ -194,6 +210,7 @@ from tune.journal.lease import LeaseTimes
 from tune.journal.entries import OtherEntry
 from tune.journal.journal import Journal
 from tune.journal.remote_journal import RemoteWriter
+from tune.journal.requests import waiting_requests
 times = LeaseTimes(renew_seconds=0.2, safe_seconds=0.8, stale_seconds=2.0, settle_seconds=0.02)
 journal = Journal(RemoteWriter.open(RemoteFolder.parse(sys.argv[1]), say=lambda line: None, times=times))
 while True:

@@ -13,6 +13,7 @@ from tests.conftest import Cli
 from tests.tune.plain_entries import read_plain
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
+from trainable.storage.place import Place
 from trainable.trial import StepResult, TrialTask
 from tune.api.loaded_study import load_study
 from tune.decisions.decisions import Decisions
@@ -33,7 +34,7 @@ MINE = {"tail.n_blocks": 1, "adapter.kind": "lora", "adapter.rank": 5, "optim.lr
 class Driver:
     """The one process that works on a study, without training."""
 
-    def __init__(self, folder: Path, n_trials: int = 3, **header: object) -> None:
+    def __init__(self, folder: Place, n_trials: int = 3, **header: object) -> None:
         self.folder, self.told, self.now = folder, [], 0.0
         self.space = SearchSpace.load("smoke")
         header |= {
