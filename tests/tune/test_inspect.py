@@ -72,6 +72,10 @@ SHAPES = {
          "mask": [f"{i}.png" for i in range(N)]},
         {"columns": {"image": "file_name"}, "targets": {"mass": {"real": "any"}}},
     ),
+    "lists in cells": (
+        {"file_name": PHOTOS, "boxes": [[i // 4, 1] for i in range(N)], "extra": [{"a": 1}] * N, "mass": VALUES},
+        {"columns": {"image": "file_name"}, "targets": {"mass": {"real": "any"}}},
+    ),
     "codes beside a number": (
         {"file_name": PHOTOS, "grade": [i % 3 for i in range(N)], "mass": VALUES},
         {"columns": {"image": "file_name"}, "targets": {"mass": {"real": "any"}}},

@@ -33,7 +33,7 @@ _UNIT = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]+)[)\]]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnFacts:
-    """One column. kind: "photographs", "numbers", "whole numbers", "dates", "text", or "nothing"."""
+    """One column. kind: "photographs", "numbers", "whole numbers", "dates", "text", "lists", or "nothing"."""
 
     name: str
     kind: str
@@ -99,15 +99,20 @@ def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts]) -> Proposal:
 
 
 def _facts(name: str, values: pd.Series) -> ColumnFacts:
-    text = values.map(lambda value: "" if value is None or value != value else str(value).strip())
+    text = values.map(_text)
     given = text[text != ""]
     return ColumnFacts(
         name=name,
-        kind=_kind(given),
+        kind="lists" if values.map(lambda value: isinstance(value, list | dict)).any() else _kind(given),
         n_values=given.nunique(),
         n_missing=len(values) - len(given),
         examples=tuple(brief(value) for value in given.unique()[:3]),
     )
+
+
+def _text(value: object) -> str:
+    """A cell as it is read: "" for none; of lists and mappings what they look like."""
+    return "" if value is None or value != value else str(value).strip()
 
 
 def _kind(given: pd.Series) -> str:
@@ -127,7 +132,7 @@ class _Draft:
     """A proposal while column after column is looked at; columns, covariates, targets: as a task file has them."""
 
     def __init__(self, rows: pd.DataFrame) -> None:
-        self._rows = rows
+        self._rows = rows.map(_text)
         self.columns: JsonObject = {}
         self.covariates: list[str] = []
         self.targets: JsonObject = {}
@@ -143,6 +148,8 @@ class _Draft:
             return self._first_of("image", name, "it holds the photographs")
         if n < 2:
             return "left out: it has one value alone" if n else "left out: it is empty"
+        if facts.kind == "lists":
+            return "left out: its values are no plain ones"
         if facts.n_missing and facts.kind == "text" and not _PLACE.search(name):
             self._with_gaps.append(name)
             return "left out"
