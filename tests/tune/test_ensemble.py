@@ -242,6 +242,7 @@ def test_an_exported_ensemble_predicts_the_mean_of_its_members(ensemble):
     assert not np.allclose(*alone)
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_evaluated_submitted_and_predicts_as_any_model(ensemble, cli, tmp_path):
     told = cli("evaluate", ensemble / "model", "--no-track", "--out", tmp_path / "report", "--events", "all", "--json")
     submitted = cli("export", ensemble / "model", "--submission", tmp_path / "submission")
