@@ -176,8 +176,8 @@ SMALL = {
 }
 
 
-UNTIL_STOPPED = ("ui",)
-"""Verbs that end when their user ends them; `tests/tune/test_ui.py` does."""
+WITH_OTHERS = ("ui", "enqueue", "stop")
+"""Verbs with tests of their own: one that serves until it is stopped, and two that steer a search which runs."""
 
 OWN_PROCESS = ("plan", "search", "spaces", "variants")
 """Verbs that use Ray or measure in fresh processes, and two that load next to nothing; others run in this process."""
@@ -207,7 +207,7 @@ def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, 
     verbs: list[str] = []
     for command in OURS:
         words = command[1:] if command[0] == "sentinel-tune" else command[3:]
-        if words == ["search"] or words[0] in UNTIL_STOPPED or any(word.startswith(ELSEWHERE) for word in words):
+        if words == ["search"] or words[0] in WITH_OTHERS or any(word.startswith(ELSEWHERE) for word in words):
             continue
         arguments = in_small(words, next(iter(sorted((tmp_path / "studies").glob("*"))), None))
         is_own = words[0] in OWN_PROCESS and (words[0] != "search" or "--local" not in arguments)
