@@ -20,6 +20,8 @@ def optuna_logger():
 
 
 def test_libraries_write_to_the_studys_log_and_our_own_warnings_are_said(tmp_path, optuna_logger, capfd):
+    import torch  # noqa: F401  # which sets up its logger, too
+
     handlers, said = list(optuna_logger.handlers), []
     with libraries_logged(tmp_path, said.append), warnings.catch_warnings():
         warnings.simplefilter("always")

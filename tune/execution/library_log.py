@@ -14,8 +14,8 @@ from trainable.storage.place import Place
 FOLDER_NAME, FILE_NAME = "logs", "libraries.log"
 
 OURS = ("tune", "trainable", "search_spaces")
-WITH_HANDLERS = ("ray", "optuna", "mlflow", "alembic")
-"""Loggers that write to stderr by themselves; all others pass on what they hear to the root, Python's warnings too."""
+WITH_HANDLERS = ("ray", "optuna", "mlflow", "alembic", "torch")
+"""Whose loggers write to stderr by themselves; all others pass on what they hear to the root, Python's warnings too."""
 
 
 class _File(logging.FileHandler):
@@ -55,7 +55,7 @@ def libraries_logged(study: Place, say: Callable[[str], None]) -> Iterator[None]
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     said = _Said(say)
     root, ours = logging.getLogger(), [logging.getLogger(name) for name in OURS]
-    before = [(logger, logger.handlers) for logger in map(logging.getLogger, WITH_HANDLERS) if not logger.propagate]
+    before = [(logger, logger.handlers) for logger in _that_write_by_themselves()]
     root.addHandler(file)
     for logger in ours:
         logger.addHandler(said)
@@ -73,3 +73,15 @@ def libraries_logged(study: Place, say: Callable[[str], None]) -> Iterator[None]
             logger.removeHandler(said)
         root.removeHandler(file)
         file.close()
+
+
+def _that_write_by_themselves() -> list[logging.Logger]:
+    known = logging.getLogger().manager.loggerDict
+    return [
+        logger
+        for name, logger in known.items()
+        if name.partition(".")[0] in WITH_HANDLERS
+        and isinstance(logger, logging.Logger)  # else the place of one that nobody has asked for
+        and logger.handlers
+        and not logger.propagate
+    ]
