@@ -38,5 +38,7 @@ def _hub_file(repository: str) -> Path | None:
         return Path(hf_hub_download(repository, TASK_FILE, repo_type="dataset"))
     except (EntryNotFoundError, HFValidationError, RepositoryNotFoundError):  # of the last two the data's reader tells
         return None
+    except RuntimeError:  # huggingface_hub 1.3 closes its client between two tries to reach the hub
+        return None
     except OSError as error:
         raise UserError(f"{HUB}{repository} must say whether it has a {TASK_FILE}, but: {error}; try again") from error
