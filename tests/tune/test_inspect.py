@@ -127,6 +127,13 @@ def test_encoded_photographs_of_parquet_files_are_found(demo_cache):
     assert list(proposal.values["targets"]) == ["SPEI_30d", "SPEI_1y", "SPEI_2y"]
 
 
+def test_of_the_challenges_columns_it_says_that_they_need_no_task(demo_cache, tmp_path, cli):
+    (folder,) = demo_cache.glob("demo-*-120-0")
+    assert "columns of the built-in task `beetles`" in cli("inspect", folder, "--workers", 1).stdout
+    draw_leaves(tmp_path)
+    assert "beetles" not in cli("inspect", tmp_path, "--workers", 1).stdout
+
+
 def test_a_random_split_leaks_what_it_would_in_many_draws():
     sizes = pd.Series(np.repeat(np.arange(30), np.arange(30) % 5 + 1))
     rng, found = np.random.default_rng(1), []

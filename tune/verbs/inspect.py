@@ -14,7 +14,7 @@ from trainable.counts import counted
 from trainable.data.raw_table import read_raw_table
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split, n_folds
-from trainable.data.task import TASK_FILE, Task
+from trainable.data.task import TASK_FILE, Task, beetles
 from trainable.data.task_proposal import ColumnFacts, Proposal, column_facts, propose
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
@@ -47,13 +47,20 @@ def run(given: Given) -> int:
     lines = [*_column_lines(columns, proposal), "", "proposed task:", "", *_yaml_of(proposal).splitlines(), ""]
     facts = {} if specimens is None else split_facts(specimens.frame, proposal.task)
     lines += [f"warning: {problem}" for problem in problems] + list(facts.values())
+    is_known = set(beetles().required_columns) <= set(table.rows.columns)
+    if is_known:
+        lines.append(
+            f"these are the columns of the built-in task `beetles`: without a {TASK_FILE} they are read by that, and "
+            "scored as the challenge is; write one only to ask another question of them"
+        )
     if options.write:
         with whole_file(file) as temporary:
             temporary.write_text(_yaml_of(proposal), encoding="utf-8")
         lines.append(f"wrote {shown(file)}; go on with `{next_command('search', data=folder)}`")
     console.finish(
         text="\n".join(lines),
-        json={"task": proposal.values, "reasons": proposal.reasons, "problems": list(problems), "splits": facts},
+        json={"task": proposal.values, "reasons": proposal.reasons, "problems": list(problems), "splits": facts}
+        | ({"built_in": "beetles"} if is_known else {}),
     )
     return 0
 
