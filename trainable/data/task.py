@@ -12,7 +12,7 @@ from typing import Self
 
 from trainable.data.task_parts import Columns, Score, Target
 from trainable.data.task_source import read_parts
-from trainable.plain_values import JsonObject
+from trainable.plain_values import JsonObject, flattened
 from trainable.yaml_source import Document, find_file, read_document
 
 FOLDER = Path(__file__).parent / "tasks"
@@ -101,7 +101,7 @@ class Task:
 
     def differences(self, other: "Task") -> tuple[str, ...]:
         """What has an effect and is another in `other`, as "targets.mass.unit: mine, other's"."""
-        mine, theirs = (_leaves({k: v for k, v in task.to_dict().items() if k != "about"}) for task in (self, other))
+        mine, theirs = (flattened({k: v for k, v in task.to_dict().items() if k != "about"}) for task in (self, other))
         found = [
             f"{key}: {mine.get(key, 'absent')}, {theirs.get(key, 'absent')}"
             for key in dict.fromkeys([*mine, *theirs])
@@ -121,15 +121,6 @@ class Task:
 def beetles() -> Task:
     """The built-in task of whatever names no other."""
     return Task.load("beetles")
-
-
-def _leaves(values: JsonObject, path: str = "") -> JsonObject:
-    """Dotted name -> value, of all that is not a mapping itself."""
-    found: JsonObject = {}
-    for key, value in values.items():
-        place = f"{path}{key}"
-        found |= _leaves(value, f"{place}.") if isinstance(value, dict) else {place: value}
-    return found
 
 
 def _target_dict(target: Target) -> JsonObject:

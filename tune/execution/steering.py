@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder
-from tune.journal.entries import SessionBegun, StopRequested, TrialEnqueued, TrialStopped
-from tune.journal.requests import Request, remove_request, waiting_requests, without_patience
+from tune.journal.entries import StopRequested, TrialEnqueued, TrialStopped
+from tune.journal.requests import Request, latest_session, remove_request, waiting_requests, without_patience
 from tune.study.study import Study
 
 REMOTE_SECONDS = 10.0
@@ -39,7 +39,7 @@ class Steering:
         self._every = REMOTE_SECONDS if isinstance(study.folder, RemoteFolder) else 0.0
         self._last_look = float("-inf")
         entries = study.entries()
-        self._session = max((entry.seq for entry in entries if isinstance(entry, SessionBegun)), default=-1)
+        self._session = latest_session(entries)
         self._done = {e.request for e in entries if isinstance(e, TrialEnqueued | StopRequested | TrialStopped)}
 
     def heed(self) -> str | None:

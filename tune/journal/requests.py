@@ -10,12 +10,14 @@ import json
 import re
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from trainable.plain_values import JsonObject, misfits, parse_json
 from trainable.storage.place import Place, delete_file, file_names, read_file, write_file
 from trainable.storage.remote_folder import RemoteFolder
+from tune.journal.entries import JournalEntry, SessionBegun
 from tune.journal.errors import not_writable
 
 FOLDER_NAME = "requests"
@@ -48,6 +50,11 @@ def new_request(
     """A request with an id of its own."""
     request = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
     return Request(request=request, kind=kind, values=values, trial=trial, session=session)
+
+
+def latest_session(entries: Iterable[JournalEntry]) -> int:
+    """What a `Request` calls the session that works on the study: the entry that it began with, -1 if there is none."""
+    return max((entry.seq for entry in entries if isinstance(entry, SessionBegun)), default=-1)
 
 
 def leave_request(study: Place, request: Request) -> None:

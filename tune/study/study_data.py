@@ -11,6 +11,7 @@ from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
 from trainable.data.task import Task, beetles
 from trainable.data.task_choice import named_task
+from trainable.data.task_words import groups_of
 from trainable.errors import UserError
 from trainable.scoring.scoring import floors
 from trainable.scoring.targets import Targets
@@ -104,7 +105,7 @@ def load_study_data(
         + (
             f"{len(split.id_)} of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
             if specimens.task.columns.domain is not None
-            else f"{len(split.id_)} of unseen {(specimens.task.groups or ('image',))[-1]}s"
+            else f"{len(split.id_)} of unseen {groups_of(specimens.task)[-1]}s"
         )
     )
     if split.warning:

@@ -16,6 +16,7 @@ from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split, n_folds
 from trainable.data.task import TASK_FILE, Task, beetles
 from trainable.data.task_proposal import ColumnFacts, Proposal, column_facts, propose
+from trainable.data.task_words import groups_of
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.shown import shown
@@ -90,7 +91,7 @@ def _yaml_of(proposal: Proposal) -> str:
 
 def split_facts(frame: pd.DataFrame, task: Task) -> dict[str, str]:
     """How large the folds are, and what a random split would leak, a line each."""
-    noun = (task.groups or ("image",))[-1] if task.columns.domain is None else "site"
+    noun = "site" if task.columns.domain is not None else groups_of(task)[-1]
     facts: dict[str, str] = {}
     try:
         count = n_folds(frame, holdout="both")

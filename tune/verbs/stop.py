@@ -7,9 +7,9 @@ from trainable.errors import UserError
 from tune.command_line.options import StopOptions
 from tune.command_line.parsing import Given
 from tune.decisions.standings import Standings
-from tune.journal.entries import JournalEntry, SessionBegun
+from tune.journal.entries import JournalEntry
 from tune.journal.journal import owner_of, read_entries
-from tune.journal.requests import leave_request, new_request
+from tune.journal.requests import latest_session, leave_request, new_request
 from tune.printed.next_command import next_command
 from tune.report.console import Console
 
@@ -40,7 +40,7 @@ def _session(options: StopOptions, entries: list[JournalEntry], is_running: bool
     if not is_running or ended is not None:
         reason = "" if ended is None else f"; the last one ended: {ended}"
         raise UserError(f"`stop` needs a study that a process works on, but none works on {options.study}{reason}")
-    return max((entry.seq for entry in entries if isinstance(entry, SessionBegun)), default=-1)
+    return latest_session(entries)
 
 
 def _check_trial(trial: str, entries: list[JournalEntry]) -> None:
