@@ -11,6 +11,8 @@ import pytest
 
 from search_spaces.space import SearchSpace
 from tests.tune.plain_entries import make_entry, plain
+from tune.command_line.options import SearchOptions
+from tune.command_line.parsing import Given
 from tune.confirming.outcome import confirmed_of, out_of_fold_of
 from tune.confirming.runs import Confirmation
 from tune.decisions.differences import differences
@@ -19,6 +21,7 @@ from tune.journal.entries import OtherEntry, UnusableEntry, study_of
 from tune.journal.journal import FILE_NAME, Journal, read_entries
 from tune.journal.lines import encode_entry, read_back
 from tune.study.kept_options import kept_options
+from tune.study.search_request import search_request
 from tune.tracking.mlflow_runs import desired_runs
 
 BEFORE = Path(__file__).parent / "study_of_before"
@@ -68,6 +71,12 @@ def test_it_is_gone_on_with_behind_what_is_there(study):
     assert after.startswith(before)
     assert after != before
     assert Standings.of(read_entries(study)).n_wanted == 5
+
+
+def test_it_ends_no_trial_for_want_of_patience_and_is_planned_so(study):
+    assert kept_options(read_entries(study))["patience"] == 0
+    request = search_request(Given(SearchOptions, {"resume": study}))
+    assert request.options.patience_epochs == 0
 
 
 def test_its_tiny_backbone_is_still_the_one_with_random_weights(cli, demo_cache, study, tracking_uri):

@@ -21,8 +21,13 @@ def kept_options(entries: Iterable[JournalEntry]) -> JsonObject:
 
 
 def in_names_of_now(options: JsonObject, header: JsonObject) -> JsonObject:
-    """A study's options with its backbone called what it is called now; header: the study's."""
+    """A study's options as one of now would have them: its backbone's name, no patience where there was none yet.
+
+    header: the study's.
+    """
     named = dict(options)
+    if options.get("patience") is None:
+        named["patience"] = header.get("patience", 0)
     if (backbone := options.get("backbone")) is not None:
         named["backbone"] = name_now(backbone, header["backbone_fingerprint"])
     return named
