@@ -21,7 +21,7 @@ from tune.command_line.parsing import Given
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SUBJECTS = ("searching", "confirming", "models", "data")
+SUBJECTS = ("searching", "space", "confirming", "models", "data")
 """Of a guide each in docs/, in the order in which a newcomer needs them."""
 
 TEXT = "\n".join((README, *((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in SUBJECTS)))

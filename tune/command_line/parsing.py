@@ -10,7 +10,7 @@ from typing import Any, get_origin, get_type_hints
 from trainable.errors import UserError
 from trainable.shown import brief, meant
 from trainable.yaml_source import Document, read_document
-from tune.command_line.declaration import Declaration, Options, OptionValues, declarations, flag_of
+from tune.command_line.declaration import Options, OptionValues, declarations, flag_of
 from tune.command_line.option_values import kinds_of, parse_value, words_of
 
 MOST_USED = "most used"
@@ -33,14 +33,15 @@ def add_options(parser: argparse.ArgumentParser, options_class: type[Options]) -
         )
     parser.usage = usage
     defaults = {f.name: f.default for f in fields(options_class)}
-    for title, names in _by_title(options_class, declared).items():
+    for title, names in options_by_title(options_class).items():
         group = parser.add_argument_group(title) if title else parser
         for name in names:
             _add_option(group, flag_of(name, declared), hints[name], declared[name].text, defaults[name])
 
 
-def _by_title(options_class: type[Options], declared: Mapping[str, Declaration]) -> dict[str, list[str]]:
+def options_by_title(options_class: type[Options]) -> dict[str, list[str]]:
     """Title -> its options; "" for those without one."""
+    declared = declarations(options_class)
     left = {name for name, declaration in declared.items() if not declaration.positional}
     titles: dict[str, list[str]] = {"": [], MOST_USED: []}
     for owner in (c for c in options_class.__mro__ if issubclass(c, Options)):
