@@ -145,9 +145,14 @@ class LossConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialConfig:
-    """One complete configuration; `epochs` is the full length to which schedules and ramps are laid out."""
+    """One complete configuration.
+
+    epochs: the most that any trial of a search trains. length: the share of them that this one does, at least one;
+    schedules and ramps are laid out over what it trains.
+    """
 
     epochs: int = _limits(1, 1_000_000)
+    length: float = _later(1.0, low=0.0, high=1.0, open_low=True)
     adapter: AdapterConfig = AdapterConfig()
     tail: TailConfig = TailConfig()
     optim: OptimConfig = OptimConfig()
@@ -203,9 +208,19 @@ class TrialConfig:
             raise UserError(problems)
         return type(self).from_dict(nested)
 
+    @property
+    def n_epochs(self) -> int:
+        """How many it trains."""
+        return n_epochs_of(self.epochs, self.length)
+
     def with_epochs(self, epochs: int) -> Self:
-        """A copy of another length; fractions of the length keep their meaning."""
+        """A copy for a search of another length; fractions of it keep their meaning."""
         return replace(self, epochs=epochs)
+
+
+def n_epochs_of(epochs: int, length: float) -> int:
+    """A share of the epochs, rounded, at least one."""
+    return max(1, round(epochs * length))
 
 
 def config_fields() -> dict[str, Any]:

@@ -165,7 +165,7 @@ class Trial:
             if self.task.keep_predictions:  # before the checkpoint: an epoch that need not be trained again has them
                 assert trainer.held_out_predictions is not None  # an epoch was trained
                 save_predictions(folder, trainer.epoch, trainer.held_out_predictions)
-            is_last = trainer.epoch == trainer.config.epochs
+            is_last = trainer.epoch == trainer.config.n_epochs
             checkpoint = self._save(trainer) if is_last or self._pace.is_due() else None
         metrics = trainer.history[self._n_reported]
         self._n_reported += 1

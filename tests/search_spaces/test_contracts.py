@@ -194,7 +194,8 @@ def test_the_full_space_varies_all_that_makes_a_configuration_but_its_fixed_keys
 def test_a_variant_is_complete_in_its_file_and_takes_any_length(name: str) -> None:
     raw = yaml.safe_load((FOLDER / "variants" / f"{name}.yaml").read_text(encoding="utf-8"))
     given_keys = {f"{group}.{key}" for group, keys in raw["config"].items() for key in keys}
-    assert given_keys == set(config_fields()) - {"epochs"}
+    assert given_keys == set(config_fields()) - {"epochs", "length"}
+    assert load_variant(name).length == 1
     assert load_variant(name).epochs == raw["epochs"]
     assert load_variant(name, epochs=12) == load_variant(name).with_epochs(12)
 

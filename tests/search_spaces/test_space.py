@@ -186,7 +186,7 @@ def test_optuna_can_load_the_ranges_as_they_are(tmp_path: Path) -> None:
         ),
         (
             "optim.rate: {float: [0, 1]",
-            "`optim.rate` is not a configuration key; valid: adapter.kind, adapter.rank",
+            "`optim.rate` is not a configuration key; valid: length, adapter.kind",
         ),
         ("epochs: {int: [5, 10]", "`epochs` must not vary"),
         (
@@ -313,7 +313,7 @@ def test_mistakes_of_all_kinds_are_named_at_once(tmp_path: Path) -> None:
         "mine.yaml:3: `bases` is not a key here; valid: name, about, base, start_from, compare_with, parameters",
         "mine.yaml:6: `low < high` of `optim.lr` must hold, but got [0.003, 1e-05]",
         "mine.yaml:4: a variant must be one of combined, data_aug, default, ft_did, lora, or the path",
-        "mine.yaml:4: `tail.blocks` must be a configuration key; valid: epochs, adapter.kind",
+        "mine.yaml:4: `tail.blocks` must be a configuration key; valid: epochs, length, adapter.kind",
         "mine.yaml:4: starting point 'point-1': `tail.n_blocks` must be in the space, [1, 4], but got 5",
     ]
     for message in expected:

@@ -437,6 +437,15 @@ def test_training_ends_with_the_last_epoch():
         trainer.train_epoch()
 
 
+def test_a_trial_of_half_the_length_is_one_of_half_the_epochs():
+    half = TailTrainer(make_config(4).with_values({"length": 0.5}), make_data(), seed=3)
+    short = TailTrainer(make_config(2), make_data(), seed=3)
+    for _ in range(2):
+        assert without_times(half.train_epoch()) == without_times(short.train_epoch())
+    with pytest.raises(ValueError, match="2 epochs, and all are done"):
+        half.train_epoch()
+
+
 def test_the_learning_rate_reported_is_that_of_the_epochs_last_step():
     trainer = TailTrainer(make_config(3, **{"optim.final_lr_fraction": 0.1}), DATA, seed=0)
 

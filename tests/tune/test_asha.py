@@ -65,10 +65,24 @@ def test_a_rung_that_only_failed_trials_reached_stops_no_finite_one():
 
 def test_a_jump_past_rungs_is_judged_once_at_the_highest():
     asha = make_asha(max_epochs=30)
-    assert asha.due_rung("t0", 5) == 3
+    assert asha.due_rung("t0", 5, of=30) == 3
     asha.record(3, "t0", 0.5)
-    assert [asha.due_rung("t0", epoch) for epoch in (5, 6, 8)] == [None, None, None]
-    assert asha.due_rung("t0", 9) == 9
+    assert [asha.due_rung("t0", epoch, of=30) for epoch in (5, 6, 8)] == [None, None, None]
+    assert asha.due_rung("t0", 9, of=30) == 9
+
+
+@pytest.mark.parametrize(
+    ("of", "due"),
+    [(30, {1: 1, 3: 3, 9: 9, 27: 27}), (15, {1: 1, 2: 3, 5: 9, 14: 27}), (4, {1: 3, 2: 9}), (1, {})],
+)
+def test_a_rung_lies_at_the_same_share_of_every_length_and_none_at_its_end(of, due):
+    asha, found = make_asha(max_epochs=30), {}
+    for epoch in range(1, of + 1):
+        rung = asha.due_rung("t0", epoch, of=of)
+        if rung is not None:
+            asha.record(rung, "t0", 0.5)
+            found[epoch] = rung
+    assert found == due
 
 
 def test_out_of_range_numbers_are_refused_together():

@@ -98,6 +98,18 @@ def test_a_wider_plan_runs_only_what_was_not_run():
     assert finish(confirmation) == [(c.name, 3, 1) for c in PLAN.configurations]
 
 
+def test_a_run_is_no_longer_than_the_trial_was_in_the_search():
+    confirmation = Confirmation()
+    short, half = replace(PLAN.configurations[0], at_most=2), configuration("t0008", length=0.4)
+    confirmation.begin(replace(PLAN, configurations=(short, half, *PLAN.configurations[1:]), seeds=(1,)))
+    assert confirmation.n_epochs_left == 2 * (2 + 1 + EPOCHS + EPOCHS)
+    finish(confirmation)
+
+    trained = {(run.name, run.record.epoch, run.record.state) for run in confirmation.runs()}
+    assert trained == {(name, n, "completed") for name, n in (("t0007", 2), ("t0008", 1), ("lora", 3), ("default", 3))}
+    assert confirmation.n_epochs_left == 0
+
+
 def test_a_run_that_failed_stays_failed_and_a_score_that_is_not_finite_fails_it():
     confirmation = Confirmation()
     confirmation.begin(PLAN)
@@ -274,6 +286,14 @@ def test_the_plan_takes_the_best_that_are_unlike_one_another_and_folds_the_searc
     assert plan.seeds == (1, 2)
     assert plan.configurations[-1].name == "default"
     assert len({json.dumps(c.config, sort_keys=True) for c in plan.configurations}) == len(plan.configurations)
+    assert {c.at_most for c in plan.configurations} == {None}
+    past = [
+        replace(t, state="completed", scores={1: t.scores[1]}) if t.trial_id == plan.configurations[0].trial_id else t
+        for t in trials
+    ]
+    options = SearchOptions(data="demo:120", epochs=3, fold=2, confirm_seeds=2)
+    assert make_plan(space, past, frame, options).configurations[0].at_most == 1
+    assert make_plan(space, past, frame, options, earlier=plan) == plan  # whose runs may be there
     with pytest.raises(UserError, match="--confirm-folds <= 5"):
         make_plan(space, trials, frame, SearchOptions(data="demo:120", epochs=3, confirm_folds=6))
     with pytest.raises(UserError, match="must have a scored trial"):

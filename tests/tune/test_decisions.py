@@ -128,6 +128,23 @@ def test_a_trial_that_is_past_its_best_has_ended_and_counts_with_its_best_unless
     assert plain_states(replayed(recorder)) == plain_states(decisions)
 
 
+def test_a_short_trial_is_judged_at_its_share_of_a_rung_and_has_ended_after_its_own_epochs():
+    space = space_of(length={"choices": [0.5, 1.0]}, adapter__kind=KIND)
+    queue = [
+        {"origin": f"start:{number}", "values": {"adapter.kind": kind, "length": length}}
+        for number, (kind, length) in enumerate([("full", 1.0), ("lora", 0.5)])
+    ]
+    decisions, recorder = start(space, queue=queue, max_epochs=8, grace_epochs=2)
+    long, short = decisions.ask(), decisions.ask()
+    assert train(decisions, long, lambda epoch: 0.5, epochs=8).reason.startswith("completed 8 epochs")
+    assert train(decisions, short, lambda epoch: 0.4, epochs=8).reason.startswith("completed 4 epochs")
+
+    assert [(e["trial"], e["epoch"], e["rung"]) for e in recorder.of("decision")] == [
+        ("t0000", 2, 2), ("t0000", 6, 6), ("t0001", 1, 2), ("t0001", 3, 6)
+    ]  # fmt: skip
+    assert plain_states(Decisions.replay(space, recorder.entries)) == plain_states(decisions)
+
+
 def test_a_study_of_before_has_no_patience():
     decisions, _ = start(queue=[], grace_epochs=9)
     assert train(decisions, decisions.ask(), lambda epoch: 0.5 + 0.01 * epoch).reason.startswith("completed 9 epochs")

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
-from trainable.config import TrialConfig
+from trainable.config import TrialConfig, n_epochs_of
 from trainable.counts import counted
 from trainable.data.task import Task, beetles
 from trainable.export.facts import MemberFacts, ModelFacts
@@ -101,7 +101,7 @@ def _what_trained(values: JsonObject) -> str:
 
 
 def _length(of: ModelFacts | MemberFacts) -> str:
-    return f"{of.epochs} of {counted(of.config['epochs'], 'epoch')}"
+    return f"{of.epochs} of {counted(n_epochs_of(of.config['epochs'], of.config.get('length', 1.0)), 'epoch')}"
 
 
 _INTERVALS = {

@@ -121,4 +121,4 @@ def strengths_of(config: TrialConfig, *, epoch: int) -> Strengths:
         domain_dropout=augment.domain_dropout,
         species_dropout=augment.species_dropout,
     )
-    return full.ramped(epoch=epoch, epochs=config.epochs, ramp_fraction=augment.ramp_fraction)
+    return full.ramped(epoch=epoch, epochs=config.n_epochs, ramp_fraction=augment.ramp_fraction)

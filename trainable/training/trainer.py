@@ -100,7 +100,7 @@ class TailTrainer:
         self._optimizer = optimizer_of(config, self._trained)
         self._n_steps = math.ceil(len(data.split.train) / config.optim.batch_size)  # an epoch
         self._average = average_of(
-            config, [parameter for _, parameter in self._trained], n_steps=config.epochs * self._n_steps
+            config, [parameter for _, parameter in self._trained], n_steps=config.n_epochs * self._n_steps
         )
         self._unknown_domain = len(self.known_domains)
         self._channel_std = store.channel_std(self.tap).to(self.device)
@@ -134,8 +134,8 @@ class TailTrainer:
 
         Raises: TrialDiverged; ValueError when all epochs of the configuration are done.
         """
-        if self.epoch >= self.config.epochs:
-            raise ValueError(f"the configuration has {self.config.epochs} epochs, and all are done")
+        if self.epoch >= self.config.n_epochs:
+            raise ValueError(f"the configuration has {self.config.n_epochs} epochs, and all are done")
         started = time.perf_counter()
         loss = self._train_steps()
         check_loss(loss, loss_of_zero=self._loss_of_zero, epoch=self.epoch + 1)
@@ -359,4 +359,4 @@ class TailTrainer:
         return total
 
     def _lr_factor(self, step: int) -> float:
-        return lr_factor_of(self.config, step=step, n_steps=self.config.epochs * self._n_steps)
+        return lr_factor_of(self.config, step=step, n_steps=self.config.n_epochs * self._n_steps)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ class _Stepper:
             return device_memory(device)
         if device == "cpu":
             torch.set_num_threads(n_threads)
-        found = TrialConfig.from_dict(config).with_epochs(1_000_000)
+        found = replace(TrialConfig.from_dict(config), epochs=1_000_000, length=1.0)
         try:
             data = few_rows(Path(store), found.optim.batch_size)
             trainer = TailTrainer(found, data, seed=0, device=device, precision=precision)

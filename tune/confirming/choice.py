@@ -77,7 +77,7 @@ def make_plan(
     slowest_first = sorted(rivals, key=lambda c: -c.record.best_metrics.get("time/epoch_seconds", 0.0))  # none waits
     return Plan(
         configurations=(
-            *(Configuration(name=_name(c), trial_id=c.record.trial_id, config=c.config) for c in slowest_first),
+            *(_configuration(c.record, c.config, earlier) for c in slowest_first),
             Configuration(name=DEFAULT, trial_id=of_default, config=default),
         ),
         folds=earlier.folds if earlier is not None and len(earlier.folds) == len(folds) else folds,
@@ -116,5 +116,13 @@ def _folds(frame: pd.DataFrame, options: SearchOptions) -> FreshFolds:
     return fresh_folds(frame, holdout=options.holdout, search_fold=options.fold, wanted=wanted)
 
 
-def _name(candidate: ScoredTrial) -> str:
-    return candidate.record.variant or candidate.record.trial_id
+def _configuration(record: TrialRecord, config: JsonObject, earlier: Plan | None) -> Configuration:
+    """As long as the search trained it, if that was past its best; of an earlier plan, as long as there."""
+    known = next((c for c in earlier.configurations if c.config == config), None) if earlier is not None else None
+    is_past_its_best = record.state == "completed" and record.epoch < record.max_epochs
+    return Configuration(
+        name=record.variant or record.trial_id,
+        trial_id=record.trial_id,
+        config=config,
+        at_most=known.at_most if known is not None else record.epoch if is_past_its_best else None,
+    )

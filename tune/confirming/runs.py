@@ -8,11 +8,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from trainable.config import n_epochs_of
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
 from tune.decisions.trial_entries import TrialEntries, kept_nowhere
 from tune.decisions.trial_record import Ask, TrialRecord
-from tune.decisions.verdicts import Length, completion
+from tune.decisions.verdicts import completion
 from tune.journal.entries import (
     Confirmable,
     Confirming,
@@ -27,16 +28,27 @@ from tune.journal.entries import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """What is to be confirmed. trial_id: of the search; None when it did not run it. config: of full length."""
+    """What is to be confirmed. trial_id: of the search; None when it did not run it.
+
+    at_most: epochs after which the search ended it as past its best; None where it went its whole length, or was
+    stopped on its way.
+    """
 
     name: str
     trial_id: str | None
     config: JsonObject
+    at_most: int | None = None
+
+    @property
+    def n_epochs(self) -> int:
+        """Of each of its runs."""
+        full = n_epochs_of(self.config["epochs"], self.config.get("length", 1.0))
+        return min(full, self.at_most or full)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All configurations are run on all folds with all seeds.
+    """All configurations are run on all folds with all seeds. epochs: of the longest.
 
     with_ensemble: whether the mean of their forecasts is judged beside them, which takes no run; older plans have none.
     """
@@ -171,6 +183,21 @@ class Confirmation(TrialEntries):
         return sum(run.record.is_told for run in self.runs())
 
     @property
+    def n_epochs_left(self) -> int:
+        """Epochs of the plan's runs that are still to be trained."""
+        left = 0
+        for configuration, fold, seed in self._cells():
+            run = self._run_of(configuration, fold, seed)
+            if run is None or not run.record.is_told:
+                left += configuration.n_epochs - (0 if run is None else run.record.epoch)
+        return left
+
+    def planned_epochs(self, run: Run) -> int:
+        """How many a run trains."""
+        planned = self.plan.configurations if self.plan is not None else ()
+        return next((c.n_epochs for c in planned if c.name == run.name), run.record.max_epochs)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every run of the plan has ended."""
         return self.n_ended == self.n_wanted
@@ -208,7 +235,7 @@ class Confirmation(TrialEntries):
         return replace(record.to_ask(), fold=self._runs[record.trial_id].fold)
 
     def _advance(self, record: TrialRecord) -> None:
-        if (told := completion(record, Length(epochs=record.max_epochs))) is not None:
+        if (told := completion(record, at_most=self.planned_epochs(self._runs[record.trial_id]))) is not None:
             self._write(told)
 
     def _write(self, of: Confirmable) -> None:

@@ -40,7 +40,7 @@ class Asha:
         Raises: UserError for numbers out of range.
         """
         _check(grace_epochs, reduction_factor, max_epochs)
-        self.reduction_factor = reduction_factor
+        self.reduction_factor, self.max_epochs = reduction_factor, max_epochs
         self.rungs = _rung_epochs(grace_epochs, reduction_factor, max_epochs)
         self._recorded: dict[int, dict[str, float]] = {rung: {} for rung in self.rungs}
 
@@ -49,14 +49,19 @@ class Asha:
         """That of a study."""
         return cls(**{name: header[name] for name in ("grace_epochs", "reduction_factor", "max_epochs")})
 
-    def due_rung(self, trial_id: str, epoch: int) -> int | None:
-        """The highest rung that `epoch` has reached, unless the trial was judged there; any it jumped are skipped."""
-        reached = [rung for rung in self.rungs if rung <= epoch]
-        return reached[-1] if reached and trial_id not in self._recorded[reached[-1]] else None
+    def due_rung(self, trial_id: str, epoch: int, *, of: int) -> int | None:
+        """The highest rung that a trial of `of` epochs has reached, unless it was judged there or is at its end.
 
-    def next_rung(self, epoch: int) -> int | None:
-        """The first rung at `epoch` or later."""
-        return next((rung for rung in self.rungs if rung >= epoch), None)
+        A rung lies at the same share of every trial's length: schedules are laid out over it. Those that an epoch of a
+        short trial jumps are skipped.
+        """
+        reached = [rung for rung in self.rungs if rung * of <= epoch * self.max_epochs]
+        is_due = bool(reached) and epoch < of and trial_id not in self._recorded[reached[-1]]
+        return reached[-1] if is_due else None
+
+    def next_rung(self, epoch: int, *, of: int) -> int | None:
+        """The first rung that a trial of `of` epochs has not passed before `epoch`."""
+        return next((rung for rung in self.rungs if rung * of >= epoch * self.max_epochs), None)
 
     def judge(self, rung: int, trial_id: str, value: float) -> Judgement:
         """Whether a trial with this best-so-far goes on: it must be in the top 1/reduction_factor, rounded up.
@@ -79,7 +84,7 @@ class Asha:
             if decision.rung is not None:
                 self.record(decision.rung, trial.trial_id, decision.value)
         if trial.error is not None and trial.error.kind is FailureKind.DIVERGED:
-            rung = self.next_rung(trial.epoch + 1)
+            rung = self.next_rung(trial.epoch + 1, of=trial.max_epochs)
             if rung is not None:
                 self.record(rung, trial.trial_id, math.nan)
 

@@ -19,7 +19,7 @@ from tune.decisions.sampler import Space
 from tune.decisions.standings import Standings
 from tune.decisions.trial_entries import TrialEntries, kept_nowhere
 from tune.decisions.trial_record import ENQUEUED, Ask, TrialRecord
-from tune.decisions.verdicts import Length, next_entry
+from tune.decisions.verdicts import next_entry
 from tune.journal.entries import (
     EntryWriter,
     JournalEntry,
@@ -55,7 +55,7 @@ class Decisions(TrialEntries):
         header = plain_as_read(dict(header))  # the same whether it comes from here or from the journal
         self._proposals = Proposals(space, header)
         self.asha = Asha.of(header)
-        self._length = Length(epochs=header["max_epochs"], patience=header.get("patience", 0))
+        self._patience: int = header.get("patience", 0)
         self.standings = Standings()
         self.standings.apply(StudyBegun(header=header))
         self._emit: EntryWriter = kept_nowhere if on_entry is None else on_entry
@@ -164,7 +164,7 @@ class Decisions(TrialEntries):
         if isinstance(entry, TrialAsked):
             proposal = self._proposals.next()
             return None if proposal is None else proposal.asked(len(self.standings.trials))
-        return next_entry(self._record(entry.trial), self.asha, self._length)
+        return next_entry(self._record(entry.trial), self.asha, patience=self._patience)
 
     def apply(self, entry: JournalEntry) -> None:
         """Take in one entry, live or from a journal; kinds that decide nothing are passed over."""
@@ -188,5 +188,5 @@ class Decisions(TrialEntries):
         self._emit(entry, apply=self.apply)
 
     def _advance(self, record: TrialRecord) -> None:
-        while (entry := next_entry(record, self.asha, self._length)) is not None:
+        while (entry := next_entry(record, self.asha, patience=self._patience)) is not None:
             self._write(entry)

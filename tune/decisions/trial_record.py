@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trainable.config import TrialConfig
+from trainable.config import TrialConfig, n_epochs_of
 from trainable.plain_values import JsonObject
 from tune.journal.entries import (
     STATES,
@@ -121,9 +121,8 @@ class TrialRecord:
 
     @property
     def max_epochs(self) -> int:
-        """Its full length."""
-        epochs: int = self.config["epochs"]
-        return epochs
+        """How many it trains if nothing ends it."""
+        return n_epochs_of(self.config["epochs"], self.config.get("length", 1.0))
 
     @property
     def rung(self) -> int | None:

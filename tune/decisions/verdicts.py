@@ -18,16 +18,6 @@ class Verdict:
     state: State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
-    """How long a trial trains. epochs: at most. patience: it has ended when so many epochs in a row brought no better
-    score, unless it is exempt from stopping; 0 is off.
-    """
-
-    epochs: int
-    patience: int = 0
-
-
 def verdict_on(record: TrialRecord) -> Verdict:
     """What the trial's executor must do now."""
     if record.is_told:
@@ -36,8 +26,8 @@ def verdict_on(record: TrialRecord) -> Verdict:
     return Verdict(action="continue", reason="" if decision is None else decision.reason, state=record.state)
 
 
-def next_entry(record: TrialRecord, asha: Asha, length: Length) -> RungDecided | TrialTold | None:
-    """The entry that the trial's state calls for; None when it is the trial's turn."""
+def next_entry(record: TrialRecord, asha: Asha, *, patience: int) -> RungDecided | TrialTold | None:
+    """The entry that the trial's state calls for; None when it is the trial's turn. patience: as of `completion`."""
     if record.is_told:
         return None
     if record.error is not None:
@@ -54,11 +44,15 @@ def next_entry(record: TrialRecord, asha: Asha, length: Length) -> RungDecided |
             return decision
     elif decision.action == "stop":
         return _tell(record, "pruned" if math.isfinite(record.scores[epoch]) else "failed", decision.reason)
-    return completion(record, length)
+    return completion(record, patience=patience)
 
 
-def completion(record: TrialRecord, length: Length) -> TrialTold | None:
-    """The end of a running trial that needs no decision: it failed, went its whole length, or is past its best."""
+def completion(record: TrialRecord, *, patience: int = 0, at_most: int | None = None) -> TrialTold | None:
+    """The end of a running trial that needs no decision: it failed, went its whole length, or is past its best.
+
+    patience: it has ended when so many epochs in a row brought no better score, unless it is exempt from stopping; 0 is
+    off. at_most: epochs that it trains, if they are fewer than its own.
+    """
     if record.is_told:
         return None
     if record.error is not None:
@@ -66,11 +60,12 @@ def completion(record: TrialRecord, length: Length) -> TrialTold | None:
     score = record.scores.get(record.epoch, math.nan)
     if record.scores and not math.isfinite(score):
         return _tell(record, "failed", f"stopped at epoch {record.epoch}: the score is {score}")
-    if record.epoch >= length.epochs:
+    full = record.max_epochs
+    if record.epoch >= min(full, at_most or full):
         return _tell(record, "completed", f"completed {counted(record.epoch, 'epoch')}: {_best(record)}")
-    if length.patience and not record.exempt and record.epoch - (record.best_epoch or 0) >= length.patience:
-        past = f"past its best after {record.epoch} of {counted(length.epochs, 'epoch')}: {_best(record)}"
-        return _tell(record, "completed", f"{past}, none better in the {counted(length.patience, 'epoch')} since")
+    if patience and not record.exempt and record.epoch - (record.best_epoch or 0) >= patience:
+        past = f"past its best after {record.epoch} of {counted(full, 'epoch')}: {_best(record)}"
+        return _tell(record, "completed", f"{past}, none better in the {counted(patience, 'epoch')} since")
     return None
 
 
@@ -81,11 +76,11 @@ def _decision(record: TrialRecord, asha: Asha) -> RungDecided | None:
             trial=record.trial_id,
             epoch=epoch,
             action="stop",
-            rung=asha.next_rung(epoch),
+            rung=asha.next_rung(epoch, of=record.max_epochs),
             value=score,
             reason=f"stopped at epoch {epoch}: the score is {score}",
         )
-    rung = asha.due_rung(record.trial_id, epoch)
+    rung = asha.due_rung(record.trial_id, epoch, of=record.max_epochs)
     if rung is None:
         return None
     judgement = asha.judge(rung, record.trial_id, record.best_until(epoch))

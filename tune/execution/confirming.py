@@ -32,7 +32,7 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     names = ", ".join(configuration.name for configuration in plan.configurations)
     place.console.say(
         f"confirming {names}: {counted(len(plan.folds), 'fold')}, {counted(len(plan.seeds), 'seed')}, "
-        f"{counted(confirmation.n_wanted, 'run')} of {counted(plan.epochs, 'epoch')}"
+        f"{counted(confirmation.n_wanted, 'run')} of at most {counted(plan.epochs, 'epoch')}"
     )
     if options.fold in plan.folds:
         place.console.say(f"note: fold {options.fold} is among them, and the search chose by it: it favours its trials")

@@ -15,9 +15,8 @@ def runs_without_predictions(folder: Place, confirmation: Confirmation) -> list[
     Raises: OSError.
     """
     assert confirmation.plan is not None
-    wanted = {predictions_name(epoch) for epoch in range(1, confirmation.plan.epochs + 1)}
     completed = [run for run in confirmation.runs() if run.record.state == "completed"]
-    return [run for run in completed if not wanted <= set(file_names(_folder_of(folder, run)))]
+    return [run for run in completed if not _predicted(run) <= set(file_names(_folder_of(folder, run)))]
 
 
 def train_anew(place: Workplace, runs: list[Run], ends: Ends) -> Conductor:
@@ -46,6 +45,10 @@ def _as_asked(place: Workplace, runs: list[Run]) -> Confirmation:
                 again.apply(entry)
     again.request_stop("all that was to be trained anew has been")
     return again
+
+
+def _predicted(run: Run) -> set[str]:
+    return {predictions_name(epoch) for epoch in range(1, run.record.epoch + 1)}
 
 
 def _folder_of(folder: Place, run: Run) -> Place:

@@ -4,7 +4,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,8 @@ def _measure(config: TrialConfig, store: Path, precision: "Precision") -> tuple[
     """Also the seconds that building it took at first, and how many metrics an epoch has."""
     from trainable.training.trainer import TailTrainer  # loads torch and pandas
 
-    longer, data = config.with_epochs(MOST_STEPS + 1), few_rows(store, config.optim.batch_size)  # an epoch is one step
+    longer = replace(config, epochs=MOST_STEPS + 1, length=1.0)  # an epoch is one step
+    data = few_rows(store, config.optim.batch_size)
 
     def build() -> tuple[TailTrainer, float]:
         started = time.monotonic()

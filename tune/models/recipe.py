@@ -211,9 +211,9 @@ def _part(options: RetrainOptions, name: str, values: JsonObject, *, default: in
     config = TrialConfig.from_dict(values)
     if options.epochs is None:
         return Part(name=name, config=config, epochs=default)
-    if options.epochs > config.epochs:
+    if options.epochs > config.n_epochs:
         raise UserError(
-            f"`--epochs <= {config.epochs}` must hold, the study's full length that schedules are laid out over, "
+            f"`--epochs <= {config.n_epochs}` must hold, the length that the schedule is laid out over, "
             f"but got {options.epochs}"
         )
     return Part(name=name, config=config, epochs=options.epochs)

@@ -16,7 +16,7 @@ Assumption: with these, of trials that are not worth it about as many are stoppe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How trials are stopped, and where they run. patience: as of `verdicts.Length`. slots: trials side by side."""
+    """How trials are stopped, and where they run. patience: as of `verdicts.completion`. slots: trials side by side."""
 
     max_epochs: int
     grace_epochs: int
@@ -27,10 +27,11 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One trial to be. epoch_seconds: of each of its epochs. is_exempt: never stopped early. is_over: it has ended,
-    costs nothing more, but fills the rungs. n_reported: epochs that are known and are not trained again.
+    """One trial to be. n_epochs: its length. epoch_seconds: of each of them. is_exempt: never stopped early. is_over:
+    it has ended, costs nothing more, but fills the rungs. n_reported: epochs that are known and are not trained again.
     """
 
+    n_epochs: int
     epoch_seconds: float
     build_seconds: float = 0.0
     is_exempt: bool = False
@@ -51,7 +52,7 @@ def forecast(trials: Sequence[Work], rules: Rules, *, seed: int) -> Forecast:
     """Run these trials in virtual time; equal seeds give equal forecasts."""
     asha = Asha(grace_epochs=rules.grace_epochs, reduction_factor=rules.reduction_factor, max_epochs=rules.max_epochs)
     generator = random.Random(seed)
-    curves = [made_up_curve(generator, rules.max_epochs) for _ in trials]
+    curves = [made_up_curve(generator, trial.n_epochs) for trial in trials]
     waiting = list(range(len(trials)))[::-1]
     events: list[tuple[float, int, int]] = []  # (time, trial, epoch that ends then)
     n_epochs, busy, now = 0, 0.0, 0.0
@@ -80,14 +81,14 @@ def forecast(trials: Sequence[Work], rules: Rules, *, seed: int) -> Forecast:
 
 def _goes_on(asha: Asha, number: int, epoch: int, curve: Sequence[float], work: Work, rules: Rules) -> bool:
     """As `verdicts.py` decides for real."""
-    rung = asha.due_rung(str(number), epoch)
+    rung = asha.due_rung(str(number), epoch, of=work.n_epochs)
     if rung is not None:
         judgement = asha.judge(rung, str(number), min(curve[:epoch]))
         asha.record(rung, str(number), judgement.value)
         if judgement.action == "stop" and not work.is_exempt:
             return False
     past_its_best = epoch - 1 - min(range(epoch), key=curve.__getitem__)
-    return epoch < rules.max_epochs and (work.is_exempt or not 0 < rules.patience <= past_its_best)
+    return epoch < work.n_epochs and (work.is_exempt or not 0 < rules.patience <= past_its_best)
 
 
 def _counts(work: Work, epoch: int) -> int:

@@ -46,7 +46,7 @@ class TrialsAhead:
 
     def most_epochs(self, max_epochs: int) -> int:
         """If none were stopped."""
-        left = sum(max_epochs - trial.n_reported for trial in self.known if not trial.is_over)
+        left = sum(trial.config.n_epochs - trial.n_reported for trial in self.known if not trial.is_over)
         return left + self.n_drawn * max_epochs
 
 
@@ -99,7 +99,11 @@ def foresee(ahead: TrialsAhead, request: SearchRequest, rules: Rules, seconds: S
         configs = drawn(request.space, ahead.n_drawn, epochs=rules.max_epochs, seed=seed + number)
         works = [_known_work(trial, seconds) for trial in ahead.known]
         works += [
-            Work(epoch_seconds=seconds.epoch(c) if fixed is None else fixed, build_seconds=seconds.build(c))
+            Work(
+                n_epochs=c.n_epochs,
+                epoch_seconds=seconds.epoch(c) if fixed is None else fixed,
+                build_seconds=seconds.build(c),
+            )
             for c in configs
         ]
         return forecast(works, rules, seed=seed + number)
@@ -122,7 +126,8 @@ def confirmation_ahead(n_runs: int, rules: Rules, typical: Seconds, *, epoch_sec
     )  # fmt: skip
 
     def run(seconds: float) -> list[Forecast]:
-        return [forecast([Work(epoch_seconds=seconds, is_exempt=True)] * n_runs, in_full, seed=0)]
+        work = Work(n_epochs=rules.max_epochs, epoch_seconds=seconds, is_exempt=True)
+        return [forecast([work] * n_runs, in_full, seed=0)]
 
     quick, own, slow = run(typical.quickest), run(epoch_seconds), run(typical.slowest)
     return Ahead(
@@ -134,6 +139,7 @@ def confirmation_ahead(n_runs: int, rules: Rules, typical: Seconds, *, epoch_sec
 
 def _known_work(trial: Known, seconds: Seconds) -> Work:
     return Work(
+        n_epochs=trial.config.n_epochs,
         epoch_seconds=seconds.epoch(trial.config),
         build_seconds=seconds.build(trial.config),
         is_exempt=trial.is_exempt,

@@ -30,7 +30,7 @@ class ConfirmationProgress:
         else:
             self._n_reports += not is_end
         run = self._confirmation.run(inner.trial)
-        record, full = run.record, run.record.config["epochs"]
+        record, full = run.record, self._confirmation.planned_epochs(run)
         state = f"{record.state} at " if is_end else ""
         score = record.scores.get(record.epoch)
         parts = [
@@ -50,19 +50,16 @@ class ConfirmationProgress:
         left = self._seconds_left(now)
         done = f"{self._confirmation.n_ended} of {counted(self._confirmation.n_wanted, 'run')} done"
         head = f"confirm   {done}" + ("" if left is None else f", about {duration(left)} left")
-        return [head, *(_row(run) for run in self._confirmation.runs() if run.record.state == "running")][:rows]
+        running = [run for run in self._confirmation.runs() if run.record.state == "running"]
+        return [head, *(_row(run, self._confirmation.planned_epochs(run)) for run in running)][:rows]
 
     def _seconds_left(self, now: float) -> float | None:
         if self._began is None or not self._n_reports or now <= self._began:
             return None
-        plan, runs = self._confirmation.plan, self._confirmation.runs()
-        if plan is None:
-            return None
-        done = sum(plan.epochs if run.record.is_told else run.record.epoch for run in runs)
-        return (self._confirmation.n_wanted * plan.epochs - done) * (now - self._began) / self._n_reports
+        return self._confirmation.n_epochs_left * (now - self._began) / self._n_reports
 
 
-def _row(run: Run) -> str:
+def _row(run: Run, n_epochs: int) -> str:
     record = run.record
-    epoch = f"epoch {record.epoch:>3}/{record.config['epochs']}"
+    epoch = f"epoch {record.epoch:>3}/{n_epochs}"
     return f"{record.trial_id:<9} {run.name:<18.18}  fold {run.fold}  seed {run.seed}  {epoch}"

@@ -13,7 +13,7 @@ _NAME_WIDTH = 19
 def confirmation_text(confirmed: Confirmed, task: Task) -> str:
     """Scores with intervals, differences to the default, R2 and MAE, the verdict; at most 120 columns."""
     folds, seeds = counted(len(confirmed.folds), "held-out fold"), counted(len(confirmed.seeds), "seed")
-    lines = [f"Confirmed on {folds} x {seeds}, {counted(confirmed.epochs, 'epoch')}:", ""]
+    lines = [f"Confirmed on {folds} x {seeds}, at most {counted(confirmed.epochs, 'epoch')}:", ""]
     lines += [metrics_table([(candidate.name, candidate.metrics) for candidate in confirmed.candidates], task), ""]
     lines.append(
         f"{'':<{_NAME_WIDTH}}  score and {confirmed.interval_level:.0%} interval   gain on default, {_level(confirmed)}"

@@ -110,7 +110,7 @@ def _tell_recipe(recipe: Recipe, console: Console) -> None:
         which = part.name if len(recipe.parts) == 1 else f"{part.name} of the {recipe.name}"
         members = f"{len(recipe.seeds)} members with seeds" if len(recipe.seeds) > 1 else "seed"
         console.say(
-            f"retraining {which} on all data for {part.epochs} of {counted(part.config.epochs, 'epoch')}, "
+            f"retraining {which} on all data for {part.epochs} of {counted(part.config.n_epochs, 'epoch')}, "
             f"{members} {seeds}"
         )
     if recipe.evidence is None:

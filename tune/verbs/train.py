@@ -88,9 +88,9 @@ def _train(
         )
     )
     steps: list[StepResult] = []
-    while len(steps) < config.epochs and (not steps or steps[-1].failure is None):
+    while len(steps) < config.n_epochs and (not steps or steps[-1].failure is None):
         steps.append(trial.step())
-        console.epoch(steps[-1], config.epochs)
+        console.epoch(steps[-1], config.n_epochs)
     return trial, steps
 
 
