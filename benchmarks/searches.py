@@ -28,6 +28,7 @@ from trainable.data.demo import DEMO_VERSION
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import OutOfFold
 from tune.confirming.outcome import DEFAULT, Confirmed, confirmed_of, out_of_fold_of
+from tune.confirming.runs import Confirmation
 from tune.decisions.standings import Standings
 from tune.journal.journal import read_entries
 
@@ -146,8 +147,6 @@ def _best(confirmed: Confirmed, standings: Standings) -> str:
 
 
 def _confirmed_epochs(study: Path) -> int:
-    from tune.confirming.runs import Confirmation
-
     return sum(len(run.record.scores) for run in Confirmation.replay(read_entries(study)).runs())
 
 

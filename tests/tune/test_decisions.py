@@ -136,8 +136,8 @@ def test_a_short_trial_is_judged_at_its_share_of_a_rung_and_has_ended_after_its_
     ]
     decisions, recorder = start(space, queue=queue, max_epochs=8, grace_epochs=2)
     long, short = decisions.ask(), decisions.ask()
-    assert train(decisions, long, lambda epoch: 0.5, epochs=8).reason.startswith("completed 8 epochs")
-    assert train(decisions, short, lambda epoch: 0.4, epochs=8).reason.startswith("completed 4 epochs")
+    assert train(decisions, long, lambda _: 0.5, epochs=8).reason.startswith("completed 8 epochs")
+    assert train(decisions, short, lambda _: 0.4, epochs=8).reason.startswith("completed 4 epochs")
 
     assert [(e["trial"], e["epoch"], e["rung"]) for e in recorder.of("decision")] == [
         ("t0000", 2, 2), ("t0000", 6, 6), ("t0001", 1, 2), ("t0001", 3, 6)
