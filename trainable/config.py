@@ -134,13 +134,18 @@ class AugmentConfig:
 class LossConfig:
     """What is minimised.
 
-    kind: "mse" over the three targets, or "crps" of a normal with one learned sigma a target.
+    kind: "mse" over the targets, or "crps" of a normal with one learned sigma a target. Classes are learnt by their
+    cross entropy, whatever it says.
     event_exponent: each image is weighted by (its event's size)^-exponent: 0, each image counts the same; 1, each event
     does.
+    label_smoothing: the part of a label that all classes share. class_exponent: each image is weighted further by (all
+    weight of its class)^-exponent: 1, each class counts the same. Both are of classes alone.
     """
 
     kind: Literal["mse", "crps"] = "mse"
     event_exponent: float = _limits(0.0, 1.0, default=0.0)
+    label_smoothing: float = _later(0.0, low=0.0, high=1.0, open_high=True)
+    class_exponent: float = _later(0.0, low=0.0, high=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """A number of things in words."""
 
-_MANY = {"entry": "entries"}
+_MANY = {"entry": "entries", "class": "classes"}
 
 
 def counted(n: float, noun: str) -> str:

@@ -109,9 +109,12 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path):
         (6, "`low < high` must hold, but got [2, 1]"),
         (7, "`units` is not a key here; did you mean `unit`?"),
         (7, "`real` must be [low, high], finite numbers or null for no bound, or any, but got [0, inf]"),
-        (8, "`classes` is not built yet"),
+        (
+            8,
+            "a target of classes must be the only one of its task, but this has `date`, `mass`, `size`, `kind`, `bare`",
+        ),
         (9, "`bare` must have `real`"),
-        (10, "`kind` must be one of crps, but got 'log_loss'"),
+        (10, "`kind` must be one of crps for numbers, but got 'log_loss'"),
         (10, "`scale` must be one of raw, skill, but got 'rwa'; did you mean `raw`?"),
     ]:
         assert any(line.startswith(f"mine.yaml:{number}: {part}") for line in lines), (number, part, lines)

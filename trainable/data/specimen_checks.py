@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trainable.config import NO_DOMAIN, NO_NAME
+from trainable.data.class_labels import class_labels, note_bad_classes
 from trainable.data.specimen_schema import MAX_LINES
 from trainable.data.task import Task
-from trainable.data.task_parts import RealTarget
+from trainable.data.task_parts import ClassTarget, RealTarget
 from trainable.data.task_source import FRAME_COLUMNS
 from trainable.shown import brief, cut
 
@@ -65,9 +66,10 @@ def typed_frame(rows: pd.DataFrame, task: Task, problems: Problems) -> pd.DataFr
     frame["species"] = named.where(named != "", NO_NAME)  # an insect that nobody could identify is no mistake
     given = _strings(rows[columns.id]) if columns.id in rows.columns else pd.Series("", index=rows.index)
     frame["specimen_id"] = given.where(given != "", pd.Series(names, index=rows.index).str.replace(" row ", "-"))
-    for target in task.targets:
-        frame[target.name] = _labels(rows[target.column], target, names, problems)
-    return frame[[*FRAME_COLUMNS, *task.names]]
+    for target, column in zip(task.targets, task.label_columns, strict=True):
+        typed_labels = class_labels if isinstance(target, ClassTarget) else _labels
+        frame[column] = typed_labels(rows[target.column], target, names, problems)  # type: ignore[arg-type]
+    return frame[[*FRAME_COLUMNS, *task.label_columns]]
 
 
 def row_names(rows: pd.DataFrame) -> list[str]:
@@ -82,7 +84,7 @@ def note_bad_events(frame: pd.DataFrame, task: Task, problems: Problems) -> None
     An event of several dates passes: traps are left out for days, and nothing here depends on it.
     """
     names = row_names(frame)
-    targets = list(task.names)
+    targets = list(task.label_columns)
     has_event, has_domain = _is_given(frame["event_id"]), _is_given(frame["domain_id"])
     known = frame[has_event & (frame["site_id"] != "")]
     _check_one(known, "event_id", "site_id", "event {} must be of one site, but is of {}", names, problems)
@@ -91,9 +93,12 @@ def note_bad_events(frame: pd.DataFrame, task: Task, problems: Problems) -> None
     labelled = frame[has_event & frame[targets].notna().all(axis=1)]
     values = [tuple(triple) for triple in labelled[targets].to_numpy()]
     triples = labelled.assign(labels=pd.Series(values, index=labelled.index, dtype=object))
-    rule = f"event {{}} must have one label each for {', '.join(targets)}, but has {{}}"
+    rule = f"event {{}} must have one label each for {', '.join(task.names)}, but has {{}}"
     _check_one(triples, "event_id", "labels", rule, names, problems)
     for target in task.targets:
+        if isinstance(target, ClassTarget):
+            note_bad_classes(frame["label"], target, problems)
+            continue
         same = frame[target.name].dropna().unique()
         if len(same) == 1 and not target.is_standard:
             problems.add("one value", f"`{target.name}` must have two values at least, but is {same[0]:g} everywhere")
@@ -219,5 +224,5 @@ def _rule(target: RealTarget) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
-        return "/".join(f"{v:g}" for v in value)
+        return "/".join(v if isinstance(v, str) else f"{v:g}" for v in value)
     return brief(value) if isinstance(value, str) else cut(str(value), longest=80)

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainable.data.class_labels import with_class_names
 from trainable.data.image_sources import ImageFiles
 from trainable.data.specimen_schema import (
     MAX_LINES,
@@ -65,7 +66,8 @@ def _read_metadata(path: Path, task: Task) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             with pq.ParquetFile(path) as file:
-                return arrow_frame(file.read(), wanted)
+                table = file.read()
+                return with_class_names(arrow_frame(table, wanted), table.schema, task)
         return read_json_lines(path) if path.suffix == ".jsonl" else read_csv(path, wanted)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path} must be readable, but: {error}") from error

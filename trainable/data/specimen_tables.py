@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainable.data.class_labels import with_class_names
 from trainable.data.folder_walk import find_files
 from trainable.data.image_sources import Chunk, TableImages
 from trainable.data.specimen_folder import METADATA, metadata_files, read_image_folder, split_folders
@@ -121,7 +122,8 @@ def _read_tables(
                 problems += (found := _schema_problems(path, read_schema(path), task))
                 if not found:
                     rows, parts = read_rows(path, list(wanted))
-                    tables.append(arrow_frame(rows, wanted).assign(split=split))
+                    named = with_class_names(arrow_frame(rows, wanted), rows.schema, task)
+                    tables.append(named.assign(split=split))
                     chunks += parts
             except (pa.ArrowException, OSError) as error:
                 problems.append(

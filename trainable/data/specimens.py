@@ -15,10 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trainable.data.class_labels import class_indices, classes_of
 from trainable.data.copies import copies_line, first_rows, shared_ids_line
 from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, draw_demo
 from trainable.data.image_checks import ImageChecks, check_images, scaled_line
 from trainable.data.image_sources import ImageSource, SomeImages
+from trainable.data.rare_classes import rare_class_lines
 from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_images, row_names, typed_frame
 from trainable.data.specimen_schema import SpecimenTable
 from trainable.data.specimen_tables import read_table
@@ -36,12 +38,12 @@ class Specimens:
 
     frame: RangeIndex; split ("train" or "validation"), event_id and domain_id (int64, or text where a column has
     words), site_id, species (the covariate), date, specimen_id (text), and the task's targets (float64, within their
-    bounds). images: encoded, in the frame's order.
+    bounds), or "label" (the name of a class). images: encoded, in the frame's order.
     fingerprint: hex sha256 of all rows and image bytes, in order: equal data have it equal, wherever they lie.
     images_fingerprint: of the images alone.
     n_dropped: specimens left out for their images. source: what was asked for. n_duplicates: specimens left out since
     an earlier one has the same photograph. digests: hex sha256 of each image's bytes. names: "train row 3" for each,
-    as the source counts. notes: what a user must hear of the data, a line each.
+    as the source counts. notes: what a user must hear of the data, a line each. task: with its classes, if it has any.
     """
 
     frame: pd.DataFrame
@@ -66,7 +68,9 @@ class Specimens:
 
     @property
     def labels(self) -> NDArray[np.float64]:
-        """Of every specimen, [n, targets]."""
+        """Of every specimen, [n, targets]; of a class its index."""
+        if self.task.has_classes:
+            return class_indices(self.frame["label"], self.task.classes)
         return self.frame[list(self.task.names)].to_numpy(np.float64)
 
     def ids(self, column: str) -> NDArray[np.int64] | NDArray[np.str_]:
@@ -146,6 +150,8 @@ def _kept(
     if emptied := sorted(set(frame["split"]) - set(kept["split"])):
         what = "images that are readable and not in train too" if drop_duplicates else "readable images"
         raise UserError([f"{source}: split {split} must have {what}, but has none" for split in emptied])
+    if task.has_classes:
+        task = task.with_classes(classes_of(frame["label"]))
     digests = tuple(checks.digests[row] for row in keep)
     all_names = row_names(frame)
     names = tuple(all_names[row] for row in keep)
@@ -176,7 +182,7 @@ def _notes(
     *,
     n_scaled: int,
 ) -> tuple[str, ...]:
-    copies, ids = copies_line(frame, digests, names, task.names), shared_ids_line(frame["specimen_id"])
+    copies, ids = copies_line(frame, digests, names, task.label_columns), shared_ids_line(frame["specimen_id"])
     telling = telling_line(frame, task)
     lines = (
         table.left_out,
@@ -184,6 +190,7 @@ def _notes(
         copies and f"warning: {copies}",
         ids and f"warning: {ids}",
         telling and f"warning: {telling}",
+        *(f"warning: {line}" for line in rare_class_lines(frame, task)),
     )
     return tuple(line for line in lines if line)
 

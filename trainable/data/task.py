@@ -5,12 +5,13 @@ Of the data themselves it says only which columns mean what; numbers that depend
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Self
 
-from trainable.data.task_parts import Columns, Score, Target
+from trainable.data.task_parts import ClassTarget, Columns, Score, Target
 from trainable.data.task_source import read_parts
 from trainable.plain_values import JsonObject, flattened
 from trainable.yaml_source import Document, find_file, read_document
@@ -77,6 +78,41 @@ class Task:
         return tuple(target.name for target in self.targets)
 
     @property
+    def has_classes(self) -> bool:
+        """Whether its one target is a class, and not a number."""
+        return isinstance(self.targets[0], ClassTarget)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes' names, in the order of every `[..., outputs]` array; none of real targets.
+
+        Raises: ValueError while they are whatever the data will have.
+        """
+        (first, *_) = self.targets
+        if not isinstance(first, ClassTarget):
+            return ()
+        if first.classes is None:
+            raise ValueError(f"the classes of {first.name} are known once data are read, but none were")
+        return first.classes
+
+    @property
+    def n_outputs(self) -> int:
+        """Numbers that are forecast of a specimen: one a real target, or one a class."""
+        return len(self.classes) or len(self.targets)
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Columns of `Specimens.frame` with the labels: a class may be called like any other column."""
+        return ("label",) if self.has_classes else self.names
+
+    def with_classes(self, names: Sequence[str]) -> Self:
+        """The same with these classes, if its target is one of whatever classes the data have."""
+        (first, *_) = self.targets
+        if not isinstance(first, ClassTarget) or first.classes is not None:
+            return self
+        return replace(self, targets=(replace(first, classes=tuple(names)),))
+
+    @property
     def required_columns(self) -> tuple[str, ...]:
         """Columns that a table must have beside the images."""
         groups = (self.columns.event, self.columns.domain, self.columns.site)
@@ -91,16 +127,23 @@ class Task:
     @property
     def shown_targets(self) -> tuple[str, ...]:
         """Each target's name, with its unit where it has one: what forecasts must share to be compared."""
+        if self.has_classes:
+            return (f"{self.names[0]} (classes)",)
         return tuple(f"{target.name} ({target.unit})" if target.unit else target.name for target in self.targets)
 
     @property
     def summary(self) -> str:
-        """One line: what it is about, and its targets with their units."""
-        named = ", ".join(self.shown_targets)
+        """One line: what it is about, and its targets with their units, or how many classes there are."""
+        named = f"{self.names[0]} ({self.n_outputs} classes)" if self.has_classes else ", ".join(self.shown_targets)
         return f"{self.about}: {named}" if self.about else named
 
     def differences(self, other: "Task") -> tuple[str, ...]:
-        """What has an effect and is another in `other`, as "targets.mass.unit: mine, other's"."""
+        """What has an effect and is another in `other`, as "targets.mass.unit: mine, other's".
+
+        Where the other has whatever classes its data have, mine are no difference.
+        """
+        if self.has_classes and other.has_classes:
+            other = other.with_classes(self.classes)
         mine, theirs = (flattened({k: v for k, v in task.to_dict().items() if k != "about"}) for task in (self, other))
         found = [
             f"{key}: {mine.get(key, 'absent')}, {theirs.get(key, 'absent')}"
@@ -124,8 +167,11 @@ def beetles() -> Task:
 
 
 def _target_dict(target: Target) -> JsonObject:
-    bounds = None if target.low is target.high is None else [target.low, target.high]
-    values: JsonObject = {"real": "any" if bounds is None else bounds}
+    if isinstance(target, ClassTarget):
+        values: JsonObject = {"classes": "auto" if target.classes is None else list(target.classes)}
+    else:
+        bounds = None if target.low is target.high is None else [target.low, target.high]
+        values = {"real": "any" if bounds is None else bounds}
     if target.column != target.name:
         values["column"] = target.column
     return values | ({"unit": target.unit} if target.unit else {})

@@ -1,7 +1,7 @@
 """What a task is made of: columns, targets, score."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 STANDARD_UNITS = ("SPEI", "SPI", "SD")
 """Units that are standard deviations by what they mean: such values are learnt as they are, not standardised again."""
@@ -44,16 +44,65 @@ class RealTarget:
         return self.unit in STANDARD_UNITS
 
 
-Target: TypeAlias = RealTarget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassTarget:
+    """One of several classes, to be forecast by a probability of each.
+
+    name: in tables, metrics and files. column: where its labels are. classes: their names, in the order of every
+    `[..., outputs]` array; None while they are whatever the data will have.
+    """
+
+    name: str
+    column: str
+    classes: tuple[str, ...] | None = None
+
+    @property
+    def unit(self) -> str:
+        """Classes have none."""
+        return ""
+
+    @property
+    def low(self) -> None:
+        """Classes have no bounds."""
+
+    @property
+    def high(self) -> None:
+        """Classes have no bounds."""
+
+    @property
+    def is_standard(self) -> bool:
+        """Classes have no size."""
+        return False
+
+
+Target: TypeAlias = RealTarget | ClassTarget
+
+RealScore = Literal["crps"]
+ClassScore = Literal["log_loss", "brier"]
+
+REAL_SCORES: tuple[RealScore, ...] = get_args(RealScore)
+CLASS_SCORES: tuple[ClassScore, ...] = get_args(ClassScore)
+"""The first of each is the usual one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
     """How forecasts are scored; lower is better.
 
-    kind: "crps" of a normal. scale: "raw", in the targets' own units, or "skill", each target as a share of what a
-    constant forecast scores, so that targets of differing units can be averaged.
+    kind: "crps" of a normal; of classes "log_loss", minus the log of the true one's probability, or "brier", the
+    squared differences to certainty of the true one, summed over classes. scale: "raw", in the targets' own units, or
+    "skill", each target as a share of what a constant forecast scores, so that targets of differing units can be
+    averaged.
     """
 
-    kind: Literal["crps"] = "crps"
+    kind: RealScore | ClassScore = "crps"
     scale: Literal["raw", "skill"] = "skill"
+
+
+def class_name(value: object) -> str:
+    """A label or a listed class as text, whatever type it was kept in: 3 and 3.0 are one class, true is "true"."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()

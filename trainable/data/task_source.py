@@ -3,6 +3,9 @@
     targets:
       length: {real: [0, null], unit: mm, column: "length (mm)"}     # low and high; null where there is no bound
 
+    targets:
+      species: {classes: auto}                                       # or a list of names; the only target of its task
+
 Only `columns.image` and one target must be given.
 """
 
@@ -12,23 +15,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import get_args, get_type_hints
 
-from trainable.data.task_parts import Columns, RealTarget, Score
+from trainable.data.class_list import list_problems, listed_classes
+from trainable.data.task_parts import (
+    CLASS_SCORES,
+    REAL_SCORES,
+    ClassScore,
+    ClassTarget,
+    Columns,
+    RealScore,
+    RealTarget,
+    Score,
+    Target,
+)
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.shown import brief, meant
 from trainable.yaml_source import Document, Position
 
 FRAME_COLUMNS = ("split", "event_id", "domain_id", "site_id", "species", "date", "specimen_id")
-"""Columns of `Specimens.frame` beside the targets', whose names no target can have."""
+"""Columns of `Specimens.frame` beside the targets', whose names no real target can have."""
 
 MOST_TARGETS, LONGEST_NAME = 100, 60
 
 _KEYS = ("about", "columns", "covariates", "targets", "score")
 _COLUMNS = tuple(Columns.__slots__)
-_TARGET = ("real", "unit", "column")
+_REAL, _CLASSES = ("real", "unit", "column"), ("classes", "column")
 _FORECAST = ("mu", "sigma")  # what follows a target's name in tables of forecasts
 _NAME = re.compile(r"\w([\w .-]*\w)?")
-_CLASSES = "is not built yet: targets are real numbers so far, `{real: [low, high]}` or `{real: any}`"
 
 
 def read_parts(document: Document) -> JsonObject:
@@ -41,8 +54,9 @@ def read_parts(document: Document) -> JsonObject:
         "columns": reader.columns(values.get("columns")),
         "covariates": reader.covariates(values.get("covariates", [])),
         "targets": reader.targets(values.get("targets")),
-        "score": reader.score(values.get("score", {})),
     }
+    has_classes = bool(parts["targets"]) and all(isinstance(target, ClassTarget) for target in parts["targets"])
+    parts["score"] = reader.score(values.get("score", {}), CLASS_SCORES if has_classes else REAL_SCORES)
     if not reader.problems:
         reader.check_columns_once(parts["columns"], parts["covariates"], parts["targets"])
     if reader.problems:
@@ -102,19 +116,26 @@ class _Reader:
             self.note(("covariates",), f"`covariates` must name one column at most so far, but got {', '.join(value)}")
         return tuple(value)
 
-    def targets(self, value: object) -> tuple[RealTarget, ...]:
-        given = self.mapping(("targets",), value, "{length: {real: [0, 50], unit: mm}}")
+    def targets(self, value: object) -> tuple[Target, ...]:
+        given = self.mapping(("targets",), value, "{length: {real: [0, 50], unit: mm}} or {species: {classes: auto}}")
         if given is None:
             return ()
         if not 1 <= len(given) <= MOST_TARGETS:
             self.note(("targets",), f"`targets` must have 1 to {MOST_TARGETS} entries, but has {len(given)}")
-        for name in given:
-            self._check_name(name, given)
-        return tuple(self._target(name, spec) for name, spec in given.items())
+        targets = tuple(self._target(name, spec) for name, spec in given.items())
+        for target in targets:
+            self._check_name(target, given)
+        of_classes = [target.name for target in targets if isinstance(target, ClassTarget)]
+        if of_classes and len(targets) > 1:
+            named = ", ".join(f"`{target.name}`" for target in targets)
+            rule = "a target of classes must be the only one of its task"
+            self.note(("targets", of_classes[0]), f"{rule}, but this has {named}: make a task each")
+        return targets
 
-    def _check_name(self, name: str, names: Mapping[str, object]) -> None:
+    def _check_name(self, target: Target, names: Mapping[str, object]) -> None:
+        name = target.name
         position: Position = ("targets", name)
-        if name in FRAME_COLUMNS:
+        if name in FRAME_COLUMNS and not isinstance(target, ClassTarget):
             self.note(position, f"a target must not be called {', '.join(FRAME_COLUMNS)}, but one is `{name}`")
         if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
             self.note(
@@ -126,22 +147,25 @@ class _Reader:
             if f"{name}_{kind}" in names:
                 self.note(position, f"`{name}_{kind}` must be no target beside `{name}`, whose forecast is called so")
 
-    def _target(self, name: str, value: object) -> RealTarget:
+    def _target(self, name: str, value: object) -> Target:
         position: Position = ("targets", name)
-        spec = self.mapping(position, value, "{real: [0, 50], unit: mm}")
-        low = high = None
-        if spec is not None:
-            if "classes" in spec:
-                self.note((*position, "classes"), f"`classes` {_CLASSES}")
-            self.check_keys(position, {key: spec[key] for key in spec if key != "classes"}, _TARGET)
-            if "real" in spec:
-                low, high = self._bounds((*position, "real"), spec["real"])
-            elif "classes" not in spec:
-                self.note(position, f"`{name}` must have `real`: its bounds [low, high], or any")
-        spec = spec or {}
-        column = self._column((*position, "column"), spec["column"]) if "column" in spec else name
+        spec = self.mapping(position, value, "{real: [0, 50], unit: mm} or {classes: auto}") or {}
+        is_class = "classes" in spec and "real" not in spec
+        if "classes" in spec and "real" in spec:
+            self.note(position, f"`{name}` must have one of `real` and `classes`, but has both")
+        elif value == spec and not is_class and "real" not in spec:
+            self.note(
+                position, f"`{name}` must have `real`, its bounds [low, high] or any; or `classes`, auto or a list"
+            )
+        self.check_keys(position, spec, _CLASSES if is_class else (*_REAL, *(key for key in spec if key == "classes")))
+        column = (self._column((*position, "column"), spec["column"]) if "column" in spec else None) or name
+        if is_class:
+            for problem in list_problems(spec["classes"]):
+                self.note((*position, "classes"), problem)
+            return ClassTarget(name=name, column=column, classes=listed_classes(spec["classes"]))
+        low, high = self._bounds((*position, "real"), spec["real"]) if "real" in spec else (None, None)
         unit = self.text((*position, "unit"), spec.get("unit", ""))
-        return RealTarget(name=name, column=column or name, low=low, high=high, unit=unit)
+        return RealTarget(name=name, column=column, low=low, high=high, unit=unit)
 
     def _bounds(self, position: Position, value: object) -> tuple[float | None, float | None]:
         if value is None or value == "any":
@@ -157,25 +181,25 @@ class _Reader:
             self.note(position, f"`low < high` must hold, but got {brief(value)}")
         return low, high
 
-    def score(self, value: object) -> Score:
-        given = self.mapping(("score",), value, "{kind: crps, scale: skill}")
+    def score(self, value: object, kinds: tuple[RealScore, ...] | tuple[ClassScore, ...]) -> Score:
+        """kinds: that the targets can have, the usual one first."""
+        given = self.mapping(("score",), value, f"{{kind: {kinds[0]}, scale: skill}}")
         if given is None:
             return Score()
-        hints = get_type_hints(Score)
-        self.check_keys(("score",), given, tuple(hints))
-        for key in hints:
-            if key in given and given[key] not in (allowed := get_args(hints[key])):
+        choices: dict[str, tuple[str, ...]] = {"kind": kinds, "scale": get_args(get_type_hints(Score)["scale"])}
+        self.check_keys(("score",), given, tuple(choices))
+        for key, allowed in choices.items():
+            if key in given and given[key] not in allowed:
                 near = meant(str(given[key]), allowed)
-                later = f"; {brief(given[key])} {_CLASSES}" if given[key] in ("log_loss", "brier") else ""
-                rule = f"`{key}` must be one of {', '.join(allowed)}"
-                self.note(("score", key), f"{rule}, but got {brief(given[key])}{near}{later}")
-        usual = Score()
-        scale = given.get("scale", usual.scale)
-        return Score(scale="raw" if scale == "raw" else "skill")
+                of = f" for {'numbers' if kinds == REAL_SCORES else 'classes'}" if key == "kind" else ""
+                self.note(
+                    ("score", key),
+                    f"`{key}` must be one of {', '.join(allowed)}{of}, but got {brief(given[key])}{near}",
+                )
+        kind = next((kind for kind in kinds if kind == given.get("kind")), kinds[0])
+        return Score(kind=kind, scale="raw" if given.get("scale", Score().scale) == "raw" else "skill")
 
-    def check_columns_once(
-        self, columns: Columns, covariates: tuple[str, ...], targets: tuple[RealTarget, ...]
-    ) -> None:
+    def check_columns_once(self, columns: Columns, covariates: tuple[str, ...], targets: tuple[Target, ...]) -> None:
         """A label, say, that is a covariate too would be known when predicting."""
         uses: dict[str, list[tuple[Position, str]]] = {}
         for role in _COLUMNS:

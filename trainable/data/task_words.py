@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from trainable.data.task import Task
 
+_LOSSES = {"crps": "CRPS", "log_loss": "log loss", "brier": "Brier score"}
+
 PART_NAMES = {"all": "all", "id": "ID", "ood": "OOD"}
 """What the parts of the held-out events are called; ID is of known domains, OOD of others."""
 
@@ -34,6 +36,20 @@ def groups_of(task: Task) -> tuple[str, ...]:
 
 def score_words(task: Task) -> str:
     """What a score is: "RMS of CRPS over targets, ID and OOD"."""
-    crps = "CRPS" if task.score.scale == "raw" else "CRPS, each a share of a constant forecast's,"
+    loss = _LOSSES[task.score.kind]
+    if task.score.scale == "skill":
+        loss += f",{'' if task.has_classes else ' each'} a share of a constant forecast's,"
     over = [*(["targets"] if len(task.names) > 1 else []), *(["ID and OOD"] if task.columns.domain is not None else [])]
-    return f"RMS of {crps} over {', '.join(over)}" if over else f"mean {crps.rstrip(',')}"
+    return f"RMS of {loss} over {', '.join(over)}" if over else f"mean {loss.rstrip(',')}"
+
+
+def figures_of(task: Task) -> dict[str, str]:
+    """What a score is explained by -> how its metrics begin, as in `r2_id/TARGET`."""
+    return {"accuracy": "accuracy", "macro F1": "macro_f1"} if task.has_classes else {"R2": "r2", "MAE": "mae"}
+
+
+def figure_words(task: Task) -> str:
+    """Of what these figures are told."""
+    if not task.has_classes:
+        return "R2 by event, MAE by image"
+    return f"accuracy and macro F1 by {'image' if task.columns.event is None else 'event'}, higher is better"

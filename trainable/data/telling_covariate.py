@@ -17,8 +17,8 @@ def telling_line(frame: pd.DataFrame, task: Task) -> str | None:
     shared = events[events["species"].duplicated(keep=False)]
     told = [
         target
-        for target in task.names
-        if shared[target].nunique() > 1 and (shared.groupby("species")[target].nunique() == 1).all()
+        for target, column in zip(task.names, task.label_columns, strict=True)
+        if shared[column].nunique() > 1 and (shared.groupby("species")[column].nunique() == 1).all()
     ]
     if not told:
         return None

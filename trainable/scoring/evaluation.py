@@ -15,8 +15,9 @@ from scipy.special import ndtri
 from trainable.plain_values import JsonObject
 from trainable.scoring.crps import Floats, crps_normal
 from trainable.scoring.intervals import LEVEL, bootstrap_interval, score_interval
+from trainable.scoring.normal_rule import r2
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
-from trainable.scoring.scoring import EventForecast, r2, root_mean_square
+from trainable.scoring.scoring import EventForecast, root_mean_square
 from trainable.scoring.targets import Targets
 
 Ints = NDArray[np.int64]

@@ -11,21 +11,25 @@ import numpy as np
 from jaxtyping import Bool, Float64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
+from trainable.data.task import Task
 from trainable.plain_values import JsonObject
 from trainable.scoring.clustered_error import PartValues, clustered_error
-from trainable.scoring.crps import SIGMA_RANGE, Floats
+from trainable.scoring.crps import Floats
 from trainable.scoring.intervals import LEVEL
-from trainable.scoring.scoring import EventForecast, r2, root_mean_square
+from trainable.scoring.scoring import EventForecast, root_mean_square
 from trainable.scoring.targets import Targets
+
+_OF_EVENTS = ("folds", "event_ids", "sites", "domains", "labels", "crps")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PartForecasts:
     """Forecasts of one part's events; a row is an event in a fold.
 
-    folds: int64 [E]. event_ids: int64 or str [E]. sites, domains: str [E]. labels: [E, T]. mu: [S, E, T], one a seed.
-    crps: [E, T], the mean over seeds, each with its own sigma fitted on other sites. `from_dict` holds files to
-    these shapes.
+    folds: int64 [E]. event_ids: int64 or str [E]. sites, domains: str [E]. labels: [E, T]. mu: [S, E, O], one a seed.
+    crps: [E, T], the mean over seeds of the loss (of classes that of their score), each with its own sigma or
+    temperature fitted on other sites. sigma: [S, E, T], kept of classes alone: their figures need the temperature.
+    `from_dict` holds files to these shapes.
     """
 
     folds: NDArray[np.int64]
@@ -35,18 +39,20 @@ class PartForecasts:
     labels: Floats
     mu: Floats
     crps: Floats
+    sigma: Floats | None = None
 
     def of(self, rows: Bool[NDArray[np.bool_], " rows"]) -> "PartForecasts":
         """Those of some rows."""
-        columns = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "mu"}
-        return PartForecasts(mu=self.mu[:, rows], **columns)
+        columns = {name: getattr(self, name)[rows] for name in _OF_EVENTS}
+        return PartForecasts(mu=self.mu[:, rows], sigma=None if self.sigma is None else self.sigma[:, rows], **columns)
 
     def to_dict(self) -> JsonObject:
         """Plain values for JSON; floats exact."""
-        return {name: np.asarray(getattr(self, name)).tolist() for name in self.__dataclass_fields__}
+        names = [name for name in self.__dataclass_fields__ if getattr(self, name) is not None]
+        return {name: np.asarray(getattr(self, name)).tolist() for name in names}
 
     @classmethod
-    def from_dict(cls, values: JsonObject, *, n_targets: int) -> Self:
+    def from_dict(cls, values: JsonObject, *, task: Task) -> Self:
         """Inverse of `to_dict`; where no domains were written down, each site counts as one.
 
         Raises: KeyError, ValueError or TypeError for anything else.
@@ -59,14 +65,17 @@ class PartForecasts:
             labels=np.asarray(values["labels"], dtype=np.float64),
             mu=np.asarray(values["mu"], dtype=np.float64),
             crps=np.asarray(values["crps"], dtype=np.float64),
+            sigma=np.asarray(values["sigma"], dtype=np.float64) if task.has_classes else None,
         )
-        part._check(n_targets)
+        part._check(task)
         return part
 
-    def _check(self, n_targets: int) -> None:
-        n, n_seeds = len(self.labels), len(self.mu)
+    def _check(self, task: Task) -> None:
+        n, n_seeds, n_targets = len(self.labels), len(self.mu), len(task.targets)
         wanted: dict[str, tuple[int, ...]] = dict.fromkeys(("folds", "event_ids", "sites", "domains"), (n,))
-        wanted |= {"labels": (n, n_targets), "crps": (n, n_targets), "mu": (n_seeds, n, n_targets)}
+        wanted |= {"labels": (n, n_targets), "crps": (n, n_targets), "mu": (n_seeds, n, task.n_outputs)}
+        if task.has_classes:
+            wanted["sigma"] = (n_seeds, n, n_targets)
         for name, shape in wanted.items():
             column = getattr(self, name)
             if column.shape != shape or not column.size:
@@ -92,17 +101,16 @@ class OutOfFold:
         return cls(parts={name: _gather_part(name, runs, domain_of_site) for name in names}, targets=targets)
 
     def metrics(self) -> dict[str, float]:
-        """`score/all`, `score/PART`, and per target `crps_PART/T` and `r2_PART/T` (the mean over seeds)."""
+        """`score/all`, `score/PART`, and per target T `KIND_PART/T` of what the targets' rule gathers over seeds."""
         values: dict[str, float] = {}
         means = {name: part.crps.mean(axis=0) for name, part in self.parts.items()}
         floor = self.targets.floor
         values["score/all"] = float(root_mean_square(np.concatenate([mean / floor for mean in means.values()])))
         for name, part in self.parts.items():
             values[f"score/{name}"] = float(root_mean_square(means[name] / floor))
-            explained = np.mean([r2(part.labels, mu) for mu in part.mu], axis=0)
+            figures = self.targets.rule.gathered_figures(part.labels, part.mu, part.crps, part.sigma)
             for i, target in enumerate(self.targets.names):
-                values[f"crps_{name}/{target}"] = float(means[name][i])
-                values[f"r2_{name}/{target}"] = float(explained[i])
+                values |= {f"{kind}_{name}/{target}": float(of_targets[i]) for kind, of_targets in figures.items()}
         return values
 
     def intervals(self, *, level: float = LEVEL) -> dict[str, tuple[float, float]]:
@@ -130,7 +138,7 @@ class OutOfFold:
         targets = Targets.from_dict(values["targets"]) if "targets" in values else Targets.beetles()
         parts = {name: part for name, part in values.items() if name != "targets"}
         return cls(
-            parts={str(name): PartForecasts.from_dict(part, n_targets=len(targets)) for name, part in parts.items()},
+            parts={str(name): PartForecasts.from_dict(part, task=targets.task) for name, part in parts.items()},
             targets=targets,
         )
 
@@ -211,7 +219,7 @@ def only_fresh(
 
 
 def calibrated_sigmas(forecasts: OutOfFold, *, n_members: int = 1) -> dict[str, Float64[Floats, " targets"]]:
-    """ "known" and "unknown" (domains) -> sigma per target, of the lowest mean CRPS on all these events.
+    """ "known" and "unknown" (domains) -> sigma, or temperature, per target of the lowest mean loss on these events.
 
     n_members: of the ensemble that will forecast; its mean errs less than one run, so that of as many seeds, where
     there are as many, is what sigma is fitted to. A kind of domain that was never held out gets the other's sigma.
@@ -227,10 +235,9 @@ def calibrated_sigmas(forecasts: OutOfFold, *, n_members: int = 1) -> dict[str, 
 def _fitted(part: PartForecasts, n_members: int, targets: Targets) -> Float64[Floats, " targets"]:
     n_seeds = len(part.mu)
     mu = part.mu if n_members == 1 else part.mu[: min(n_members, n_seeds)].mean(axis=0, keepdims=True)
-    residuals = (part.labels[None] - mu).reshape(-1, len(targets))
-    fitted = targets.fit_sigma(residuals, np.full((1, len(residuals)), 1 / len(residuals)))[0]
-    sigma: Floats = np.clip(fitted / targets.spread, *SIGMA_RANGE) * targets.spread
-    return sigma
+    rows = mu.reshape(-1, mu.shape[-1])
+    labels = np.broadcast_to(part.labels, (len(mu), *part.labels.shape)).reshape(len(rows), -1)
+    return targets.rule.within(targets.rule.fit(labels, rows, np.full((1, len(rows)), 1 / len(rows)))[0])
 
 
 def _gather_part(
@@ -247,6 +254,9 @@ def _gather_part(
         labels=np.concatenate([f.labels for f in first]),
         mu=np.concatenate([np.stack([f.mu for f in seeds]) for seeds in folds.values()], axis=1),
         crps=np.concatenate([np.mean([f.crps for f in seeds], axis=0) for seeds in folds.values()]),
+        sigma=np.concatenate([np.stack([f.sigma for f in seeds]) for seeds in folds.values()], axis=1)
+        if first[0].targets.task.has_classes
+        else None,
     )
 
 

@@ -1,9 +1,10 @@
-"""The score of a trial: CRPS with an honestly calibrated sigma, R2 and MAE, per target, on ID and OOD events.
+"""The score of a trial: an honestly calibrated loss, and the figures that explain it, on ID and OOD events.
 
 *ID* events come from known domains at unseen sites, *OOD* events from unseen domains. A forecast for an event is a
-normal (mu, sigma) per target: mu is the mean over the event's images of the predictions clipped to the bounds,
+normal (mu, sigma) per real target: mu is the mean over the event's images of the predictions clipped to the bounds,
 sigma is fitted on events of *other* sites. Scores are means over events; the challenge scores them likewise
-(`score4cast`, family "normal").
+(`score4cast`, family "normal"). Of classes it is a probability each, mu being the mean of the images' logits, and
+a temperature takes the place of sigma. What differs between the two is in the targets' `Rule`.
 """
 
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
-from trainable.scoring.crps import SIGMA_RANGE, Floats, crps_normal
+from trainable.scoring.crps import Floats
+from trainable.scoring.rule import Rule
 from trainable.scoring.targets import Targets, event_labels
 
 if TYPE_CHECKING:
@@ -31,11 +33,12 @@ N_EVENT_FOLDS = 5
 class EventForecast:
     """What one part's events were given, and what it cost.
 
+    sigma: the calibration, of classes a temperature. crps: the loss, of classes that of their score.
     pooled_sigma: fitted on all of the part's events: the one to hand in for new events. sites: for resampling by site.
     """
 
     labels: Float64[Floats, "events targets"]
-    mu: Float64[Floats, "events targets"]
+    mu: Float64[Floats, "events outputs"]
     sigma: Float64[Floats, "events targets"]
     crps: Float64[Floats, "events targets"]
     pooled_sigma: Float64[Floats, " targets"]
@@ -63,7 +66,8 @@ class HeldOutScorer:
     Where a part's sigmas come from:
     "other sites"      fitted on the part's events at all other sites: the rule;
     "other events"     fitted on the other folds of events, when there is one site or the others have too few;
-    "training labels"  the SD of the training events' labels, when even so fewer than `MIN_FIT_EVENTS` are left.
+    "training labels"  the SD of the training events' labels, when even so fewer than `MIN_FIT_EVENTS` are left; of
+                       classes a temperature of 1.
     """
 
     def __init__(
@@ -78,7 +82,7 @@ class HeldOutScorer:
         self.targets = targets or Targets.beetles()
         values = np.asarray(labels, dtype=np.float64)
         events, sites = np.asarray(event_ids), np.asarray(site_ids)
-        spread = event_labels(values, events, np.asarray(split.train)).std(axis=0)
+        fallback = self.targets.rule.uncalibrated(event_labels(values, events, np.asarray(split.train)))
         rows = {"id": np.asarray(split.id_, dtype=np.int64), "ood": np.asarray(split.ood, dtype=np.int64)}
         self.n_predictions = sum(len(r) for r in rows.values())
         if self.n_predictions == 0:
@@ -88,17 +92,17 @@ class HeldOutScorer:
         for name, part in rows.items():
             if len(part):
                 self._parts[name] = _Part.make(
-                    values, events, sites, part, offset=offset, fallback_sigma=spread, targets=self.targets
+                    values, events, sites, part, offset=offset, fallback=fallback, targets=self.targets
                 )
             offset += len(part)
 
     def forecasts(self, predictions: ArrayLike) -> dict[str, EventForecast]:
-        """Part -> forecasts and CRPS of its events; predictions as for `score`, all finite."""
+        """Part -> forecasts of its events, and their losses; predictions as for `score`, all finite."""
         clipped = self.targets.clip(self._checked(predictions))
         return {name: part.forecast(clipped[part.image_slice]) for name, part in self._parts.items()}
 
     def score(self, predictions: ArrayLike) -> dict[str, float]:
-        """All metrics of predictions `[len(id_) + len(ood), targets]`, the ID rows first; see `metric_names`.
+        """All metrics of predictions `[len(id_) + len(ood), outputs]`, the ID rows first; see `metric_names`.
 
         With any prediction NaN or infinite every metric is NaN: whether the trial has diverged is the trainer's to
         say.
@@ -108,43 +112,42 @@ class HeldOutScorer:
             return dict.fromkeys(self.metric_names(), float("nan"))
         clipped = self.targets.clip(given)
         metrics: dict[str, float] = {}
-        all_crps: list[Floats] = []
+        all_losses: list[Floats] = []
         for name, part in self._parts.items():
             images = clipped[part.image_slice]
             forecast = part.forecast(images)
-            crps = forecast.crps.mean(axis=0)
-            all_crps.append(crps / self.targets.floor)
-            metrics[f"score/{name}"] = float(root_mean_square(all_crps[-1]))
-            columns = {
-                "crps": crps,
-                "r2": r2(forecast.labels, forecast.mu),
-                "mae": np.abs(images - part.image_labels).mean(axis=0),
-                "sigma": forecast.pooled_sigma,
-            }
-            for kind, values in columns.items():
+            all_losses.append(forecast.crps.mean(axis=0) / self.targets.floor)
+            metrics[f"score/{name}"] = float(root_mean_square(all_losses[-1]))
+            figures = self.targets.rule.run_figures(
+                forecast.labels,
+                forecast.mu,
+                forecast.crps,
+                forecast.sigma,
+                pooled=forecast.pooled_sigma,
+                images=images,
+                image_labels=part.image_labels,
+            )
+            for kind, values in figures.items():
                 metrics |= {f"{kind}_{name}/{target}": v for target, v in self.targets.by_name(values).items()}
-        return {"score/all": float(root_mean_square(np.concatenate(all_crps))), **metrics}
+        return {"score/all": float(root_mean_square(np.concatenate(all_losses))), **metrics}
 
     def metric_names(self) -> list[str]:
-        """`score/all`, and for each part `score/PART` and, per target T, `crps_PART/T`, `r2_PART/T`, `mae_PART/T`,
-        `sigma_PART/T`.
+        """`score/all`, and for each part `score/PART` and, per target T, `KIND_PART/T` for each of the rule's kinds.
 
-        score: root mean square, over targets (and parts), of mean CRPS over its target's floor. crps, r2: over events.
-        mae: over images. sigma: fitted on all of the part's events.
+        score: root mean square, over targets (and parts), of mean losses over their target's floor. crps, r2: over
+        events. mae: over images. sigma, temperature: fitted on all of the part's events. Those of classes: over events.
         """
         names = ["score/all"]
         for part in self._parts:
             names.append(f"score/{part}")
-            kinds = ("crps", "r2", "mae", "sigma")
+            kinds = self.targets.rule.kinds
             names.extend(f"{kind}_{part}/{target}" for kind in kinds for target in self.targets.names)
         return names
 
-    def _checked(self, predictions: ArrayLike) -> Float64[Floats, "specimens targets"]:
-        given = np.asarray(predictions, dtype=np.float64)
-        if given.shape != (self.n_predictions, len(self.targets)):
-            raise ValueError(
-                f"predictions must be [{self.n_predictions}, {len(self.targets)}], but got {list(given.shape)}"
-            )
+    def _checked(self, predictions: ArrayLike) -> Float64[Floats, "specimens outputs"]:
+        given, n_outputs = np.asarray(predictions, dtype=np.float64), self.targets.task.n_outputs
+        if given.shape != (self.n_predictions, n_outputs):
+            raise ValueError(f"predictions must be [{self.n_predictions}, {n_outputs}], but got {list(given.shape)}")
         return given
 
 
@@ -166,7 +169,7 @@ class _Part:
     sites: Shaped[NDArray[np.generic], " events"]
     fits: Float64[Floats, "fits events"]
     fit_of_event: Int64[Ints, " events"]
-    fallback_sigma: Float64[Floats, " targets"]
+    fallback: Float64[Floats, " targets"]
     targets: Targets
 
     @classmethod
@@ -178,7 +181,7 @@ class _Part:
         rows: Int64[Ints, " images"],
         *,
         offset: int,
-        fallback_sigma: Float64[Floats, " targets"],
+        fallback: Float64[Floats, " targets"],
         targets: Targets,
     ) -> "_Part":
         order = np.argsort(event_ids[rows], kind="stable")
@@ -198,22 +201,21 @@ class _Part:
             sites=sites,
             fits=_leave_group_out(groups),
             fit_of_event=groups,
-            # Labels of a lone training event have no spread; the grid's ends keep the forecast a proper one.
-            fallback_sigma=np.clip(fallback_sigma / targets.spread, *SIGMA_RANGE) * targets.spread,
+            fallback=fallback,
             targets=targets,
         )
 
-    def forecast(self, images: Float64[Floats, "images targets"]) -> EventForecast:
+    def forecast(self, images: Float64[Floats, "images outputs"]) -> EventForecast:
         """images: clipped predictions in the order of the part's rows."""
-        mu = np.add.reduceat(images[self.order], self.starts, axis=0) / self.n_images
+        rule, mu = self.targets.rule, np.add.reduceat(images[self.order], self.starts, axis=0) / self.n_images
         if self.source == "training labels":
-            pooled = self.fallback_sigma
-            sigma = np.broadcast_to(pooled, mu.shape)
+            pooled = self.fallback
+            sigma = np.broadcast_to(pooled, self.labels.shape)
         else:
-            fitted = self.targets.fit_sigma(self.labels - mu, self.fits)
+            fitted = rule.fit(self.labels, mu, self.fits)
             sigma, pooled = fitted[self.fit_of_event], fitted[-1]
-        crps = crps_normal(self.labels, mu, sigma)
-        return EventForecast(self.labels, mu, sigma, crps, pooled, self.sites, self.event_ids, self.targets)
+        losses = rule.losses(self.labels, mu, sigma)
+        return EventForecast(self.labels, mu, sigma, losses, pooled, self.sites, self.event_ids, self.targets)
 
 
 def _groups(sites: Shaped[NDArray[np.generic], " events"]) -> tuple[str, Int64[Ints, " events"]]:
@@ -234,22 +236,6 @@ def _leave_group_out(groups: Int64[Ints, " events"]) -> Float64[Floats, "fits ev
     return np.concatenate([outside / counts, np.full((1, len(groups)), 1 / len(groups))])
 
 
-def r2(
-    labels: Float64[Floats, "events targets"], predictions: Float64[Floats, "events targets"]
-) -> Float64[Floats, " targets"]:
-    """Coefficient of determination of each target, as `sklearn.metrics.r2_score`.
-
-    Constant labels give 1 when met exactly, else 0; fewer than two events give NaN.
-    """
-    if len(labels) < 2:
-        return np.full(labels.shape[1], np.nan)
-    residual = ((labels - predictions) ** 2).sum(axis=0)
-    total = ((labels - labels.mean(axis=0)) ** 2).sum(axis=0)
-    constant = total == 0
-    explained: Floats = 1 - residual / np.where(constant, 1.0, total)
-    return np.where(constant, (residual == 0).astype(np.float64), explained)
-
-
 def floors(
     labels: ArrayLike,
     event_ids: ArrayLike,
@@ -262,9 +248,9 @@ def floors(
 ) -> dict[str, dict[str, float]]:
     """Metrics of three predictors that see no image, scored like any trial: what a model must beat.
 
-    "constant": mean of the training events' labels. "domain_mean", "species_mean": mean over the training events in
-    which the domain or species occurs, each event once; the constant where it occurs in none; left out where the task
-    has no domains, or no covariate.
+    "constant": mean of the training events' labels, or how often each class is theirs. "domain_mean", "species_mean":
+    the same of the training events in which the domain or species occurs, each event once; the constant where it occurs
+    in none; left out where the task has no domains, or no covariate.
     """
     scorer = HeldOutScorer(labels, event_ids, site_ids, split, targets=targets)
     predictions = floor_predictions(labels, event_ids, domain_ids, species, split, targets=targets)
@@ -279,39 +265,40 @@ def floor_predictions(
     split: "Split",
     *,
     targets: Targets | None = None,
-) -> dict[str, Float64[Floats, "held_out targets"]]:
+) -> dict[str, Float64[Floats, "held_out outputs"]]:
     """Floor -> its predictions for the held-out specimens, as `HeldOutScorer.score` takes them."""
     values = np.asarray(labels, dtype=np.float64)
     events = np.asarray(event_ids)
     train = np.asarray(split.train)
     held_out = np.concatenate([np.asarray(split.id_), np.asarray(split.ood)]).astype(np.int64)
-    task = (targets or Targets.beetles()).task
-    groupings = {"constant": np.zeros(len(values), dtype=np.int64)}
-    if task.columns.domain is not None:
+    of = targets or Targets.beetles()
+    groupings = {}
+    if of.task.columns.domain is not None:
         groupings["domain_mean"] = np.asarray(domain_ids)
-    if task.covariates:
+    if of.task.covariates:
         groupings["species_mean"] = np.asarray(species)
-    constant = event_labels(values, events, train).mean(axis=0)
-    return {
-        name: _group_means(values, events, group, train, held_out, default=constant)
+    constant = of.rule.constant(event_labels(values, events, train))
+    return {"constant": np.tile(constant, (len(held_out), 1))} | {
+        name: _by_group(values, events, group, train, held_out, constant=constant, rule=of.rule)
         for name, group in groupings.items()
     }
 
 
-def _group_means(
+def _by_group(
     labels: Float64[Floats, "specimens targets"],
     event_ids: Shaped[NDArray[np.generic], " specimens"],
     groups: Shaped[NDArray[np.generic], " specimens"],
     train: Int64[Ints, " train"],
     held_out: Int64[Ints, " held_out"],
     *,
-    default: Float64[Floats, " targets"],
-) -> Float64[Floats, "held_out targets"]:
-    predictions = np.tile(default, (len(held_out), 1))
+    constant: Float64[Floats, " outputs"],
+    rule: Rule,
+) -> Float64[Floats, "held_out outputs"]:
+    predictions = np.tile(constant, (len(held_out), 1))
     for group in np.unique(groups[held_out]):
         known = train[groups[train] == group]
         if len(known):
-            predictions[groups[held_out] == group] = event_labels(labels, event_ids, known).mean(axis=0)
+            predictions[groups[held_out] == group] = rule.constant(event_labels(labels, event_ids, known), constant)
     return predictions
 
 

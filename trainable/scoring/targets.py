@@ -1,26 +1,30 @@
-"""A task's targets as arrays: names, bounds, and how large an error of each is, which depends on the data."""
+"""A task's targets as arrays: names, bounds, the rule they are scored by, and how large an error of each is."""
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from trainable.data.task import Task, beetles
+from trainable.data.task_parts import ClassScore
 from trainable.plain_values import JsonObject
+from trainable.scoring.class_rule import ClassRule
 from trainable.scoring.crps import Floats, crps_normal, fit_sigma
+from trainable.scoring.normal_rule import NormalRule
+from trainable.scoring.rule import Rule
 from trainable.shown import brief
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Targets:
-    """What every array `[..., targets]` is of.
+    """What every array `[..., targets]` is of, and every array `[..., outputs]`: classes have an output each.
 
-    spread: SD of the events' labels, which sigmas are fitted in units of; 1 where a target's own unit is one. floor:
-    what a mean CRPS is divided by in a score: that of one constant forecast for all events, or 1 for scores in the
-    targets' own units.
+    spread: SD of the events' labels, which sigmas are fitted in units of; 1 where a target's own unit is one, and for
+    classes. floor: what a mean loss is divided by in a score: that of one constant forecast for all events, or 1 for
+    scores in the targets' own units.
     """
 
     task: Task
@@ -36,6 +40,9 @@ class Targets:
     ) -> Self:
         """labels, event_ids: of all specimens; each event counts once."""
         events = event_labels(labels, event_ids, np.arange(len(labels)))
+        if task.has_classes:
+            constant = _class_rule(task).constant_loss(events)
+            return cls(task=task, spread=np.ones(1), floor=np.ones(1) if task.score.scale == "raw" else constant)
         found = _spread(events)
         spread = np.where([target.is_standard for target in task.targets], 1.0, found)
         floor = np.ones(len(task.targets)) if task.score.scale == "raw" else _constant_crps(events, found)
@@ -50,6 +57,13 @@ class Targets:
         return len(self.task.targets)
 
     @property
+    def rule(self) -> Rule:
+        """How these targets are calibrated and scored."""
+        if self.task.has_classes:
+            return _class_rule(self.task)
+        return NormalRule(spread=self.spread, low=self.low, high=self.high)
+
+    @property
     def low(self) -> Float64[Floats, " targets"]:
         """Lower bounds; minus infinity where there is none."""
         return np.array([-np.inf if target.low is None else target.low for target in self.task.targets])
@@ -59,16 +73,9 @@ class Targets:
         """Upper bounds; infinity where there is none."""
         return np.array([np.inf if target.high is None else target.high for target in self.task.targets])
 
-    def clip(self, predictions: ArrayLike) -> Float64[Floats, "*rows targets"]:
+    def clip(self, predictions: ArrayLike) -> Float64[Floats, "*rows outputs"]:
         """Predictions within the bounds."""
-        clipped: Floats = np.clip(np.asarray(predictions, dtype=np.float64), self.low, self.high)
-        return clipped
-
-    def fit_sigma(
-        self, errors: Float64[Floats, "events targets"], weights: Float64[Floats, "fits events"] | None = None
-    ) -> Float64[Floats, "fits targets"]:
-        """As `crps.fit_sigma`, for errors of any size."""
-        return fit_sigma(errors / self.spread, weights) * self.spread
+        return self.rule.clip(np.asarray(predictions, dtype=np.float64))
 
     def by_name(self, values: Float64[Floats, " targets"]) -> dict[str, float]:
         """Target -> its value."""
@@ -104,6 +111,10 @@ def event_labels(
     """Labels of the events among `rows`, each event once."""
     _, first = np.unique(event_ids[rows], return_index=True)
     return labels[rows[first]].astype(np.float64)
+
+
+def _class_rule(task: Task) -> ClassRule:
+    return ClassRule(n_classes=len(task.classes), kind=cast(ClassScore, task.score.kind))
 
 
 @cache

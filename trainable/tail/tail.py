@@ -60,27 +60,27 @@ class CategoryCode(nn.Module):
 
 
 class Regressor(nn.Module):
-    """embed_dim - hidden widths - targets with GELU between, and dropout behind each GELU."""
+    """embed_dim - hidden widths - outputs with GELU between, and dropout behind each GELU."""
 
     def __init__(
         self,
         embed_dim: int,
         *,
-        n_targets: int = 3,
+        n_outputs: int = 3,
         hidden_widths: Sequence[int] = HIDDEN_WIDTHS["mlp"],
         dropout: float = 0.0,
         learns_sigma: bool = False,
     ) -> None:
-        """dropout: probability. learns_sigma: carry one log sigma a target for a loss that scores a distribution."""
+        """dropout: probability. learns_sigma: carry one log sigma an output for a loss that scores a distribution."""
         super().__init__()
         self.dropout = dropout
         self.layers = nn.ModuleList(
-            nn.Linear(n_in, n_out) for n_in, n_out in pairwise((embed_dim, *hidden_widths, n_targets))
+            nn.Linear(n_in, n_out) for n_in, n_out in pairwise((embed_dim, *hidden_widths, n_outputs))
         )
         # Labels are learnt with an SD close to 1, so log sigma starts at 0.
-        self.log_sigma = nn.Parameter(torch.zeros(n_targets)) if learns_sigma else None
+        self.log_sigma = nn.Parameter(torch.zeros(n_outputs)) if learns_sigma else None
 
-    def forward(self, x: Float[Tensor, "batch embed_dim"]) -> Float[Tensor, "batch targets"]:
+    def forward(self, x: Float[Tensor, "batch embed_dim"]) -> Float[Tensor, "batch outputs"]:
         """Image features -> the units that are learnt."""
         *hidden, last = self.layers
         for layer in hidden:
@@ -90,7 +90,7 @@ class Regressor(nn.Module):
 
 
 class Tail(nn.Module):
-    """From tap features, domain and species indices to a value a target. Built by `make_tail`."""
+    """From tap features, domain and species indices to a value a target, or a logit a class. Built by `make_tail`."""
 
     proj: Float[Tensor, "width embed_dim"]
 
@@ -125,7 +125,7 @@ class Tail(nn.Module):
         *,
         species: Int64[Tensor, " batch"] | None = None,
         partner_species: Int64[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch targets"]:
+    ) -> Float[Tensor, "batch outputs"]:
         """Tap features and indices of domains and species -> the units that are learnt.
 
         partner_domains, partner_species, shares: as `CategoryCode.mixed` takes them. species: needed by a species code.
@@ -145,7 +145,7 @@ class Tail(nn.Module):
         *,
         species: Int64[Tensor, " batch"] | None = None,
         partner_species: Int64[Tensor, " batch"] | None = None,
-    ) -> Float[Tensor, "batch targets"]:
+    ) -> Float[Tensor, "batch outputs"]:
         """What `forward` makes of `embed`'s features."""
         with _without_autocast(features.device):
             if self.domain_code is not None:
@@ -203,7 +203,7 @@ def make_tail(
     domain_scale: float,
     n_species: int = 0,
     species_scale: float = 0.0,
-    n_targets: int = 3,
+    n_outputs: int = 3,
     head: Literal["mlp", "narrow", "linear"] = "mlp",
     head_dropout: float = 0.0,
     learns_sigma: bool = False,
@@ -231,7 +231,7 @@ def make_tail(
     with seeded_globally(seed, "regressor weights"):
         regressor = Regressor(
             embed_dim,
-            n_targets=n_targets,
+            n_outputs=n_outputs,
             hidden_widths=HIDDEN_WIDTHS[head],
             dropout=head_dropout,
             learns_sigma=learns_sigma,

@@ -1,6 +1,7 @@
 """From a `TrialConfig` to the parts that train: where the configuration's groups meet the modules' flat arguments."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from trainable.config import TrialConfig
 from trainable.data.task import Task
 from trainable.tail.tail import Tail, make_tail
 from trainable.training.augment import Strengths
+from trainable.training.losses import LossOf, class_losses, specimen_losses
 from trainable.training.optim import Multipliers, make_groups, make_optimizer, schedule_factor
 from trainable.training.weight_average import WeightAverage
 
@@ -22,7 +24,7 @@ def tail_of(
     tap: int,
     n_domains: int,
     n_species: int = 0,
-    n_targets: int = 3,
+    n_outputs: int = 3,
     seed: int,
 ) -> Tail:
     """The tail of a configuration as it is before the first step, adapters included, on the CPU.
@@ -40,7 +42,7 @@ def tail_of(
         domain_scale=config.tail.domain_scale,
         n_species=n_species,
         species_scale=config.tail.species_scale,
-        n_targets=n_targets,
+        n_outputs=n_outputs,
         head=config.tail.head,
         head_dropout=config.tail.head_dropout,
         learns_sigma=config.loss.kind == "crps",
@@ -63,11 +65,20 @@ def tail_of(
     return tail
 
 
-def without_absent_codes(config: TrialConfig, task: Task) -> TrialConfig:
-    """The configuration, codes switched off for groups that the task has no column for."""
-    groups = {"tail.domain_scale": task.columns.domain, "tail.species_scale": task.covariates}
-    absent = {name: 0.0 for name, columns in groups.items() if not columns}
-    return config.with_values(absent) if absent else config
+def without_absent(config: TrialConfig, task: Task) -> TrialConfig:
+    """The configuration, all off that the task has no use for: codes of groups without a column, losses of others."""
+    absent: dict[str, object] = {}
+    if task.columns.domain is None:
+        absent["tail.domain_scale"] = 0.0
+    if not task.covariates:
+        absent["tail.species_scale"] = 0.0
+    absent |= {"loss.kind": "mse"} if task.has_classes else {"loss.label_smoothing": 0.0, "loss.class_exponent": 0.0}
+    return config.with_values(absent)
+
+
+def loss_of(tail: Tail, task: Task) -> LossOf:
+    """What its training minimises, a value a specimen."""
+    return class_losses if task.has_classes else partial(specimen_losses, log_sigma=tail.head.log_sigma)
 
 
 def optimizer_of(config: TrialConfig, named_parameters: Sequence[tuple[str, Tensor]]) -> torch.optim.Optimizer:

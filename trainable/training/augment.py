@@ -15,13 +15,14 @@ from trainable.randomness import make_generator, stream_seed
 class Batch:
     """Specimens of one step on the training device.
 
+    targets: labels as they are learnt, of classes a share of each.
     tokens: as the store has them, or float32. species: None where no code reads them. After mixup: partner_domains,
     partner_species, and shares, the part of the own specimen in the mixture.
     """
 
     tokens: Float[Tensor, "batch tokens width"]
     domains: Int64[Tensor, " batch"]
-    targets: Float[Tensor, "batch targets"]
+    targets: Float[Tensor, "batch outputs"]
     weights: Float[Tensor, " batch"]
     partner_domains: Int64[Tensor, " batch"] | None = None
     shares: Float[Tensor, " batch"] | None = None

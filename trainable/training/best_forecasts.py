@@ -59,7 +59,7 @@ def best_forecasts(
 
 def _predict(
     trainer: TailTrainer, rows: Int64[NDArray[np.int64], " held_out"], *, max_seconds: float
-) -> Float[NDArray[np.float32], "held_out targets"]:
+) -> Float[NDArray[np.float32], "held_out outputs"]:
     started = time.perf_counter()
     first = trainer.predict(rows[:FIRST_ROWS])
     expected = (time.perf_counter() - started) * len(rows) / len(first)

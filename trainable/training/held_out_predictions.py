@@ -12,7 +12,7 @@ from trainable.storage.place import Place, read_file, written_as_file
 from trainable.training.checkpoint import CheckpointNotWritten
 
 
-def save_predictions(folder: Place, epoch: int, predictions: Float[NDArray[np.float32], "held_out targets"]) -> None:
+def save_predictions(folder: Place, epoch: int, predictions: Float[NDArray[np.float32], "held_out outputs"]) -> None:
     """Write one epoch's predictions, the ID rows first, whole or not at all.
 
     Raises: CheckpointNotWritten.
@@ -26,7 +26,7 @@ def save_predictions(folder: Place, epoch: int, predictions: Float[NDArray[np.fl
         raise CheckpointNotWritten(f"{folder / name}: {error}") from error
 
 
-def load_predictions(folder: Place, epoch: int, *, remedy: str) -> Float[NDArray[np.float32], "held_out targets"]:
+def load_predictions(folder: Place, epoch: int, *, remedy: str) -> Float[NDArray[np.float32], "held_out outputs"]:
     """What `save_predictions` wrote.
 
     remedy: what helps where they are missing or damaged, for the message.

@@ -13,10 +13,10 @@ from trainable.scoring.targets import Targets, event_labels
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LabelUnits:
-    """Label = centre + spread x what is learnt, a value a target; centre 0 and spread 1 for standard units."""
+    """Label = centre + spread x what is learnt, a value an output; 0 and 1 for standard units and for classes."""
 
-    centre: Float64[Floats, " targets"]
-    spread: Float64[Floats, " targets"]
+    centre: Float64[Floats, " outputs"]
+    spread: Float64[Floats, " outputs"]
 
     @classmethod
     def of(
@@ -27,6 +27,9 @@ class LabelUnits:
         train: Int64[NDArray[np.int64], " train"],
     ) -> Self:
         """From the training events alone, each counted once: held-out labels have no part in what is learnt."""
+        if targets.task.has_classes:
+            n_classes = targets.task.n_outputs
+            return cls(np.zeros(n_classes), np.ones(n_classes))
         is_standard = np.array([target.is_standard for target in targets.task.targets])
         events = event_labels(labels, event_ids, train)
         found = events.std(axis=0)
@@ -44,7 +47,7 @@ class LabelUnits:
             return np.asarray(labels, dtype=np.float32)
         return ((labels.astype(np.float64) - self.centre) / self.spread).astype(np.float32)
 
-    def labels(self, learnt: Float[NDArray[np.float32], "rows targets"]) -> Float[NDArray[np.float32], "rows targets"]:
+    def labels(self, learnt: Float[NDArray[np.float32], "rows outputs"]) -> Float[NDArray[np.float32], "rows outputs"]:
         """The inverse of `learnt`, of predictions."""
         if self.are_the_targets_own:
             return learnt

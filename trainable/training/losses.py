@@ -1,12 +1,17 @@
 """What a trial minimises: one value a specimen, and the weights that make events or images count."""
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
+
+LossOf: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Outputs [batch, outputs] and what they should have been -> a loss a specimen."""
 
 
 def specimen_losses(
@@ -18,6 +23,36 @@ def specimen_losses(
     if log_sigma is None:
         return (mu - targets).square().mean(dim=1)
     return crps_normal(mu, log_sigma.exp(), targets).mean(dim=1)
+
+
+def class_losses(
+    logits: Float[Tensor, "batch classes"], shares: Float[Tensor, "batch classes"]
+) -> Float[Tensor, " batch"]:
+    """Cross entropy; shares: of each class, 1 in all: after mixup and smoothing of several."""
+    return -(shares * torch.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def class_shares(
+    labels: Int64[NDArray[np.int64], " specimens"], *, n_classes: int, smoothing: float
+) -> Float32[NDArray[np.float32], "specimens classes"]:
+    """Indices of classes -> 1 for the own one; smoothing: the part of it that all share (Szegedy 2016, 1512.00567)."""
+    own = np.eye(n_classes, dtype=np.float32)[labels]
+    return own if smoothing == 0 else (own * (1 - smoothing) + smoothing / n_classes).astype(np.float32)
+
+
+def class_weights(
+    labels: Int64[NDArray[np.int64], " specimens"],
+    weights: Float32[NDArray[np.float32], " specimens"],
+    *,
+    exponent: float,
+) -> Float32[NDArray[np.float32], " specimens"]:
+    """The weights times (all weight of the specimen's class)^-exponent, with mean 1; at 1, each class counts alike."""
+    if exponent == 0:
+        return weights
+    of_class = np.bincount(labels, weights=weights)
+    scaled = weights * of_class[labels] ** -exponent
+    normalised: NDArray[np.float32] = (scaled / scaled.mean()).astype(np.float32)
+    return normalised
 
 
 def crps_normal(

@@ -20,7 +20,7 @@ from torch import Tensor
 from trainable.randomness import stream_seed
 from trainable.tail.tail import Tail
 from trainable.training.augment import Batch
-from trainable.training.losses import specimen_losses
+from trainable.training.losses import LossOf
 from trainable.training.optim import LBFGS
 
 SHARE_SET_ASIDE = 0.2
@@ -35,7 +35,7 @@ class ProbeRows:
 
     features: Float[Tensor, "specimens embed_dim"]
     domains: Int64[Tensor, " specimens"]
-    targets: Float[Tensor, "specimens targets"]
+    targets: Float[Tensor, "specimens outputs"]
     weights: Float[Tensor, " specimens"]
     species: Int64[Tensor, " specimens"] | None = None
 
@@ -70,6 +70,7 @@ def probe_loss(
     tail: Tail,
     rows: ProbeRows,
     *,
+    loss_of: LossOf,
     domain_dropout: float,
     unknown_domain: int,
     species_dropout: float = 0.0,
@@ -83,8 +84,7 @@ def probe_loss(
     loss = torch.zeros_like(rows.weights[0])
     for (domain_share, domains), (species_share, species) in product(of_domains, of_species):
         if share := domain_share * species_share:
-            mu = tail.regress(rows.features, domains, species=species)
-            losses = specimen_losses(mu, rows.targets, tail.head.log_sigma)
+            losses = loss_of(tail.regress(rows.features, domains, species=species), rows.targets)
             loss = loss + share * (rows.weights * losses).mean()
     return loss
 

@@ -11,21 +11,22 @@ from jaxtyping import Float32, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainable.config import LossConfig
 from trainable.training.augment import Batch
 from trainable.training.feed import FeatureFeed
 from trainable.training.label_units import LabelUnits
-from trainable.training.losses import event_weights, specimen_losses
+from trainable.training.losses import LossOf, class_shares, class_weights, event_weights
 from trainable.training.resident_feed import ResidentFeed
 from trainable.training.trial_data import TrialData
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """labels: in the units that are learnt. weights: 0 for specimens that are held out. species: None where no code
-    reads them.
+    """labels: in the units that are learnt, of classes a share of each. weights: 0 for specimens that are held out.
+    species: None where no code reads them.
     """
 
-    labels: Float32[Tensor, "specimens targets"]
+    labels: Float32[Tensor, "specimens outputs"]
     domains: Int64[Tensor, " specimens"]
     weights: Float32[Tensor, " specimens"]
     species: Int64[Tensor, " specimens"] | None = None
@@ -38,15 +39,21 @@ class Rows:
         units: LabelUnits,
         known_domains: Sequence[int] | Sequence[str],
         known_species: Sequence[str] | None = None,
-        event_exponent: float,
+        loss: LossConfig,
         device: torch.device,
     ) -> Self:
         """known_domains: ascending. known_species: the same, or None where no code reads them."""
-        train = data.split.train
+        train, task = data.split.train, data.targets.task
         weights = np.zeros(len(data.labels), dtype=np.float32)
-        weights[train] = event_weights(data.event_ids[train], exponent=event_exponent)
+        weights[train] = event_weights(data.event_ids[train], exponent=loss.event_exponent)
+        if task.has_classes:
+            classes = data.labels[:, 0].astype(np.int64)
+            weights[train] = class_weights(classes[train], weights[train], exponent=loss.class_exponent)
+            learnt = class_shares(classes, n_classes=task.n_outputs, smoothing=loss.label_smoothing)
+        else:
+            learnt = units.learnt(data.labels)
         return cls(
-            labels=torch.from_numpy(units.learnt(data.labels)).to(device),
+            labels=torch.from_numpy(learnt).to(device),
             domains=torch.from_numpy(_places(data.domain_ids, known_domains)).to(device),
             weights=torch.from_numpy(weights).to(device),
             species=None
@@ -74,13 +81,12 @@ class Rows:
         ):
             yield Batch(tokens, domains, targets, weights, species=names)
 
-    def loss_of_zero(self, train: Int64[NDArray[np.int64], " train"], *, learns_sigma: bool) -> float:
+    @torch.no_grad()
+    def loss_of_zero(self, train: Int64[NDArray[np.int64], " train"], loss_of: LossOf) -> float:
         """The training loss of always predicting 0 (with sigma 1): about that of an untrained regressor."""
         rows = torch.from_numpy(train).to(self.labels.device)
         targets = self.labels[rows]
-        log_sigma = torch.zeros_like(targets[0]) if learns_sigma else None
-        losses = specimen_losses(torch.zeros_like(targets), targets, log_sigma)
-        return float((self.weights[rows] * losses).mean())
+        return float((self.weights[rows] * loss_of(torch.zeros_like(targets), targets)).mean())
 
 
 def _places(values: NDArray[Any], known: Sequence[Any]) -> Int64[NDArray[np.int64], " specimens"]:

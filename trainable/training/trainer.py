@@ -24,17 +24,17 @@ from trainable.randomness import make_generator, seeded_globally
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.assembly import (
     average_of,
+    loss_of,
     lr_factor_of,
     optimizer_of,
     strengths_of,
     tail_of,
-    without_absent_codes,
+    without_absent,
 )
 from trainable.training.augment import Batch, EpochAugmentation
 from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
 from trainable.training.label_units import LabelUnits
-from trainable.training.losses import specimen_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, part_of, set_lr
 from trainable.training.parts import masks_of_parts
 from trainable.training.precision import Precision
@@ -81,7 +81,7 @@ class TailTrainer:
         self.held_out_predictions: NDArray[np.float32] | None = None
         self._best: dict[str, Tensor] = {}
         self.known_domains = tuple(np.unique(data.domain_ids[data.split.train]).tolist())
-        used = without_absent_codes(config, data.targets.task)
+        used = without_absent(config, data.targets.task)
         self.known_species = data.train_species() if used.tail.species_scale else None
         store = data.store
         self.tap = store.best_tap(self._n_frozen())
@@ -92,7 +92,7 @@ class TailTrainer:
             tap=self.tap,
             n_domains=len(self.known_domains),
             n_species=len(self.known_species or ()),
-            n_targets=len(data.targets),
+            n_outputs=data.targets.task.n_outputs,
             seed=seed,
         ).to(self.device)
         self._trained = [(n, p) for n, p in self.tail.named_parameters() if p.requires_grad]
@@ -110,10 +110,11 @@ class TailTrainer:
             units=self.units,
             known_domains=self.known_domains,
             known_species=self.known_species,
-            event_exponent=config.loss.event_exponent,
+            loss=used.loss,
             device=self.device,
         )
-        self._loss_of_zero = self._rows.loss_of_zero(data.split.train, learns_sigma=config.loss.kind == "crps")
+        self._loss_of = loss_of(self.tail, data.targets.task)
+        self._loss_of_zero = self._rows.loss_of_zero(data.split.train, self._loss_of)
         self._scorer = (
             HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split, targets=data.targets)
             if data.split.n_held_out
@@ -168,17 +169,17 @@ class TailTrainer:
         self.held_out_predictions = predictions
         return metrics
 
-    def predict_held_out(self) -> Float[NDArray[np.float32], "held_out targets"]:
+    def predict_held_out(self) -> Float[NDArray[np.float32], "held_out outputs"]:
         """Predictions for the ID rows, then the OOD rows of the split."""
         return self.predict(np.concatenate([self.data.split.id_, self.data.split.ood]))
 
     @torch.no_grad()
     def predict(
         self, indices: Int64[NDArray[np.int64], " specimens"]
-    ) -> Float[NDArray[np.float32], "specimens targets"]:
-        """In the labels' units, not clipped; unknown domains and species get the code of *unknown*."""
+    ) -> Float[NDArray[np.float32], "specimens outputs"]:
+        """Logits, or in the labels' units, not clipped; unknown domains and species get the code of *unknown*."""
         self.tail.eval()
-        none = torch.empty((0, len(self.data.targets)), device=self.device)
+        none = torch.empty((0, self.data.targets.task.n_outputs), device=self.device)
         with self.precision.step(), self.precision.forward():
             batches = self._batches_in_order(indices)
             outputs = [self.tail(batch.tokens, batch.domains, species=batch.species) for batch in batches]
@@ -319,9 +320,10 @@ class TailTrainer:
         parameters = [p for n, p in self._trained if part_of(n) in ("head", "domain", "species") and id(p) in moving]
         if not parameters:
             return
-        loss_of = partial(
+        without_chance = partial(
             probe_loss,
             self.tail,
+            loss_of=self._loss_of,
             domain_dropout=self.config.augment.domain_dropout,
             unknown_domain=self._unknown_domain,
             species_dropout=self.config.augment.species_dropout,
@@ -330,7 +332,7 @@ class TailTrainer:
         with self.precision.step():
             with self.precision.forward():
                 rows = ProbeRows.pooled(self.tail, self._batches_in_order(train))
-            fit_probe(parameters, loss_of, rows, set_aside(self.data.event_ids[train], seed=self.seed))
+            fit_probe(parameters, without_chance, rows, set_aside(self.data.event_ids[train], seed=self.seed))
 
     def _step(self, batch: Batch) -> Float[Tensor, ""]:
         """One step of the optimizer; returns the batch's mean loss, on the device."""
@@ -341,7 +343,7 @@ class TailTrainer:
             masks = masks_of_parts([len(part) for part in parts], self.device)
             for part, own_masks in zip(parts, masks, strict=True):
                 with self.precision.forward(), own_masks:
-                    mu = self.tail(
+                    outputs = self.tail(
                         part.tokens,
                         part.domains,
                         part.partner_domains,
@@ -349,7 +351,7 @@ class TailTrainer:
                         species=part.species,
                         partner_species=part.partner_species,
                     )
-                losses = specimen_losses(mu, part.targets, self.tail.head.log_sigma)
+                losses = self._loss_of(outputs, part.targets)
                 loss = (part.weights * losses).sum() / len(batch)
                 loss.backward()
                 total += loss.detach()

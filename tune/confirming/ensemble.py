@@ -52,19 +52,18 @@ def error_without(fold: int | None, shares: Sequence[tuple[Predicted, float]], h
     """How much a mean of configurations errs on all folds but one, none of that one's events counted.
 
     shares: each with its weight. What a score is proportional to where each sigma is the best one: the root mean square
-    of each target's root mean squared errors. NaN without an event.
+    of each target's root mean squared errors; of classes, of the mean loss. NaN without an event.
     """
     apart = np.empty(0) if fold is None else _events(shares[0][0], held_out, fold)
-    squared: dict[str, list[NDArray[np.float64]]] = {}
+    found: dict[str, list[EventForecast]] = {}
     for other in held_out.scorers:
         if other != fold:
             of_each = [[np.float64(weight) * p for p in m.of(other, m.epoch(without=fold))] for m, weight in shares]
             for predictions in np.sum(of_each, axis=0):
                 for name, part in held_out.forecasts(other, predictions).items():
-                    squared.setdefault(name, []).append(_squared_errors(part, apart))
-    of_parts = [np.concatenate(errors) for errors in squared.values()]
-    means = [np.sqrt(errors.mean(axis=0)) / held_out.targets.floor for errors in of_parts if len(errors)]
-    return float(root_mean_square(np.concatenate(means))) if means else math.nan
+                    found.setdefault(name, []).append(part.of(~np.isin(part.event_ids, apart)))
+    errors = [_error(parts) / held_out.targets.floor for parts in found.values() if any(len(p.labels) for p in parts)]
+    return float(root_mean_square(np.concatenate(errors))) if errors else math.nan
 
 
 def _events(member: Predicted, held_out: HeldOutFolds, fold: int) -> NDArray[np.generic]:
@@ -73,6 +72,6 @@ def _events(member: Predicted, held_out: HeldOutFolds, fold: int) -> NDArray[np.
     return np.concatenate([part.event_ids for part in held_out.forecasts(fold, predictions).values()])
 
 
-def _squared_errors(part: EventForecast, apart: NDArray[np.generic]) -> NDArray[np.float64]:
-    errors: NDArray[np.float64] = (part.labels - part.mu)[~np.isin(part.event_ids, apart)] ** 2
-    return errors
+def _error(parts: Sequence[EventForecast]) -> NDArray[np.float64]:
+    labels, mu, losses = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "mu", "crps"))
+    return parts[0].targets.rule.error(labels, mu, losses)

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainable.data.task import Task
-from trainable.data.task_words import PART_NAMES, parts_of, score_keys, score_words, short_names
+from trainable.data.task_words import (
+    PART_NAMES,
+    figure_words,
+    figures_of,
+    parts_of,
+    score_keys,
+    score_words,
+    short_names,
+)
 from trainable.plain_values import JsonObject
 from trainable.shown import well_formed
 from tune.decisions.standings import Standings
@@ -105,11 +113,11 @@ def result_table(
 
 
 def metrics_table(rows: Iterable[tuple[str, Mapping[str, Any]]], task: Task) -> str:
-    """Named metrics as rows of scores, R2 and MAE of the task's targets; what is too wide stands below."""
+    """Named metrics as rows of scores, and of figures of the task's targets; what is too wide stands below."""
     named, lines = list(rows), []
     for blocks in _side_by_side(list(_blocks(task))):
         lines += [*_heading(blocks), *(_row(name, metrics, blocks) for name, metrics in named), ""]
-    note = f"score: {score_words(task)}, lower is better; R2 by event, MAE by image"
+    note = f"score: {score_words(task)}, lower is better; {figure_words(task)}"
     return "\n".join([*lines, *textwrap.wrap(note, COLUMNS)])
 
 
@@ -193,13 +201,13 @@ class _Block:
 
 
 def _blocks(task: Task) -> Iterator[_Block]:
-    """The scores, then R2 and MAE of each part, in as many blocks as the targets need to fit."""
+    """The scores, then the figures of each part, in as many blocks as the targets need to fit."""
     yield _Block(title="score", leaves=score_keys(task), width=7, digits=3)
     short = [name if len(name) < _LONGEST_LEAF else f"{name[: _LONGEST_LEAF - 2]}…" for name in short_names(task.names)]
     parts = [part for part in parts_of(task) if part != "all"] or ["id"]
     titles = {
-        f"{kind}{f', {PART_NAMES[part]}' if len(parts) > 1 else ''}": f"{kind.lower()}_{part}"
-        for kind in ("R2", "MAE")
+        f"{kind}{f', {PART_NAMES[part]}' if len(parts) > 1 else ''}": f"{metric}_{part}"
+        for kind, metric in figures_of(task).items()
         for part in parts
     }
     width = max(6, 1 + max(map(len, short)), *(-(-len(title) // len(short)) for title in titles))
