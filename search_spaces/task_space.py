@@ -1,4 +1,4 @@
-"""A search space as a task has use for it: what concerns groups that its data have no column for does not vary."""
+"""A search space as a task has use for it: what concerns groups or targets that it has not does not vary."""
 
 from dataclasses import replace
 
@@ -23,6 +23,10 @@ def absent_settings(task: Task) -> dict[str, JsonObject]:
         absent["domains"]["optim.domain_multiplier"] = TrialConfig(epochs=1).optim.domain_multiplier
     if columns.event is None:  # each image is one
         absent["events of several images"] = {"loss.event_exponent": 0.0}
+    if task.has_classes:  # which have a loss of their own
+        absent["real targets"] = {"loss.kind": "mse"}
+    else:
+        absent["classes"] = {"loss.label_smoothing": 0.0, "loss.class_exponent": 0.0}
     return absent
 
 
@@ -33,8 +37,6 @@ def fit_to_task(space: SearchSpace, task: Task) -> tuple[SearchSpace, str | None
     """
     absent = absent_settings(task)
     fixed = {key: value for settings in absent.values() for key, value in settings.items()}
-    if not fixed:
-        return space, None
     kept: list[Parameter] = []
     without: list[str] = []
     for parameter in space.parameters:
@@ -61,7 +63,7 @@ def fit_to_task(space: SearchSpace, task: Task) -> tuple[SearchSpace, str | None
 def without_absent(config: TrialConfig, task: Task) -> TrialConfig:
     """The configuration, all off that concerns what the task lacks."""
     fixed = {key: value for settings in absent_settings(task).values() for key, value in settings.items()}
-    return config.with_values(fixed) if fixed else config
+    return config.with_values(fixed)
 
 
 def _with(point: NamedConfig, fixed: JsonObject) -> NamedConfig:

@@ -1,6 +1,7 @@
 """The task of data: found beside them or named, kept by the study, and held to when it is gone on with."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,12 +202,29 @@ def test_what_depends_on_what_a_task_lacks_goes_with_it():
     assert not optimizer.when
 
 
-def test_the_challenge_lacks_nothing():
+OF_CLASSES = ("loss.label_smoothing", "loss.class_exponent")
+
+
+def test_the_challenge_lacks_nothing_but_what_only_classes_have():
+    """Its proposals are those of a space without: what drops out is asked of no random stream."""
     for name in list_spaces():
-        assert fit_to_task(SearchSpace.load(name), beetles()) == (SearchSpace.load(name), None)
+        space = SearchSpace.load(name)
+        fitted, line = fit_to_task(space, beetles())
+        assert fitted == replace(space, parameters=tuple(p for p in space.parameters if p.key not in OF_CLASSES))
+        assert (line is None) == (fitted == space)
     for name in list_variants():
         config = load_variant(name, epochs=3)
-        assert without_absent(config, beetles()) is config
+        assert without_absent(config, beetles()) == config
+
+
+def test_classes_have_a_loss_of_their_own():
+    fitted, line = fit_to_task(SearchSpace.load("full"), Task.load("demo-species"))
+    keys = {p.key for p in fitted.parameters}
+
+    assert set(OF_CLASSES) < keys
+    assert "loss.kind" not in keys
+    assert "no real targets" in line
+    assert all(point.config.loss.kind == "mse" for point in fitted.start_from)
 
 
 def test_a_space_of_what_a_task_lacks_alone_is_refused():

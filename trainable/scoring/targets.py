@@ -103,6 +103,11 @@ class Targets:
         return _beetles()
 
 
+def kinds_of(task: Task) -> tuple[str, ...]:
+    """What a trial's metrics tell of a part and target, as in `r2_id/TARGET`; the last is the calibration."""
+    return (ClassRule if task.has_classes else NormalRule).kinds
+
+
 def event_labels(
     labels: Float[NDArray[np.floating], "specimens targets"],
     event_ids: Shaped[NDArray[np.generic], " specimens"],

@@ -14,6 +14,7 @@ from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.scoring.out_of_fold import calibrated_sigmas
+from trainable.scoring.targets import kinds_of
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration, confirmed_of, evidence, out_of_fold_of
@@ -42,9 +43,9 @@ class Recipe:
     """A model to be made.
 
     name: that of its part, or an ensemble's. parts: one, or an ensemble's. sigmas: "known" and "unknown" (domains) ->
-    one a target. scores, intervals: measured on events held out of training, as `scores_of` says: "confirmation" or
-    "held-out events". evidence: the forecasts behind them, None without a confirmation. is_winner: the confirmation
-    decided for it.
+    one a target, of classes a temperature. scores, intervals: measured on events held out of training, as `scores_of`
+    says: "confirmation" or "held-out events". evidence: the forecasts behind them, None without a confirmation.
+    is_winner: the confirmation decided for it.
     """
 
     name: str
@@ -178,14 +179,14 @@ def _from_trial(options: RetrainOptions, trial: TrialRecord, header: JsonObject)
     assert trial.best_epoch is not None
     name = trial.variant or trial.trial_id
     own_seed = header["seed"] if trial.seed is None else trial.seed
-    metrics = trial.best_metrics
-    kept = ("score/", "crps_", "r2_", "mae_")
+    metrics, task = trial.best_metrics, task_of_study(header)
+    kept = ("score/", *(f"{kind}_" for kind in kinds_of(task)[:-1]))
     return Recipe(
         name=name,
         trial_id=trial.trial_id,
         parts=(_part(options, name, trial.trial_config().to_dict(), default=trial.best_epoch),),
         seeds=_seeds(options.seeds, first=(own_seed,), study_seed=header["seed"]),
-        sigmas=_sigmas_of_metrics(metrics, task_of_study(header)),
+        sigmas=_sigmas_of_metrics(metrics, task),
         scores={name: value for name, value in metrics.items() if name.startswith(kept)},
         scores_of="held-out events",
         intervals={},
@@ -197,11 +198,12 @@ def _from_trial(options: RetrainOptions, trial: TrialRecord, header: JsonObject)
 
 
 def _sigmas_of_metrics(metrics: Mapping[str, float], task: Task) -> dict[str, list[float]]:
-    """A kind of domain that the search did not hold out gets the other's sigma."""
+    """A kind of domain that the search did not hold out gets the other's sigma; of classes a temperature."""
+    *_, kind = kinds_of(task)
     found = {
-        part: [float(metrics[f"sigma_{part}/{target}"]) for target in task.names]
+        part: [float(metrics[f"{kind}_{part}/{target}"]) for target in task.names]
         for part in ("id", "ood")
-        if f"sigma_{part}/{task.names[0]}" in metrics
+        if f"{kind}_{part}/{task.names[0]}" in metrics
     }
     known = found.get("id") or found["ood"]
     return {"known": known, "unknown": found.get("ood", known)}
