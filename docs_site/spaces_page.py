@@ -7,6 +7,7 @@ from search_spaces.parameter import in_words
 from search_spaces.space import SearchSpace, list_spaces, list_variants, read_variant
 from trainable.config import PROJECTIONS
 from trainable.data.task import FOLDER, Task
+from trainable.data.task_parts import ClassTarget, Target
 from trainable.yaml_source import file_names
 
 SPACES = """\
@@ -30,9 +31,9 @@ def tasks_page() -> str:
     lines = []
     for name in file_names(FOLDER):
         task = Task.load(name)
-        bounds = [(code(t.name), code(t.column), plain(t.unit), _bounds(t.low, t.high)) for t in task.targets]
+        bounds = [(code(t.name), code(t.column), plain(t.unit), _labels(t)) for t in task.targets]
         lines += [f"## {name}", "", sentence(task.about)]
-        lines += table(("target", "column", "unit", "labels lie in"), bounds)
+        lines += table(("target", "column", "unit", "labels are"), bounds)
         lines += ["```yaml", (FOLDER / f"{name}.yaml").read_text(encoding="utf-8").strip(), "```", ""]
     return page("Tasks", TASKS, lines)
 
@@ -68,6 +69,12 @@ def _variants() -> Iterator[str]:
 
 def _shown(value: object) -> str:
     return "all six" if value == PROJECTIONS else plain(in_words(value).replace("+", " + "))
+
+
+def _labels(target: Target) -> str:
+    if isinstance(target, ClassTarget):
+        return "classes that the data name" if target.classes is None else plain(", ".join(target.classes))
+    return _bounds(target.low, target.high)
 
 
 def _bounds(low: float | None, high: float | None) -> str:
