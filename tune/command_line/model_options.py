@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from tune.command_line.declaration import argument, option
+from tune.command_line.hub_names import licence_problem, repository_problem
 from tune.command_line.mlflow_names import model_name_problem
 from tune.command_line.options import (
     CleaningOptions,
@@ -33,7 +34,12 @@ class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions, TrackingUri
     out: Path | None = option(
         None, "folder of checkpoints and of the model [retrained/STUDY-TRIAL]", own_folder=True, often=True
     )
-    name: str = option("sentinel-beetles", "name in the MLflow model registry", check=model_name_problem, often=True)
+    name: str | None = option(
+        None,
+        "name in the MLflow model registry [sentinel-beetles; of another task than the challenge, the study's]",
+        check=model_name_problem,
+        often=True,
+    )
     force: bool = option(False, "move the alias champion without a win over the present champion")
     no_register: bool = option(False, "export only: leave MLflow's registry alone")
 
@@ -49,7 +55,9 @@ class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions, TrackingUri
 class EvaluateOptions(MachineOptions, TrackingOptions, TaskOptions, CleaningOptions, title="the evaluation"):
     """Options of `evaluate`."""
 
-    models: tuple[str, ...] = argument("exported folders, runs:/RUN/model or models:/NAME@ALIAS", file_names=True)
+    models: tuple[str, ...] = argument(
+        "exported folders, hf://OWNER/NAME, runs:/RUN/model or models:/NAME@ALIAS", file_names=True
+    )
     data: str | None = option(
         None,
         "labelled data: demo, demo:N, demo:N:K, a folder (parquet shards, or images with metadata), or "
@@ -72,7 +80,7 @@ class EvaluateOptions(MachineOptions, TrackingOptions, TaskOptions, CleaningOpti
 class ModelOptions(OutputOptions):
     """Of the verbs that read one model."""
 
-    model: str = argument("an exported folder, runs:/RUN/model or models:/NAME@ALIAS", file_names=True)
+    model: str = argument("an exported folder, hf://OWNER/NAME, runs:/RUN/model or models:/NAME@ALIAS", file_names=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +92,13 @@ class ExportOptions(ModelOptions, TrackingUri, title="the export"):
     out: Path | None = option(
         None, "where to write the model: a folder, or a .pt2 file for torch-export", own_folder=True
     )
+    push: str | None = option(
+        None, "send the model to OWNER/NAME on the Hugging Face hub, as one commit", check=repository_problem
+    )
+    licence: str | None = option(
+        None, "with --push: the hub's name of a licence, such as mit [unknown, to be chosen]", check=licence_problem
+    )
+    private: bool = option(False, "with --push: if the repository is new, show it to its owner alone")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,7 +51,7 @@ def read_source(name: str, spec: str, folder: Path) -> ModelSource:
     except UserError as error:
         rule = f"{folder}/config.json must tell how the model was trained, but"
         raise UserError(f"{rule} {problem}" for problem in error.problems) from error
-    is_folder = not spec.startswith(("runs:/", "models:/"))
+    is_folder = not spec.startswith(("runs:/", "models:/", "hf://"))
     return ModelSource(name=name, spec=spec, folder=folder, is_folder=is_folder, facts=facts, task=targets.task)
 
 

@@ -1,6 +1,7 @@
-"""Where a model is: an exported folder, or one that MLflow holds, downloaded to the cache.
+"""Where a model is: an exported folder, or one that MLflow or the hub holds, downloaded to a cache.
 
 FOLDER              as it is
+hf://OWNER/NAME     one that was pushed to the Hugging Face hub; hf://OWNER/NAME@REVISION a commit, tag or branch
 runs:/RUN/model     the model that a run logged
 models:/NAME/3      a registered version; models:/NAME@champion the one that an alias points to
 
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
+from tune.command_line.hub_names import HUB
 from tune.command_line.options import MachineOptions
+from tune.models.hub_download import downloaded_model
 from tune.models.logged_export import ARTIFACT
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
 
     from trainable.export.standalone import ExportedModel
 
-_FORMS = "an exported folder, runs:/RUN/model, models:/NAME/VERSION or models:/NAME@ALIAS"
+_FORMS = "an exported folder, hf://OWNER/NAME, runs:/RUN/model, models:/NAME/VERSION or models:/NAME@ALIAS"
 
 
 def local_model(spec: str, *, tracking_uri: str | None, console: Console, cache: Path | None = None) -> Path:
@@ -38,6 +41,8 @@ def local_model(spec: str, *, tracking_uri: str | None, console: Console, cache:
     Raises: UserError when it is not there (saying what is), when MLflow does not answer, or when what it holds is no
     model of ours.
     """
+    if spec.startswith(HUB):
+        return downloaded_model(spec, console.say)
     scheme, colon, name = spec.partition(":/")
     if not colon or scheme not in ("runs", "models"):
         folder = Path(os.path.expanduser(spec))

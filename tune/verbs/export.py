@@ -1,27 +1,34 @@
-"""A model in another form: the challenge's submission, a torch program, or a checked copy of the folder.
+"""A model in another form, or given on: a submission, a torch program, a checked copy of the folder, the hub.
 
 sentinel-tune export MODEL [--submission DIR] [--out DIR] [--format torch-export --out FILE.pt2]
+sentinel-tune export MODEL --push OWNER/NAME [--licence mit] [--private]
 
 A submission is written twice: as the folder DIR, and as DIR.zip beside it, which is what is uploaded.
 """
 
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
+from trainable.export.hub_card import NO_LICENCE
 from trainable.export.placing import archive_of
+from tune.command_line.hub_names import HUB
 from tune.command_line.model_options import ExportOptions
 from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given
+from tune.models.hub_repository import HubRepository, writable_repository
 from tune.models.model_source import local_model, open_model
+from tune.printed.next_command import next_command
 from tune.report.console import Console
 from tune.report.results import duration
 
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel
+    from tune.models.hub_push import Pushed
 
 
 def run(given: Given) -> int:
@@ -34,15 +41,19 @@ def run(given: Given) -> int:
     console = Console(json=options.json)
     if problems := list(_problems(options)):
         raise UserError(problems)
+    repository = None if options.push is None else writable_repository(options.push, private=options.private)
     model = local_model(options.model, tracking_uri=options.tracking_uri, console=console)
     if problems := list(_overlaps(model, options)):
         raise UserError(problems)
     loaded = open_model(str(model), None, "cpu", console)  # whole, or refused before anything is written
     submission, archive = _write_submission(model, options.submission) if options.submission else (None, None)
     out = _write_out(model, loaded, options, console) if options.out else None
+    pushed = None if repository is None else _push(model, loaded, repository, options, console)
     seconds = time.monotonic() - started
     written = (("submission", submission), ("to upload", archive), (options.format, out))
     lines = [f"{what}: {path}" for what, path in written if path]
+    if pushed is not None:
+        lines += _pushed_lines(pushed)
     console.finish(
         text="\n".join([*lines, f"exported and checked in {duration(seconds)}"]),
         json={
@@ -51,6 +62,7 @@ def run(given: Given) -> int:
             "submission_zip": None if archive is None else str(archive),
             "format": options.format,
             "out": None if out is None else str(out),
+            "pushed": None if pushed is None else asdict(pushed),
             "seconds": round(seconds, 1),
         },
     )
@@ -63,8 +75,12 @@ def _problems(options: ExportOptions) -> Iterator[str]:
             yield "`--format torch-export` needs `--out FILE.pt2`, but got none"
         elif options.out.suffix != ".pt2":
             yield f"`--out` must be a .pt2 file for `--format torch-export`, but got {options.out}"
-    elif options.out is None and options.submission is None:
-        yield "`export` must be told what to write: `--submission DIR`, `--out DIR`, or both"
+    elif options.out is None and options.submission is None and options.push is None:
+        yield "`export` must be told what to write: any of `--submission DIR`, `--out DIR`, `--push OWNER/NAME`"
+    if options.push is None:
+        for option, is_given in (("--licence", options.licence is not None), ("--private", options.private)):
+            if is_given:
+                yield f"`{option}` is of a push, but there is no `--push OWNER/NAME`; give it, or leave {option} out"
     for option, place in (("--submission", options.submission), ("--out", options.out)):
         seen = file_problem if option == "--out" and options.format == "torch-export" else folder_problem
         if place is not None and (problem := seen(place, option)) is not None:
@@ -105,6 +121,24 @@ def _write_out(model: Path, loaded: "ExportedModel", options: ExportOptions, con
 
     console.say("tracing the model, which takes up to some minutes for a large one")
     return write_program(loaded, options.out)
+
+
+def _push(
+    model: Path, loaded: "ExportedModel", repository: HubRepository, options: ExportOptions, console: Console
+) -> "Pushed":
+    from tune.models.hub_push import push_model  # loads torch and open_clip
+
+    licence, private = options.licence, options.private
+    return push_model(loaded, model, repository, licence=licence, private=private, say=console.say)
+
+
+def _pushed_lines(pushed: "Pushed") -> list[str]:
+    lines = [f"pushed to {pushed.repository}{' (new)' * pushed.is_new}: {pushed.commit}"]
+    if pushed.licence == NO_LICENCE:
+        lines.append(
+            f"its licence is stated as `{NO_LICENCE}`: choose one by --licence or on its page, so that it may be used"
+        )
+    return [*lines, f"to use it: `{next_command('predict', HUB + pushed.repository, 'photographs')}`"]
 
 
 if __name__ == "__main__":
