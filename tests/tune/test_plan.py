@@ -10,9 +10,11 @@ import pytest
 from search_spaces.space import list_spaces
 from tests.conftest import DEMO, PLAIN
 from tests.tune.plain_entries import read_plain
+from trainable.data.task import Task, beetles
 from trainable.errors import UserError
 from trainable.training.precision import lack_of_bfloat16
 from tune.cli import parse_command
+from tune.measuring.step_probe import few_rows
 from tune.planning.plan_text import plan_text
 from tune.planning.study_plan import StudyPlan
 from tune.report.console import Console
@@ -231,3 +233,12 @@ def test_on_ray_and_on_this_machine_measurements_have_processes_of_their_own(pro
         least, most = result["trial"]["memory_bytes"]
         assert 50 * 2**20 < least <= most < 4 * 2**30  # a process with torch in it, not one of this test's size
     assert [path for path in processes.folder.iterdir() if not path.name.startswith("process-")] == []
+
+
+@pytest.mark.parametrize(("task", "n"), [(None, 3), ("demo-one", 1)])
+def test_steps_are_measured_for_as_many_targets_as_the_task_has(demo_cache, task, n):
+    manifest = next((demo_cache / "features").glob("*/manifest.json"))
+    data = few_rows(manifest.parent, 4, None if task is None else Task.load(task))
+
+    assert data.labels.shape[1] == len(data.targets) == n
+    assert data.targets.task == (Task.load(task) if task else beetles())

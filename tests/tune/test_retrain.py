@@ -12,16 +12,20 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
+from tests.tune.made_study import made_study
 from tests.tune.plain_entries import encoded, read_plain
 from trainable.checksums import from_json, to_json
+from trainable.data.task import Task
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import calibrated_sigmas
+from tune.command_line.mlflow_names import model_name_problem
 from tune.command_line.model_options import RetrainOptions
 from tune.confirming.outcome import confirmed_of, out_of_fold_of
-from tune.journal.entries import Confirming, VerdictReached
+from tune.journal.entries import Confirming, VerdictReached, study_of
 from tune.journal.journal import FILE_NAME, read_entries
 from tune.models.recipe import recipe_of
 from tune.tracking.client import open_client
+from tune.verbs.retrain import usual_name
 
 NAME = "beetles-of-tests"
 
@@ -361,3 +365,15 @@ def test_a_killed_retraining_ends_in_the_same_weights(processes, cli, confirmed_
 
     assert (whole.status, again.status) == (0, 0), again.stderr
     assert same_weights(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_models_of_another_task_are_registered_as_their_study_is_called():
+    study = made_study(1)
+    header = study_of(study).header | {"task": Task.load("demo-one").to_dict()}
+    other = [replace(study_of(study), header=header), *study[1:]]
+
+    assert usual_name(study, "leaves") == "sentinel-beetles"
+    assert usual_name(other, "leaves") == "leaves"
+    assert usual_name(other, "oak: 2024/summer") == "oak- 2024-summer"
+    for name in ("leaves", "oak: 2024/summer", "Bäume", "'", "x" * 300):
+        assert model_name_problem(usual_name(other, name)) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainable.config import TrialConfig
-from trainable.data.task import beetles
+from trainable.data.task import Task, beetles
 from trainable.plain_values import JsonObject
 from tune.measuring.costs import MeasuredConfig
 from tune.measuring.memory import peak_bytes
@@ -40,9 +40,17 @@ class Steps:
     precision: str
 
 
-def measure(store: Path, configs: Sequence[JsonObject], device: str, n_threads: int, precision: str = "auto") -> Steps:
+def measure(
+    store: Path,
+    configs: Sequence[JsonObject],
+    device: str,
+    n_threads: int,
+    precision: str = "auto",
+    task: Task | None = None,
+) -> Steps:
     """Train a few steps of each configuration in turn, the least demanding first, on features of `store`.
 
+    task: whose targets are forecast; the challenge's where none is given.
     Call it in a fresh process: memory is the most that the process ever held.
     """
     started = time.monotonic()
@@ -56,18 +64,18 @@ def measure(store: Path, configs: Sequence[JsonObject], device: str, n_threads: 
     start_seconds = time.monotonic() - started
     measured, n_metrics, used = [], 0, Precision.on(device, precision)
     for config in configs:
-        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used)
+        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used, task or beetles())
         start_seconds += max(0.0, first_seconds - found.build_seconds)
         measured.append(found)
     return Steps(measured=tuple(measured), start_seconds=start_seconds, n_metrics=n_metrics, precision=str(used))
 
 
-def _measure(config: TrialConfig, store: Path, precision: "Precision") -> tuple[MeasuredConfig, float, int]:
+def _measure(config: TrialConfig, store: Path, precision: "Precision", task: Task) -> tuple[MeasuredConfig, float, int]:
     """Also the seconds that building it took at first, and how many metrics an epoch has."""
     from trainable.training.trainer import TailTrainer  # loads torch and pandas
 
     longer = replace(config, epochs=MOST_STEPS + 1, length=1.0)  # an epoch is one step
-    data = few_rows(store, config.optim.batch_size)
+    data = few_rows(store, config.optim.batch_size, task)
 
     def build() -> tuple[TailTrainer, float]:
         started = time.monotonic()
@@ -102,22 +110,28 @@ def _step_seconds(metrics: dict[str, float], trainer: "TailTrainer") -> float:
     return len(trainer.data.split.train) / metrics["time/train_images_per_second"]
 
 
-def few_rows(store: Path, batch_size: int) -> "TrialData":
-    """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store."""
+def few_rows(store: Path, batch_size: int, task: Task | None = None) -> "TrialData":
+    """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store.
+
+    task: whose targets are forecast; the challenge's where none is given.
+    """
     from trainable.data.splits import Split  # loads torch and pandas
     from trainable.frozen.features import FeatureStore
+    from trainable.scoring.targets import Targets
     from trainable.training.trial_data import TrialData
 
-    features = FeatureStore.open(store)
+    features, task = FeatureStore.open(store), task or beetles()
+    ones = np.ones(len(task.names))
     rows = np.arange(features.n)
     held_out = np.resize(rows, HELD_OUT_ROWS // 2)
     return TrialData(
         store=features,
-        labels=np.random.default_rng(0).normal(size=(features.n, len(beetles().names))).astype(np.float32),
+        labels=np.random.default_rng(0).normal(size=(features.n, len(task.names))).astype(np.float32),
         domain_ids=rows % 4,
         event_ids=rows // 2,
         site_ids=np.array([f"site-{row % 8}" for row in rows]),
         species=np.array(["any"] * features.n),
+        targets=Targets(task=task, spread=ones, floor=ones),
         split=Split(
             policy="both", fold=0, train=np.resize(rows, batch_size), id_=held_out, ood=held_out,
             held_out_sites=(), held_out_domains=(), n_leaked_events=0,

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from trainable.data.task import Task
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
@@ -91,7 +92,8 @@ def _measured_plan(
     with opened(request, data, console.say) as opening:
         session_seconds = time.monotonic() - began
         console.say("measuring some images and the first steps of the smallest and the largest trial")
-        measured = _measure(opening, fresh or (beside_this_one if options.local else OnRay(console.say)), console)
+        call = fresh or (beside_this_one if options.local else OnRay(console.say))
+        measured = _measure(opening, data.specimens.task, call, console)
         return estimate(
             opening.request,
             data,
@@ -110,7 +112,7 @@ class _Measurements:
     opening: Opening
 
 
-def _measure(opening: Opening, call: FreshProcess, console: Console) -> _Measurements:
+def _measure(opening: Opening, task: Task, call: FreshProcess, console: Console) -> _Measurements:
     """Images where extraction will run, then steps where trials will; the small store between them is removed."""
     request, options, asked = opening.request, opening.request.options, opening.wanted_features()
     scratch = options.cache_folder / f"probe-{uuid.uuid4().hex[:12]}"
@@ -129,7 +131,8 @@ def _measure(opening: Opening, call: FreshProcess, console: Console) -> _Measure
         threads = asked.n_threads if placement is None else max(1, int(placement.cpus_per_trial))
         steps: Steps = call(
             measure, found.probe_store, [end.to_dict() for end in (ends.smallest, ends.largest)], asked.device, threads,
-            options.precision, cpus=options.cpus_per_trial, gpus=0.0 if placement is None else placement.gpus_per_trial,
+            options.precision, task, cpus=options.cpus_per_trial,
+            gpus=0.0 if placement is None else placement.gpus_per_trial,
         )  # fmt: skip
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -6,6 +6,7 @@ A killed command run again goes on where it stopped, and ends in the same weight
 registers, run again, without training.
 """
 
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from tune.confirming.outcome import confirmed_of
 from tune.execution.session import local_device, with_precision
 from tune.journal.entries import JournalEntry, StudyBegun, study_of
 from tune.journal.journal import read_entries
+from tune.journal.study_task import task_of_study
 from tune.models.model_source import open_model
 from tune.models.recipe import Recipe, recipe_of
 from tune.models.registry import Registered, Registry
@@ -33,6 +35,9 @@ from tune.study.kept_options import kept_options
 from tune.tracking.uri import chosen_tracking_uri
 
 EXIT_DONE, EXIT_FAILED = 0, 1
+
+BEETLES = "sentinel-beetles"
+"""What models of the challenge's task are registered as."""
 
 
 def run(given: Given) -> int:
@@ -47,6 +52,7 @@ def run(given: Given) -> int:
     options = with_precision(_in_precision_of(entries, options), local_device(options), trains_here=False)
     recipe = recipe_of(options, entries)
     folder = (options.out or Path("retrained", f"{options.study.resolve().name}-{recipe.name}")).absolute()
+    options = replace(options, name=options.name or usual_name(entries, options.study.resolve().name))
     registry = _registry(options, entries)
     identity = _identity(recipe, study_of(entries), precision=options.precision)
     _tell_recipe(recipe, console)
@@ -63,6 +69,13 @@ def run(given: Given) -> int:
     steps = after_training(options, folder / MODEL_NAME, kept_options(entries))
     _finish(recipe, folder, registered, steps, console, seconds=time.monotonic() - started)
     return EXIT_DONE
+
+
+def usual_name(entries: Sequence[JournalEntry], study: str) -> str:
+    """The registered name of a study's models where none is given: the challenge's, or that of the study's folder."""
+    if task_of_study(study_of(entries).header).is_beetles:
+        return BEETLES
+    return re.sub(r"[^\w. -]+", "-", study).strip()[:200] or "model"
 
 
 def _in_precision_of(entries: Sequence[JournalEntry], options: RetrainOptions) -> RetrainOptions:
@@ -98,7 +111,7 @@ def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Regis
     kept = kept_options(entries)
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
     registry = Registry(uri, kept.get("experiment") or SearchOptions().experiment)
-    registry.check(options.name)
+    registry.check(str(options.name))
     return registry
 
 
@@ -132,7 +145,7 @@ def _register(
 
     confirmed = confirmed_of(entries) if recipe.evidence is not None else None
     entry = Entry(
-        name=options.name,
+        name=str(options.name),
         folder=folder / MODEL_NAME,
         facts=read_config(folder / MODEL_NAME)["facts"],
         study_id=study_of(entries).study_id,
