@@ -20,6 +20,9 @@ OURS = ("tune", "trainable", "search_spaces")
 NO_DISTRIBUTION = {"_typeshed", "sentinel_export"}
 """What type checkers alone see, and an exported model's own program."""
 
+EXTRAS = ("onnx",)
+"""Of what our packages import where it is installed; an extra for people, such as a dashboard, is imported nowhere."""
+
 PRIVATE = re.compile(r"(^|\.)_[a-z]", re.IGNORECASE)
 
 
@@ -31,7 +34,8 @@ def known() -> Mapping[str, list[str]]:
 
 def declared() -> dict[str, Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = [Requirement(line) for line in project["dependencies"]]
+    optional = (line for extra in EXTRAS for line in project["optional-dependencies"][extra])
+    found = [Requirement(line) for line in (*project["dependencies"], *optional)]
     return {canonicalize_name(requirement.name): requirement for requirement in found}
 
 

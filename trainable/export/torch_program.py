@@ -53,13 +53,12 @@ def write_program(model: ExportedModel, file: Path) -> Path:
     Raises: ProgramMismatch; OSError.
     """
     file = Path(os.path.abspath(file))
-    size = model.config["transform"]["image_size"]
     batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
-    examples = _examples(model, _N_EXAMPLES, size)
+    examples = example_inputs(model, _N_EXAMPLES)
     program = torch.export.export(Program(model), examples, dynamic_shapes=tuple({0: batch} for _ in examples))
     content = io.BytesIO()  # torch ends the whole process when a disk takes no more
     torch.export.save(program, content, extra_files={CONFIG: json.dumps(model.config)})
-    _check_equal(content, model, size)
+    _check_equal(content, model)
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as temporary:
         temporary.write_bytes(content.getbuffer())
@@ -67,18 +66,20 @@ def write_program(model: ExportedModel, file: Path) -> Path:
 
 
 @torch.no_grad()
-def _check_equal(content: io.BytesIO, model: ExportedModel, size: int) -> None:
+def _check_equal(content: io.BytesIO, model: ExportedModel) -> None:
     content.seek(0)
     program, wanted = torch.export.load(content).module(), Program(model)
     for n in (1, _N_EXAMPLES, 2 * _N_EXAMPLES + 1):
-        given = _examples(model, n, size)
+        given = example_inputs(model, n)
         outputs = wanted(*given)
         error = float(((program(*given) - outputs).abs() / outputs.abs().clamp_min(1)).max())
         if not error <= TOLERANCE:
             raise ProgramMismatch(f"program and model must agree within {TOLERANCE:g}, but differ by {error:.3g}")
 
 
-def _examples(model: ExportedModel, n: int, size: int) -> tuple[Tensor, ...]:
+def example_inputs(model: ExportedModel, n: int) -> tuple[Tensor, ...]:
+    """Inputs of a `Program` for `n` made-up images, of all domains and species in turn; the same at each call."""
+    size = model.config["transform"]["image_size"]
     pixels = torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(_SEED))
     domains = torch.arange(n) % (len(model.known_domains) + 1)
     if not model.reads_species:

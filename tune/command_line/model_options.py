@@ -88,9 +88,11 @@ class ExportOptions(ModelOptions, TrackingUri, title="the export"):
     """Options of `export`."""
 
     submission: Path | None = option(None, "write the challenge's folder here", own_folder=True)
-    format: Literal["folder", "torch-export"] = option("folder", "what to write to --out")
+    format: Literal["folder", "torch-export", "onnx"] = option("folder", "what to write to --out")
     out: Path | None = option(
-        None, "where to write the model: a folder, or a .pt2 file for torch-export", own_folder=True
+        None,
+        "where to write the model: a folder, or a .pt2 file for torch-export, or .onnx for onnx",
+        own_folder=True,
     )
     push: str | None = option(
         None, "send the model to OWNER/NAME on the Hugging Face hub, as one commit", check=repository_problem

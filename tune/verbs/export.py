@@ -1,6 +1,7 @@
-"""A model in another form, or given on: a submission, a torch program, a checked copy of the folder, the hub.
+"""A model in another form, or given on: a submission, a torch program, ONNX, a checked copy of the folder, the hub.
 
-sentinel-tune export MODEL [--submission DIR] [--out DIR] [--format torch-export --out FILE.pt2]
+sentinel-tune export MODEL [--submission DIR] [--out DIR]
+sentinel-tune export MODEL --format torch-export --out FILE.pt2, or --format onnx --out FILE.onnx
 sentinel-tune export MODEL --push OWNER/NAME [--licence mit] [--private]
 
 A submission is written twice: as the folder DIR, and as DIR.zip beside it, which is what is uploaded.
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING
 
 from trainable.errors import UserError
 from trainable.export.hub_card import NO_LICENCE
+from trainable.export.onnx_packages import check_packages
 from trainable.export.placing import archive_of
 from tune.command_line.hub_names import HUB
 from tune.command_line.model_options import ExportOptions
 from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given
+from tune.evaluation.forecasting import targets_of_model
 from tune.models.hub_repository import HubRepository, writable_repository
 from tune.models.model_source import local_model, open_model
 from tune.printed.next_command import next_command
@@ -29,6 +32,10 @@ from tune.report.results import duration
 if TYPE_CHECKING:
     from trainable.export.standalone import ExportedModel
     from tune.models.hub_push import Pushed
+
+
+SUFFIXES = {"torch-export": ".pt2", "onnx": ".onnx"}
+"""Of the formats that are one file each."""
 
 
 def run(given: Given) -> int:
@@ -41,17 +48,19 @@ def run(given: Given) -> int:
     console = Console(json=options.json)
     if problems := list(_problems(options)):
         raise UserError(problems)
+    if options.format == "onnx":
+        check_packages()
     repository = None if options.push is None else writable_repository(options.push, private=options.private)
     model = local_model(options.model, tracking_uri=options.tracking_uri, console=console)
     if problems := list(_overlaps(model, options)):
         raise UserError(problems)
     loaded = open_model(str(model), None, "cpu", console)  # whole, or refused before anything is written
     submission, archive = _write_submission(model, options.submission) if options.submission else (None, None)
-    out = _write_out(model, loaded, options, console) if options.out else None
+    out, about = _write_out(model, loaded, options, console) if options.out else (None, "")
     pushed = None if repository is None else _push(model, loaded, repository, options, console)
     seconds = time.monotonic() - started
     written = (("submission", submission), ("to upload", archive), (options.format, out))
-    lines = [f"{what}: {path}" for what, path in written if path]
+    lines = [f"{what}: {path}" for what, path in written if path] + [about] * bool(about)
     if pushed is not None:
         lines += _pushed_lines(pushed)
     console.finish(
@@ -70,11 +79,11 @@ def run(given: Given) -> int:
 
 
 def _problems(options: ExportOptions) -> Iterator[str]:
-    if options.format == "torch-export":
+    if (suffix := SUFFIXES.get(options.format)) is not None:
         if options.out is None:
-            yield "`--format torch-export` needs `--out FILE.pt2`, but got none"
-        elif options.out.suffix != ".pt2":
-            yield f"`--out` must be a .pt2 file for `--format torch-export`, but got {options.out}"
+            yield f"`--format {options.format}` needs `--out FILE{suffix}`, but got none"
+        elif options.out.suffix != suffix:
+            yield f"`--out` must be a {suffix} file for `--format {options.format}`, but got {options.out}"
     elif options.out is None and options.submission is None and options.push is None:
         yield "`export` must be told what to write: any of `--submission DIR`, `--out DIR`, `--push OWNER/NAME`"
     if options.push is None:
@@ -82,7 +91,7 @@ def _problems(options: ExportOptions) -> Iterator[str]:
             if is_given:
                 yield f"`{option}` is of a push, but there is no `--push OWNER/NAME`; give it, or leave {option} out"
     for option, place in (("--submission", options.submission), ("--out", options.out)):
-        seen = file_problem if option == "--out" and options.format == "torch-export" else folder_problem
+        seen = file_problem if option == "--out" and options.format in SUFFIXES else folder_problem
         if place is not None and (problem := seen(place, option)) is not None:
             yield problem
 
@@ -111,16 +120,25 @@ def _write_submission(model: Path, folder: Path) -> tuple[Path, Path]:
     return write_submission(model, folder), archive_of(folder)
 
 
-def _write_out(model: Path, loaded: "ExportedModel", options: ExportOptions, console: Console) -> Path:
+def _write_out(model: Path, loaded: "ExportedModel", options: ExportOptions, console: Console) -> tuple[Path, str]:
+    """What was written, and a line about it, or none."""
     assert options.out is not None
     if options.format == "folder":
         from trainable.export.exporter import copy_export  # loads torch and open_clip
 
-        return copy_export(model, options.out)
-    from trainable.export.torch_program import write_program  # loads torch and open_clip
-
+        return copy_export(model, options.out), ""
     console.say("tracing the model, which takes up to some minutes for a large one")
-    return write_program(loaded, options.out)
+    if options.format == "torch-export":
+        from trainable.export.torch_program import write_program  # loads torch and open_clip
+
+        return write_program(loaded, options.out), ""
+    from trainable.export.onnx_program import write_onnx  # loads torch and open_clip
+
+    written = write_onnx(loaded, options.out, sizes=targets_of_model(loaded.config).spread.tolist())
+    return written.path, (
+        f"opset {written.opset}; onnxruntime is within {written.difference:.1e} of the model, in SDs of labels or as a "
+        f"share of larger values; rounding alone may make it {written.bound:.1e}"
+    )
 
 
 def _push(
