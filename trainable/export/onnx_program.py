@@ -66,8 +66,8 @@ def write_onnx(model: ExportedModel, file: Path, *, sizes: Sequence[float]) -> O
     check_packages()
     _check_size(model)
     file = Path(os.path.abspath(file))
-    proto = _graph(model)
-    content = proto.SerializeToString()
+    graph = _graph(model)
+    content = graph.SerializeToString()
     difference, bound = _largest_difference(content, model, sizes), rounding_bound(model)
     if not difference <= bound:
         raise OnnxMismatch(f"file and model must agree within {bound:.2g}, but differ by {difference:.3g}")
@@ -120,11 +120,11 @@ def _graph(model: ExportedModel) -> "ModelProto":
             dynamic_shapes=tuple({0: batch} for _ in examples),
         )
     assert program is not None  # with dynamo=True one is returned
-    proto: ModelProto = program.model_proto
+    graph: ModelProto = program.model_proto
     for name, value in _metadata(model.config).items():
-        entry = proto.metadata_props.add()
+        entry = graph.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)
-    return proto
+    return graph
 
 
 def _metadata(config: JsonObject) -> JsonObject:

@@ -13,6 +13,7 @@ import numpy as np
 from trainable.config import TrialConfig
 from trainable.data.task import Task, beetles
 from trainable.plain_values import JsonObject
+from trainable.scoring.targets import Targets
 from tune.measuring.costs import MeasuredConfig
 from tune.measuring.memory import peak_bytes
 
@@ -117,7 +118,6 @@ def few_rows(store: Path, batch_size: int, task: Task | None = None) -> "TrialDa
     """
     from trainable.data.splits import Split  # loads torch and pandas
     from trainable.frozen.features import FeatureStore
-    from trainable.scoring.targets import Targets
     from trainable.training.trial_data import TrialData
 
     features, task = FeatureStore.open(store), task or beetles()

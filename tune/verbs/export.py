@@ -122,19 +122,15 @@ def _write_submission(model: Path, folder: Path) -> tuple[Path, Path]:
 
 def _write_out(model: Path, loaded: "ExportedModel", options: ExportOptions, console: Console) -> tuple[Path, str]:
     """What was written, and a line about it, or none."""
+    from trainable.export import exporter, onnx_program, torch_program  # load torch and open_clip
+
     assert options.out is not None
     if options.format == "folder":
-        from trainable.export.exporter import copy_export  # loads torch and open_clip
-
-        return copy_export(model, options.out), ""
+        return exporter.copy_export(model, options.out), ""
     console.say("tracing the model, which takes up to some minutes for a large one")
     if options.format == "torch-export":
-        from trainable.export.torch_program import write_program  # loads torch and open_clip
-
-        return write_program(loaded, options.out), ""
-    from trainable.export.onnx_program import write_onnx  # loads torch and open_clip
-
-    written = write_onnx(loaded, options.out, sizes=targets_of_model(loaded.config).spread.tolist())
+        return torch_program.write_program(loaded, options.out), ""
+    written = onnx_program.write_onnx(loaded, options.out, sizes=targets_of_model(loaded.config).spread.tolist())
     return written.path, (
         f"opset {written.opset}; onnxruntime is within {written.difference:.1e} of the model, in SDs of labels or as a "
         f"share of larger values; rounding alone may make it {written.bound:.1e}"
