@@ -6,11 +6,9 @@ import yaml
 
 from trainable.counts import counted
 from trainable.data.task_words import groups_of
-from trainable.storage.place import Place
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import SCORE, finite
 from tune.evaluation import markup as html
-from tune.journal.entries import JournalEntry
 from tune.printed.next_command import next_command
 from tune.report.results import duration
 from tune.report_page import tables
@@ -18,7 +16,7 @@ from tune.report_page.drawing import STYLE
 from tune.report_page.importance import importances
 from tune.report_page.parameter_figures import importance_figure, map_figure, parallel_coordinates, slice_figure
 from tune.report_page.progress_figures import best_over_epochs, best_over_time, learning_curves
-from tune.report_page.view import StudyView, view_of
+from tune.report_page.view import StudyView
 
 N_SLICES = 4
 N_COORDINATES = 8
@@ -44,11 +42,6 @@ def report_page(views: Sequence[StudyView]) -> str:
     for view in views:
         body += _study(view, level=1 if len(views) == 1 else 2)
     return html.page(title, body, style=DARK + STYLE)
-
-
-def kept_page(folder: Place, entries: list[JournalEntry], *, is_running: bool) -> str:
-    """The page of one study, as it is kept with its records."""
-    return report_page([view_of(folder, entries, is_running=is_running)])
 
 
 def _together(views: Sequence[StudyView], title: str) -> Iterator[str]:

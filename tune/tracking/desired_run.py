@@ -59,8 +59,8 @@ class DesiredRun:
 
     parent: key of the run that it stands under in the UI; None for the study's own. metrics: points in journal order,
     unique by (key, step); the first `n_forgotten` of them are no longer kept here because they are written. artifacts:
-    path -> text. description: Markdown, with `RUN_LINK` where the address of the run's page belongs. views: tags of the
-    experiment, each a view of the UI.
+    path -> content. description: Markdown, with `RUN_LINK` where the address of the run's page belongs. views: tags of
+    the experiment, each a view of the UI.
     """
 
     key: str
@@ -73,7 +73,7 @@ class DesiredRun:
     tags: dict[str, str] = field(default_factory=dict)
     metrics: list[MetricPoint] = field(default_factory=list)
     n_forgotten: int = 0
-    artifacts: dict[str, str] = field(default_factory=dict)
+    artifacts: dict[str, str | bytes] = field(default_factory=dict)
     datasets: tuple[UsedDataset, ...] = ()
     description: str = ""
     views: dict[str, str] = field(default_factory=dict)

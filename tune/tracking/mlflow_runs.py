@@ -108,9 +108,9 @@ class RunBook:
         if (parent := self.runs.get(PARENT)) is not None:
             parent.description = self._summary.description(parent.tags["status"], has_report=REPORT in parent.artifacts)
 
-    def attach(self, path: str, text: str) -> None:
+    def attach(self, path: str, content: str | bytes) -> None:
         """Give the study's run a file that is made elsewhere."""
-        self.runs[PARENT].artifacts[path] = text
+        self.runs[PARENT].artifacts[path] = content
 
     def end_all(self, *, status: RunStatus, hpo_status: str, end_ms: int | None = None) -> set[str]:
         """End every run that still runs: the study's with the given state, trials as interrupted."""
@@ -213,13 +213,17 @@ class RunBook:
 
 
 def desired_runs(
-    entries: Iterable[JournalEntry], *, running: bool, study: object = None, files: Mapping[str, str] | None = None
+    entries: Iterable[JournalEntry],
+    *,
+    running: bool,
+    study: object = None,
+    files: Mapping[str, str | bytes] | None = None,
 ) -> dict[str, DesiredRun]:
     """Key -> desired run for a whole journal; the study's own run has the key `PARENT` and comes first.
 
     running: False when no search works on the study any more: what the journal leaves open (its driver was killed) is
     then ended as interrupted, at the time of its last entry. study: its folder, as a command names it. files: path ->
-    text, for the study's run.
+    content, for the study's run.
     """
     book = RunBook(study)
     for entry in entries:
@@ -227,8 +231,8 @@ def desired_runs(
     if not running:
         book.end_all(status="KILLED", hpo_status="interrupted")
     if PARENT in book.runs:
-        for path, text in (files or {}).items():
-            book.attach(path, text)
+        for path, content in (files or {}).items():
+            book.attach(path, content)
         book.describe()
     return book.runs
 

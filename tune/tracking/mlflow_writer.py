@@ -5,7 +5,9 @@ key, step, time and value, parameters and tags are set by name, and runs are loo
 """
 
 import hashlib
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from trainable.errors import UserError
@@ -184,8 +186,8 @@ class MlflowWriter:
         if not run.artifacts or held.tags.get(ARTIFACTS) == digest:
             return
         try:
-            for path, text in run.artifacts.items():
-                self._call("log_text", held.run_id, text, path)
+            for path, content in run.artifacts.items():
+                self._store(held.run_id, path, content)
         except Exception as error:
             self._call("set_tag", held.run_id, ARTIFACTS, "missing")  # raises if all of MLflow is away
             self._file_problems[run.key] = f"files of {run.name} could not be stored: {describe(error)}"
@@ -193,6 +195,16 @@ class MlflowWriter:
         self._call("set_tag", held.run_id, ARTIFACTS, digest)
         held.tags[ARTIFACTS] = digest
         self._file_problems.pop(run.key, None)
+
+    def _store(self, run_id: str, path: str, content: str | bytes) -> None:
+        if isinstance(content, str):
+            self._call("log_text", run_id, content, path)
+            return
+        folder, _, name = path.rpartition("/")
+        with tempfile.TemporaryDirectory() as scratch:
+            file = Path(scratch) / name
+            file.write_bytes(content)
+            self._call("log_artifact", run_id, str(file), folder or None)
 
     def _bring_batches(self, run: DesiredRun, held: HeldRun) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -240,6 +252,6 @@ def is_permanent(error: Exception) -> bool:
     return code == "INVALID_PARAMETER_VALUE" or (code.startswith("RESOURCE_") and code != "RESOURCE_EXHAUSTED")
 
 
-def _digest(artifacts: dict[str, str]) -> str:
-    text = "\0".join(f"{path}\0{content}" for path, content in sorted(artifacts.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _digest(artifacts: Mapping[str, str | bytes]) -> str:
+    parts = (part for path, content in sorted(artifacts.items()) for part in (path, content))
+    return hashlib.sha256(b"\0".join(p.encode() if isinstance(p, str) else p for p in parts)).hexdigest()[:16]

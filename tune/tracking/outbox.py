@@ -37,10 +37,10 @@ class Outbox:
         self._changed.update(dict.fromkeys(sorted(keys)))
         self._settle()
 
-    def attach(self, path: str, text: str) -> None:
+    def attach(self, path: str, content: str | bytes) -> None:
         """Give the study's run a file."""
         if PARENT in self._book.runs:
-            self._book.attach(path, text)
+            self._book.attach(path, content)
             self._changed[PARENT] = None
 
     def flush(self, writer: MlflowWriter) -> None:

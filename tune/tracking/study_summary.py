@@ -21,7 +21,7 @@ N_BEST, N_VARIANTS = 5, 10
 """Rows of the table: a tag is short, and the whole table is in the report."""
 
 MAX_DESCRIPTION = 5000  # what the oldest servers in use accept
-REPORT = "report.html"
+REPORT, FIGURES = "report.html", "figures"
 """In the study's run: the page of `report`."""
 
 _GAP = "\u00a0\u00a0"
@@ -78,10 +78,9 @@ class StudySummary:
         The UI shows the first lines, and the rest at a click.
         """
         parts = [self._lead(), self._standing(state), self._table(), self._commands()]
-        files = f"[report.html]({RUN_LINK}/artifacts/{REPORT}) and " if has_report else ""
-        parts.append(
-            f"Files: {files}all that the study was made with, in [study.json]({RUN_LINK}/artifacts/study.json)."
-        )
+        made = f"all that the study was made with, in [study.json]({RUN_LINK}/artifacts/study.json)."
+        report = f"[report.html]({RUN_LINK}/artifacts/{REPORT}), its figures as PNG in `{FIGURES}`, and "
+        parts.append(f"Files: {report if has_report else ''}{made}")
         return redact("\n\n".join(part for part in parts if part))[:MAX_DESCRIPTION]
 
     def _lead(self) -> str:

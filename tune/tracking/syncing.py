@@ -43,12 +43,12 @@ def sync(
     *,
     running: bool = False,
     study: object = None,
-    files: Mapping[str, str] | None = None,
+    files: Mapping[str, str | bytes] | None = None,
 ) -> SyncReport:
     """Bring MLflow to exactly the content of a journal, however often it is called and whatever was written before.
 
     running: True while a search works on the study; else open ends are closed as interrupted. study: its folder, as a
-    command names it. files: path -> text, for the study's run.
+    command names it. files: path -> content, for the study's run.
 
     Raises: UserError when the journal holds no study or MLflow does not answer.
     """

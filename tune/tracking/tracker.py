@@ -50,7 +50,7 @@ class Attached(NamedTuple):
     """A file for the study's run."""
 
     path: str
-    text: str
+    content: str | bytes
 
 
 class Tracker:
@@ -90,9 +90,9 @@ class Tracker:
         self._n_handed += 1
         self._inbox.put(entry)
 
-    def attach(self, path: str, text: str) -> None:
+    def attach(self, path: str, content: str | bytes) -> None:
         """Give the study's run a file that is no part of the journal."""
-        self._inbox.put(Attached(path, text))
+        self._inbox.put(Attached(path, content))
 
     @property
     def experiment_id(self) -> str | None:

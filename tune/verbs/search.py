@@ -29,12 +29,11 @@ from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
 from tune.printed.next_command import next_command
 from tune.report.console import Console
-from tune.report_page.study_page import kept_page
+from tune.report_page.kept_files import kept_files
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import Study, check_data, open_study
 from tune.study.study_data import StudyData, load_study_data, write_trial_data
 from tune.tracking.client import describe
-from tune.tracking.study_summary import REPORT
 from tune.tracking.tracker import Tracker, TrackingStatus
 from tune.tracking.uri import chosen_tracking_uri
 
@@ -202,9 +201,10 @@ def _end(conductor: Conductor, study: Study, tracker: Tracker) -> None:
 
 
 def _attach_report(tracker: Tracker, folder: Place, entries: list[JournalEntry], console: Console) -> None:
-    """The study's page beside its records; what was found is not lost where it cannot be drawn."""
+    """The study's page and figures beside its records; what was found is not lost where it cannot be drawn."""
     try:
-        tracker.attach(REPORT, kept_page(folder, entries, is_running=False))
+        for path, content in kept_files(folder, entries).items():
+            tracker.attach(path, content)
     except Exception as error:
         console.say(f"warning: MLflow gets no report of the study, since it could not be made: {describe(error)}")
 

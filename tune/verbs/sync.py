@@ -13,9 +13,8 @@ from tune.journal.journal import owner_of, read_entries
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.report.results import duration
-from tune.report_page.study_page import kept_page
+from tune.report_page.kept_files import kept_files
 from tune.study.kept_options import kept_options
-from tune.tracking.study_summary import REPORT
 from tune.tracking.syncing import SyncReport, sync
 from tune.tracking.uri import chosen_tracking_uri
 
@@ -35,7 +34,7 @@ def run(given: Given) -> int:
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
     experiment = options.experiment or kept.get("experiment") or SearchOptions().experiment
     study = options.study.absolute()  # as a search names it
-    files = {} if is_running else {REPORT: kept_page(study, entries, is_running=False)}
+    files = {} if is_running else kept_files(study, entries)
     report = sync(entries, uri, experiment, running=is_running, study=study, files=files)
     for problem in report.problems:
         console.say(f"MLflow lacks a part of this study: {problem}")
