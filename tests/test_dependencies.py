@@ -42,7 +42,7 @@ def declared() -> dict[str, Requirement]:
 def imported(path: Path) -> Iterator[str]:
     """The dotted names that a file imports or reads of an imported package, such as `ray._private.state`."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
-    modules = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    modules = {a.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for a in node.names}
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,38 +1,28 @@
 """What a person sees in a browser: MLflow's pages of a study, and the report's."""
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from docs_site.browsing import browser, open_charts, open_table, served
 from tests.tune.made_study import made_study, write_study
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.journal import read_entries
+from tune.tracking.saved_view import view_fragment
 from tune.tracking.study_summary import run_name
 from tune.tracking.syncing import sync
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_MS = 120_000
-
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1700, "height": 1000})
-        page.set_default_timeout(PATIENCE_MS)
+    with browser(1700, 1000) as page:
         yield page
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +36,8 @@ def address(study: Path) -> Iterator[str]:
     uri = f"sqlite:///{study.parent}/mlflow.db"
     sync(read_entries(study), uri, "sentinel-tune")
     sync(made_study(3, study_id="another"), uri, "sentinel-tune")
-    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    command = [sys.executable, "-m", "tune", "ui", str(study), "--tracking-uri", uri]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.send_signal(signal.SIGINT)
+    with served(str(study), "--tracking-uri", uri) as address:
+        yield address
 
 
 def ranked(study: Path) -> list[TrialRecord]:
@@ -60,9 +46,7 @@ def ranked(study: Path) -> list[TrialRecord]:
 
 
 def test_the_printed_address_shows_this_studys_trials_best_first_with_what_varies(page, address, study):
-    page.goto(address)
-    names = page.locator("[role=gridcell][col-id='attributes.`Run Name`']")
-    names.nth(11).wait_for()
+    names = open_table(page, address)
     page.wait_for_function("document.querySelectorAll('[col-id=\"metrics.`score`\"]').length > 12")
     assert [name.splitlines()[-1] for name in names.all_inner_texts()] == [run_name(trial) for trial in ranked(study)]
     width = page.viewport_size["width"]
@@ -70,6 +54,34 @@ def test_the_printed_address_shows_this_studys_trials_best_first_with_what_varie
         box = page.locator(f".ag-header-cell[col-id='{column}']").bounding_box()
         assert box is not None, column
         assert box["x"] + box["width"] < width, column
+
+
+def test_the_charts_draw_score_over_epochs_of_the_best_ten_and_what_was_searched(page, address, study):
+    experiment = re.search(r"experiments/(\d+)", address)
+    assert experiment is not None
+    charts = address.partition("#")[0] + view_fragment(experiment[1], "made", "CHART", is_kept=True)
+    cards = open_charts(page, charts)
+    drawn, lines = ranked(study)[:10], cards.nth(0).locator(".trace.scatter")
+    lines.nth(2 * len(drawn) - 1).wait_for(state="attached")  # each is drawn twice: a line and its only point
+    assert cards.nth(0).inner_text().splitlines()[0] == "score"
+    assert "Step" in cards.nth(0).locator(".xtitle").text_content()
+    epochs = [line.locator(".points path").count() for line in lines.all()[::2]]
+    assert epochs == [trial.epoch for trial in drawn]
+    axes = cards.nth(2).text_content()
+    assert all(name in axes for name in ("adapter", "rank", "n_blocks", "lr", "feature_noise", "score"))
+
+
+def test_comparing_three_runs_shows_parallel_coordinates_of_what_differs(page, address, study):
+    open_table(page, address)
+    for row in range(3):
+        page.locator(f".ag-row[row-index='{row}'] input[type=checkbox]").first.check(force=True)
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.get_by_role("heading", name="Comparing 3 Runs from 1 Experiment").wait_for()
+    page.locator(".parcoords .axis-title").first.wait_for()
+    axes = page.locator(".parcoords .axis-title").all_text_contents()
+    assert {"adapter", "lr", "feature_noise", "score"} <= set(axes)
+    for trial in ranked(study)[:3]:
+        page.get_by_text(run_name(trial), exact=True).first.wait_for()
 
 
 def test_the_studys_own_run_draws_the_table_of_its_description(page, address, study):
