@@ -52,4 +52,4 @@ def figure_words(task: Task) -> str:
     """Of what these figures are told."""
     if not task.has_classes:
         return "R2 by event, MAE by image"
-    return f"accuracy and macro F1 by {'image' if task.columns.event is None else 'event'}, higher is better"
+    return f"accuracy and macro F1 by {'image' if task.columns.event is None else 'event'}"
