@@ -25,7 +25,7 @@ N_BINS = 15
 PRIOR_PER_CLASS = 0.5
 """Events that a constant forecast counts of every class before the first (Krichevsky & Trofimov 1981)."""
 
-_LOG_GRID: Floats = np.linspace(np.log(TEMPERATURE_RANGE[0]), np.log(TEMPERATURE_RANGE[1]), 49)  # steps of 13 %
+_LOG_GRID: Floats = np.linspace(np.log(TEMPERATURE_RANGE[0]), np.log(TEMPERATURE_RANGE[1]), 25)  # steps of 28 %
 _UNCALIBRATED = 1.0
 
 
