@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tests.leaves import draw_leaves
 from trainable.data.raw_table import read_raw_table
@@ -88,6 +89,23 @@ SHAPES = {
         {"file_name": PHOTOS, "batch": [f"00{i // 4}" for i in range(N)], "mass": VALUES},
         {"columns": {"image": "file_name", "site": "batch"}, "targets": {"mass": {"real": "any"}}},
     ),
+    "species alone": (
+        {"file_name": PHOTOS, "site": groups(4), "species": ["a", "b", "c"] * 4},
+        {"columns": {"image": "file_name", "site": "site"}, "targets": {"species": {"classes": "auto"}}},
+    ),
+    "a label in whole numbers beside a category": (
+        {"file_name": PHOTOS, "label": [0, 1] * 6, "location": groups(3), "family": ["a", "b", "c"] * 4},
+        {"columns": {"image": "file_name", "site": "location"}, "covariates": ["family"],
+         "targets": {"label": {"classes": "auto"}}},
+    ),
+    "a class under a name that no target may have": (
+        {"file_name": PHOTOS, "sex?": ["m", "f"] * 6, "leaves": [i % 3 for i in range(N)]},
+        {"columns": {"image": "file_name"}, "targets": {"sex": {"classes": "auto", "column": "sex?"}}},
+    ),
+    "a species of its own for each photograph is none to learn": (
+        {"file_name": PHOTOS, "species": [f"s{i // 2 * 2 if i > 3 else i}" for i in range(N)], "n": [1, 2, 3] * 4},
+        {"columns": {"image": "file_name"}, "covariates": ["species"], "targets": {"n": {"real": "any"}}},
+    ),
     "two labels in a plot": (
         {"file_name": PHOTOS, "plot": groups(6), "mass": VALUES},
         {"columns": {"image": "file_name", "site": "plot"}, "targets": {"mass": {"real": "any"}}},
@@ -114,7 +132,7 @@ def test_a_table_without_photographs_or_numbers_is_told_what_each_column_is():
 
     photographs, numbers = caught.value.problems
     assert "must hold photographs" in photographs
-    assert "must hold numbers to forecast" in numbers
+    assert "must hold numbers or classes to forecast" in numbers
 
 
 def test_encoded_photographs_of_parquet_files_are_found(demo_cache):
@@ -180,3 +198,23 @@ def test_a_folder_without_a_table_is_one_line_and_status_2(files, words, tmp_pat
     assert ended.status == 2
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_photographs_that_cannot_be_read_and_near_duplicates_across_places_are_told_by_name(tmp_path, cli):
+    draw_leaves(tmp_path)
+    photos = tmp_path / "photos"
+    with Image.open(photos / "0-0.png") as image:  # a copy saved anew, of another place
+        image.point(lambda value: value + 2).save(photos / "1-2.png", format="BMP")
+    (photos / "3-1.png").write_bytes(b"no photograph")
+    (photos / "4-4.png").unlink()
+    ended = cli("inspect", tmp_path, "--workers", 1, "--json")
+
+    images = ended.result["images"]
+    assert ended.status == 0
+    assert images["photographs"] == "photographs: 45 PNG, 1 BMP; 32 x 32 pixels"
+    assert "2 of 48 photographs cannot be read: photos/3-1.png: " in images["unreadable"]
+    assert "photos/4-4.png: there is no such file" in images["unreadable"]
+    twins = images["near duplicates"]
+    assert "2 of 46 photographs look nearly the same as one of another site" in twins
+    assert "photos/0-0.png of Wald 0 and photos/1-2.png of Wald 1; what is held out" in twins
+    assert ended.result["splits"]["folds"].endswith("of 46 photographs")

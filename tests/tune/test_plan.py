@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from search_spaces.space import list_spaces
+from search_spaces.variant import load_variant
 from tests.conftest import DEMO, PLAIN
 from tests.tune.plain_entries import read_plain
 from trainable.data.task import Task, beetles
 from trainable.errors import UserError
 from trainable.training.precision import lack_of_bfloat16
+from trainable.training.trainer import TailTrainer
 from tune.cli import parse_command
 from tune.measuring.step_probe import few_rows
 from tune.planning.plan_text import plan_text
@@ -235,10 +237,12 @@ def test_on_ray_and_on_this_machine_measurements_have_processes_of_their_own(pro
     assert [path for path in processes.folder.iterdir() if not path.name.startswith("process-")] == []
 
 
-@pytest.mark.parametrize(("task", "n"), [(None, 3), ("demo-one", 1)])
-def test_steps_are_measured_for_as_many_targets_as_the_task_has(demo_cache, task, n):
+@pytest.mark.parametrize(
+    ("task", "n"), [(beetles(), 3), (Task.load("demo-one"), 1), (Task.load("demo-species").with_classes("abcdefg"), 7)]
+)
+def test_steps_are_measured_for_as_many_outputs_as_the_task_has(demo_cache, task, n):
     manifest = next((demo_cache / "features").glob("*/manifest.json"))
-    data = few_rows(manifest.parent, 4, None if task is None else Task.load(task))
+    trainer = TailTrainer(load_variant("default", epochs=1), few_rows(manifest.parent, 4, task), seed=0, device="cpu")
+    trainer.train_epoch()
 
-    assert data.labels.shape[1] == len(data.targets) == n
-    assert data.targets.task == (Task.load(task) if task else beetles())
+    assert trainer.tail.head.layers[-1].out_features == n

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from trainable.data.class_list import MOST_CLASSES
 from trainable.data.task import Task
 from trainable.data.task_source import FRAME_COLUMNS, LONGEST_NAME
 from trainable.errors import UserError
@@ -18,6 +19,9 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FEW_VALUES = 10
 """Whole numbers of no more different values look like a code."""
 
+LEAST_OF_A_CLASS = 2
+"""Photographs that a class has on average: where nearly every row has its own, there is nothing to learn."""
+
 _DATE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?")
 _IDENTITY = re.compile(r"(^|_)(id|uuid|index|key)$|(?<=[a-z])(ID|Id)$")
 _COORDINATE = re.compile(
@@ -28,6 +32,7 @@ _PLACE = re.compile(
     re.IGNORECASE,
 )
 _CATEGORY = re.compile(r"species|genus|family|taxon|scientific|variety|cultivar|breed|sex|stage|scanner|device", re.I)
+_LABEL = re.compile(r"(class|label|target|category|y)(_?name|_?id)?", re.IGNORECASE)
 _UNIT = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]+)[)\]]")
 
 
@@ -78,18 +83,20 @@ def column_facts(rows: pd.DataFrame, photographs: Sequence[str] = ()) -> dict[st
 def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts]) -> Proposal:
     """A task for rows of these columns.
 
-    Raises: UserError where there are no photographs, or no number to forecast.
+    Raises: UserError where there are no photographs, or nothing to forecast.
     """
     draft = _Draft(rows)
     for facts in columns.values():
         draft.reasons[facts.name] = draft.first_look(facts)
-    for name in draft.codes if not draft.targets else ():  # there is nothing else to forecast
+    if not draft.targets:  # there is nothing else to forecast
+        draft.add_classes(columns)
+    for name in draft.codes if not draft.targets else ():
         draft.reasons[name] = draft.add_target(columns[name])
     problems = []
     if "image" not in draft.columns:
         problems.append(f"a column must hold photographs or their names ({', '.join(SUFFIXES)}), but none does")
     if not draft.targets:
-        problems.append("a column must hold numbers to forecast, but none does that is no identity, group or place")
+        problems.append("a column must hold numbers or classes to forecast, but none does that is no identity or group")
     if problems:
         shown = "; ".join(f"{name}: {reason}" for name, reason in draft.reasons.items())
         raise UserError(f"{problem} (columns: {shown})" for problem in problems)
@@ -176,14 +183,25 @@ class _Draft:
     def add_target(self, facts: ColumnFacts) -> str:
         """Under a name that a target may have; a unit in brackets behind the column's name is its unit."""
         found = _UNIT.fullmatch(facts.name)
-        name = re.sub(r"[^\w .-]+", " ", facts.name if found is None else found["name"]).strip(" .-")
-        name = name[:LONGEST_NAME].strip(" .-")
+        name = _target_name(facts.name if found is None else found["name"])
         if not name or name in self.targets or name in FRAME_COLUMNS:
             name = f"target {len(self.targets) + 1}"
         unit: JsonObject = {} if found is None else {"unit": found["unit"]}
         column: JsonObject = {} if name == facts.name else {"column": facts.name}
         self.targets[name] = {"real": "any"} | unit | column
         return f"target: it holds numbers, {facts.n_values} different ones"
+
+    def add_classes(self, columns: Mapping[str, ColumnFacts]) -> None:
+        """The column that looks most like classes, if any does: by its name a label, or else a category."""
+        for pattern in (_LABEL.fullmatch, _CATEGORY.search):
+            for name in [*self._groups, *self.codes]:
+                n = columns[name].n_values
+                if pattern(name) and 2 <= n <= min(MOST_CLASSES, len(self._rows) / LEAST_OF_A_CLASS):
+                    target = _target_name(name) or "class"
+                    self.targets[target] = {"classes": "auto"} | ({} if target == name else {"column": name})
+                    self.reasons[name] = f"target: {n} classes; list them in the file to fix their order"
+                    (self._groups if name in self._groups else self.codes).remove(name)
+                    return
 
     def name_groups(self) -> None:
         """Event, site, domain and covariate among the columns with words: by what lies within what."""
@@ -210,6 +228,11 @@ class _Draft:
                 continue
             self.covariates = [name]
             self.reasons[name] = "covariate: a category beside the groups; leave it out if no forecast will know it"
+
+
+def _target_name(text: str) -> str:
+    """As a target may be called; "" where nothing of it is left."""
+    return re.sub(r"[^\w .-]+", " ", text).strip(" .-")[:LONGEST_NAME].strip(" .-")
 
 
 def _determines(rows: pd.DataFrame, group: str, others: Sequence[str]) -> bool:

@@ -19,6 +19,16 @@ NO_LICENCE = "unknown"
 
 _LICENCE_KEYS = ("license", "license_name", "license_link")
 
+_HUB_METRICS = {
+    "crps": "crps",
+    "r2": "r_squared",
+    "mae": "mae",
+    "log_loss": "log_loss",
+    "brier": "brier_score",
+    "accuracy": "accuracy",
+    "macro_f1": "f1",
+}
+
 _METADATA = re.compile(r"\A---\r?\n(.*?)^---\r?\n\s*", re.DOTALL | re.MULTILINE)
 _HUB_BACKBONE, _HUB_DATA = "hf-hub:", "hf://"
 
@@ -65,6 +75,7 @@ def _metadata(facts: ModelFacts, task: Task) -> JsonObject:
     values: JsonObject = {
         "language": ["en"],
         "library_name": "sentinel-tune",
+        "pipeline_tag": "image-classification" if task.has_classes else None,
         "tags": list(_tags(task)),
         "metrics": list(_metrics(facts)),
         "model_description": _description(facts, task),
@@ -83,14 +94,14 @@ def _tags(task: Task) -> Iterator[str]:
 
 
 def _metrics(facts: ModelFacts) -> Iterator[str]:
-    """The hub's names where it has one of them."""
-    hub_names = {"crps": "crps", "r2": "r_squared", "mae": "mae"}
-    kinds = {name.partition("_")[0] for name in facts.scores}
-    yield from (name for kind, name in hub_names.items() if kind in kinds)
+    """Those that were measured, by the hub's names where it has one of them."""
+    for kind, name in _HUB_METRICS.items():
+        if any(measured.startswith(f"{kind}_") for measured in facts.scores):
+            yield name
 
 
 def _description(facts: ModelFacts, task: Task) -> str:
     """One line."""
     about = f": {task.about}" if task.about else ""
     backbone = facts.backbone.removeprefix(_HUB_BACKBONE)
-    return shown(f"Forecasts {', '.join(task.names)} from photographs{about}; fine-tuned from {backbone}")
+    return shown(f"Forecasts {', '.join(task.shown_targets)} from photographs{about}; fine-tuned from {backbone}")

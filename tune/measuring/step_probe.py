@@ -122,11 +122,12 @@ def few_rows(store: Path, batch_size: int, task: Task | None = None) -> "TrialDa
 
     features, task = FeatureStore.open(store), task or beetles()
     ones = np.ones(len(task.names))
-    rows = np.arange(features.n)
+    rows, rng = np.arange(features.n), np.random.default_rng(0)
+    labels = rows[:, None] % task.n_outputs if task.has_classes else rng.normal(size=(len(rows), len(task.names)))
     held_out = np.resize(rows, HELD_OUT_ROWS // 2)
     return TrialData(
         store=features,
-        labels=np.random.default_rng(0).normal(size=(features.n, len(task.names))).astype(np.float32),
+        labels=labels.astype(np.float32),
         domain_ids=rows % 4,
         event_ids=rows // 2,
         site_ids=np.array([f"site-{row % 8}" for row in rows]),

@@ -4,6 +4,7 @@ sentinel-tune inspect DATA [--write] [--json]
 """
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,11 @@ import pandas as pd
 import yaml
 
 from trainable.counts import counted
+from trainable.data.image_sources import ImageFiles
+from trainable.data.image_survey import survey_images
 from trainable.data.raw_table import read_raw_table
+from trainable.data.specimen_checks import row_names
+from trainable.data.specimen_tables import read_table
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split, n_folds
 from trainable.data.task import TASK_FILE, Task, beetles
@@ -25,6 +30,8 @@ from tune.command_line.options import InspectOptions
 from tune.command_line.parsing import Given
 from tune.printed.next_command import next_command
 from tune.report.console import Console
+from tune.report.image_facts import image_facts
+from tune.report.image_progress import ImageProgress
 
 RANDOM_SHARE = 0.2
 """Of photographs that a random split would hold out."""
@@ -44,10 +51,11 @@ def run(given: Given) -> int:
     table = read_raw_table(folder)
     columns = column_facts(table.rows, table.photographs)
     proposal = propose(table.rows, columns)
+    images = _looked_at(options, proposal.task)
     problems, specimens = _tried(options, proposal.task)
     lines = [*_column_lines(columns, proposal), "", "proposed task:", "", *_yaml_of(proposal).splitlines(), ""]
     facts = {} if specimens is None else split_facts(specimens.frame, proposal.task)
-    lines += [f"warning: {problem}" for problem in problems] + list(facts.values())
+    lines += [*images.values(), *(f"warning: {problem}" for problem in problems), *facts.values()]
     is_known = set(beetles().required_columns) <= set(table.rows.columns)
     if is_known:
         lines.append(
@@ -61,15 +69,38 @@ def run(given: Given) -> int:
     console.finish(
         text="\n".join(lines),
         json={"task": proposal.values, "reasons": proposal.reasons, "problems": list(problems), "splits": facts}
+        | {"images": images}
         | ({"built_in": "beetles"} if is_known else {}),
     )
     return 0
 
 
+def _looked_at(options: InspectOptions, task: Task) -> dict[str, str]:
+    """What the photographs are; nothing where the task's columns do not lead to them, which trying it tells."""
+    try:
+        table = read_table(options.data, cache_dir=options.cache_folder, task=task)
+    except UserError:
+        return {}
+    progress = ImageProgress(sys.stderr, "looking at photographs")
+    survey = survey_images(table.images, n_threads=options.workers, progress=progress.show)
+    names = row_names(table.rows)
+    if isinstance(table.images, ImageFiles):
+        names = [os.path.relpath(path, os.path.expanduser(options.data)) for path in table.images.paths]
+    column = task.columns.site or task.columns.event
+    groups = names if column is None else table.rows[column].astype(str).tolist()
+    return image_facts(survey, names, groups, "photograph" if column is None else groups_of(task)[-1])
+
+
 def _tried(options: InspectOptions, task: Task) -> tuple[tuple[str, ...], Specimens | None]:
     """What the data lack for this task, and the specimens where they lack nothing."""
     try:
-        specimens = load_specimens(options.data, task=task, cache_dir=options.cache_folder, n_processes=options.workers)
+        specimens = load_specimens(
+            options.data,
+            task=task,
+            cache_dir=options.cache_folder,
+            skip_bad_images=True,  # they are told of by name
+            n_processes=options.workers,
+        )
     except UserError as error:
         return error.problems, None
     return tuple(note.removeprefix("warning: ") for note in specimens.notes), specimens
