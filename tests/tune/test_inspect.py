@@ -7,6 +7,7 @@ from PIL import Image
 
 from tests.leaves import draw_leaves
 from trainable.data.raw_table import read_raw_table
+from trainable.data.specimens import load_specimens
 from trainable.data.task import TASK_FILE, Task
 from trainable.data.task_proposal import column_facts, propose
 from trainable.errors import UserError
@@ -216,5 +217,35 @@ def test_photographs_that_cannot_be_read_and_near_duplicates_across_places_are_t
     assert "photos/4-4.png: there is no such file" in images["unreadable"]
     twins = images["near duplicates"]
     assert "2 of 46 photographs look nearly the same as one of another site" in twins
-    assert "photos/0-0.png of Wald 0 and photos/1-2.png of Wald 1; what is held out" in twins
+    assert "photos/0-0.png of Wald 0 and photos/1-2.png of Wald 1; held out" in twins
     assert ended.result["splits"]["folds"].endswith("of 46 photographs")
+
+
+@pytest.mark.parametrize(
+    ("form", "groups"),
+    [
+        ("{genus}/{name}", {}),
+        ("train/{genus}/{name}", {}),
+        ("{place}/{genus}/{name}", {"site": "folder"}),
+    ],
+)
+def test_folders_that_are_called_as_classes_are_inspected_and_read_as_the_task_says(form, groups, tmp_path, cli):
+    draw_leaves(tmp_path)
+    (tmp_path / "metadata.csv").unlink()
+    for number, file in enumerate(sorted((tmp_path / "photos").iterdir())):
+        place = form.format(genus=["Acer", "Quercus"][number % 2], place=f"Wald {number // 12}", name=file.name)
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        file.rename(tmp_path / place)
+    (tmp_path / "photos").rmdir()
+    ended = cli("inspect", tmp_path, "--workers", 1, "--write", "--json")
+
+    assert (ended.status, ended.result["problems"]) == (0, []), ended.stderr
+    assert ended.result["task"] == {
+        "columns": {"image": "file_name"} | groups, "targets": {"label": {"classes": "auto"}},
+    }  # fmt: skip
+    specimens = load_specimens(
+        str(tmp_path), task=Task.load(tmp_path / TASK_FILE), cache_dir=tmp_path / "cache", n_processes=1
+    )
+    assert specimens.task.classes == ("Acer", "Quercus")
+    assert specimens.frame["label"].value_counts().to_dict() == {"Acer": 24, "Quercus": 24}
+    assert specimens.frame["site_id"].nunique() == (4 if groups else 48)

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainable.data.class_folders import class_folder_rows, other_tables
 from trainable.data.folder_walk import find_files
 from trainable.data.specimen_folder import METADATA, metadata_files, split_folders
 from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
@@ -23,7 +24,7 @@ class RawTable:
 
 
 def read_raw_table(folder: Path) -> RawTable:
-    """The rows of a folder's metadata files, or else of its parquet files.
+    """The rows of a folder's metadata files, or else of its parquet files, or else of its folders called as classes.
 
     Raises: UserError for a folder that is not there, has neither, or cannot be read.
     """
@@ -33,8 +34,10 @@ def read_raw_table(folder: Path) -> RawTable:
     is_metadata = bool(files)
     if not files:
         files, _ = find_files(folder, lambda name: name.endswith(".parquet"))
+    if not files and (rows := class_folder_rows(folder)) is not None:
+        return RawTable(rows=rows)
     if not files:
-        tables = sorted(p.name for p in folder.iterdir() if p.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json"))
+        tables = other_tables(folder)
         there = f"; rename {tables[0]}, if it is the table" if tables else ""
         raise UserError(f"DATA must hold {', '.join(METADATA)} or parquet files, but {folder} has none{there}")
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainable.data.class_folders import class_folder_rows, read_class_folders
 from trainable.data.class_labels import with_class_names
 from trainable.data.folder_walk import find_files
 from trainable.data.image_sources import Chunk, TableImages
@@ -46,6 +47,8 @@ def read_table(data: str, *, cache_dir: Path, task: Task) -> SpecimenTable:
     line = left_out.line(folder, "parquet file", with_others=False)
     if shards:
         return replace(_read_shards(folder, shards, task), left_out=line)
+    if (rows := class_folder_rows(folder)) is not None:
+        return read_class_folders(folder, rows, task)
     raise UserError(
         f"a data folder must hold parquet shards (such as data/train-00000-of-00002.parquet) or images with one of "
         f"{', '.join(METADATA)}, but {folder} has neither{f' ({line})' if line else ''}"

@@ -6,15 +6,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from trainable.data.class_folders import SUFFIXES
 from trainable.data.class_list import MOST_CLASSES
 from trainable.data.task import Task
 from trainable.data.task_source import FRAME_COLUMNS, LONGEST_NAME
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.shown import brief
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Of photographs' names."""
 
 FEW_VALUES = 10
 """Whole numbers of no more different values look like a code."""
