@@ -1,5 +1,8 @@
 """`inspect`: tables of many shapes, what is proposed for each, and that it can be searched with."""
 
+from pathlib import Path
+
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -249,3 +252,55 @@ def test_folders_that_are_called_as_classes_are_inspected_and_read_as_the_task_s
     assert specimens.task.classes == ("Acer", "Quercus")
     assert specimens.frame["label"].value_counts().to_dict() == {"Acer": 24, "Quercus": 24}
     assert specimens.frame["site_id"].nunique() == (4 if groups else 48)
+
+
+def hub_like(folder: Path) -> None:
+    """As a repository of the hub holds it: Parquet with `Image` and `ClassLabel` features, two configurations."""
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "place": datasets.Value("string"),
+            "leaf": datasets.ClassLabel(names=["oak", "elm"]),
+        }
+    )
+    for config, n in (("small", 12), ("large", 24)):
+        photo = {"bytes": b"no photograph that could be read", "path": None}
+        columns = {"image": [photo] * n, "place": [f"p{i // 4}" for i in range(n)], "leaf": [i % 2 for i in range(n)]}
+        rows = datasets.Dataset.from_dict(columns, features=features)
+        for split, part in (("train", rows), ("test", rows.select(range(4)))):
+            (folder / config).mkdir(parents=True, exist_ok=True)
+            part.to_parquet(folder / config / f"{split}.parquet")
+    card = "".join(
+        f"- config_name: {name}\n  data_files:\n  - {{split: train, path: {name}/train.parquet}}\n"
+        f"  - {{split: test, path: {name}/test.parquet}}\n"
+        for name in ("small", "large")
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n{card}---\n")
+
+
+def test_a_data_set_of_the_hub_is_told_by_its_table_and_no_photograph_is_looked_at(tmp_path, cli):
+    hub_like(tmp_path / "leaves")
+    ended = cli("inspect", f"hf://{tmp_path}/leaves:large", "--json")
+
+    assert ended.status == 0, ended.stderr
+    assert ended.result["task"] == {
+        "columns": {"image": "image", "site": "place"}, "targets": {"leaf": {"classes": "auto"}},
+    }  # fmt: skip
+    lines = "\n".join(ended.result["data_set"])
+    assert "configuration: large; others: small" in lines
+    assert "split train: read" in lines
+    assert "split test: not read" in lines
+    assert "feature leaf: ClassLabel of 2: oak, elm" in lines
+    assert "feature image: Image, not fetched" in lines
+    assert ended.result["problems"] == []
+    assert "of 24 photographs" in ended.result["splits"]["folds"]
+
+    for name, words in (
+        ("leaves", "which are small, large"),
+        ("leaves:medium", "which are small, large"),
+        ("none", "that `datasets.load_dataset` can load"),
+    ):
+        ended = cli("inspect", f"hf://{tmp_path}/{name}")
+        assert (ended.status, words in ended.stderr) == (2, True), ended.stderr
+    written = cli("inspect", f"hf://{tmp_path}/leaves:large", "--write")
+    assert (written.status, "must have a folder to write to" in written.stderr) == (2, True)

@@ -17,10 +17,11 @@ from trainable.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawTable:
-    """rows: of all files, without encoded photographs. photographs: columns that hold such."""
+    """rows: of all files, without encoded photographs. photographs: columns that hold such. classes: `ClassLabel`s."""
 
     rows: pd.DataFrame
     photographs: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def read_raw_table(folder: Path) -> RawTable:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from trainable.data.class_folders import class_folder_rows, read_class_folders
 from trainable.data.class_labels import with_class_names
 from trainable.data.folder_walk import find_files
+from trainable.data.hub_name import HUB, hub_parts
 from trainable.data.image_sources import Chunk, TableImages
 from trainable.data.specimen_folder import METADATA, metadata_files, read_image_folder, split_folders
 from trainable.data.specimen_schema import (
@@ -26,9 +27,6 @@ from trainable.data.specimen_schema import (
 from trainable.data.table_files import arrow_frame, check_once, stored_ranges
 from trainable.data.task import Task
 from trainable.errors import UserError
-
-HUB = "hf://"
-"""What begins the name of a dataset of the Hugging Face hub."""
 
 
 def read_table(data: str, *, cache_dir: Path, task: Task) -> SpecimenTable:
@@ -59,10 +57,10 @@ def _read_hub(data: str, cache_dir: Path, task: Task) -> SpecimenTable:
     """Download through `datasets`, which turns any dataset it can load into Arrow files; they are read from there."""
     import datasets
 
-    name = data.removeprefix(HUB)
+    name, config = hub_parts(data)
     try:
         # converted tables go to our cache folder, downloads to the hub's own cache, where other tools find them
-        loaded = datasets.load_dataset(name, cache_dir=str(cache_dir / "datasets"), keep_in_memory=False)
+        loaded = datasets.load_dataset(name, config, cache_dir=str(cache_dir / "datasets"), keep_in_memory=False)
     except Exception as error:  # network, access, format: `datasets` raises many types, all with the reason in the text
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(

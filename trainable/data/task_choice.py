@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from trainable.data.specimen_tables import HUB
+from trainable.data.hub_name import HUB, hub_parts
 from trainable.data.task import TASK_FILE, Task
 from trainable.errors import UserError
 
@@ -25,7 +25,7 @@ def _file_beside(data: str) -> Path | None:
         return None
     folder = Path(os.path.expanduser(data.removeprefix(HUB)))
     if data.startswith(HUB) and not folder.is_dir():  # `datasets` takes a folder by such a name too
-        return _hub_file(data.removeprefix(HUB))
+        return _hub_file(hub_parts(data)[0])
     return folder / TASK_FILE if os.path.lexists(folder / TASK_FILE) else None
 
 

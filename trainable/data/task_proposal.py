@@ -78,8 +78,8 @@ def column_facts(rows: pd.DataFrame, photographs: Sequence[str] = ()) -> dict[st
     return encoded | {str(name): _facts(str(name), rows[name]) for name in rows.columns if name != "split"}
 
 
-def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts]) -> Proposal:
-    """A task for rows of these columns.
+def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts], *, class_columns: Sequence[str] = ()) -> Proposal:
+    """A task for rows of these columns; class_columns: those that the table itself calls classes.
 
     Raises: UserError where there are no photographs, or nothing to forecast.
     """
@@ -87,7 +87,7 @@ def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts]) -> Proposal:
     for facts in columns.values():
         draft.reasons[facts.name] = draft.first_look(facts)
     if not draft.targets:  # there is nothing else to forecast
-        draft.add_classes(columns)
+        draft.add_classes(columns, class_columns)
     for name in draft.codes if not draft.targets else ():
         draft.reasons[name] = draft.add_target(columns[name])
     problems = []
@@ -189,12 +189,12 @@ class _Draft:
         self.targets[name] = {"real": "any"} | unit | column
         return f"target: it holds numbers, {facts.n_values} different ones"
 
-    def add_classes(self, columns: Mapping[str, ColumnFacts]) -> None:
-        """The column that looks most like classes, if any does: by its name a label, or else a category."""
-        for pattern in (_LABEL.fullmatch, _CATEGORY.search):
+    def add_classes(self, columns: Mapping[str, ColumnFacts], told: Sequence[str]) -> None:
+        """The column that looks most like classes, if any does: one told to be, a label by its name, a category."""
+        for looks_so in (told.__contains__, _LABEL.fullmatch, _CATEGORY.search):
             for name in [*self._groups, *self.codes]:
                 n = columns[name].n_values
-                if pattern(name) and 2 <= n <= min(MOST_CLASSES, len(self._rows) / LEAST_OF_A_CLASS):
+                if looks_so(name) and 2 <= n <= min(MOST_CLASSES, len(self._rows) / LEAST_OF_A_CLASS):
                     target = _target_name(name) or "class"
                     self.targets[target] = {"classes": "auto"} | ({} if target == name else {"column": name})
                     self.reasons[name] = f"target: {n} classes; list them in the file to fix their order"

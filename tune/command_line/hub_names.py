@@ -5,9 +5,6 @@ import re
 from trainable.errors import UserError
 from trainable.shown import brief
 
-HUB = "hf://"
-"""What begins the name of a model of the hub, as that of a dataset."""
-
 LONGEST_REPOSITORY = 96
 """Characters of OWNER/NAME (huggingface_hub 2.4, `utils/_validators.py:validate_repo_id`)."""
 

@@ -293,7 +293,10 @@ class ConfirmOptions(VerdictOptions, RunsOptions, StudyOptions, MachineOptions, 
 class InspectOptions(MachineOptions, title="the task"):
     """Options of `inspect`."""
 
-    data: str = argument("folder of photographs with a table, or of parquet files", file_names=True)
+    data: str = argument(
+        "folder of photographs (with a table, or folders called as classes), of parquet files, or hf://OWNER/NAME",
+        file_names=True,
+    )
     write: bool = option(False, "write the proposed task beside the data, as task.yaml", often=True)
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from trainable.data.hub_name import HUB
 from trainable.errors import UserError
 from trainable.shown import brief
-from tune.command_line.hub_names import HUB
 from tune.printed.secrets_left_out import redact
 
 _WANTED = ["config.json", "*.safetensors", "README.md", "confirmation.json", "adapter*/*"]

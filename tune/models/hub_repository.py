@@ -6,8 +6,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainable.data.hub_name import HUB
 from trainable.errors import UserError
-from tune.command_line.hub_names import HUB, hub_token
+from tune.command_line.hub_names import hub_token
 from tune.printed.secrets_left_out import redact
 
 if TYPE_CHECKING:

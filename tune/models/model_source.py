@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainable.data.hub_name import HUB
 from trainable.errors import UserError
-from tune.command_line.hub_names import HUB
 from tune.command_line.options import MachineOptions
 from tune.models.hub_download import downloaded_model
 from tune.models.logged_export import ARTIFACT

@@ -14,11 +14,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainable.data.hub_name import HUB
 from trainable.errors import UserError
 from trainable.export.hub_card import NO_LICENCE
 from trainable.export.onnx_packages import check_packages
 from trainable.export.placing import archive_of
-from tune.command_line.hub_names import HUB
 from tune.command_line.model_options import ExportOptions
 from tune.command_line.outputs import file_problem, folder_problem
 from tune.command_line.parsing import Given

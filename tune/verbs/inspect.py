@@ -1,6 +1,8 @@
 """What a folder of photographs holds, and a task proposed for it, with the reason of each guess.
 
 sentinel-tune inspect DATA [--write] [--json]
+
+Of a data set of the Hugging Face hub (hf://OWNER/NAME, hf://OWNER/NAME:CONFIG) the table alone is read: no photograph.
 """
 
 import os
@@ -12,10 +14,12 @@ import pandas as pd
 import yaml
 
 from trainable.counts import counted
+from trainable.data.hub_name import HUB
+from trainable.data.hub_table import read_hub_table
 from trainable.data.image_sources import ImageFiles
 from trainable.data.image_survey import survey_images
 from trainable.data.raw_table import read_raw_table
-from trainable.data.specimen_checks import row_names
+from trainable.data.specimen_checks import Problems, note_bad_events, row_names, typed_frame
 from trainable.data.specimen_tables import read_table
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split, n_folds
@@ -44,6 +48,8 @@ def run(given: Given) -> int:
     """
     options: InspectOptions = given.options()
     console = Console(json=options.json)
+    if options.data.startswith(HUB):
+        return _inspect_hub(options, console)
     folder = Path(os.path.expanduser(options.data))
     file = folder / TASK_FILE
     if options.write and os.path.lexists(file):
@@ -72,6 +78,24 @@ def run(given: Given) -> int:
         | {"images": images}
         | ({"built_in": "beetles"} if is_known else {}),
     )
+    return 0
+
+
+def _inspect_hub(options: InspectOptions, console: Console) -> int:
+    if options.write:
+        raise UserError("`--write` must have a folder to write to, but DATA is of the hub; save what it prints")
+    found = read_hub_table(options.data)
+    columns = column_facts(found.table.rows, found.table.photographs)
+    proposal, problems = propose(found.table.rows, columns, class_columns=found.table.classes), Problems()
+    frame = typed_frame(found.table.rows, proposal.task, problems)
+    note_bad_events(frame, proposal.task, problems)
+    facts = {} if problems.lines() else split_facts(frame, proposal.task)
+    lines = [*found.lines, "", *_column_lines(columns, proposal), "", "proposed task:", "", _yaml_of(proposal)]
+    lines += [*(f"warning: {problem}" for problem in problems.lines()), *facts.values()]
+    lines.append("photographs were not fetched: whether they can be read is told when they are")
+    lines.append(f"save the task as a file and use it: `{next_command('search', data=options.data, task='FILE.yaml')}`")
+    told = {"task": proposal.values, "reasons": proposal.reasons, "problems": problems.lines(), "splits": facts}
+    console.finish(text="\n".join(lines), json=told | {"data_set": list(found.lines)})
     return 0
 
 
