@@ -206,6 +206,18 @@ def test_forecasts_of_classes_are_kept_compared_and_calibrated_over_seeds():
     assert cost(1.0) <= min(cost(0.9), cost(1.1))
 
 
+def test_kept_logits_are_short_and_say_what_exact_ones_say():
+    labels = drawn()
+    run = scorer(labels).forecasts(logits(labels)[ROWS])
+    kept = OutOfFold.gather({0: [run]}, dict(zip(SITES, DOMAINS, strict=True)))
+    numbers = np.ravel(kept.to_dict()["ood"]["mu"])
+
+    assert max(len(repr(float(number))) for number in numbers) <= 9
+    assert kept.metrics()["score/ood"] == run["ood"].crps.mean()
+    other = ClassRule(n_classes=N_CLASSES, kind="brier").losses(run["ood"].labels, run["ood"].mu, run["ood"].sigma)
+    assert kept.metrics()["brier_ood/tree"] == pytest.approx(other.mean(), abs=1e-4)
+
+
 def test_forecasts_of_classes_without_their_temperatures_are_refused():
     values = gathered(1.0).to_dict()
     del values["id"]["sigma"]

@@ -28,6 +28,9 @@ PRIOR_PER_CLASS = 0.5
 _LOG_GRID: Floats = np.linspace(np.log(TEMPERATURE_RANGE[0]), np.log(TEMPERATURE_RANGE[1]), 25)  # steps of 28 %
 _UNCALIBRATED = 1.0
 
+KEPT_DECIMALS = 4
+"""Of logits beside a verdict; probabilities are then exact to that share of themselves."""
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class ClassRule:
@@ -110,11 +113,16 @@ class ClassRule:
         calibration: Float64[Floats, "seeds events 1"] | None,
     ) -> dict[str, Float64[Floats, " 1"]]:
         """Means over seeds."""
-        del losses
         if calibration is None:
             raise ValueError("forecasts of classes must be kept with their temperatures, but have none")
         of_seeds = [_figures(labels, *of_seed) for of_seed in zip(mu, calibration, strict=True)]
-        return {name: cast(Floats, np.mean([of[name] for of in of_seeds], axis=0)) for name in of_seeds[0]}
+        means = {name: cast(Floats, np.mean([of[name] for of in of_seeds], axis=0)) for name in of_seeds[0]}
+        return means | {self.kind: losses.mean(axis=0)}  # not of rounded logits
+
+    def kept(self, mu: Float64[Floats, "*rows classes"]) -> Float64[Floats, "*rows classes"]:
+        """To a ten-thousandth: there is one for each event and class, and a file should not hold noise of them."""
+        rounded: Floats = mu.round(KEPT_DECIMALS)
+        return rounded
 
     def error(
         self,

@@ -78,6 +78,10 @@ class NormalRule:
         explained: Floats = np.mean([r2(labels, of_seed) for of_seed in mu], axis=0)
         return {"crps": losses.mean(axis=0), "r2": explained}
 
+    def kept(self, mu: Float64[Floats, "*rows targets"]) -> Float64[Floats, "*rows targets"]:
+        """Exactly."""
+        return mu
+
     def error(
         self,
         labels: Float64[Floats, "events targets"],

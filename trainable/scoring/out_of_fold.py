@@ -252,7 +252,9 @@ def _gather_part(
         sites=sites,
         domains=np.array([str(domain_of_site[str(site)]) for site in sites], dtype=np.str_),
         labels=np.concatenate([f.labels for f in first]),
-        mu=np.concatenate([np.stack([f.mu for f in seeds]) for seeds in folds.values()], axis=1),
+        mu=first[0].targets.rule.kept(
+            np.concatenate([np.stack([f.mu for f in seeds]) for seeds in folds.values()], axis=1)
+        ),
         crps=np.concatenate([np.mean([f.crps for f in seeds], axis=0) for seeds in folds.values()]),
         sigma=np.concatenate([np.stack([f.sigma for f in seeds]) for seeds in folds.values()], axis=1)
         if first[0].targets.task.has_classes

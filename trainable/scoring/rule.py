@@ -67,6 +67,9 @@ class Rule(Protocol):
     ) -> dict[str, Float64[Floats, " targets"]]:
         """What several runs are told by: the means over seeds, as `losses` are. calibration: None where not kept."""
 
+    def kept(self, mu: Float64[Floats, "*rows outputs"]) -> Float64[Floats, "*rows outputs"]:
+        """As exact as forecasts are kept beside a verdict."""
+
     def error(
         self,
         labels: Float64[Floats, "events targets"],
