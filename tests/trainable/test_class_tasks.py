@@ -1,14 +1,12 @@
 """Tasks of classes: what a task file may say, and labels as tables of all kinds hold them."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
+from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from tests.leaves import draw_leaves, leaf_table
 from trainable.data.specimens import Specimens, load_specimens
@@ -129,25 +127,31 @@ def test_true_and_false_are_two_classes(leaves, tmp_path):
     assert specimens.task.classes == ("true", "false")
 
 
-def test_the_numbers_of_a_class_label_are_read_by_their_names(leaves, tmp_path):
-    rows = table([2, 0, 1])
-    feature = {"_type": "ClassLabel", "names": ["bog", "dune", "heath"]}
-    arrow = pa.Table.from_pandas(rows[["plot", "place", "region", "kind"]])
+def hub_folder(folder: Path, leaves: Path, kinds: list[int]) -> str:
+    """A folder as `datasets` writes it, with a `ClassLabel` feature."""
+    rows = table()
+    features = Features(
+        {"photo": Image(), "place": Value("string"), "kind": ClassLabel(names=["dune", "bog", "heath"])}
+    )
     photos = [{"bytes": (leaves / name).read_bytes(), "path": name} for name in rows["file_name"]]
-    arrow = arrow.append_column("file_name", pa.array(photos))
-    features = {"info": {"features": {"kind": feature}}}
-    folder = tmp_path / "hub"
-    folder.mkdir()
-    pq.write_table(arrow.replace_schema_metadata({"huggingface": json.dumps(features)}), folder / "train.parquet")
-    specimens = load_specimens(str(folder), task=task(), cache_dir=tmp_path / "cache", n_processes=1)
+    columns = {"photo": photos, "place": rows["place"].tolist(), "kind": kinds}
+    (folder / "data").mkdir(parents=True)
+    Dataset.from_dict(columns, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return str(folder)
 
-    assert specimens.task.classes == ("bog", "dune", "heath")
-    assert specimens.frame["label"].tolist()[:5:2] == ["heath", "bog", "dune"]
 
-    unknown = arrow.set_column(arrow.column_names.index("kind"), "kind", pa.array([-1, *rows["kind"][1:]]))
-    pq.write_table(unknown.replace_schema_metadata({"huggingface": json.dumps(features)}), folder / "train.parquet")
+def test_the_numbers_of_a_class_label_are_read_by_their_names(leaves, tmp_path):
+    of = Task.from_dict({"columns": {"image": "photo", "site": "place"}, "targets": {"kind": {"classes": "auto"}}})
+    kinds = [int(plot[-1]) for plot in table()["plot"]]
+    folder = hub_folder(tmp_path / "hub", leaves, kinds)
+    for data in (folder, f"hf://{folder}"):
+        specimens = load_specimens(data, task=of, cache_dir=tmp_path / "cache", n_processes=1)
+        assert specimens.task.classes == ("bog", "dune", "heath")
+        assert specimens.frame["label"].tolist()[:6:2] == ["dune", "bog", "heath"]
+
+    unknown = hub_folder(tmp_path / "unknown", leaves, [-1, *kinds[1:]])
     with pytest.raises(UserError, match="train row 0: kind must be given"):
-        load_specimens(str(folder), task=task(), cache_dir=tmp_path / "cache", n_processes=1)
+        load_specimens(unknown, task=of, cache_dir=tmp_path / "cache", n_processes=1)
 
 
 def test_missing_and_unlisted_labels_are_told_with_the_list(leaves, tmp_path):
