@@ -30,7 +30,7 @@ _PLACE = re.compile(
     re.IGNORECASE,
 )
 _CATEGORY = re.compile(r"species|genus|family|taxon|scientific|variety|cultivar|breed|sex|stage|scanner|device", re.I)
-_LABEL = re.compile(r"(class|label|target|category|y)(_?name|_?id)?", re.IGNORECASE)
+_LABEL = re.compile(r"(class|cls|label|target|category|y)(_?name|_?id)?", re.IGNORECASE)
 _UNIT = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]+)[)\]]")
 
 

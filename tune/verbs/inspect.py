@@ -20,6 +20,7 @@ from trainable.data.image_sources import ImageFiles
 from trainable.data.image_survey import survey_images
 from trainable.data.raw_table import read_raw_table
 from trainable.data.specimen_checks import Problems, note_bad_events, row_names, typed_frame
+from trainable.data.specimen_schema import read_columns
 from trainable.data.specimen_tables import read_table
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split, n_folds
@@ -87,7 +88,8 @@ def _inspect_hub(options: InspectOptions, console: Console) -> int:
     found = read_hub_table(options.data)
     columns = column_facts(found.table.rows, found.table.photographs)
     proposal, problems = propose(found.table.rows, columns, class_columns=found.table.classes), Problems()
-    frame = typed_frame(found.table.rows, proposal.task, problems)
+    used = found.table.rows[["split", *read_columns(proposal.task)]]
+    frame = typed_frame(used, proposal.task, problems)
     note_bad_events(frame, proposal.task, problems)
     facts = {} if problems.lines() else split_facts(frame, proposal.task)
     lines = [*found.lines, "", *_column_lines(columns, proposal), "", "proposed task:", "", _yaml_of(proposal)]
