@@ -198,6 +198,15 @@ def test_classes_that_are_rare_absent_or_of_one_site_are_named(leaves, tmp_path)
     assert len(lines) == 3
 
 
+def test_without_groups_a_class_of_one_image_is_one_of_few(leaves, tmp_path):
+    rows = table()
+    rows.loc[0, "kind"] = "cliff"
+    of = Task.from_dict({"columns": {"image": "file_name"}, "targets": {"kind": {"classes": "auto"}}})
+    (line,) = read(rows, of, leaves, tmp_path).notes
+
+    assert line.startswith("warning: 1 class of kind with fewer than 5 images: cliff;")
+
+
 def test_a_covariate_that_tells_the_class_is_warned_of_by_name(leaves, tmp_path):
     rows = table()
     rows["genus"] = rows["kind"].map({"bog": "Drosera", "dune": "Ammophila", "heath": "Calluna"})

@@ -24,13 +24,14 @@ def rare_class_lines(frame: pd.DataFrame, task: Task) -> Iterator[str]:
     of_events = frame.drop_duplicates("event_id")
     n_events = of_events["label"].value_counts()
     n_sites = of_events.groupby("label")["site_id"].nunique()
-    absent = [name for name in task.classes if name not in n_events.index]
-    of_one_site = [name for name in task.classes if n_sites.get(name, 0) == 1]
-    few = [name for name in task.classes if n_sites.get(name, 0) > 1 and n_events[name] < FEW_EVENTS]
     site = groups_of(task)[-1]
+    absent = [name for name in task.classes if name not in n_events.index]
+    of_one_site = [name for name in task.classes if n_sites.get(name) == 1] if site != "image" else []
+    told = {*absent, *of_one_site}
+    few = [name for name in task.classes if name not in told and n_events[name] < FEW_EVENTS]
     if absent:
         yield f"{_of(absent)} of {task.names[0]} without a specimen: {_named(absent)}; they keep a probability near 0"
-    if of_one_site and site != "image":
+    if of_one_site:
         yield (
             f"{_of(of_one_site)} of {task.names[0]} at one {site} alone: {_named(of_one_site)}; nothing of them is "
             f"left to train on where that {site} is held out"
