@@ -34,9 +34,14 @@ def groups_of(task: Task) -> tuple[str, ...]:
     return (site,) if task.columns.domain is None else ("domain", site)
 
 
+def loss_name(task: Task) -> str:
+    """What a score is a mean of: "CRPS", "log loss"."""
+    return _LOSSES[task.score.kind]
+
+
 def score_words(task: Task) -> str:
     """What a score is: "RMS of CRPS over targets, ID and OOD"."""
-    loss = _LOSSES[task.score.kind]
+    loss = loss_name(task)
     if task.score.scale == "skill":
         loss += f",{'' if task.has_classes else ' each'} a share of a constant forecast's,"
     over = [*(["targets"] if len(task.names) > 1 else []), *(["ID and OOD"] if task.columns.domain is not None else [])]

@@ -71,7 +71,7 @@ def export_model(
     backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
     targets: what they forecast, in units in which they learnt it; the challenge's where none are given.
     known_domains, known_species: ascending, as the tails' codes have them; known_species is None where no tail has
-    one. sigmas: "known" and "unknown" -> one a target.
+    one. sigmas: "known" and "unknown" -> one a target; of classes a temperature.
     Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
     not finite and positive.
     """
@@ -152,9 +152,9 @@ def _config(
         "head_widths": form["head_widths"],
         "transform": backbone.transform.to_dict(),
         "targets": list(targets.names),
-        **_bounds(targets),
+        **_of_task(targets),
         "known_domains": list(known_domains),
-        "sigmas": {kind: [float(value) for value in values] for kind, values in sigmas.items()},
+        **_calibration(targets, sigmas),
         "facts": facts.to_dict(),
     }
 
@@ -169,11 +169,20 @@ def _form(tail: Tail) -> JsonObject:
     }
 
 
-def _bounds(targets: Targets) -> dict[str, object]:
+def _of_task(targets: Targets) -> dict[str, object]:
     """What predictions are clipped to; of another task than the challenge, which has one range, the task as well."""
     if targets.task.is_beetles:
         return {"label_range": [targets.task.targets[0].low, targets.task.targets[0].high]}
+    if targets.task.has_classes:
+        return {"classes": list(targets.task.classes), "task": targets.to_dict()}
     return {"bounds": [[target.low, target.high] for target in targets.task.targets], "task": targets.to_dict()}
+
+
+def _calibration(targets: Targets, sigmas: Mapping[str, Sequence[float]]) -> dict[str, object]:
+    """A sigma a target, or the temperature of classes, of known and of unknown domains."""
+    if targets.task.has_classes:
+        return {"temperatures": {kind: float(values[0]) for kind, values in sigmas.items()}}
+    return {"sigmas": {kind: [float(value) for value in values] for kind, values in sigmas.items()}}
 
 
 @torch.no_grad()

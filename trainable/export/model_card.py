@@ -6,12 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from trainable.config import TrialConfig, n_epochs_of
 from trainable.counts import counted
 from trainable.data.task import Task, beetles
+from trainable.data.task_words import loss_name
 from trainable.export.facts import MemberFacts, ModelFacts
 from trainable.plain_values import JsonObject
 from trainable.shown import shown
 
 _SCORES = (("score", "score/all"), ("ID score", "score/id"), ("OOD score", "score/ood"))
 _GROUPS = (("CRPS", "crps"), ("R2", "r2"), ("MAE", "mae"))
+_CLASS_GROUPS = (("Log loss", "log_loss"), ("Brier score", "brier"), ("Accuracy", "accuracy"), ("Macro F1", "macro_f1"),
+                 ("Expected calibration error", "ece"))  # fmt: skip
+_NAMED_CLASSES = 20  # as many are listed on a card; all are in config.json
 _PARTS = (("ID", "id"), ("OOD", "ood"))
 
 
@@ -48,6 +52,9 @@ def _what(facts: ModelFacts, task: Task) -> Iterator[str]:
         f"{_in_and_out(task)}: {members} on the vision tower `{facts.backbone}`. "
         "Adapters are merged; `adapter/`, where there is one, holds them apart in peft's format."
     )
+    if task.has_classes:
+        more = ", and more, which the `classes` of `config.json` name" * (task.n_outputs > _NAMED_CLASSES)
+        yield f"\nThe classes are {_listed(task.classes[:_NAMED_CLASSES])}{more}."
 
 
 def _in_and_out(task: Task) -> str:
@@ -56,8 +63,10 @@ def _in_and_out(task: Task) -> str:
             f"Photographs of ground beetles in, a normal forecast (mu, sigma) of the drought indices "
             f"{', '.join(task.names)} at the place and date of their capture out"
         )
-    named = ", ".join(target.name + f" ({target.unit})" * bool(target.unit) for target in task.targets)
     about = f" ({task.about})" * bool(task.about)
+    if task.has_classes:
+        return f"Photographs in, a probability of each of {task.n_outputs} classes of {task.names[0]} out{about}"
+    named = ", ".join(target.name + f" ({target.unit})" * bool(target.unit) for target in task.targets)
     return f"Photographs in, a normal forecast (mu, sigma) of {named} out{about}"
 
 
@@ -117,16 +126,7 @@ def _scores(facts: ModelFacts, task: Task) -> Iterator[str]:
     yield f"Measured on {_measured_on(facts)}."
     if facts.verdict:
         yield f"\nVerdict: {facts.verdict}"
-    over = (
-        ""
-        if task.columns.domain is None
-        else " and over ID (known domains, unseen sites) and OOD (unseen domains) events"
-    )
-    share = "" if task.score.scale == "raw" else ", as a share of what a constant forecast scores"
-    yield (
-        f"\nThe score is the root mean square of the mean CRPS{share} over targets{over}; lower is better. "
-        "Floors are forecasts that see no image.\n"
-    )
+    yield f"\n{_score_words(task)}; lower is better. Floors are forecasts that see no image.\n"
     rows = {"this model": facts.scores, **{f"floor {name}": metrics for name, metrics in facts.floors.items()}}
     yield from _table(rows, {title: key for title, key in _SCORES if key in facts.scores})
     for title, key in _SCORES:
@@ -135,11 +135,22 @@ def _scores(facts: ModelFacts, task: Task) -> Iterator[str]:
             yield f"\n{title}: {facts.scores[key]:.4f}, {facts.interval_level:.0%} interval [{low:.4f}, {high:.4f}]"
     if facts.intervals:
         yield f"\n{_INTERVALS[facts.scores_of == 'confirmation']}"
-    for title, group in _GROUPS:
+    for title, group in _CLASS_GROUPS if task.has_classes else _GROUPS:
         columns = {f"{part} {target}": f"{group}_{name}/{target}" for part, name in _PARTS for target in task.names}
         if present := {column: key for column, key in columns.items() if key in facts.scores}:
             yield f"\n{title}:\n"
             yield from _table(rows, present)
+
+
+def _score_words(task: Task) -> str:
+    share = "" if task.score.scale == "raw" else ", as a share of what a constant forecast scores"
+    over = ["targets"] * (not task.has_classes)
+    if task.columns.domain is not None:
+        over.append("over ID (known domains, unseen sites) and OOD (unseen domains) events")
+    mean = f"the mean {loss_name(task)}{share}"
+    if not over:
+        return f"The score is {mean}"
+    return f"The score is the root mean square of {mean} over {' and '.join(over).removeprefix('over ')}"
 
 
 def _measured_on(facts: ModelFacts) -> str:
@@ -165,6 +176,9 @@ def _table(rows: Mapping[str, Mapping[str, float]], columns: Mapping[str, str]) 
 
 
 def _uncertainty(sigmas: Mapping[str, Sequence[float]], task: Task) -> Iterator[str]:
+    if task.has_classes:
+        yield from _temperatures(sigmas)
+        return
     yield (
         "Sigma is one number a target, larger or smaller by whether the domain was trained on; it was calibrated on "
         "events that the forecasting model had not seen, and does not vary from event to event.\n"
@@ -173,6 +187,16 @@ def _uncertainty(sigmas: Mapping[str, Sequence[float]], task: Task) -> Iterator[
     yield f"|---|{'---|' * len(task.names)}"
     for kind, values in sigmas.items():
         yield f"| {kind} | {' | '.join(f'{value:.4f}' for value in values)} |"
+
+
+def _temperatures(found: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    yield (
+        "Probabilities are the softmax of an event's mean logits, divided by a temperature that was calibrated on "
+        "events which the forecasting model had not seen; above 1 it makes them less sure. It depends on whether the "
+        "domain was trained on, and on nothing else.\n"
+    )
+    yield "| domain | temperature |\n|---|---|"
+    yield from (f"| {kind} | {values[0]:.4f} |" for kind, values in found.items())
 
 
 def _limits(facts: ModelFacts, task: Task, *, has_species: bool) -> Iterator[str]:
@@ -185,9 +209,13 @@ def _limits(facts: ModelFacts, task: Task, *, has_species: bool) -> Iterator[str
         ]
         if limits:
             yield f"* Labels of {target.name} lie {' '.join(limits)}; forecasts are clipped to that."
+    if task.has_classes:
+        yield f"* Whatever is of none of the {task.n_outputs} classes is forecast as if it were of one of them."
     if task.columns.domain is not None:
+        calibration = "temperature" if task.has_classes else "sigma"
         yield (
-            "* A domain that was not trained on is treated as *unknown*: one common code, the sigma of unknown domains."
+            f"* A domain that was not trained on is treated as *unknown*: one common code, the {calibration} of "
+            "unknown domains."
         )
     if has_species:
         yield "* A species that was not trained on, or not named, is *unknown* likewise: one common code."
@@ -199,7 +227,8 @@ def _limits(facts: ModelFacts, task: Task, *, has_species: bool) -> Iterator[str
             "training data too. Its scores are optimistic and do not transfer to new sites."
         )
     if facts.scores_of == "held-out events":
-        yield "* The epoch was chosen on the very events that are scored above, which flatters scores and sigmas."
+        flattered = "scores and temperatures" if task.has_classes else "scores and sigmas"
+        yield f"* The epoch was chosen on the very events that are scored above, which flatters {flattered}."
     if facts.data.partition(":")[0] == "demo":
         yield "* **Trained on the built-in demo data**, which are drawn, not photographed: of no use for real beetles."
     if facts.backbone == "tiny":

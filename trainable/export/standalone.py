@@ -7,6 +7,9 @@ bring. It reads `config.json` and `model.safetensors`; nothing of a model folder
     predictions = model.predict(images, domains, species)       # [n, targets], one row a specimen
     model.forecast(predictions, events, domains)                # event -> {"mu": [targets], "sigma": [targets]}
 
+Of a model of *classes* a row of predictions is a logit a class, and `forecast` tells {"logits": [classes],
+"temperature": float, "probabilities": [classes]}; `model.classes` has their names.
+
 A *specimen* is one photographed beetle, an *event* all that were caught at one place and date, a *domain* an
 ecological region, a *species* is told by its scientific name; one that was not trained on, or None, is *unknown*.
 `Model` is the interface of the beetle challenge.
@@ -48,7 +51,7 @@ LOWEST_SIGMA = 1e-3
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MOST_CONFIG_BYTES, _MOST_FILES, MOST_PATCHES = 1 << 20, 1000, 1 << 14
-MOST_TARGETS = 100
+MOST_TARGETS, MOST_CLASSES = 100, 500
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # only the other tower is used
 _SLIVER = 100  # sides' ratio beyond which the middle alone is resized: the whole would take gigabytes
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners
@@ -181,6 +184,16 @@ TASK_SCHEMA: dict[str, object] = {
 }
 """Of a model of another task than the challenge, which has bounds, or none, for each target."""
 
+_TEMPERATURE = _number(1e-6, 1e6)
+
+CLASS_SCHEMA: dict[str, object] = {
+    **{name: rule for name, rule in TASK_SCHEMA.items() if name not in ("bounds", "sigmas")},
+    "targets": _list(_TEXT, 1, 1),
+    "classes": _list(_TEXT, 2, MOST_CLASSES),
+    "temperatures": dict.fromkeys(("known", "unknown"), _TEMPERATURE),
+}
+"""Of a model of classes: a temperature divides logits, larger or smaller by whether the domain was trained on."""
+
 _MAY_LACK = {"facts", "quick_gelu", "known_species", "members", *TOWER}
 
 
@@ -196,7 +209,10 @@ class ModelFolderError(ValueError):
 
 
 class Network(nn.Module):
-    """Pixels, domain and species to a value a target: open_clip's tower, unit norm, plus codes, regressor."""
+    """Pixels, domain and species to a value an output: open_clip's tower, unit norm, plus codes, regressor.
+
+    An output is a target, or a class.
+    """
 
     def __init__(
         self,
@@ -214,7 +230,7 @@ class Network(nn.Module):
         self.head = nn.ModuleList(nn.Linear(n, m) for n, m in zip(head_widths[:-1], head_widths[1:]))  # noqa: B905, RUF007
 
     def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
-        """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown) -> [B, targets], not clipped."""
+        """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown) -> [B, outputs], not clipped."""
         output = self.visual(pixels)
         return self._forecast(output[0] if isinstance(output, tuple) else output, domains, species)
 
@@ -258,7 +274,7 @@ class Ensemble(nn.Module):
         self.n_shared = _n_shared(members)
 
     def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
-        """As `Network.forward`, of each member: [members, B, targets]."""
+        """As `Network.forward`, of each member: [members, B, outputs]."""
         first: Network = self.members[0]  # type: ignore[assignment]
         if self.n_shared is None or len(self.members) == 1:
             return torch.stack([member(pixels, domains, species) for member in self.members])
@@ -314,7 +330,7 @@ class ExportedModel:
 
     config: `config.json`. members: the networks whose mean is predicted. known_domains: ascending; a domain's index is
     its place among them, all others share the index after the last. known_species: likewise, names; none without a code
-    for them.
+    for them. classes: names of what the outputs are logits of; none of real targets, which are an output each.
     """
 
     def __init__(self, config: dict[str, Any], members: Sequence[Network]) -> None:
@@ -324,8 +340,8 @@ class ExportedModel:
         self.known_domains: tuple[int, ...] | tuple[str, ...] = tuple(config["known_domains"])
         self.known_species: tuple[str, ...] = tuple(config.get("known_species", ()))
         self.targets: tuple[str, ...] = tuple(config["targets"])
-        bounds = config.get("bounds") or [config["label_range"]] * len(self.targets)
-        lows, highs = zip(*bounds)  # noqa: B905 - a submission is run by any Python
+        self.classes: tuple[str, ...] = tuple(config.get("classes", ()))
+        lows, highs = zip(*_bounds(config))  # noqa: B905 - a submission is run by any Python
         self.limits = (
             np.array([-math.inf if low is None else low for low in lows]),
             np.array([math.inf if high is None else high for high in highs]),
@@ -371,7 +387,7 @@ class ExportedModel:
     def predict_pixels(
         self, pixels: Tensor, domains: Sequence[int | str | None], species: Sequence[str | None] | None = None
     ) -> NDArray[np.float64]:
-        """float32 [B, 3, S, S] -> [B, targets]: the mean of the members, clipped to the targets' bounds."""
+        """float32 [B, 3, S, S] -> [B, outputs]: the mean of the members, clipped to the targets' bounds."""
         given = [pixels, self.domain_indices(domains)]
         if species is not None:
             given.append(self.species_indices(species))
@@ -391,7 +407,7 @@ class ExportedModel:
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
     ) -> NDArray[np.float64]:
-        """Specimens -> [n, targets]. images: any sequence, read in order; progress: called with (done, all) after each
+        """Specimens -> [n, outputs]. images: any sequence, read in order; progress: called with (done, all) after each
         batch.
 
         species: None: all unknown.
@@ -402,7 +418,7 @@ class ExportedModel:
             raise ValueError(f"every image needs a domain (or None), but got {len(images)} and {len(domains)}")
         if species is not None and len(images) != len(species):
             raise ValueError(f"every image needs a species (or None), but got {len(images)} and {len(species)}")
-        results = [np.empty((0, len(self.targets)))]
+        results = [np.empty((0, len(self.classes or self.targets)))]
         n_done = 0
         for decoded in self._decoded_batches(images, batch_size):
             batch = slice(n_done, n_done + len(decoded))
@@ -418,22 +434,31 @@ class ExportedModel:
         predictions: NDArray[np.float64],
         event_of_specimen: Sequence[Hashable],
         domains: Sequence[int | str | None],
-    ) -> dict[Hashable, dict[str, list[float]]]:
+    ) -> dict[Hashable, dict[str, Any]]:
         """Event -> "mu" (the mean over its specimens) and "sigma" (of known or unknown domains), one a target.
 
-        predictions: [n, targets]. An event counts as of a known domain if all its specimens do.
+        Of classes "logits" (the mean), "temperature" (of known or unknown domains) and "probabilities", one a class.
+        predictions: [n, outputs]. An event counts as of a known domain if all its specimens do.
         """
         rows: dict[Hashable, list[int]] = {}
         for row, event in enumerate(event_of_specimen):
             rows.setdefault(event, []).append(row)
         is_known = self.domain_indices(domains).numpy() < len(self.known_domains)
-        forecasts = {}
+        given = np.asarray(predictions, dtype=np.float64)
+        return {
+            event: self._event_forecast(given[members].mean(axis=0), "known" if is_known[members].all() else "unknown")
+            for event, members in rows.items()
+        }
+
+    def _event_forecast(self, mean: NDArray[np.float64], kind: str) -> dict[str, Any]:
+        """mean: [outputs], over an event's specimens. kind: of its domain."""
+        if self.classes:
+            temperature = float(self.config["temperatures"][kind])
+            found = probabilities(mean, temperature)
+            return {"logits": mean.tolist(), "temperature": temperature, "probabilities": found.tolist()}
         lowest = LOWEST_SIGMA if "label_range" in self.config else 0.0
-        for event, members in rows.items():
-            sigmas = self.config["sigmas"]["known" if is_known[members].all() else "unknown"]
-            mu = np.asarray(predictions, dtype=np.float64)[members].mean(axis=0)
-            forecasts[event] = {"mu": mu.tolist(), "sigma": [max(float(sigma), lowest) for sigma in sigmas]}
-        return forecasts
+        sigmas = [max(float(sigma), lowest) for sigma in self.config["sigmas"][kind]]
+        return {"mu": mean.tolist(), "sigma": sigmas}
 
     def _check_that_it_computes(self) -> None:
         """Finite weights may still overflow, and sizes that fit may still not fit each other."""
@@ -490,6 +515,21 @@ class Model:
         return {
             target: {"mu": event["mu"][i], "sigma": event["sigma"][i]} for i, target in enumerate(self._model.targets)
         }
+
+
+def probabilities(logits: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """[..., classes] of logits divided by the temperature; each row sums to 1."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    found: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
+    return found
+
+
+def _bounds(config: Values) -> list[list[float | None]]:
+    """Of each output what it is clipped to, low and high."""
+    if "classes" in config:
+        return [[None, None]] * len(config["classes"])
+    return list(config.get("bounds") or [config["label_range"]] * len(config["targets"]))
 
 
 def open_image(encoded: bytes) -> Image.Image:
@@ -651,7 +691,8 @@ def _config_problems(config: Any, file: Path) -> list[str]:
         ]
     if sums[CONFIG] != config_digest(config):
         return [_altered(file)]
-    return schema_problems(config, TASK_SCHEMA if "bounds" in config else SCHEMA, file)
+    schema = CLASS_SCHEMA if "classes" in config else TASK_SCHEMA if "bounds" in config else SCHEMA
+    return schema_problems(config, schema, file)
 
 
 def _are_sums(sums: Any) -> bool:
@@ -763,15 +804,17 @@ def _agreements(config: Values) -> dict[str, bool]:
     vision = {"image_size": 224, "patch_size": 16, **config["model_cfg"]["vision_cfg"]}  # open_clip's defaults
     side, patch = (np.ravel(vision[name])[0] for name in ("image_size", "patch_size"))
     n_codes, n_targets = len(config["known_domains"]) + 1, len(config["targets"])
-    of_each = [*config["sigmas"].values(), config.get("bounds", config["targets"])]
+    n_outputs = len(config.get("classes", config["targets"]))
+    of_each = [*config.get("sigmas", {}).values(), config.get("bounds", config["targets"])]
     widths = [form["head_widths"] for form in [*forms, config]]
     codes = [form["domain_code"] for form in [*forms, config]]
     return {
         "sigmas and bounds are one a target": all(len(values) == n_targets for values in of_each),
-        "head_widths lead from embed_dim to the targets": all((w[0], w[-1]) == (width, n_targets) for w in widths),
+        "head_widths lead from embed_dim to the targets": all((w[0], w[-1]) == (width, n_outputs) for w in widths),
         "domain_code has a row for each known domain and one more, of embed_dim": all(
             code in (None, [n_codes, width]) for code in codes
         ),
+        "classes are named once each": len(set(config.get("classes", ()))) == len(config.get("classes", ())),
         "there are n_members members": len(forms) == config["n_members"],
         "members read species where some are known": "known_species" in config
         or not any(form["reads_species"] for form in forms),

@@ -37,6 +37,7 @@ def write_submission(exported: Path, folder: Path) -> Path:
     if "label_range" not in config:
         raise UserError(
             f"a submission is of the beetle challenge, but {exported} forecasts {', '.join(config['targets'])}"
+            + f" ({len(config['classes'])} classes)" * ("classes" in config)
         )
     archive = archive_of(folder)
     _check_archive(archive)

@@ -1,6 +1,6 @@
 """An exported model as one `torch.export` program: pixels and indices of domains in, a value a target out.
 
-Of a model with a code for species, indices of these go in as well.
+Of a model with a code for species, indices of these go in as well. Of classes a logit each comes out.
 """
 
 import io
@@ -29,7 +29,7 @@ class ProgramMismatch(RuntimeError):
 
 
 class Program(nn.Module):
-    """pixels float32 [B, 3, S, S], domain and species indices int64 [B] -> [B, targets]: the members' mean, clipped."""
+    """pixels float32 [B, 3, S, S], domain and species indices int64 [B] -> [B, outputs]: the members' mean, clipped."""
 
     low: Tensor
     high: Tensor

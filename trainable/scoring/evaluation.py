@@ -1,6 +1,6 @@
 """A finished model's forecasts beside the labels: its score, and what explains it, as plain values.
 
-Unlike a trial's score, nothing is fitted here: mu and sigma are what the model hands out.
+Unlike a trial's score, nothing is fitted here: mu and sigma, or logits and temperature, are what the model hands out.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from trainable.plain_values import JsonObject
-from trainable.scoring.crps import Floats, crps_normal
+from trainable.scoring.class_evaluation import (
+    ClassEvaluation,
+    ClassEvents,
+    ClassScores,
+    confusion,
+    outcomes,
+    reliability,
+    score_intervals,
+)
+from trainable.scoring.class_rule import ClassRule
+from trainable.scoring.crps import Floats
 from trainable.scoring.intervals import LEVEL, bootstrap_interval, score_interval
 from trainable.scoring.normal_rule import r2
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
@@ -32,7 +42,7 @@ class ModelForecasts:
     """What a model forecast for events, in rows, and for their images; and what was observed.
 
     event_ids: ascending. sites: text. is_known: whether the model knows the event's domain: those events are ID, the
-    others OOD. event_of_image: the row of an image's event.
+    others OOD. mu, sigma: of classes logits and a temperature. event_of_image: the row of an image's event.
     """
 
     event_ids: Shaped[NDArray[np.generic], " events"]
@@ -40,16 +50,16 @@ class ModelForecasts:
     domains: Shaped[NDArray[np.generic], " events"]
     is_known: Bool[Mask, " events"]
     labels: Float64[Floats, "events targets"]
-    mu: Float64[Floats, "events targets"]
+    mu: Float64[Floats, "events outputs"]
     sigma: Float64[Floats, "events targets"]
     event_of_image: Int64[Ints, " images"]
-    image_predictions: Float64[Floats, "images targets"]
+    image_predictions: Float64[Floats, "images outputs"]
     targets: Targets = field(default_factory=Targets.beetles)
 
     @cached_property
     def crps(self) -> Float64[Floats, "events targets"]:
-        """Of every event and target."""
-        return crps_normal(self.labels, self.mu, self.sigma)
+        """Of every event and target; of classes the loss of their score."""
+        return self.targets.rule.losses(self.labels, self.mu, self.sigma)
 
     @property
     def scaled_crps(self) -> Float64[Floats, "events targets"]:
@@ -64,6 +74,12 @@ class ModelForecasts:
     def parts(self) -> dict[str, Bool[Mask, " events"]]:
         """The events of "id" and "ood"; a part without events is left out."""
         return {name: mask for name, mask in (("id", self.is_known), ("ood", ~self.is_known)) if mask.any()}
+
+    @property
+    def of_classes(self) -> ClassEvents | None:
+        """The same of a task of classes; None of real targets."""
+        rule = self.targets.rule
+        return ClassEvents(rule, self.labels, self.mu, self.sigma, self.sites) if isinstance(rule, ClassRule) else None
 
     def worst_events(self, n: int) -> Int64[Ints, " worst"]:
         """Rows of the n events with the highest mean CRPS over targets, the worst first."""
@@ -98,7 +114,12 @@ class GroupScores:
     n_images: int
     n_sites: int
     score: float
-    targets: dict[str, TargetScores]
+    targets: dict[str, TargetScores] | dict[str, ClassScores]
+
+    def figure(self, target: str, kind: str) -> float | None:
+        """One of a target's scores; None where it is undefined."""
+        value: float | None = getattr(self.targets[target], kind)
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,8 +138,8 @@ class Evaluation:
 
     score: the official one, root mean square of the `parts`: part -> target -> mean CRPS. groups: "all", "id", "ood".
     domains, sites: each one's own, ascending; no domains where the task has none. coverage: "all", "id", "ood" ->
-    target -> one entry for each of `NOMINAL`. intervals: of score/all, score/id, score/ood, over resampled sites.
-    level: share of draws in an interval.
+    target -> one entry for each of `NOMINAL`; of classes empty. intervals: of score/all, score/id, score/ood, over
+    resampled sites. level: share of draws in an interval. classes: what there is of these alone.
     """
 
     score: float
@@ -129,6 +150,7 @@ class Evaluation:
     coverage: dict[str, dict[str, tuple[Coverage, ...]]]
     intervals: dict[str, tuple[float, float]]
     level: float
+    classes: ClassEvaluation | None = None
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -137,11 +159,17 @@ class Evaluation:
 
     def to_dict(self) -> JsonObject:
         """Plain values for JSON."""
-        return asdict(self)
+        left_out = "classes" if self.classes is None else "coverage"
+        return {name: value for name, value in asdict(self).items() if name != left_out}
 
     def seed_results(self) -> dict[str, dict[str, float | None]]:
-        """The results of the systems that this project replaces: MAE by image and R2 by event, over all events."""
-        return {name: {"MAE": values.mae, "r2": values.r2} for name, values in self.groups["all"].targets.items()}
+        """The results of the systems that this project replaces: MAE by image and R2 by event, over all events.
+
+        Of classes accuracy and macro F1 by event.
+        """
+        kinds = {"MAE": "mae", "r2": "r2"} if self.classes is None else {"accuracy": "accuracy", "macro F1": "macro_f1"}
+        everything = self.groups["all"]
+        return {name: {k: everything.figure(name, kind) for k, kind in kinds.items()} for name in everything.targets}
 
 
 def evaluate_forecasts(forecasts: ModelForecasts, *, seed: int = 0, level: float = LEVEL) -> Evaluation:
@@ -158,12 +186,15 @@ def evaluate_forecasts(forecasts: ModelForecasts, *, seed: int = 0, level: float
         groups=groups,
         domains=tuple(_groups_by(forecasts, forecasts.domains)) if forecasts.has_domains else (),
         sites=tuple(_groups_by(forecasts, forecasts.sites)),
-        coverage={
+        coverage={}
+        if forecasts.of_classes is not None
+        else {
             name: _coverage(forecasts, mask, seed=seed, level=level)
             for name, mask in {"all": everything, **masks}.items()
         },
         intervals=score_interval(_event_forecasts(forecasts), seed=seed, level=level),
         level=level,
+        classes=_of_classes(forecasts, {"all": everything, **masks}, seed=seed, level=level),
     )
 
 
@@ -208,13 +239,24 @@ def _groups_by(forecasts: ModelForecasts, keys: Shaped[NDArray[np.generic], " ev
         yield _group(forecasts, keys == key, str(key))
 
 
+def _of_classes(
+    forecasts: ModelForecasts, masks: Mapping[str, Bool[Mask, " events"]], *, seed: int, level: float
+) -> ClassEvaluation | None:
+    events = forecasts.of_classes
+    if events is None:
+        return None
+    names = forecasts.targets.task.classes
+    return ClassEvaluation(
+        intervals={name: score_intervals(events.of(mask), seed=seed, level=level) for name, mask in masks.items()},
+        reliability={name: reliability(events.of(mask), seed=seed, level=level) for name, mask in masks.items()},
+        outcomes=tuple(outcomes(events, names)),
+        confusion=confusion(events, names),
+    )
+
+
 def _group(forecasts: ModelForecasts, mask: Bool[Mask, " events"], name: str) -> GroupScores:
-    labels, mu = forecasts.labels[mask], forecasts.mu[mask]
-    of_group = mask[forecasts.event_of_image]
-    image_labels = forecasts.labels[forecasts.event_of_image[of_group]]
-    crps, explained = forecasts.crps[mask].mean(axis=0), r2(labels, mu)
-    absolute = np.abs(forecasts.image_predictions[of_group] - image_labels).mean(axis=0)
-    squared, bias = ((mu - labels) ** 2).mean(axis=0), (mu - labels).mean(axis=0)
+    of_group, crps = mask[forecasts.event_of_image], forecasts.crps[mask].mean(axis=0)
+    events = forecasts.of_classes
     return GroupScores(
         name=name,
         part="id" if forecasts.is_known[mask][0] else "ood",
@@ -222,17 +264,29 @@ def _group(forecasts: ModelForecasts, mask: Bool[Mask, " events"], name: str) ->
         n_images=int(of_group.sum()),
         n_sites=len(np.unique(forecasts.sites[mask])),
         score=float(root_mean_square(crps / forecasts.targets.floor)),
-        targets={
-            target: TargetScores(
-                crps=float(crps[i]),
-                r2=float(explained[i]) if np.isfinite(explained[i]) else None,
-                mae=float(absolute[i]),
-                rmse=float(np.sqrt(squared[i])),
-                bias=float(bias[i]),
-            )
-            for i, target in enumerate(forecasts.targets.names)
-        },
+        targets=_target_scores(forecasts, mask)
+        if events is None
+        else dict.fromkeys(forecasts.targets.names, events.of(mask).scores()),
     )
+
+
+def _target_scores(forecasts: ModelForecasts, mask: Bool[Mask, " events"]) -> dict[str, TargetScores]:
+    labels, mu = forecasts.labels[mask], forecasts.mu[mask]
+    of_group = mask[forecasts.event_of_image]
+    image_labels = forecasts.labels[forecasts.event_of_image[of_group]]
+    crps, explained = forecasts.crps[mask].mean(axis=0), r2(labels, mu)
+    absolute = np.abs(forecasts.image_predictions[of_group] - image_labels).mean(axis=0)
+    squared, bias = ((mu - labels) ** 2).mean(axis=0), (mu - labels).mean(axis=0)
+    return {
+        target: TargetScores(
+            crps=float(crps[i]),
+            r2=float(explained[i]) if np.isfinite(explained[i]) else None,
+            mae=float(absolute[i]),
+            rmse=float(np.sqrt(squared[i])),
+            bias=float(bias[i]),
+        )
+        for i, target in enumerate(forecasts.targets.names)
+    }
 
 
 def _coverage(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Float64, Int64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from trainable.scoring.crps import Floats
@@ -59,15 +59,27 @@ def resample_sites(
 
     With one group the events are drawn instead.
     """
-    group_of_event = np.unique(groups, return_inverse=True)[1]
-    if group_of_event.max() == 0:
-        group_of_event = np.arange(len(values))
-    n_groups = int(group_of_event.max()) + 1
+    group_of_event, draws = site_draws(groups, rng, n=n)
+    n_groups = draws.shape[1]
     counts = np.bincount(group_of_event, minlength=n_groups).astype(np.float64)
     sums = np.zeros((n_groups, values.shape[1]))
     np.add.at(sums, group_of_event, values)
-    draws = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float64)
     return draws @ sums, draws @ counts
+
+
+def site_draws(
+    groups: Shaped[NDArray[np.generic], " events"], rng: np.random.Generator, *, n: int
+) -> tuple[Int64[NDArray[np.int64], " events"], Float64[Floats, "draws groups"]]:
+    """Each event's group, and how often each group is in each of n draws of as many as there are.
+
+    With one group each event is its own.
+    """
+    group_of_event = np.unique(groups, return_inverse=True)[1]
+    if group_of_event.max() == 0:
+        group_of_event = np.arange(len(groups))
+    n_groups = int(group_of_event.max()) + 1
+    draws = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float64)
+    return group_of_event.astype(np.int64), draws
 
 
 def _resampled_means(

@@ -3,7 +3,9 @@
 from trainable.counts import counted
 from trainable.data.task_words import PART_NAMES
 from tune.evaluation import markup as html
-from tune.evaluation.reports import Comparison, shown_groups
+from tune.evaluation.reports import CLASS_KINDS, Comparison, shown_groups
+
+_KINDS = {"crps": "CRPS by event", "r2": "R² by event", "mae": "MAE by image"}
 
 
 def comparison_page(comparison: Comparison, figure: bytes) -> str:
@@ -57,13 +59,14 @@ def _scores(comparison: Comparison) -> str:
 
 
 def _targets(comparison: Comparison) -> str:
-    parts = shown_groups(comparison.evaluations[comparison.first])
+    first = comparison.evaluations[comparison.first]
+    parts, kinds = shown_groups(first), _KINDS if first.classes is None else CLASS_KINDS
     rows = []
     for part in parts:
         for target in comparison.evaluations[comparison.first].targets:
-            scores = [evaluation.groups[part].targets[target] for evaluation in comparison.evaluations.values()]
-            cells = [html.number(s.crps) for s in scores] + [html.number(s.r2) for s in scores]
-            rows.append([target, PART_NAMES[part], *cells, *(html.number(s.mae) for s in scores)])
+            groups = [evaluation.groups[part] for evaluation in comparison.evaluations.values()]
+            cells = [html.number(group.figure(target, kind)) for kind in kinds for group in groups]
+            rows.append([target, PART_NAMES[part], *cells])
     names = list(comparison.evaluations)
-    above = [("", 2), *((title, len(names)) for title in ("CRPS by event", "R² by event", "MAE by image"))]
+    above = [("", 2), *((title, len(names)) for title in kinds.values())]
     return html.table(["target", "events", *(names * 3)], rows, above=above, n_text=2)

@@ -1,7 +1,5 @@
 """The pictures of an evaluation, drawn without pyplot's global state; PNG bytes."""
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,23 +12,13 @@ from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Coverage, ModelForecasts
 from trainable.scoring.targets import Targets
 from trainable.shown import shown
+from tune.evaluation.drawing import COLOURS, LABELS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, png
+from tune.evaluation.worst_class_event import WorstClassEvent
 from tune.evaluation.worst_events import WorstEvent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = {"id": "#2563a8", "ood": "#d9762b"}
-"""Told apart by colour-blind readers too."""
-
-MARKERS = {"id": "o", "ood": "D"}
-LABELS = {"id": "ID: known domain", "ood": "OOD: unknown domain", "all": "all"}
-
-MOST_GROUPS = 60
-"""Boxes side by side."""
-
-_LONGEST_LEVEL = 4  # characters of a name that is not turned
-_MUTED = "#6b7280"
-_DPI = 110
 _OFFSETS = (-0.22, 0.0, 0.22)  # of a model's three lines: all, ID, OOD
 
 
@@ -40,7 +28,7 @@ def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
     figure, panels = _panels("forecast mean", names, height=4.6, of_one_scale=_are_of_one_scale(forecasts.targets))
     for i, (target, axes) in enumerate(zip(names, panels, strict=True)):
         low, high = _limits(forecasts, i)
-        axes.plot([low, high], [low, high], color=_MUTED, linewidth=0.8)
+        axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8)
         for part, mask in forecasts.parts().items():
             sigma = float(forecasts.sigma[mask, i].mean())
             of_part = f"{PART_NAMES[part]}, " if forecasts.has_domains else ""
@@ -64,9 +52,9 @@ def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
             )
         axes.set(xlim=(low, high), ylim=(low, high), xlabel="observed")
         axes.set_aspect("equal")
-        _dress(axes, target)
+        dress(axes, target)
         axes.legend(fontsize=7.5, frameon=False, loc="upper left")
-    return _png(figure)
+    return png(figure)
 
 
 def residuals_by_group(forecasts: ModelForecasts) -> bytes:
@@ -77,10 +65,10 @@ def residuals_by_group(forecasts: ModelForecasts) -> bytes:
     names, width = forecasts.targets.names, 4.0 + 0.12 * max(0, len(groups) - 10)
     of_one_scale = _are_of_one_scale(forecasts.targets)
     figure, panels = _panels("forecast − observed", names, width=width, of_one_scale=of_one_scale)
-    upright: JsonObject = {"rotation": 90} if any(len(str(group)) > _LONGEST_LEVEL for group in groups) else {}
+    upright: JsonObject = {"rotation": 90} if any(len(str(group)) > LONGEST_LEVEL for group in groups) else {}
     rng = np.random.default_rng(0)  # of the dots' places beside one another
     for i, (target, axes) in enumerate(zip(names, panels, strict=True)):
-        axes.axhline(0, color=_MUTED, linewidth=0.8)
+        axes.axhline(0, color=MUTED, linewidth=0.8)
         for place, group in enumerate(groups):
             mask = of_events == group
             colour = COLOURS["id" if known[group] else "ood"]
@@ -102,8 +90,8 @@ def residuals_by_group(forecasts: ModelForecasts) -> bytes:
             )
         axes.set_xticks(range(len(groups)), [shown(str(group)) for group in groups], fontsize=8, **upright)
         axes.set_xlabel(groups_of(forecasts.targets.task)[0])
-        _dress(axes, target)
-    return _png(figure)
+        dress(axes, target)
+    return png(figure)
 
 
 def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]], *, has_domains: bool = True) -> bytes:
@@ -111,7 +99,7 @@ def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]],
     names = tuple(next(iter(coverage.values())))
     figure, panels = _panels("labels inside", names, height=4.6)
     for target, axes in zip(names, panels, strict=True):
-        axes.plot([0, 1], [0, 1], color=_MUTED, linewidth=0.8)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
         for part in (part for part in COLOURS if part in coverage):
             points = coverage[part][target]
             nominal = [point.nominal for point in points]
@@ -131,12 +119,12 @@ def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]],
             )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval")
         axes.set_aspect("equal")
-        _dress(axes, target)
+        dress(axes, target)
         axes.legend(fontsize=7.5, frameon=False, loc="upper left")
-    return _png(figure)
+    return png(figure)
 
 
-def worst_events(events: Sequence[WorstEvent]) -> bytes:
+def worst_events(events: Sequence[WorstEvent | WorstClassEvent]) -> bytes:
     """A picture an event: thumbnails of its specimens, what was observed and what was forecast."""
     n_rows = max(1, -(-len(events) // 2))
     figure = Figure(figsize=(12, 2.05 * n_rows), layout="constrained")
@@ -146,7 +134,7 @@ def worst_events(events: Sequence[WorstEvent]) -> bytes:
         axes.set_axis_off()
         # a site's name may hold dollar signs, which would else begin a formula
         axes.set_title(shown(f"{event.title}\n{event.caption}", keep="\n"), loc="left", parse_math=False, fontsize=9)
-    return _png(figure)
+    return png(figure)
 
 
 def score_comparison(scores: Mapping[str, Mapping[str, tuple[float, float, float]]], differences: JsonObject) -> bytes:
@@ -165,15 +153,15 @@ def score_comparison(scores: Mapping[str, Mapping[str, tuple[float, float, float
         shown_differences = [(part, of_model[f"score/{part}"]) for part in scores[name] if f"score/{part}" in of_model]
         for offset, (part, d) in zip(_OFFSETS, shown_differences, strict=False):
             _interval(right, place + offset, d.mean, d.low, d.high, part)
-    right.axvline(0, color=_MUTED, linewidth=0.8)
+    right.axvline(0, color=MUTED, linewidth=0.8)
     left.set_yticks(range(len(names)), labels, parse_math=False)
     left.set_ylim(len(names) - 0.5, -0.5)
     left.set_xlabel("score, lower is better")
     right.set_xlabel(f"difference to {labels[0]}, below 0 is better", parse_math=False)
-    _dress(left, "score")
-    _dress(right, "paired difference")
+    dress(left, "score")
+    dress(right, "paired difference")
     figure.legend(fontsize=8, frameon=False, loc="outside upper right", ncols=len(_OFFSETS))
-    return _png(figure)
+    return png(figure)
 
 
 def _interval(
@@ -206,19 +194,3 @@ def _panels(
     panels: Sequence[Axes] = figure.subplots(1, len(names), sharey=of_one_scale, squeeze=False)[0]
     panels[0].set_ylabel(ylabel)
     return figure, panels
-
-
-def _dress(axes: "Axes", title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e5e7eb", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8, color=_MUTED)
-
-
-def _png(figure: Figure) -> bytes:
-    out = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
-        figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
-    return out.getvalue()

@@ -41,12 +41,17 @@ def forecast_events(
         domains=domains[first],
         is_known=np.isin(domains[first], model.known_domains),
         labels=specimens.labels[rows][first],
-        mu=np.array([values["mu"] for values in given], dtype=np.float64),
-        sigma=np.array([values["sigma"] for values in given], dtype=np.float64),
+        mu=np.array([values["logits" if model.classes else "mu"] for values in given], dtype=np.float64),
+        sigma=np.array([_calibration(values) for values in given], dtype=np.float64),
         event_of_image=event_of_image.astype(np.int64),
         image_predictions=predictions,
         targets=targets_of_model(model.config),
     )
+
+
+def _calibration(forecast: JsonObject) -> list[float]:
+    """An event's sigmas, or its temperature."""
+    return [forecast["temperature"]] if "temperature" in forecast else list(forecast["sigma"])
 
 
 def targets_of_model(config: JsonObject) -> Targets:

@@ -4,10 +4,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainable.counts import counted
-from trainable.data.task_words import PART_NAMES, score_words, short_names
+from trainable.data.task_words import PART_NAMES, loss_name, score_words, short_names
+from trainable.scoring.class_evaluation import ClassScores
 from trainable.scoring.evaluation import GroupScores
+from tune.evaluation import class_page
 from tune.evaluation import markup as html
-from tune.evaluation.reports import ModelReport, shown_groups
+from tune.evaluation.reports import CLASS_KINDS, ModelReport, shown_groups
 
 _PARTS = "ID are events of domains that the model knows, OOD those of domains that it does not."
 _PICTURES = (
@@ -31,9 +33,12 @@ _PICTURES = (
 )
 
 
+_MEAN = ("the mean label of", "σ")
+
+
 def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
-    """The whole page; figures: PNG by name, "predicted", "calibration", "residuals" and "worst"."""
-    data, has_domains = report.data, bool(report.evaluation.domains)
+    """The whole page; figures: PNG by name, as `drawn.figures_of` draws them."""
+    data, has_domains, classes = report.data, bool(report.evaluation.domains), report.evaluation.classes
     lead = (
         f"{counted(data.n_events, 'event')} ({counted(data.n_specimens, 'specimen')}) of {data.source}: {data.about}. "
         + (
@@ -44,8 +49,9 @@ def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
     )
     pictures = {
         name: html.picture(figures[name], alt=f"{title} of {report.name}", caption=caption)
-        for name, title, caption in _PICTURES
+        for name, title, caption in (_PICTURES if classes is None else class_page.PICTURES)
     }
+    by_group = pictures["residuals" if classes is None else "groups"]
     sections = [
         html.heading(f"Evaluation of {report.name}", level=1),
         html.paragraph(lead, "lead"),
@@ -53,17 +59,11 @@ def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
         _glance(report),
         html.heading("Score and floors"),
         *_scores(report),
-        html.heading("Targets"),
-        _targets(report),
-        html.heading("Predicted against observed"),
-        pictures["predicted"],
-        html.heading("Calibration"),
-        pictures["calibration"],
-        _coverage(report),
-        *([html.heading("Domains"), pictures["residuals"]] if has_domains else []),
+        *(_of_targets(report, pictures) if classes is None else class_page.sections(report, classes, pictures)),
+        *([html.heading("Domains"), by_group] if has_domains else []),
         *([_group_table("domain", report.evaluation.domains, has_parts=True)] if has_domains else []),
         html.heading("Sites"),
-        *([] if has_domains else [pictures["residuals"]]),
+        *([] if has_domains else [by_group]),
         _group_table("site", report.evaluation.sites, has_parts=has_domains),
         html.heading("Worst events"),
         pictures["worst"],
@@ -71,6 +71,16 @@ def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
         *_model(report),
     ]
     return html.page(f"Evaluation of {report.name}", sections)
+
+
+def _of_targets(report: ModelReport, pictures: Mapping[str, str]) -> Iterator[str]:
+    yield html.heading("Targets")
+    yield _targets(report)
+    yield html.heading("Predicted against observed")
+    yield pictures["predicted"]
+    yield html.heading("Calibration")
+    yield pictures["calibration"]
+    yield _coverage(report)
 
 
 def _glance(report: ModelReport) -> str:
@@ -92,7 +102,8 @@ def _glance(report: ModelReport) -> str:
 def _scores(report: ModelReport) -> Iterator[str]:
     """The official parts, the floors under the model."""
     evaluation = report.evaluation
-    parts, groups = list(evaluation.parts), shown_groups(evaluation)
+    parts, groups, task = list(evaluation.parts), shown_groups(evaluation), report.forecasts.targets.task
+    mean = f"mean {loss_name(task)}"
     head = [
         "",
         *(PART_NAMES[name] for name in groups),
@@ -101,13 +112,11 @@ def _scores(report: ModelReport) -> Iterator[str]:
     above = [
         ("", 1),
         ("score", len(groups)),
-        *(
-            (f"mean CRPS, {PART_NAMES[part]}" if evaluation.domains else "mean CRPS", len(evaluation.targets))
-            for part in parts
-        ),
+        *((f"{mean}, {PART_NAMES[part]}" if evaluation.domains else mean, len(evaluation.targets)) for part in parts),
     ]
     own = {f"score/{name}": evaluation.groups[name].score for name in groups}
-    own |= {f"crps_{part}/{target}": value for part, of in evaluation.parts.items() for target, value in of.items()}
+    kind = task.score.kind
+    own |= {f"{kind}_{part}/{target}": value for part, of in evaluation.parts.items() for target, value in of.items()}
     keys = list(own)
     named = [(report.name, own), *((f"floor: {n.replace('_', ' ')}", m) for n, m in (report.floors or {}).items())]
     rows = [[name, *(html.number(metrics.get(key)) for key in keys)] for name, metrics in named]
@@ -116,14 +125,15 @@ def _scores(report: ModelReport) -> Iterator[str]:
         rows,
         above=above,
         strong=[0],
-        caption=f"Score: {score_words(report.forecasts.targets.task)}; lower is better.",
+        caption=f"Score: {score_words(task)}; lower is better.",
     )
     if report.floors is None:
         yield html.paragraph(f"Floors are missing: {report.floors_missing}.", "note")
     else:
+        constant, fitted = ("how often each class is among", "temperature") if task.has_classes else _MEAN
         yield html.paragraph(
-            "Floors see no image: the mean label of the training events, of all or of the same domain or species. "
-            "Their σ is fitted on these events at other sites, which favours them.",
+            f"Floors see no image: {constant} the training events, of all or of the same domain or species. "
+            f"Their {fitted} is fitted on these events at other sites, which favours them.",
             "note",
         )
 
@@ -132,19 +142,9 @@ def _targets(report: ModelReport) -> str:
     rows = []
     for name in shown_groups(report.evaluation):
         group = report.evaluation.groups[name]
-        for target, scores in group.targets.items():
-            rows.append(
-                [
-                    target,
-                    PART_NAMES[name],
-                    str(group.n_events),
-                    html.number(scores.crps),
-                    html.number(scores.r2),
-                    html.number(scores.rmse),
-                    html.number(scores.bias),
-                    html.number(scores.mae),
-                ]
-            )
+        for target in group.targets:
+            numbers = [html.number(group.figure(target, kind)) for kind in ("crps", "r2", "rmse", "bias", "mae")]
+            rows.append([target, PART_NAMES[name], str(group.n_events), *numbers])
     head = ["target", "events", "number", "CRPS", "R²", "RMSE", "bias", "MAE"]
     caption = "CRPS, R², RMSE and bias (forecast minus observed) by event, MAE by image."
     return html.table(head, rows, n_text=2, caption=caption)
@@ -169,17 +169,19 @@ def _coverage(report: ModelReport) -> str:
 def _group_table(kind: str, groups: Sequence[GroupScores], *, has_parts: bool) -> str:
     targets = list(groups[0].targets)
     short, part_head = short_names(targets), [""] if has_parts else []
-    head = [kind, *part_head, "events", "specimens", "score", *(short * 3)]
-    above = [("", 4 + has_parts), *((title, len(targets)) for title in ("R² by event", "MAE by image", "bias"))]
+    of_classes = isinstance(groups[0].targets[targets[0]], ClassScores)
+    kinds = CLASS_KINDS if of_classes else {"r2": "R² by event", "mae": "MAE by image", "bias": "bias"}
+    head = [kind, *part_head, "events", "specimens", "score", *(kinds.values() if of_classes else short * len(kinds))]
+    above = [] if of_classes else [("", 4 + has_parts), *((title, len(targets)) for title in kinds.values())]
     rows = []
     for group in groups:
-        values = [group.targets[target] for target in targets]
-        cells = [html.number(v.r2, 2) for v in values]
-        cells += [html.number(v.mae, 2) for v in values] + [html.number(v.bias, 2) for v in values]
+        cells = [html.number(group.figure(target, name), 2) for name in kinds for target in targets]
         counts = [str(group.n_events), str(group.n_images)]
         part = [PART_NAMES[group.part]] if has_parts else []
         rows.append([group.name, *part, *counts, html.number(group.score), *cells])
     caption = "score: root mean square over targets of mean CRPS. With few events, R² says little."
+    if of_classes:
+        caption = "By event; with few events, macro F1 and ECE say little."
     return html.table(head, rows, above=above, n_text=1 + has_parts, caption=caption)
 
 

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from trainable.scoring.evaluation import Evaluation
 from tune.evaluation.files import FIGURES, Written
-from tune.evaluation.reports import Comparison, ModelReport
+from tune.evaluation.reports import Comparison, ModelReport, explaining_kinds
 from tune.tracking.client import open_experiment, quietly, settle_mlflow
 from tune.tracking.database import make_database
 from tune.tracking.values import MAX_KEY, MAX_PARAM, metric_key, tag_text
@@ -104,12 +105,16 @@ def evaluation_metrics(report: ModelReport) -> dict[str, float]:
     for name, group in evaluation.groups.items():
         if name != "all":
             metrics[f"eval/score_{name}"] = group.score
-        for target, scores in group.targets.items():
-            for kind in ("crps", "r2", "mae", "rmse", "bias"):
-                metrics[f"eval_{kind}_{name}/{target}"] = getattr(scores, kind)
-            for point in evaluation.coverage[name][target]:
+        for target in group.targets:
+            for kind in _kinds(evaluation):
+                metrics[f"eval_{kind}_{name}/{target}"] = group.figure(target, kind)
+            for point in evaluation.coverage.get(name, {}).get(target, ()):
                 if point.nominal in (0.5, 0.9):
                     metrics[f"eval_coverage_{name}/{target}_{100 * point.nominal:.0f}"] = point.observed
     for floor, values in (report.floors or {}).items():
         metrics[f"eval/floor_{floor}"] = values["score/all"]
     return {name: value for name, value in metrics.items() if value is not None}
+
+
+def _kinds(evaluation: Evaluation) -> tuple[str, ...]:
+    return ("crps", "r2", "mae", "rmse", "bias") if evaluation.classes is None else explaining_kinds(evaluation)

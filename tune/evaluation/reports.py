@@ -11,9 +11,13 @@ from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Evaluation, ModelForecasts
 from trainable.scoring.out_of_fold import Difference
 from tune.evaluation.events import Leak
+from tune.evaluation.worst_class_event import WorstClassEvent
 from tune.evaluation.worst_events import WorstEvent
 
 FORMAT_VERSION = 1
+
+CLASS_KINDS = {"log_loss": "log loss", "brier": "Brier", "accuracy": "accuracy", "macro_f1": "macro F1", "ece": "ECE"}
+"""Figures of classes -> what they are called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +57,17 @@ class ModelReport:
     evaluation: Evaluation
     floors: dict[str, dict[str, float]] | None
     floors_missing: str
-    worst: Sequence[WorstEvent]
+    worst: Sequence[WorstEvent | WorstClassEvent]
 
     def warnings(self) -> list[str]:
         """What a reader must know before the first figure."""
         warnings = [self.leak.warning] if self.leak.warning else []
         if self.data.which == "held-out" and self.facts.scores_of == "held-out events":
             study = f", {self.facts.study_id}," if self.facts.study_id else ""
+            calibration = "sigma" if self.evaluation.classes is None else "temperature"
             warnings.append(
-                f"{self.name}'s best epoch and sigma were chosen on these held-out events, so its score is a little "
-                f"too good; a confirmation of its study{study} (`sentinel-tune confirm`) measures without that"
+                f"{self.name}'s best epoch and {calibration} were chosen on these held-out events, so its score is a "
+                f"little too good; a confirmation of its study{study} (`sentinel-tune confirm`) measures without that"
             )
         if self.leak.n_specimens and "score/all" in self.facts.scores:
             where = "its confirmation, on" if self.facts.scores_of == "confirmation" else "training, on its own"
@@ -127,8 +132,7 @@ class Comparison:
                     "score": evaluation.score,
                     "parts": evaluation.parts,
                     "intervals": evaluation.intervals,
-                    "r2": target_values(evaluation, "r2"),
-                    "mae": target_values(evaluation, "mae"),
+                    **{kind: target_values(evaluation, kind) for kind in explaining_kinds(evaluation)[:2]},
                     "differences": {key: asdict(d) for key, d in self.differences[name].items()}
                     if name in self.differences
                     else None,
@@ -147,11 +151,18 @@ def _interval_words(facts: ModelFacts) -> str:
 
 
 def target_values(evaluation: Evaluation, kind: str) -> dict[str, dict[str, float | None]]:
-    """Group ("all", "id", "ood") -> target -> one of `TargetScores`' values."""
+    """Group ("all", "id", "ood") -> target -> one of its scores."""
     return {
-        name: {target: getattr(scores, kind) for target, scores in group.targets.items()}
+        name: {target: group.figure(target, kind) for target in group.targets}
         for name, group in evaluation.groups.items()
     }
+
+
+def explaining_kinds(evaluation: Evaluation) -> tuple[str, ...]:
+    """Figures of a target that explain a score, the first ones first."""
+    if evaluation.classes is None:
+        return ("r2", "mae", "rmse")
+    return ("accuracy", "macro_f1", *(kind for kind in CLASS_KINDS if kind not in ("accuracy", "macro_f1")))
 
 
 def model_names(specs: Sequence[str]) -> list[str]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from trainable.counts import counted
 from trainable.data.task_words import PART_NAMES, short_names
-from tune.evaluation.reports import Comparison, ModelReport, ScoredData, shown_groups
+from trainable.scoring.class_evaluation import ClassEvaluation
+from tune.evaluation.reports import CLASS_KINDS, Comparison, ModelReport, ScoredData, shown_groups
 from tune.report.results import COLUMNS
 
 _NAME = 22
@@ -14,7 +15,9 @@ _DASH = "-"
 
 def report_text(report: ModelReport) -> str:
     """Scores with intervals, the floors, a line a target and part."""
-    return "\n".join([*_title(report.name, report.data), "", *_score_lines(report), "", *_target_lines(report)]) + "\n"
+    classes = report.evaluation.classes
+    figures = _target_lines(report) if classes is None else _class_lines(report, classes)
+    return "\n".join([*_title(report.name, report.data), "", *_score_lines(report), "", *figures]) + "\n"
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -25,14 +28,17 @@ def comparison_text(comparison: Comparison) -> str:
     parts = PART_NAMES if comparison.evaluations[comparison.first].domains else {"all": ""}
     heads = "".join(f"{name:>8}" for part, name in parts.items() if part != "all")
     lines = [*_title("Side by side", comparison.data), ""]
-    lines.append(f"{'':<{width}}{'score':>7}{heads}   {'difference':<27}  {f'R2: {short}':<18}")
+    kinds = ("r2",) if comparison.evaluations[comparison.first].classes is None else ("accuracy", "macro_f1")
+    title = f"R2: {short}" if len(kinds) == 1 else "accuracy, F1"
+    lines.append(f"{'':<{width}}{'score':>7}{heads}   {'difference':<27}  {title:<18}")
     for name, evaluation in comparison.evaluations.items():
         scores = "".join(_number(evaluation.groups[p].score if p in evaluation.groups else None) for p in parts)
         gap = _DASH
         if name in comparison.differences:
             d = comparison.differences[name]["score/all"]
             gap = f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
-        r2 = "".join(_number(evaluation.groups["all"].targets[t].r2, width=6, digits=2) for t in targets)
+        everything = evaluation.groups["all"]
+        r2 = "".join(_number(everything.figure(t, k), width=6, digits=2) for k in kinds for t in targets)
         verdict = f"  {comparison.verdict(name)}" if name in comparison.differences else ""
         lines.append(f"{_short(name):<{width}}{scores[1:]}   {gap:<27} {r2}{verdict}"[:COLUMNS].rstrip())
     words = f"difference: score minus that of {_short(comparison.first)} on the same events, below 0 is better"
@@ -66,13 +72,34 @@ def _target_lines(report: ModelReport) -> Iterator[str]:
     yield f"{'':<{_NAME}}{'events':>8}{'CRPS':>8}{'R2':>8}{'MAE':>8}{'RMSE':>8}{'bias':>8}{'in 50 %':>10}{'in 90 %':>9}"
     for name in shown_groups(evaluation):
         group = evaluation.groups[name]
-        for target, scores in group.targets.items():
+        for target in group.targets:
             inside = {point.nominal: point.observed for point in evaluation.coverage[name][target]}
-            values = (scores.crps, scores.r2, scores.mae, scores.rmse, scores.bias)
-            numbers = "".join(_number(value, width=8) for value in values)
+            kinds = ("crps", "r2", "mae", "rmse", "bias")
+            numbers = "".join(_number(group.figure(target, kind), width=8) for kind in kinds)
             covered = f"{inside[0.5]:>9.0%} {inside[0.9]:>8.0%} "
             yield f"{f'{target}, {PART_NAMES[name]}':<{_NAME}}{group.n_events:>8}{numbers}{covered}".rstrip()
     yield "CRPS, R2, RMSE, bias by event, MAE by image; in 50 %: labels inside the forecast's 50 % interval"
+
+
+def _class_lines(report: ModelReport, classes: ClassEvaluation) -> Iterator[str]:
+    """A line a figure, with its interval for each group, as scores have theirs."""
+    evaluation = report.evaluation
+    names, level = shown_groups(evaluation), f"{evaluation.level:.0%} interval"
+    (target,) = evaluation.targets
+    heads = (f"  {f'{evaluation.groups[n].n_events} ev., {PART_NAMES[n]}':<12}{level:<16}" for n in names)
+    yield f"{_short(target):<{_NAME}}" + "".join(heads).rstrip()
+    for kind, title in CLASS_KINDS.items():
+        cells = ""
+        for name in names:
+            low, high = classes.intervals[name][kind]
+            cells += f"  {evaluation.groups[name].figure(target, kind):<12.3f}{f'[{low:.3f}, {high:.3f}]':<16}"
+        yield f"{title:<{_NAME}}" + cells.rstrip()
+    occur = [outcome for outcome in classes.outcomes if outcome.n_events]
+    yield from textwrap.wrap(
+        f"by event; {len(occur)} of {counted(len(classes.outcomes), 'class')} occur here; ECE: how far the "
+        "most probable class's probability is from how often it is right",
+        COLUMNS,
+    )
 
 
 def _number(value: float | None, *, width: int = 8, digits: int = 3) -> str:

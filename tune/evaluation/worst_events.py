@@ -11,9 +11,11 @@ from PIL import Image, ImageOps
 from trainable.config import NO_DOMAIN
 from trainable.counts import counted
 from trainable.data.decoding import open_image
-from trainable.data.task_words import PART_NAMES, short_names
+from trainable.data.task_words import PART_NAMES, loss_name, short_names
 from trainable.plain_values import JsonObject
+from trainable.scoring.class_rule import probabilities
 from trainable.scoring.evaluation import ModelForecasts
+from tune.evaluation.worst_class_event import N_TOLD, WorstClassEvent
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
@@ -46,11 +48,8 @@ class WorstEvent:
     @property
     def title(self) -> str:
         """Which event it is."""
-        of_domain = "" if self.domain == NO_DOMAIN else f"domain {self.domain} ({PART_NAMES[self.part]}) · "
-        return (
-            f"event {self.event_id} · site {_shortened(self.site)} · {of_domain}"
-            f"{counted(self.n_images, 'specimen')} · CRPS {self.crps:.2f}"
-        )
+        place = (self.event_id, self.site, self.domain, self.part)
+        return f"{_which(*place, n_images=self.n_images)} · CRPS {self.crps:.2f}"
 
     @property
     def caption(self) -> str:
@@ -67,12 +66,13 @@ class WorstEvent:
 
 def find_worst_events(
     forecasts: ModelForecasts, specimens: "Specimens", rows: NDArray[np.int64], n: int = N_EVENTS
-) -> list[WorstEvent]:
-    """The n events of the highest mean CRPS, the worst first; rows: of the forecast specimens in the data."""
+) -> Sequence[WorstEvent | WorstClassEvent]:
+    """The n events of the highest mean loss, the worst first; rows: of the forecast specimens in the data."""
+    if forecasts.of_classes is not None:
+        return _of_classes(forecasts, specimens, rows, n)
     found = []
     for place in forecasts.worst_events(n):
         of_event = rows[forecasts.event_of_image == place]
-        encoded = specimens.images.read(of_event[:N_THUMBNAILS].tolist())
         values = {
             name: forecasts.targets.by_name(getattr(forecasts, name)[place]) for name in ("labels", "mu", "sigma")
         }
@@ -87,10 +87,50 @@ def find_worst_events(
                 observed=values["labels"],
                 mu=values["mu"],
                 sigma=values["sigma"],
-                thumbnails=_side_by_side([_thumbnail(image) for image in encoded]),
+                thumbnails=_pictures(specimens, of_event),
             )
         )
     return found
+
+
+def _of_classes(
+    forecasts: ModelForecasts, specimens: "Specimens", rows: NDArray[np.int64], n: int
+) -> list[WorstClassEvent]:
+    names, loss = forecasts.targets.task.classes, loss_name(forecasts.targets.task)
+    found = []
+    for place in forecasts.worst_events(n):
+        of_event = rows[forecasts.event_of_image == place]
+        (of_class,) = probabilities(forecasts.mu[[place]], forecasts.sigma[[place]])
+        true, cost = int(forecasts.labels[place, 0]), float(forecasts.crps[place, 0])
+        which = {
+            "event_id": forecasts.event_ids[place].item(),
+            "site": str(forecasts.sites[place]),
+            "domain": forecasts.domains[place].item(),
+            "part": "id" if forecasts.is_known[place] else "ood",
+        }
+        found.append(
+            WorstClassEvent(
+                **which,
+                n_images=len(of_event),
+                loss=cost,
+                observed=names[true],
+                probability=float(of_class[true]),
+                forecast={names[c]: float(of_class[c]) for c in np.argsort(-of_class, kind="stable")[:N_TOLD]},
+                title=f"{_which(*which.values(), n_images=len(of_event))} · {loss} {cost:.2f}",
+                thumbnails=_pictures(specimens, of_event),
+            )
+        )
+    return found
+
+
+def _which(event_id: int | str, site: str, domain: int | str, part: str, *, n_images: int) -> str:
+    of_domain = "" if domain == NO_DOMAIN else f"domain {domain} ({PART_NAMES[part]}) · "
+    return f"event {event_id} · site {_shortened(site)} · {of_domain}{counted(n_images, 'specimen')}"
+
+
+def _pictures(specimens: "Specimens", rows: NDArray[np.int64]) -> Image.Image:
+    encoded = specimens.images.read(rows[:N_THUMBNAILS].tolist())
+    return _side_by_side([_thumbnail(image) for image in encoded])
 
 
 def _shortened(name: str) -> str:

@@ -13,11 +13,10 @@ import importlib.util
 import io
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainable.plain_values import parse_json
+from trainable.plain_values import JsonObject, parse_json
 from tune.tracking.client import quietly, while_files_travel
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _write(place: Path, folder: Path, model: "LoggedModel", *, run_id: str, scra
             python_model=str(Path(__file__).with_name("served_model.py")),
             code_paths=[str(scratch / _READER_NAME)],
             artifacts={ARTIFACT: str(folder)},
-            signature=_signature(parse_json((folder / "config.json").read_bytes())["targets"]),
+            signature=_signature(parse_json((folder / "config.json").read_bytes())),
             input_example=_example(),
             pip_requirements=list(REQUIREMENTS),
             mlflow_model=Model(
@@ -94,7 +93,7 @@ def _write(place: Path, folder: Path, model: "LoggedModel", *, run_id: str, scra
         )
 
 
-def _signature(targets: Sequence[str]) -> "ModelSignature":
+def _signature(config: JsonObject) -> "ModelSignature":
     """All but `image` are of any type, since a value that is missing changes the type of a column."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, Schema
@@ -106,10 +105,19 @@ def _signature(targets: Sequence[str]) -> "ModelSignature":
         ColSpec(AnyType(), "species", required=False),
         ColSpec(AnyType(), "event", required=False),
     ]
-    columns = [*targets, *(f"{target}_{kind}" for target in targets for kind in ("mu", "sigma"))]
-    return ModelSignature(
-        inputs=Schema(inputs), outputs=Schema([ColSpec(DataType.double, column) for column in columns])
-    )
+    outputs = [ColSpec(DataType[kind], column) for column, kind in _output_columns(config).items()]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _output_columns(config: JsonObject) -> dict[str, str]:
+    """Of `served_model.py`, with MLflow's names of their types."""
+    targets = config["targets"]
+    if "classes" not in config:
+        columns = [*targets, *(f"{target}_{kind}" for target in targets for kind in ("mu", "sigma"))]
+        return dict.fromkeys(columns, "double")
+    (target,) = targets
+    probabilities = [f"{target}_event_probability", *(f"{target}: {name}" for name in config["classes"])]
+    return {target: "string", f"{target}_event": "string"} | dict.fromkeys(probabilities, "double")
 
 
 def _example() -> "pd.DataFrame":

@@ -11,6 +11,11 @@ Input, a row a specimen:
 Output, a row a specimen, in the input's order and with its index:
     TARGET                           for each of the model's targets, predicted from this specimen alone
     TARGET_mu, TARGET_sigma          the forecast for its event: a normal, equal on all rows of the event
+Of a model of classes:
+    TARGET                           the most probable class of this specimen alone
+    TARGET_event                     the most probable class of its event, equal on all rows of the event
+    TARGET_event_probability         how probable that is
+    TARGET: CLASS                    the probability of each class for its event
 """
 
 import base64
@@ -42,6 +47,9 @@ class ServedModel(mlflow.pyfunc.PythonModel):
         )
         predictions = self.model.predict(images, domains, species)
         forecasts = self.model.forecast(predictions, events, domains)
+        if self.model.classes:
+            found = np.array([forecasts[event]["probabilities"] for event in events], dtype=np.float64)
+            return pd.DataFrame(self._of_classes(predictions, found), index=model_input.index)
         targets = self.model.config["targets"]
         columns = {target: predictions[:, i] for i, target in enumerate(targets)}
         for i, target in enumerate(targets):
@@ -50,6 +58,18 @@ class ServedModel(mlflow.pyfunc.PythonModel):
                     [forecasts[event][kind][i] for event in events], dtype=np.float64
                 )
         return pd.DataFrame(columns, index=model_input.index)
+
+    def _of_classes(self, logits: Any, of_events: Any) -> dict[str, Any]:
+        """Columns; logits, of_events: [rows, classes], the second a row's event's probabilities."""
+        names = np.array(self.model.classes, dtype=object)
+        (target,) = self.model.targets
+        shape = (len(of_events), len(names))  # of no rows, too
+        columns = {
+            target: names[logits.argmax(axis=1)],
+            f"{target}_event": names[of_events.reshape(shape).argmax(axis=1)],
+            f"{target}_event_probability": of_events.reshape(shape).max(axis=1),
+        }
+        return columns | {f"{target}: {name}": of_events.reshape(shape)[:, i] for i, name in enumerate(names)}
 
 
 def _read(

@@ -23,7 +23,14 @@ from tune.evaluation.files import Written, checked_folder, results_folder, write
 from tune.evaluation.forecasting import forecast_events
 from tune.evaluation.page import report_page
 from tune.evaluation.recorded import EvaluationRecorder
-from tune.evaluation.reports import Comparison, ModelReport, model_names, scores_with_intervals, target_values
+from tune.evaluation.reports import (
+    Comparison,
+    ModelReport,
+    explaining_kinds,
+    model_names,
+    scores_with_intervals,
+    target_values,
+)
 from tune.evaluation.text import comparison_text, report_text
 from tune.execution.session import local_device
 from tune.models.model_source import local_model, open_model
@@ -122,19 +129,9 @@ def _evaluate(
 
 
 def _write(report: ModelReport, out: Path) -> Written:
-    from tune.evaluation.figures import (  # loads matplotlib
-        calibration_curves,
-        predicted_against_observed,
-        residuals_by_group,
-        worst_events,
-    )
+    from tune.evaluation.drawn import figures_of  # loads matplotlib
 
-    figures = {
-        "predicted": predicted_against_observed(report.forecasts),
-        "calibration": calibration_curves(report.evaluation.coverage, has_domains=report.forecasts.has_domains),
-        "residuals": residuals_by_group(report.forecasts),
-        "worst": worst_events(report.worst),
-    }
+    figures = figures_of(report)
     results = results_folder(report.folder if report.is_folder else None, out)
     return write_report(report, report_page(report, figures), figures, out=out, results=results)
 
@@ -220,7 +217,7 @@ def _summary(report: ModelReport, written: Written, tracked: JsonObject) -> Json
         "score": evaluation.score,
         "parts": evaluation.parts,
         "intervals": evaluation.intervals,
-        **{kind: target_values(evaluation, kind) for kind in ("r2", "mae", "rmse")},
+        **{kind: target_values(evaluation, kind) for kind in explaining_kinds(evaluation)},
         "floors": None if report.floors is None else {n: floor["score/all"] for n, floor in report.floors.items()},
         "results": str(written.results),
         "report": str(written.report),

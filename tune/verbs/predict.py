@@ -27,6 +27,7 @@ from tune.command_line.parsing import Given
 from tune.evaluation.forecasting import targets_of_model
 from tune.execution.session import local_device
 from tune.models.model_source import open_model
+from tune.report.class_forecasts import ClassForecasts
 from tune.report.console import Console
 from tune.report.forecasts import Forecasts, forecast_table, write_csv
 from tune.report.image_progress import ImageProgress
@@ -86,7 +87,9 @@ def _checked_places(options: PredictOptions, console: Console) -> tuple[Path, ..
     return files
 
 
-def _written(forecasts: Forecasts, options: PredictOptions, domain: int | str | None) -> UserError | None:
+def _written(
+    forecasts: Forecasts | ClassForecasts, options: PredictOptions, domain: int | str | None
+) -> UserError | None:
     """What kept the CSV file from being written, to be told after the forecasts themselves."""
     if options.csv is None:
         return None
@@ -149,7 +152,7 @@ def _predict(
     names: tuple[str, ...],
     domain: int | str | None,
     options: PredictOptions,
-) -> tuple[Forecasts, float]:
+) -> tuple[Forecasts | ClassForecasts, float]:
     """The forecasts, and images a second; names: of the files' events."""
     import torch
 
@@ -162,7 +165,18 @@ def _predict(
     values = model.predict(images, domains, [options.species] * len(files), progress=progress.show)
     speed = len(files) / (time.monotonic() - started)
     events = {str(event): forecast for event, forecast in model.forecast(values, names, domains).items()}
-    return Forecasts(tuple(files), names, values.tolist(), events, model.targets), speed
+    if not model.classes:
+        return Forecasts(tuple(files), names, values.tolist(), events, model.targets), speed
+    alone = model.forecast(values, range(len(files)), domains)
+    of_classes = ClassForecasts(
+        files=tuple(files),
+        event_of_file=names,
+        specimens=[forecast["probabilities"] for forecast in alone.values()],
+        events={event: forecast["probabilities"] for event, forecast in events.items()},
+        target=model.targets[0],
+        classes=model.classes,
+    )
+    return of_classes, speed
 
 
 def _bytes_of(file: Path) -> bytes:
@@ -178,7 +192,7 @@ def events_of(files: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _finish(
-    forecasts: Forecasts,
+    forecasts: Forecasts | ClassForecasts,
     csv_file: Path | None,
     options: PredictOptions,
     console: Console,
