@@ -36,6 +36,15 @@ LEAVES = {
     "plots and no regions": COMPLETE | {"covariates": []},
     "shortest": SHORTEST,
 }
+N_EVENTS = 24  # of leaves
+CLASSES = {
+    "12 classes": {"event": "plot", "site": "place", "domain": "region"},
+    "2 classes with domain absent": {"event": "plot", "site": "place"},
+}
+LEAVES |= {
+    name: {"columns": {"image": "file_name", **columns}, "targets": {"shade": {"classes": "auto"}}}
+    for name, columns in CLASSES.items()
+}
 SMALL = {
     "search": ["--trials", "2", "--epochs", "2", "--confirm-top", "1", "--confirm-folds", "1", "--no-variants"],
     "predict": ["--json"],
@@ -68,7 +77,7 @@ def test_the_page_explains_every_key_of_a_task_and_its_tasks_are_sound():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["demo-one", "regions and no plots", "plots and no regions"])
+@pytest.mark.parametrize("name", ["demo-one", "demo-species", "regions and no plots", "plots and no regions", *CLASSES])
 @pytest.mark.usefixtures("demo_cache")
 def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
@@ -77,6 +86,7 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
     if name in LEAVES:
         (tmp_path / "leaves").mkdir()
         draw_leaves(tmp_path / "leaves")
+        name_shades(tmp_path / "leaves" / "metadata.csv", n=int(name.split()[0]) if name in CLASSES else 1)
         (tmp_path / "leaves" / TASK_FILE).write_text(yaml.safe_dump(LEAVES[name], sort_keys=False), encoding="utf-8")
     task = Task.from_dict(LEAVES[name]) if name in LEAVES else Task.load(name)
     data = ["--data", "leaves"] if name in LEAVES else ["--data", DEMO, "--task", name]
@@ -101,13 +111,24 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
     assert "features are there already" in said
     assert ("tail.domain_scale" in said) == (not has_domains)  # dropped, and said so
     assert ("tail.species_scale" in said) == (not task.covariates)
-    assert study_of(read_entries(tmp_path / "studies" / "leaves")).header["task"] == task.to_dict()
+    header = study_of(read_entries(tmp_path / "studies" / "leaves")).header
+    task = task.with_classes(Task.from_dict(header["task"]).classes)
+    assert header["task"] == task.to_dict()
+    assert task.n_outputs == (int(name.split()[0]) if name in CLASSES else task.n_outputs)
     check_words(ended["search"].stdout, task, part="OOD")
     check_words(ended["evaluate"].stdout, task, part="score, ID")  # it knows all domains
     check_words((tmp_path / "report.html").read_text(encoding="utf-8"), task, part="OOD")
     assert ("score_ood" in cli("trials", "studies/leaves").stdout) == has_domains
     assert cli("status", "studies/leaves").status == 0
     check_alone(tmp_path, task, ended["predict"], domain=domain)
+
+
+def name_shades(table: Path, *, n: int) -> None:
+    """A column of n classes by how bright a plot's leaves are, each of as many plots."""
+    rows = pd.read_csv(table, keep_default_na=False)
+    rank = rows["length (mm)"].rank(method="dense").astype(int) - 1
+    rows["shade"] = [f"shade {place * n // N_EVENTS}" for place in rank]
+    rows.to_csv(table, index=False)
 
 
 def write_space(file: Path) -> None:
@@ -147,11 +168,20 @@ def check_alone(tmp_path: Path, task: Task, predicted: Outcome, *, domain: int |
     assert done.returncode == 0, done.stderr
     alone = json.loads(done.stdout)
     first, _ = predicted.result["specimens"]
-    assert np.allclose([first[target] for target in task.names], alone["values"][0], rtol=1e-5)
+    if task.has_classes:
+        assert [*first[task.names[0]]["probabilities"]] == [*task.classes]
+        found, wanted = [*first[task.names[0]]["probabilities"].values()], alone["forecast"]["a"]["probabilities"]
+    else:
+        found, wanted = [first[target] for target in task.names], alone["values"][0]
+    assert np.allclose(found, wanted, rtol=1e-5)
     events = [event["event"] for event in predicted.result["events"]]
     assert [Path(event).name for event in events] == (
         ["0.png", "1.png"] if task.columns.event is None else ["photographs"]
     )
     config = json.loads((tmp_path / "models" / "leaves" / "model" / "config.json").read_text(encoding="utf-8"))
-    assert alone["forecast"]["b"]["sigma"] == config["sigmas"]["unknown"]
+    unknown = alone["forecast"]["b"]
+    if task.has_classes:
+        assert unknown["temperature"] == config["temperatures"]["unknown"]
+    else:
+        assert unknown["sigma"] == config["sigmas"]["unknown"]
     assert predicted.result["domain_is_known"] == (domain is not None)

@@ -1,7 +1,8 @@
 """An exported model as one ONNX file: images and indices of domains in, a value a target out.
 
 Of a model with a code for species, indices of these go in as well. What is needed beside the graph (targets, bounds,
-sigmas, known domains, the transform that makes images of photographs) is in the file's metadata, each as JSON.
+sigmas, or classes and temperatures, known domains, the transform that makes images of photographs) is in the file's
+metadata, each as JSON.
 """
 
 import json
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
 OPSET = 18
 """Of the standard operators: what torch's exporter has written since it began to trace with `torch.export`."""
 
-METADATA = ("targets", "bounds", "label_range", "sigmas", "known_domains", "known_species", "transform", "task")
+METADATA = (
+    *("targets", "bounds", "label_range", "sigmas", "classes", "temperatures"),
+    *("known_domains", "known_species", "transform", "task"),
+)
 """Keys of `config.json` that are the file's metadata, too, where the model has them."""
 
 MOST_BYTES = 2**31 - 2**20
@@ -59,7 +63,8 @@ def write_onnx(model: ExportedModel, file: Path, *, sizes: Sequence[float]) -> O
     """Write `file` (.onnx), whole or not at all, after checking what onnxruntime makes of it.
 
     The batch may have any size from 1 on. Inputs `images` float32 [B, 3, S, S] as `ExportedModel.pixels` makes them,
-    `domains` and `species` int64 [B]; output `mu` float32 [B, targets], clipped to their bounds.
+    `domains` and `species` int64 [B]; output `mu` float32 [B, targets], clipped to their bounds, or `logits` [B,
+    classes].
     sizes: of usual values, one a target; differences are told as shares of them, and of larger values.
     Raises: UserError for packages that are missing, or weights beyond what one file holds. OnnxMismatch; OSError.
     """
@@ -116,7 +121,7 @@ def _graph(model: ExportedModel) -> "ModelProto":
             verbose=False,
             opset_version=OPSET,
             input_names=list(names[: len(examples)]),
-            output_names=["mu"],
+            output_names=[_output_name(model)],
             dynamic_shapes=tuple({0: batch} for _ in examples),
         )
     assert program is not None  # with dynamo=True one is returned
@@ -125,6 +130,10 @@ def _graph(model: ExportedModel) -> "ModelProto":
         entry = graph.metadata_props.add()
         entry.key, entry.value = name, json.dumps(value, ensure_ascii=False)
     return graph
+
+
+def _output_name(model: ExportedModel) -> str:
+    return "logits" if model.classes else "mu"
 
 
 def _metadata(config: JsonObject) -> JsonObject:
@@ -141,7 +150,7 @@ def _largest_difference(content: bytes, model: ExportedModel, sizes: Sequence[fl
         given = example_inputs(model, n)
         wanted: Tensor = program(*given)
         values = {name: value.numpy() for name, value in zip(names, given, strict=True)}
-        (outputs,) = session.run(["mu"], values)
+        (outputs,) = session.run([_output_name(model)], values)
         scale = torch.maximum(wanted.abs(), torch.tensor(sizes, dtype=wanted.dtype))
         found.append(float(((torch.from_numpy(outputs) - wanted).abs() / scale).max()))
     return max(found)

@@ -163,7 +163,7 @@ class Console:
         )
         model = result["model"]
         lines = [shown(file), f"best epoch exported: {shown(model)}", "", "To go on:"]
-        steps = [f"  {command}" for command in after_training(options, Path(model))]
+        steps = [f"  {command}" for command in after_training(options, Path(model), task=task)]
         self.finish(text="\n".join([text, *lines, *steps]), json=result)
 
     def finish(self, *, text: str, json: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
@@ -55,14 +56,24 @@ def to_look_at(options: SearchOptions, study: Place, tracking_uri: str, fragment
 
 
 def after_training(
-    options: TrainOptions | RetrainOptions, model: Path, study: Mapping[str, Any] | None = None
+    options: TrainOptions | RetrainOptions,
+    model: Path,
+    study: Mapping[str, Any] | None = None,
+    *,
+    task: Task | None = None,
 ) -> list[str]:
-    """Evaluate and export a model; study: the options of that which it was retrained from."""
+    """Evaluate a model, and export or use it; study: the options of that which it was retrained from.
+
+    task: the challenge's where none is given; models of others are no submission.
+    """
     known = carried(options, EvaluateOptions, leave=("tracking_uri",)) | _tracking(options, study or {})
     for name in ("data", "skip_bad_images", "drop_duplicates", "experiment"):
         if study is not None and study.get(name, (usual := getattr(SearchOptions, name))) not in (None, usual):
             known[name] = study[name]
-    return [next_command("evaluate", model, **known), next_command("export", model, submission="submission")]
+    then = next_command("export", model, submission="submission")
+    if task is not None and not task.is_beetles:
+        then = next_command("predict", model, "photographs")
+    return [next_command("evaluate", model, **known), then]
 
 
 def _secret(options: SearchOptions) -> JsonObject:

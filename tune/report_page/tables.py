@@ -1,13 +1,16 @@
 """The report's tables: ranks beside variants and floors, confirmation, errors by group, cost, failures."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import fmean
 
 from trainable.counts import counted
 from trainable.data.task import Task
-from trainable.data.task_words import PART_NAMES, groups_of, score_keys, score_words, short_names
+from trainable.data.task_words import PART_NAMES, groups_of, loss_name, score_keys, score_words, short_names
 from trainable.errors import UserError
+from trainable.scoring.crps import Floats
+from trainable.scoring.out_of_fold import PartForecasts
+from trainable.scoring.targets import Targets
 from trainable.storage.remote_folder import StorageError
 from tune.confirming.outcome import ConfirmedConfiguration, out_of_fold_of
 from tune.decisions.rungs import rung_standings
@@ -127,9 +130,9 @@ def errors(view: StudyView) -> Iterator[str]:
             groups = part.domains if kind == "domain" else part.sites
             for group in sorted(set(groups.tolist()), key=lambda name: (len(name), name)):
                 of = part.of(groups == group)
-                crps, bias = of.crps.mean(axis=0), (of.mu.mean(axis=0) - of.labels).mean(axis=0)
+                crps = of.crps.mean(axis=0)
                 score = math.sqrt(fmean(float(value) ** 2 for value in crps / forecasts.targets.floor))
-                cells = [html.number(float(v), 2) for v in (*crps, *bias)]
+                cells = [html.number(float(v), 2) for v in (*crps, *_beside(of, forecasts.targets))]
                 rows.append(
                     [
                         group,
@@ -141,9 +144,19 @@ def errors(view: StudyView) -> Iterator[str]:
                 )
         short = short_names(forecasts.targets.names)
         head = [kind, *([""] if has_domains else []), "events", "score"]
-        above = [("", len(head)), ("mean CRPS", len(short)), ("bias", len(short))]
-        caption = f"Of {winner.name}, on held-out events of the confirmation; bias: forecast minus observed."
+        beside = "accuracy" if view.task.has_classes else "bias"
+        above = [("", len(head)), (f"mean {loss_name(view.task)}", len(short)), (beside, len(short))]
+        caption = f"Of {winner.name}, on held-out events of the confirmation"
+        caption += "." if view.task.has_classes else "; bias: forecast minus observed."
         yield html.table([*head, *short, *short], rows, above=above, caption=caption, n_text=len(head) - 2)
+
+
+def _beside(part: PartForecasts, targets: Targets) -> Iterable[float]:
+    """What is told beside a group's mean loss, one a target: the bias of numbers, the accuracy of classes."""
+    if not targets.task.has_classes:
+        bias: Floats = (part.mu.mean(axis=0) - part.labels).mean(axis=0)
+        return bias
+    return targets.rule.gathered_figures(part.labels, part.mu, part.crps, part.sigma)["accuracy"]
 
 
 def cost(view: StudyView) -> str:

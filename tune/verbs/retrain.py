@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from trainable.counts import counted
+from trainable.data.task import Task
 from trainable.plain_values import JsonObject
 from trainable.shown import shown
 from tune.command_line.model_options import RetrainOptions
@@ -50,12 +51,12 @@ def run(given: Given) -> int:
     console = Console(json=options.json)
     entries = read_entries(options.study)
     options = with_precision(_in_precision_of(entries, options), local_device(options), trains_here=False)
-    recipe = recipe_of(options, entries)
+    recipe, task = recipe_of(options, entries), task_of_study(study_of(entries).header)
     folder = (options.out or Path("retrained", f"{options.study.resolve().name}-{recipe.name}")).absolute()
     options = replace(options, name=options.name or usual_name(entries, options.study.resolve().name))
     registry = _registry(options, entries)
     identity = _identity(recipe, study_of(entries), precision=options.precision)
-    _tell_recipe(recipe, console)
+    _tell_recipe(recipe, task, console)
     check_folder(folder, identity)
     if (folder / MODEL_NAME).is_dir():
         open_model(str(folder / MODEL_NAME), None, "cpu", console)  # whole, or refused
@@ -66,7 +67,7 @@ def run(given: Given) -> int:
         if not make_model(options, recipe, entries, folder, identity, console):
             return EXIT_FAILED
     registered = None if registry is None else _register(registry, options, recipe, entries, folder, console)
-    steps = after_training(options, folder / MODEL_NAME, kept_options(entries))
+    steps = after_training(options, folder / MODEL_NAME, kept_options(entries), task=task)
     _finish(recipe, folder, registered, steps, console, seconds=time.monotonic() - started)
     return EXIT_DONE
 
@@ -115,7 +116,7 @@ def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Regis
     return registry
 
 
-def _tell_recipe(recipe: Recipe, console: Console) -> None:
+def _tell_recipe(recipe: Recipe, task: Task, console: Console) -> None:
     if recipe.verdict:
         console.say(f"confirmation: {recipe.verdict}")
     seeds = ", ".join(map(str, recipe.seeds))
@@ -127,9 +128,10 @@ def _tell_recipe(recipe: Recipe, console: Console) -> None:
             f"{members} {seeds}"
         )
     if recipe.evidence is None:
+        calibration = "temperature" if task.has_classes else "sigma"
         console.say(
-            f"note: {recipe.name} was not confirmed; its scores and sigma are of the held-out events that the search "
-            "chose it by, and so too good"
+            f"note: {recipe.name} was not confirmed; its scores and {calibration} are of the held-out events that the "
+            "search chose it by, and so too good"
         )
 
 
