@@ -46,7 +46,7 @@ LEAVES |= {
     for name, columns in CLASSES.items()
 }
 SMALL = {
-    "search": ["--trials", "2", "--epochs", "2", "--confirm-top", "1", "--confirm-folds", "1", "--no-variants"],
+    "search": ["--trials", "6", "--epochs", "2", "--confirm-top", "1", "--confirm-folds", "1", "--no-variants"],
     "predict": ["--json"],
 }
 ALONE = """
