@@ -10,7 +10,7 @@ from trainable.data.task import Task
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts
 from trainable.scoring.targets import Targets
 from tune.evaluation import figures
-from tune.evaluation.drawing import COLOURS
+from tune.evaluation.look import COLOURS
 
 N = 24
 TARGETS = {

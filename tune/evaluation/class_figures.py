@@ -11,7 +11,7 @@ from trainable.scoring.class_evaluation import ClassEvaluation
 from trainable.scoring.evaluation import ModelForecasts
 from trainable.shown import shown
 from tune.evaluation.class_page import MOST_CLASSES
-from tune.evaluation.drawing import COLOURS, LABELS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, png
+from tune.evaluation.look import COLOURS, LABELS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, png
 
 OTHERS = "all others"
 _LONGEST_NAME = 24

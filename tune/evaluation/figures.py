@@ -12,7 +12,7 @@ from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Coverage, ModelForecasts
 from trainable.scoring.targets import Targets
 from trainable.shown import shown
-from tune.evaluation.drawing import COLOURS, LABELS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, png
+from tune.evaluation.look import COLOURS, LABELS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, png
 from tune.evaluation.worst_class_event import WorstClassEvent
 from tune.evaluation.worst_events import WorstEvent
 
