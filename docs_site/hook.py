@@ -1,6 +1,7 @@
 """What mkdocs asks while it builds: the site has the repository's layout, so links lead where they do there.
 
-Beside docs/ it holds README.md, as the first page, and whatever these pages link to, wherever that lies.
+Beside docs/ it holds README.md, as the first page, and whatever these pages link to, wherever that lies. The notebook
+is a page, too.
 """
 
 import re
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from notebook_page import notebook_page  # mkdocs looks for modules beside the hook
 
 ROOT = Path(__file__).resolve().parents[1]
 STYLE = ROOT / "docs_site" / "site.css"
+NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 LINK = re.compile(r"\]\(([^)#\s]+)[^)\s]*\)")
 
 
@@ -20,7 +23,14 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     own = [Path(str(file.abs_src_path)) for file in files.documentation_pages()]
     from_theme = [file for file in files if not str(file.abs_src_path).startswith(str(ROOT))]
     paths = sorted(reached([ROOT / "README.md", STYLE, *own]))
-    return Files([*from_theme, *(File.generated(config, name_of(path), abs_src_path=str(path)) for path in paths)])
+    page = File.generated(config, name_of(NOTEBOOK.with_suffix(".md")), content=notebook_page(NOTEBOOK))
+    copied = [File.generated(config, name_of(path), abs_src_path=str(path)) for path in paths]
+    return Files([*from_theme, *copied, page])
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """A page's text; what links to the notebook leads to its page."""
+    return markdown.replace(f"{NOTEBOOK.name})", f"{NOTEBOOK.stem}.md)")
 
 
 def reached(pages: list[Path]) -> set[Path]:

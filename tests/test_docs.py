@@ -113,6 +113,15 @@ def test_links_and_named_files_lead_somewhere(page):
         assert (ROOT / name).exists(), name
 
 
+def test_pictures_are_small_and_shown_somewhere():
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert len(pictures) >= 3
+    for picture in pictures:
+        assert picture.stat().st_size < 200_000, picture
+        assert f"images/{picture.name})" in text, picture
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_files_are_yaml(file):
     assert [document for document in yaml.safe_load_all(file.read_text(encoding="utf-8")) if document]

@@ -29,6 +29,7 @@ def test_every_page_of_the_repository_is_in_the_site_as_in_the_repository(site):
     assert len(pages) > 20
     for page in pages:
         assert (site / page.relative_to(ROOT)).with_suffix(".html").is_file(), page
+    assert "data:image/png" in (site / "docs" / "notebook.html").read_text(encoding="utf-8")
     assert "What success looks like" in (site / "index.html").read_text(encoding="utf-8")
     assert (site / "docs" / "flow.svg").read_bytes() == (ROOT / "docs" / "flow.svg").read_bytes()
 
