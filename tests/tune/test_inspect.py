@@ -220,7 +220,7 @@ def test_photographs_that_cannot_be_read_and_near_duplicates_across_places_are_t
     assert "photos/4-4.png: there is no such file" in images["unreadable"]
     twins = images["near duplicates"]
     assert "2 of 46 photographs look nearly the same as one of another site" in twins
-    assert "photos/0-0.png of Wald 0 and photos/1-2.png of Wald 1; held out" in twins
+    assert "photos/0-0.png of Wald 0 and photos/1-2.png of Wald 1; held out with" in twins
     assert ended.result["splits"]["folds"].endswith("of 46 photographs")
 
 
@@ -283,9 +283,8 @@ def test_a_data_set_of_the_hub_is_told_by_its_table_and_no_photograph_is_looked_
     ended = cli("inspect", f"hf://{tmp_path}/leaves:large", "--json")
 
     assert ended.status == 0, ended.stderr
-    assert ended.result["task"] == {
-        "columns": {"image": "image", "site": "place"}, "targets": {"leaf": {"classes": "auto"}},
-    }  # fmt: skip
+    wanted = {"columns": {"image": "image", "site": "place"}, "targets": {"leaf": {"classes": "auto"}}}
+    assert ended.result["task"] == wanted
     lines = "\n".join(ended.result["data_set"])
     assert "configuration: large; others: small" in lines
     assert "split train: read" in lines
@@ -302,5 +301,7 @@ def test_a_data_set_of_the_hub_is_told_by_its_table_and_no_photograph_is_looked_
     ):
         ended = cli("inspect", f"hf://{tmp_path}/{name}")
         assert (ended.status, words in ended.stderr) == (2, True), ended.stderr
+    local = cli("inspect", tmp_path / "leaves" / "large", "--json", "--workers", 1)  # the same features, in Parquet
+    assert local.result["task"] == wanted
     written = cli("inspect", f"hf://{tmp_path}/leaves:large", "--write")
     assert (written.status, "must have a folder to write to" in written.stderr) == (2, True)

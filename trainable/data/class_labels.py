@@ -69,14 +69,26 @@ def class_indices(labels: pd.Series, classes: Sequence[str]) -> NDArray[np.float
 
 def with_class_names(rows: pd.DataFrame, schema: pa.Schema, task: Task) -> pd.DataFrame:
     """The same with names in place of the numbers that `datasets` keeps for a `ClassLabel` feature."""
-    features = _features(schema)
+    features = class_features(schema)
     for target in task.targets:
-        feature = features.get(target.column, {})
-        known = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
-        if isinstance(target, ClassTarget) and known and target.column in rows.columns:
-            named = [_name_of(value, known) for value in rows[target.column]]
-            rows = rows.assign(**{target.column: pd.Series(named, index=rows.index, dtype=object)})
+        if isinstance(target, ClassTarget) and target.column in rows.columns and target.column in features:
+            rows = rows.assign(**{target.column: named_classes(rows[target.column], features[target.column])})
     return rows
+
+
+def class_features(schema: pa.Schema) -> dict[str, list[object]]:
+    """Columns that `datasets` keeps as a `ClassLabel` feature, and the names that their numbers stand for."""
+    found = {name: feature for name, feature in _features(schema).items() if isinstance(feature, dict)}
+    return {
+        name: feature["names"]
+        for name, feature in found.items()
+        if feature.get("_type") == "ClassLabel" and feature.get("names")
+    }
+
+
+def named_classes(values: pd.Series, names: Sequence[object]) -> pd.Series:
+    """Names in place of the numbers that stand for them; nothing for a number that stands for none."""
+    return pd.Series([_name_of(value, names) for value in values], index=values.index, dtype=object)
 
 
 def _features(schema: pa.Schema) -> dict[str, object]:

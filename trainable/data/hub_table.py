@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from trainable.counts import counted
+from trainable.data.class_labels import named_classes
 from trainable.data.hub_name import hub_parts
 from trainable.data.raw_table import RawTable
 from trainable.data.specimen_schema import READ_SPLITS, SPLIT_NAMES
@@ -79,9 +80,7 @@ def _with_class_names(rows: pd.DataFrame, features: Mapping[str, object]) -> pd.
     """With names in place of the numbers of a `ClassLabel`."""
     for column, feature in features.items():
         if (names := getattr(feature, "names", None)) is not None and column in rows.columns:
-            called = dict(enumerate(names))
-            named = [called.get(value, value) for value in rows[column]]
-            rows = rows.assign(**{column: pd.Series(named, index=rows.index, dtype=object)})
+            rows = rows.assign(**{column: named_classes(rows[column], names)})
     return rows
 
 

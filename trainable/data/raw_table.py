@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainable.data.class_folders import class_folder_rows, other_tables
+from trainable.data.class_labels import class_features, named_classes
 from trainable.data.folder_walk import find_files
 from trainable.data.specimen_folder import METADATA, metadata_files, split_folders
 from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
@@ -47,7 +48,8 @@ def read_raw_table(folder: Path) -> RawTable:
         raise UserError(f"the tables of {folder} must be readable, but: {error}") from error
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
     photographs = () if is_metadata else tuple(dict.fromkeys(name for part in parts for name in part.photographs))
-    return RawTable(rows=rows, photographs=photographs)
+    classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
+    return RawTable(rows=rows, photographs=photographs, classes=classes)
 
 
 def _read(file: Path) -> RawTable:
@@ -59,7 +61,9 @@ def _read(file: Path) -> RawTable:
         schema = parquet.schema_arrow
         plain = [name for name, type_ in zip(schema.names, schema.types, strict=True) if not pa.types.is_nested(type_)]
         rows = arrow_frame(parquet.read(columns=plain), ())
-    return RawTable(rows=rows, photographs=tuple(_encoded(schema)))
+    features = class_features(schema)
+    rows = rows.assign(**{name: named_classes(rows[name], features[name]) for name in features if name in rows.columns})
+    return RawTable(rows=rows, photographs=tuple(_encoded(schema)), classes=tuple(features))
 
 
 def _encoded(schema: pa.Schema) -> Iterable[str]:

@@ -10,6 +10,9 @@ from trainable.data.image_survey import ImageSurvey
 from trainable.data.near_duplicates import MOST_BITS, N_BITS, first_twins
 from trainable.shown import shown
 
+ALONE = "photograph"
+"""The word of a group where each photograph is its own."""
+
 _SHOWN = 3
 
 
@@ -53,10 +56,11 @@ def _twins_line(
     called = [name if of == name else f"{name} of {of}" for name, of in zip(called, groups, strict=True)]
     each_once = [row for row in near if row < twins[row] or twins[twins[row]] != row]
     pairs = [f"{called[row]} and {called[twins[row]]}" for row in each_once]
+    as_whom = "another" if group == ALONE else f"one of another {group}"
     return (
-        f"warning: {len(near)} of {counted(len(readable), 'photograph')} look nearly the same as one of another "
-        f"{group} (perceptual hashes differ in {MOST_BITS} of {N_BITS} bits at most): {_listed(pairs)}; held out "
-        "with one of them is nothing new: name a column that holds both together, or leave one out"
+        f"warning: {len(near)} of {counted(len(readable), 'photograph')} look nearly the same as {as_whom} (perceptual "
+        f"hashes differ in {MOST_BITS} of {N_BITS} bits at most): {_listed(pairs)}; held out with one of them is "
+        "nothing new: name a column that holds both together, or leave one out"
     )
 
 

@@ -35,7 +35,7 @@ from tune.command_line.options import InspectOptions
 from tune.command_line.parsing import Given
 from tune.printed.next_command import next_command
 from tune.report.console import Console
-from tune.report.image_facts import image_facts
+from tune.report.image_facts import ALONE, image_facts
 from tune.report.image_progress import ImageProgress
 
 RANDOM_SHARE = 0.2
@@ -57,7 +57,7 @@ def run(given: Given) -> int:
         raise UserError(f"`--write` must not replace a task, but {file} is there; remove it first")
     table = read_raw_table(folder)
     columns = column_facts(table.rows, table.photographs)
-    proposal = propose(table.rows, columns)
+    proposal = propose(table.rows, columns, class_columns=table.classes)
     images = _looked_at(options, proposal.task)
     problems, specimens = _tried(options, proposal.task)
     lines = [*_column_lines(columns, proposal), "", "proposed task:", "", *_yaml_of(proposal).splitlines(), ""]
@@ -114,7 +114,7 @@ def _looked_at(options: InspectOptions, task: Task) -> dict[str, str]:
         names = [os.path.relpath(path, os.path.expanduser(options.data)) for path in table.images.paths]
     column = task.columns.site or task.columns.event
     groups = names if column is None else table.rows[column].astype(str).tolist()
-    return image_facts(survey, names, groups, "photograph" if column is None else groups_of(task)[-1])
+    return image_facts(survey, names, groups, ALONE if column is None else groups_of(task)[-1])
 
 
 def _tried(options: InspectOptions, task: Task) -> tuple[tuple[str, ...], Specimens | None]:
