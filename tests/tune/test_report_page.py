@@ -1,6 +1,7 @@
 """A study as a page: whatever state it is in, of any size, whole in itself."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from search_spaces.space import read_variant
 from tests.beetles import TARGETS
 from tests.tune.made_study import made_study, write_study
 from tune.decisions.standings import Standings
+from tune.journal.entries import VerdictReached
 from tune.journal.journal import read_entries
 from tune.report_page.importance import MAX_TRIALS, importances
 from tune.report_page.study_page import report_page
@@ -115,6 +117,22 @@ def test_the_winner_can_be_copied_into_a_variants_file(finished_study, tmp_path)
 
     assert yaml.safe_load(text)["about"] == f"{best.trial_id} of the study beetles"
     assert read_variant(tmp_path / "winner.yaml").config.to_dict() == best.config
+
+
+def test_of_an_ensemble_that_won_every_member_can_be_copied(confirmed_study):
+    entries = read_entries(confirmed_study)
+    (at, verdict) = next(
+        (at, e.of) for at, e in enumerate(entries) if isinstance(getattr(e, "of", None), VerdictReached)
+    )
+    result = dict(verdict.result, winner="ensemble", leader="ensemble", is_win=True)
+    entries[at] = replace(entries[at], of=replace(verdict, result=result))
+    texts = [yaml.safe_load(words) for words in page_of(entries).words if words.startswith("about: ")]
+    members = next(c["members"] for c in result["candidates"] if c["name"] == "ensemble")
+
+    assert [text["about"].split()[0] for text in texts] == [
+        c["name"] for c in result["candidates"] if c["name"] in members
+    ]
+    assert all(text["epochs"] == 3 and text["config"] for text in texts)
 
 
 def test_a_confirmed_study_shows_verdict_pairs_and_errors_by_domain_and_site(cli, confirmed_study, tmp_path):

@@ -151,19 +151,18 @@ def _parameters(view: StudyView) -> Iterator[str]:
 
 
 def _winner(view: StudyView) -> Iterator[str]:
-    """As a variant's file, which `train --variant` and `retrain --config` take."""
-    best = view.standings.best()
-    winner = view.confirmed.candidate(view.confirmed.winner) if view.confirmed else None
-    if winner is not None:
-        name, config = winner.name, winner.config
-    elif best is not None:
-        name, config = best.trial_id, best.config
+    """As variants' files, which `train --variant` and `retrain --config` take: of an ensemble one for each member."""
+    best, confirmed = view.standings.best(), view.confirmed
+    winner = confirmed.candidate(confirmed.winner) if confirmed is not None else None
+    if confirmed is not None and winner is not None:
+        found = [(member.name, member.config) for member in confirmed.members_of(winner)]
     else:
-        return
-    values = {key: value for key, value in config.items() if key != "epochs"}
-    text = {"about": f"{name} of the study {view.name}", "epochs": config["epochs"], "config": values}
-    yield html.heading(f"Configuration of {name}")
-    yield html.details("YAML, for `train --variant` and `retrain --config`", yaml.safe_dump(text, sort_keys=False))
+        found = [(best.trial_id, best.config)] if best is not None else []
+    for name, config in found:
+        values = {key: value for key, value in config.items() if key != "epochs"}
+        text = {"about": f"{name} of the study {view.name}", "epochs": config["epochs"], "config": values}
+        yield html.heading(f"Configuration of {name}")
+        yield html.details("YAML, for `train --variant` and `retrain --config`", yaml.safe_dump(text, sort_keys=False))
 
 
 def _reproduction(view: StudyView) -> Iterator[str]:
