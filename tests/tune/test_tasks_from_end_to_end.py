@@ -30,7 +30,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding=
 SHORTEST, COMPLETE, CLASSES = (
     yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.S | re.M)
 )
-COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^sentinel-tune .*$", PAGE, re.M)]
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^sentinel-tune (?!.*hf://).*$", PAGE, re.M)]
 LEAVES = {
     "regions and no plots": COMPLETE | {"columns": {"image": "file_name", "site": "place", "domain": "region"}},
     "plots and no regions": COMPLETE | {"covariates": []},

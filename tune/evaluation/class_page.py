@@ -10,8 +10,8 @@ from tune.evaluation.reports import CLASS_KINDS, ModelReport, shown_groups
 MOST_CLASSES = 20
 """Rows of a confusion matrix: the most frequent classes; the others stand together in one more."""
 
-MOST_ROWS = 60
-"""Classes of a table, the most frequent ones; report.json has all."""
+MOST_ROWS = 40
+"""Classes of a table, the most frequent ones first; report.json has all."""
 
 PICTURES = (
     (
@@ -34,8 +34,8 @@ PICTURES = (
     (
         "worst",
         "Worst events",
-        "The events of the highest loss, with their first specimens; observed class (its probability) → the most "
-        "probable classes.",
+        "The events of the highest loss, with their first specimens: the observed class, with the probability that it "
+        "was given, then the most probable classes.",
     ),
 )
 
@@ -72,8 +72,7 @@ def _figures(report: ModelReport, classes: ClassEvaluation) -> str:
 
 def _outcomes(classes: ClassEvaluation) -> str:
     ranked = sorted(classes.outcomes, key=lambda outcome: -outcome.n_events)
-    kept = {outcome.name for outcome in ranked[:MOST_ROWS]}
-    rows = [_outcome(outcome) for outcome in classes.outcomes if outcome.name in kept]
+    rows = [_outcome(outcome) for outcome in ranked[:MOST_ROWS]]
     more = len(classes.outcomes) - len(rows)
     caption = "An event is forecast as its most probable class."
     if more:

@@ -86,8 +86,8 @@ def _class_lines(report: ModelReport, classes: ClassEvaluation) -> Iterator[str]
     evaluation = report.evaluation
     names, level = shown_groups(evaluation), f"{evaluation.level:.0%} interval"
     (target,) = evaluation.targets
-    heads = (f"  {f'{evaluation.groups[n].n_events} ev., {PART_NAMES[n]}':<12}{level:<16}" for n in names)
-    yield f"{_short(target):<{_NAME}}" + "".join(heads).rstrip()
+    yield f"{_short(target):<{_NAME}}" + "".join(f"  {PART_NAMES[name]:<12}{level:<16}" for name in names).rstrip()
+    yield f"{'events':<{_NAME}}" + "".join(f"  {evaluation.groups[name].n_events:<28}" for name in names).rstrip()
     for kind, title in CLASS_KINDS.items():
         cells = ""
         for name in names:

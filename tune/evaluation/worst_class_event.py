@@ -9,7 +9,7 @@ from trainable.plain_values import JsonObject
 N_TOLD = 3
 """Most probable classes that are told."""
 
-_LONGEST_NAME = 24
+_LONGEST_NAME = 18  # so that a line of three stays beside the next picture
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,9 +33,9 @@ class WorstClassEvent:
 
     @property
     def caption(self) -> str:
-        """What it is, how probable that was, and what was more so."""
+        """What it is, how probable that was; in a second line what was most so."""
         told = ", ".join(f"{_cut(name)} {p:.2f}" for name, p in self.forecast.items())
-        return f"{_cut(self.observed)} ({self.probability:.2f}) → {told}"
+        return f"{self.observed[:60]} ({self.probability:.2f})\n→ {told}"
 
     def to_dict(self) -> JsonObject:
         """All but title and pictures, as plain values."""
