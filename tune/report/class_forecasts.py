@@ -80,7 +80,8 @@ class ClassForecasts:
         return [spreadsheet_cell(self.classes[best]), found[best], *found]
 
     def _words(self, found: Sequence[float]) -> str:
-        return "  ".join(f"{_cut(self.classes[c])} {found[c]:.2f}" for c in self._best(found)[:SHOWN_CLASSES])
+        told = [f"{_cut(self.classes[c])} {found[c]:.2f}" for c in self._best(found)[:SHOWN_CLASSES]]
+        return "  ".join(f"{words:<{_LONGEST_NAME + 5}}" for words in told).rstrip()
 
     def _values(self, found: Sequence[float]) -> JsonObject:
         best = self._best(found)[0]
