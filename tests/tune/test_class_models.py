@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss
@@ -20,9 +21,13 @@ from sklearn.metrics import accuracy_score, log_loss
 from tests.conftest import DEMO
 from trainable.data.specimens import load_specimens
 from trainable.data.task import Task
+from trainable.errors import UserError
 from trainable.export import standalone
 from trainable.export.standalone import ExportedModel, ModelFolderError, config_digest, read_config
 from tune.cli import main
+from tune.command_line.model_options import EvaluateOptions
+from tune.evaluation.forecasting import targets_of_model
+from tune.evaluation.labelled_data import _task as evaluated_task
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +153,24 @@ def test_the_card_speaks_of_classes_and_temperatures(species_model):
     assert "temperature" in card
     assert "Accuracy:" in card
     assert not any(word in card for word in ("sigma", "CRPS", "R2", "MAE", "OOD"))
+
+
+@pytest.mark.parametrize("classes", ["auto", ["a", "b"]])
+def test_a_task_that_is_named_takes_the_models_classes_or_is_refused(classes, species_model, tmp_path):
+    own = targets_of_model(read_config(species_model)).task
+    target = own.to_dict()["targets"]["species"] | {"classes": classes}
+    file = tmp_path / "task.yaml"
+    file.write_text(yaml.safe_dump(own.to_dict() | {"targets": {"species": target}}), encoding="utf-8")
+    options = EvaluateOptions(models=("m",), data=DEMO, task=str(file))
+
+    if classes == "auto":
+        assert evaluated_task(options, {"m": own}).classes == own.classes
+    else:
+        with pytest.raises(UserError, match="must have the classes of m in the same order"):
+            evaluated_task(options, {"m": own})
+    other = Task.load("demo-species").with_classes(["a", "b"])
+    with pytest.raises(UserError, match="n has other ones than m"):
+        evaluated_task(EvaluateOptions(models=("m", "n")), {"m": own, "n": other})
 
 
 @pytest.mark.parametrize(

@@ -48,13 +48,26 @@ def _task(options: EvaluateOptions, tasks: Mapping[str, Task]) -> Task:
     if differing := [name for name, other in others if other.shown_targets != task.shown_targets]:
         shown = "; ".join(f"{name}: {', '.join(tasks[name].shown_targets)}" for name in (first, *differing))
         raise UserError(f"models must forecast the same targets to be compared, but do not: {shown}")
+    if differing := [name for name, other in others if other.classes != task.classes]:
+        raise UserError(
+            f"models must forecast the same classes to be compared, but {', '.join(differing)} has other ones than "
+            f"{first}; evaluate them one by one"
+        )
     named = None if options.task is None else named_task(options.data or "demo", options.task)
     if named is not None and named.shown_targets != task.shown_targets:
         raise UserError(
             f"`--task` must have the targets of {first}, {', '.join(task.shown_targets)}, but {options.task} has "
             f"{', '.join(named.shown_targets)}"
         )
-    return named or task
+    if named is None:
+        return task
+    named = named.with_classes(task.classes)
+    if named.classes != task.classes:
+        raise UserError(
+            f"`--task` must have the classes of {first} in the same order, but {options.task} has others; leave them "
+            "to the model by `classes: auto`"
+        )
+    return named
 
 
 def _own_data(options: EvaluateOptions, facts: Mapping[str, ModelFacts], task: Task, console: Console) -> Specimens:
