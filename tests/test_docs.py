@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs_site.reference import FOLDER, pages
+from docs.site.reference import FOLDER, pages
 from trainable.errors import UserError
 from tune.cli import parse_command
 from tune.command_line.parsing import Given
@@ -96,7 +96,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", pages())
 def test_the_reference_says_what_the_code_says(name):
-    assert (FOLDER / name).read_text(encoding="utf-8") == pages()[name], "run `python -m docs_site.reference`"
+    assert (FOLDER / name).read_text(encoding="utf-8") == pages()[name], "run `python -m docs.site.reference`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

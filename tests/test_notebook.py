@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from docs_site.notebook import FILE, SHOWN_FOLDER, executed
-from docs_site.notebook_page import notebook_page
+from docs.site.notebook import FILE, SHOWN_FOLDER, executed
+from docs.site.notebook_page import notebook_page
 
 MOST_BYTES = 300_000
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from docs_site.browsing import browser, open_charts, open_table, served
+from docs.site.browsing import browser, open_charts, open_table, served
 from tests.tune.made_study import made_study, write_study
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord

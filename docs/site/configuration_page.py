@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from docs_site.markdown import code, page, plain, table
+from docs.site.markdown import code, page, plain, table
 from search_spaces.parameter import in_words
 from search_spaces.space import SearchSpace, load_variant
 from trainable.config import PROJECTIONS, TrialConfig

@@ -5,7 +5,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
-from docs_site.markdown import code, page, plain, sentence, table
+from docs.site.markdown import code, page, plain, sentence, table
 from trainable.storage.remote_folder import RemoteFolder
 from tune.cli import VERBS, Verb
 from tune.command_line.declaration import Declaration, declarations, flag_of

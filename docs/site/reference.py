@@ -1,15 +1,15 @@
 """Write the pages of docs/reference/ from the code.
 
-python -m docs_site.reference
+python -m docs.site.reference
 """
 
 from pathlib import Path
 
-from docs_site.commands_page import commands_page
-from docs_site.configuration_page import configuration_page
-from docs_site.spaces_page import spaces_page, tasks_page
+from docs.site.commands_page import commands_page
+from docs.site.configuration_page import configuration_page
+from docs.site.spaces_page import spaces_page, tasks_page
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+FOLDER = Path(__file__).resolve().parents[1] / "reference"
 
 
 def pages() -> dict[str, str]:

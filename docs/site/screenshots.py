@@ -1,6 +1,6 @@
 """Make the pictures of docs/images/ anew: of a study that is there, or of one that is searched for them.
 
-python -m docs_site.screenshots [STUDY [--tracking-uri URI]]
+python -m docs.site.screenshots [STUDY [--tracking-uri URI]]
 """
 
 import io
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from docs_site.browsing import browser, open_charts, open_table, served
+from docs.site.browsing import browser, open_charts, open_table, served
 from tune.journal.entries import study_of
 from tune.journal.journal import read_entries
 from tune.tracking.saved_view import view_fragment
@@ -21,7 +21,7 @@ from tune.tracking.saved_view import view_fragment
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
+FOLDER = Path(__file__).resolve().parents[1] / "images"
 WIDTH, HEIGHT = 1440, 860
 COLOURS = 96
 MOST_BYTES = 200_000

@@ -12,8 +12,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from notebook_page import notebook_page  # mkdocs looks for modules beside the hook
 
-ROOT = Path(__file__).resolve().parents[1]
-STYLE = ROOT / "docs_site" / "site.css"
+ROOT = Path(__file__).resolve().parents[2]
+STYLE = ROOT / "docs" / "site" / "site.css"
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 LINK = re.compile(r"\]\(([^)#\s]+)[^)\s]*\)")
 

@@ -1,6 +1,6 @@
 """Run docs/notebook.ipynb from top to bottom, and keep what its cells show.
 
-python -m docs_site.notebook
+python -m docs.site.notebook
 """
 
 import os
@@ -11,7 +11,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-FILE = Path(__file__).resolve().parents[1] / "docs" / "notebook.ipynb"
+FILE = Path(__file__).resolve().parents[1] / "notebook.ipynb"
 SHOWN_FOLDER = "/beetles"
 """In place of the folder in which it ran."""
 

@@ -30,7 +30,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def page(title: str, about: str, lines: Iterable[str]) -> str:
     """A page that says by what it was written."""
-    notice = "<!-- Written by `python -m docs_site.reference` from the code: change that, and run it. -->"
+    notice = "<!-- Written by `python -m docs.site.reference` from the code: change that, and run it. -->"
     text = "\n".join([notice, "", f"# {title}", "", about, "", *lines]).strip("\n")
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")

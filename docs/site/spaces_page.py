@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from docs_site.markdown import code, page, plain, sentence, table
+from docs.site.markdown import code, page, plain, sentence, table
 from search_spaces.parameter import in_words
 from search_spaces.space import SearchSpace, list_spaces, list_variants, read_variant
 from trainable.config import PROJECTIONS
