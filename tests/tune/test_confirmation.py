@@ -280,7 +280,9 @@ def test_the_plan_takes_the_best_that_are_unlike_one_another_and_folds_the_searc
     space = SearchSpace.from_dict(study_of(entries).header["space"])
     trials = Decisions.replay(space, entries).trials()
     frame = study_data().specimens.frame
-    plan = make_plan(space, trials, frame, SearchOptions(data="demo:120", epochs=3, fold=2, confirm_seeds=2))
+    plan = make_plan(
+        space, trials, frame, SearchOptions(data="demo:120", epochs=3, fold=2, confirm_folds=2, confirm_seeds=2)
+    )
 
     assert plan.folds == (0, 4)  # which hold out most events that fold 2 does not
     assert plan.seeds == (1, 2)
@@ -291,7 +293,7 @@ def test_the_plan_takes_the_best_that_are_unlike_one_another_and_folds_the_searc
         replace(t, state="completed", scores={1: t.scores[1]}) if t.trial_id == plan.configurations[0].trial_id else t
         for t in trials
     ]
-    options = SearchOptions(data="demo:120", epochs=3, fold=2, confirm_seeds=2)
+    options = SearchOptions(data="demo:120", epochs=3, fold=2, confirm_folds=2, confirm_seeds=2)
     assert make_plan(space, past, frame, options).configurations[0].at_most == 1
     assert make_plan(space, past, frame, options, earlier=plan) == plan  # whose runs may be there
     with pytest.raises(UserError, match="--confirm-folds <= 5"):

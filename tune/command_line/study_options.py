@@ -86,6 +86,6 @@ class VerdictOptions(Options, title="confirming"):
 
     confirm_top: int = option(3, "best trials to confirm, unlike one another", at_least=1)
     confirm_folds: int | None = option(
-        None, "held-out folds to confirm on [2 that the search did not score by]", at_least=1
+        None, "held-out folds to confirm on [3 that the search did not score by]", at_least=1
     )
     confirm_seeds: int = option(1, "seeds to confirm with on each fold", at_least=1, at_most=1000)

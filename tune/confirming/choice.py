@@ -17,8 +17,10 @@ from tune.confirming.runs import Configuration, Plan
 from tune.decisions.diversity import ScoredTrial, best_diverse
 from tune.decisions.trial_record import TrialRecord
 
-DEFAULT_FOLDS = 2
-"""The fewest on which no fold has to choose its own epoch; more cost time and narrow the intervals."""
+DEFAULT_FOLDS = 3
+"""The fewest at which the ensemble was better than the best single one beyond chance (benchmarks/ENSEMBLE.md); more
+cost time, choose a little better and narrow the intervals.
+"""
 
 
 def reserved(frame: pd.DataFrame, options: SearchOptions) -> str:
