@@ -1,9 +1,11 @@
 """What searches find is held against the default on folds that had no say in it."""
 
+import json
+
 import numpy as np
 import pytest
 
-from benchmarks.searches import Searched, losses_of, score_of, table
+from benchmarks.searches import RESULTS, Searched, kept, losses_of, score_of, table
 from trainable.scoring.out_of_fold import OutOfFold, PartForecasts
 
 
@@ -54,3 +56,9 @@ def test_a_search_is_kept_in_a_line_and_told_in_a_table():
     assert [row[2] for row in rows] == ["the search's best", "the leader of the other folds", "the ensemble"]
     assert [row[3] for row in rows][0::2] == ["**+100.0 ± 0.0**", "**+50.0 ± 0.0**"]
     assert rows[0][6:] == ["100% of 2", "200 + 80 |"]
+
+
+def test_the_page_holds_the_table_of_what_is_kept():
+    page = RESULTS.with_name("SEARCHES.md").read_text(encoding="utf-8")
+    assert table(list(kept())) in page
+    assert all(json.loads(line)["losses"] for line in RESULTS.read_text(encoding="utf-8").splitlines())
