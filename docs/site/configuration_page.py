@@ -27,13 +27,17 @@ def configuration_page() -> str:
     hints, started = get_type_hints(TrialConfig), load_variant("default").flat()
     varied = {parameter.key: parameter.range_text() for parameter in SearchSpace.load("full").parameters}
     groups = {f.name: hints[f.name] for f in fields(TrialConfig) if is_dataclass(hints[f.name])}
+    alone = [f for f in fields(TrialConfig) if f.name not in groups]
     lines = [
-        "## epochs",
+        "## " + ", ".join(f.name for f in alone),
         "",
-        *_meaning(TrialConfig, {}),
+        *_meaning(TrialConfig, {f.name: f for f in alone}),
         "",
         "`epochs` must be given, as a whole number of at least 1.",
+        "",
     ]
+    rows = (_row(f.name, hints[f.name], f, started, varied) for f in alone if f.default is not MISSING)
+    lines += table(("key", "may be", "default", "the variant `default`", "the space `full`"), rows)
     for name, group in groups.items():
         lines += ["", f"## {name}", "", *_meaning(group, {f.name: f for f in fields(group)})]
         group_hints = get_type_hints(group)

@@ -154,6 +154,14 @@ def test_the_numbers_of_a_class_label_are_read_by_their_names(leaves, tmp_path):
         load_specimens(unknown, task=of, cache_dir=tmp_path / "cache", n_processes=1)
 
 
+def test_a_class_that_looks_like_no_label_is_one_only_where_the_task_lists_it(leaves, tmp_path):
+    rows = table(["dune", "NA", "heath"])
+    with pytest.raises(UserError) as caught:
+        read(rows, task(), leaves, tmp_path)
+    assert any("`kind` must be given in every row, but is 'NA' in some" in problem for problem in caught.value.problems)
+    assert read(rows, task(["dune", "NA", "heath"]), leaves, tmp_path).task.classes == ("dune", "NA", "heath")
+
+
 def test_missing_and_unlisted_labels_are_told_with_the_list(leaves, tmp_path):
     rows = table()
     rows.loc[0, "kind"] = ""

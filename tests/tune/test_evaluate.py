@@ -218,6 +218,12 @@ def test_a_registered_model_trained_on_everything_is_scored_on_all_and_says_so(
     assert "was trained on all of its data" in refused.stderr
 
 
+def test_of_data_that_are_not_quite_its_own_it_is_said_that_nobody_knows_what_it_was_trained_on(evaluate, model_folder):
+    ended = evaluate(model_folder, "--data", "demo:150", "--events", "all", "--json")
+    assert ended.result["warnings"][0].startswith("whether")
+    assert "was trained on some of these specimens cannot be known" in ended.result["warnings"][0]
+
+
 def test_on_other_data_the_validation_split_is_scored_without_floors(evaluate, model_folder, tmp_path):
     ended = evaluate(model_folder, "--data", "demo:150", "--json")
     (model,) = ended.result["models"]

@@ -136,7 +136,7 @@ def test_a_table_without_photographs_or_numbers_is_told_what_each_column_is():
 
     photographs, numbers = caught.value.problems
     assert "must hold photographs" in photographs
-    assert "must hold numbers or classes to forecast" in numbers
+    assert "must hold what is to be forecast, numbers or classes, but none can be told" in numbers
 
 
 def test_encoded_photographs_of_parquet_files_are_found(demo_cache):

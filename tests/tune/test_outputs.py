@@ -19,6 +19,23 @@ def test_a_place_that_can_be_written_is_no_problem_and_nothing_is_left_there(tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
 
 
+def test_a_file_that_begins_otherwise_than_ours_is_not_replaced(tmp_path):
+    for name, text in (("ours", "level,event\nx"), ("empty", ""), ("other", "level"), ("journal", '{"seq": 0}')):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "link").symlink_to("journal")
+    os.mkfifo(tmp_path / "pipe")
+
+    def problem(name: str) -> str | None:
+        return file_problem(tmp_path / name, "--csv", begins="level,event")
+
+    assert [problem(name) for name in ("ours", "empty", "new", "pipe")] == [None] * 4
+    for name in ("other", "journal", "link"):
+        assert problem(name) == (
+            f"`--csv` must be a new file, or one that this command wrote, but {tmp_path / name} is another; remove it, "
+            "or give another place"
+        )
+
+
 def test_what_cannot_be_written_is_told_with_option_place_and_reason(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")

@@ -109,7 +109,7 @@ def test_unreadable_images_are_all_named_at_once_and_nothing_is_written(predict,
     (folder / "hill" / "e.png").write_text("no image")
     (folder / "hill" / "f.png").touch()
     csv_file = tmp_path / "out.csv"
-    csv_file.write_text("of before")
+    csv_file.write_text("level,event,image,domain,n_specimens\n")
     ended = predict(folder, "--csv", csv_file)
 
     errors = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
@@ -117,7 +117,7 @@ def test_unreadable_images_are_all_named_at_once_and_nothing_is_written(predict,
     assert [line.split()[1] for line in errors] == [
         str(folder / n) for n in ("creek/a.jpg", "hill/e.png", "hill/f.png")
     ]
-    assert csv_file.read_text() == "of before"
+    assert csv_file.read_text() == "level,event,image,domain,n_specimens\n"
     assert "Traceback" not in ended.stderr
 
 
@@ -174,7 +174,7 @@ def test_an_event_of_a_folder_with_a_strange_name_is_shown_escaped(predict, pict
 
 def test_csv_goes_through_links_and_pipes(predict, pictures, tmp_path):
     predict(pictures, "--csv", tmp_path / "plain.csv")
-    (tmp_path / "real.csv").write_text("of before")
+    (tmp_path / "real.csv").write_text("level,event,image,domain,n_specimens,of before\n")
     (tmp_path / "link.csv").symlink_to("real.csv")
     os.mkfifo(tmp_path / "pipe")
     read: list[str] = []

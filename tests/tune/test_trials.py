@@ -97,3 +97,18 @@ def test_names_of_a_spreadsheet_hold_no_formula(cli, tmp_path):
 def rows_of(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as opened:
         return list(csv.DictReader(opened))
+
+
+def test_what_is_no_table_of_trials_is_not_replaced_by_one(cli, tmp_path):
+    study = write_study(tmp_path / "made", made_study(3))
+    for name, words in (
+        ("journal.jsonl", ("trials", study, "--csv")),
+        ("journal.jsonl", ("report", study, "--output")),
+    ):
+        before = (study / name).read_bytes()
+        ended = cli(*words, study / name)
+        assert (ended.status, "must be a new file, or one that this command wrote" in ended.stderr) == (2, True)
+        assert (study / name).read_bytes() == before
+    for _ in range(2):
+        assert cli("trials", study, "--csv", tmp_path / "trials.csv").status == 0
+        assert cli("report", study, "--output", tmp_path / "report.html").status == 0

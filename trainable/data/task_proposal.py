@@ -94,7 +94,10 @@ def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts], *, class_col
     if "image" not in draft.columns:
         problems.append(f"a column must hold photographs or their names ({', '.join(SUFFIXES)}), but none does")
     if not draft.targets:
-        problems.append("a column must hold numbers or classes to forecast, but none does that is no identity or group")
+        problems.append(
+            "a column must hold what is to be forecast, numbers or classes, but none can be told from an identity or a "
+            "group by its name and values; write the task by hand and name it there: targets: {COLUMN: {classes: auto}}"
+        )
     if problems:
         shown = "; ".join(f"{name}: {reason}" for name, reason in draft.reasons.items())
         raise UserError(f"{problem} (columns: {shown})" for problem in problems)

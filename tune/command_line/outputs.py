@@ -12,15 +12,31 @@ _LEAST_BYTES = 4096
 """A disk without room for them is full."""
 
 
-def file_problem(path: Path, option: str) -> str | None:
-    """What keeps `whole_file(path, in_place=True)` from writing; None when nothing is seen. Nothing is left behind."""
+def file_problem(path: Path, option: str, *, begins: str | None = None) -> str | None:
+    """What keeps `whole_file(path, in_place=True)` from writing; None when nothing is seen. Nothing is left behind.
+
+    begins: how all that is written there begins: a file that begins otherwise is none of ours, and is not replaced.
+    """
     if os.path.isdir(path):  # False for a name that the system does not take
         return f"`{option}` must be a file, but {path} is a folder"
     try:
         fault = _fault_of_file(path)
+        if fault is None and begins is not None and not _is_replaceable(path, begins.encode()):
+            return (
+                f"`{option}` must be a new file, or one that this command wrote, but {path} is another; remove it, or "
+                "give another place"
+            )
     except (OSError, ValueError) as error:  # the second is what a name with a NUL gets
         fault = _reason(error)
     return None if fault is None else _problem(path, option, fault)
+
+
+def _is_replaceable(path: Path, begins: bytes) -> bool:
+    """Whether nothing is lost: there is no file, an empty one, one of ours, or a pipe or device."""
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        return file.read(len(begins)) in (b"", begins)
 
 
 def folder_problem(folder: Path, option: str) -> str | None:

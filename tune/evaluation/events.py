@@ -127,7 +127,11 @@ def leak_of(
 def _foreign_warning(name: str, chosen: ChosenEvents, frame: pd.DataFrame) -> str | None:
     """Of data that the model was not trained on as they are; it may still know some of their specimens."""
     if chosen.which != "validation":
-        return None
+        return (
+            f"whether {name} was trained on some of these specimens cannot be known: its own data have another "
+            "fingerprint, as data have that a photograph was added to; of those that it was, the scores tell what it "
+            "remembers, not how well it predicts new sites"
+        )
     train = frame["event_id"][frame["split"] == "train"]
     scored = frame["event_id"].iloc[chosen.rows].unique()
     n_shared = len(np.intersect1d(scored, train))

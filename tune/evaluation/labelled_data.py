@@ -128,4 +128,10 @@ def _missing_labels(options: EvaluateOptions, data: str, task: Task, error: User
         rows = read_table(data, cache_dir=options.cache_folder, task=task).rows
     except UserError:
         return []
-    return [column for column in wanted if pd.to_numeric(rows[column], errors="coerce").isna().all()]
+    return [column for column in wanted if not _has_labels(rows[column], task)]
+
+
+def _has_labels(values: pd.Series, task: Task) -> bool:
+    if task.has_classes:
+        return bool((values.notna() & (values.astype(str).str.strip() != "")).any())
+    return bool(pd.to_numeric(values, errors="coerce").notna().any())

@@ -45,6 +45,9 @@ pre { padding: .8rem; overflow-x: auto; background: var(--soft); border: 1px sol
 }
 """
 
+PAGE_BEGINS = "<!DOCTYPE html>"
+"""With which every page begins."""
+
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 NOTHING = "–"
@@ -54,7 +57,7 @@ NOTHING = "–"
 def page(title: str, body: Iterable[str], *, style: str = "") -> str:
     """A whole document; body: finished markup. style: added to that of all pages."""
     return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'{PAGE_BEGINS}\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{_text(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"

@@ -20,6 +20,23 @@ from tune.journal.lines import OLD_START, decode_entry, is_whole
 from tune.printed.next_command import next_command
 
 
+def taken_problem(folder: Path) -> str | None:
+    """Why no new study can begin in a folder; None where no whole line of another is there, or none can be seen."""
+    try:
+        with (folder / FILE_NAME).open("rb") as file:
+            is_begun = file.readline().endswith(b"\n")
+    except OSError:
+        return None
+    return _taken(folder) if is_begun else None
+
+
+def _taken(folder: Path) -> str:
+    return (
+        f"`the folder of a new study must be empty of studies`, but {folder / FILE_NAME} exists; "
+        f"continue it with `{next_command('search', resume=folder)}`, or choose another --study"
+    )
+
+
 class LocalWriter:
     """The file opened for writing, and locked."""
 
@@ -47,10 +64,7 @@ class LocalWriter:
             with _opened(locked.file) as file:
                 is_begun = next(_lines(file), None) is not None
             if is_begun:
-                raise UserError(
-                    f"`the folder of a new study must be empty of studies`, but {folder / FILE_NAME} exists; "
-                    f"continue it with `{next_command('search', resume=folder)}`, or choose another --study"
-                )
+                raise UserError(_taken(folder))
             writer = cls(locked, n_entries=0, size=0)
             sync(folder)
         except BaseException:

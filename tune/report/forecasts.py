@@ -12,6 +12,9 @@ from trainable.shown import shown, spreadsheet_cell
 from trainable.whole_file import whole_file
 from tune.report.class_forecasts import ClassForecasts
 
+CSV_COLUMNS = ("level", "event", "image", "domain", "n_specimens")
+"""With which every CSV file of forecasts begins."""
+
 SHOWN_SPECIMENS = 40
 """More of them are left to --csv and --json."""
 
@@ -91,7 +94,7 @@ def write_csv(path: Path, forecasts: Forecasts | ClassForecasts, *, domain: int 
     Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, in_place=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["level", "event", "image", "domain", "n_specimens", *forecasts.columns])
+        writer.writerow([*CSV_COLUMNS, *forecasts.columns])
         for image, event, cells in specimens:
             writer.writerow(["specimen", spreadsheet_cell(event), spreadsheet_cell(image), shown_domain, 1, *cells])
         for event, cells in zip(forecasts.events, forecasts.event_cells(), strict=True):

@@ -21,6 +21,9 @@ from tune.report.results import duration
 
 NOTHING = "-"
 
+FIRST_COLUMNS = ("trial", "name", "status", "rung", "epochs")
+"""With which every CSV file of trials begins."""
+
 _SCORES = {"score": SCORE, "score_id": "score/id", "score_ood": "score/ood"}
 
 
@@ -43,9 +46,8 @@ def trial_table(standings: Standings, *, is_running: bool) -> TrialTable:
     """is_running: whether a process works on the study; else what was not told is interrupted."""
     varied, told = varied_parameters(standings), score_keys(task_of_study(standings.header))
     scores = {name: key for name, key in _SCORES.items() if key in told}
-    first = ("trial", "name", "status", "rung", "epochs")
     return TrialTable(
-        columns=(*first, *scores, "best_epoch", *(v.label for v in varied), "seconds"),
+        columns=(*FIRST_COLUMNS, *scores, "best_epoch", *(v.label for v in varied), "seconds"),
         rows=[
             tuple(_values(trial, scores.values(), varied, is_running=is_running)) for trial in standings.trials.values()
         ],

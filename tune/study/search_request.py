@@ -35,6 +35,7 @@ from tune.journal.entries import (
     study_of,
 )
 from tune.journal.journal import certain_owner_of, read_entries
+from tune.journal.local_journal import taken_problem
 from tune.journal.requests import waiting_requests
 from tune.journal.study_task import task_of_study
 from tune.printed.secrets_left_out import redact
@@ -149,8 +150,12 @@ def search_request(given: Given) -> SearchRequest:
         options = replace(options, study=Path("studies", name))
     if isinstance(options.study, RemoteFolder):
         options.study.check_usable(what="--study")
-    elif options.study is not None and (problem := folder_problem(options.study, "--study")) is not None:
-        raise UserError(problem)
+    elif options.study is not None:
+        problem = folder_problem(options.study, "--study")
+        if problem is None and is_named:
+            problem = taken_problem(options.study)
+        if problem is not None:
+            raise UserError(problem)
     space = SearchSpace.load(options.space)
     return SearchRequest(options=options, space=space, given=_lasting(given), is_named=is_named)
 

@@ -29,7 +29,7 @@ from tune.execution.session import local_device
 from tune.models.model_source import open_model
 from tune.report.class_forecasts import ClassForecasts
 from tune.report.console import Console
-from tune.report.forecasts import Forecasts, forecast_table, write_csv
+from tune.report.forecasts import CSV_COLUMNS, Forecasts, forecast_table, write_csv
 from tune.report.image_progress import ImageProgress
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ def _checked_places(options: PredictOptions, console: Console) -> tuple[Path, ..
             problems.append(problem)
         elif options.csv.is_file() and any(options.csv.samefile(file) for file in files):
             problems.append(f"`--csv` must be none of the images, but got {options.csv}; give another place")
+        elif (problem := file_problem(options.csv, "--csv", begins=",".join(CSV_COLUMNS))) is not None:
+            problems.append(problem)
     if problems:
         raise UserError(problems)
     return files

@@ -12,6 +12,7 @@ from trainable.whole_file import whole_file
 from tune.command_line.options import ReportOptions
 from tune.command_line.outputs import file_problem, unwritten
 from tune.command_line.parsing import Given
+from tune.evaluation.markup import PAGE_BEGINS
 from tune.report.console import Console
 from tune.report_page.study_page import report_page
 from tune.report_page.view import StudyView, read_view
@@ -24,7 +25,7 @@ def run(given: Given) -> int:
     """
     options: ReportOptions = given.options()
     file = options.output or Path("report.html")
-    if (problem := file_problem(file, "--output")) is not None:
+    if (problem := file_problem(file, "--output", begins=PAGE_BEGINS)) is not None:
         raise UserError(problem)
     page = report_page(_views(options.studies))
     try:

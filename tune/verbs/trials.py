@@ -10,7 +10,7 @@ from tune.command_line.parsing import Given
 from tune.decisions.standings import Standings
 from tune.journal.journal import owner_of, read_entries
 from tune.report.console import Console
-from tune.report.trial_table import trial_table, trial_text, write_trials_csv
+from tune.report.trial_table import FIRST_COLUMNS, trial_table, trial_text, write_trials_csv
 
 
 def run(given: Given) -> int:
@@ -19,7 +19,10 @@ def run(given: Given) -> int:
     Raises: UserError when the folder holds no study, or the file cannot be written.
     """
     options: TrialsOptions = given.options()
-    if options.csv is not None and (problem := file_problem(options.csv, "--csv")) is not None:
+    if (
+        options.csv is not None
+        and (problem := file_problem(options.csv, "--csv", begins=",".join(FIRST_COLUMNS))) is not None
+    ):
         raise UserError(problem)
     is_running = owner_of(options.study) is not None
     standings = Standings.of(read_entries(options.study))
