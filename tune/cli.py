@@ -72,7 +72,11 @@ VERBS = (
     Verb("retrain", "train the confirmed winner on all data, export and register it", RetrainOptions),
     Verb("evaluate", "score exported models on labelled data, with figures", EvaluateOptions),
     Verb("predict", "forecast from images with an exported model", PredictOptions),
-    Verb("export", "write a model as the challenge's submission, a torch program or an ONNX file, or push it to the hub", ExportOptions),
+    Verb(
+        "export",
+        "write a model as the challenge's submission, a torch program or an ONNX file, or push it to the hub",
+        ExportOptions,
+    ),
     Verb("train", "train one configuration to its end, without a search", TrainOptions),
     Verb("extract", "run the frozen blocks over the images, store features", ExtractOptions),
     Verb(

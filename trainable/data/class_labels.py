@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from trainable.data.class_list import MOST_CLASSES
+from trainable.data.odd_cells import NO_VALUE
 from trainable.data.task import Task
 from trainable.data.task_parts import ClassTarget, class_name
 from trainable.plain_values import parse_json
@@ -17,9 +18,6 @@ from trainable.shown import brief, cut, meant
 
 if TYPE_CHECKING:
     from trainable.data.specimen_checks import Problems
-
-_NO_LABEL = re.compile(r"n/?a|nan|none|null|-+|\?+", re.IGNORECASE)
-"""What stands for no label in many a table; where it is a class, a task can list it."""
 
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _LONGEST_LIST = 200  # characters of it in a message
@@ -58,7 +56,7 @@ def note_bad_classes(labels: pd.Series, target: ClassTarget, problems: "Problems
         problems.add(
             "one value", f"`{target.name}` must have two classes at least, but is {brief(found[0])} everywhere"
         )
-    if target.classes is None and (like := [name for name in found if _NO_LABEL.fullmatch(name)]):
+    if target.classes is None and (like := [name for name in found if NO_VALUE.fullmatch(name)]):
         rule = f"`{target.name}` must be given in every row, but is {', '.join(map(brief, like))} in some"
         problems.add("no label", f"{rule}; leave those rows out, or list the classes in the task if that is one")
     if len(found) > MOST_CLASSES:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from trainable.data.class_folders import SUFFIXES
 from trainable.data.class_list import MOST_CLASSES
+from trainable.data.odd_cells import NO_VALUE, odd_cells
 from trainable.data.task import Task
 from trainable.data.task_source import FRAME_COLUMNS, LONGEST_NAME
 from trainable.errors import UserError
@@ -58,10 +59,11 @@ class ColumnFacts:
 
 @dataclass(slots=True)
 class Proposal:
-    """values: as a task file has them. reasons: column -> why it is what it is, or left out."""
+    """values: as a task file has them. reasons: column -> why it is what it is, or left out. doubts: of `odd_cells`."""
 
     values: JsonObject
     reasons: dict[str, str] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
 
     @property
     def task(self) -> Task:
@@ -100,15 +102,18 @@ def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts], *, class_col
         )
     if problems:
         shown = "; ".join(f"{name}: {reason}" for name, reason in draft.reasons.items())
-        raise UserError(f"{problem} (columns: {shown})" for problem in problems)
+        raise UserError([*(f"{problem} (columns: {shown})" for problem in problems), *draft.doubts(columns)])
     draft.name_groups()
     covariates: JsonObject = {"covariates": draft.covariates} if draft.covariates else {}
-    return Proposal({"columns": draft.columns, **covariates, "targets": draft.targets}, draft.reasons)
+    values = {"columns": draft.columns, **covariates, "targets": draft.targets}
+    return Proposal(values, draft.reasons, draft.doubts(columns))
 
 
 def _facts(name: str, values: pd.Series) -> ColumnFacts:
     text = values.map(_text)
     given = text[text != ""]
+    if _kind(given) == "text" and "numbers" in _kind(without := given[~given.str.fullmatch(NO_VALUE)]):
+        given = without
     return ColumnFacts(
         name=name,
         kind="lists" if values.map(lambda value: isinstance(value, list | dict)).any() else _kind(given),
@@ -160,7 +165,7 @@ class _Draft:
             return "left out: its values are no plain ones"
         if facts.n_missing and facts.kind == "text" and not _PLACE.search(name):
             self._with_gaps.append(name)
-            return "left out"
+            return f"left out: {facts.n_missing} of {n_rows} rows have no value, and a target must have one in each"
         if facts.n_missing:
             return f"left out: {facts.n_missing} of {n_rows} rows have no value, and every row needs one"
         if facts.kind == "dates":
@@ -176,6 +181,12 @@ class _Draft:
             self.codes.append(name)
             return f"left out: {n} whole numbers look like a code; name it as a target if they are quantities"
         return self.add_target(facts)
+
+    def doubts(self, columns: Mapping[str, ColumnFacts]) -> tuple[str, ...]:
+        """What looks like a mistake in the table."""
+        words = [name for name, facts in columns.items() if facts.kind == "text" or name in self.codes]
+        shown = [name for name, facts in columns.items() if name in self._rows.columns and facts.kind != "photographs"]
+        return tuple(odd_cells(self._rows[shown], words))
 
     def _first_of(self, role: str, name: str, reason: str) -> str:
         is_first = self.columns.setdefault(role, name) == name

@@ -62,7 +62,7 @@ def run(given: Given) -> int:
     problems, specimens = _tried(options, proposal.task)
     lines = [*_column_lines(columns, proposal), "", "proposed task:", "", *_yaml_of(proposal).splitlines(), ""]
     facts = {} if specimens is None else split_facts(specimens.frame, proposal.task)
-    lines += [*images.values(), *(f"warning: {problem}" for problem in problems), *facts.values()]
+    lines += [*images.values(), *(f"warning: {problem}" for problem in (*proposal.doubts, *problems)), *facts.values()]
     is_known = set(beetles().required_columns) <= set(table.rows.columns)
     if is_known:
         lines.append(
@@ -76,7 +76,7 @@ def run(given: Given) -> int:
     console.finish(
         text="\n".join(lines),
         json={"task": proposal.values, "reasons": proposal.reasons, "problems": list(problems), "splits": facts}
-        | {"images": images}
+        | {"images": images, "doubts": list(proposal.doubts)}
         | ({"built_in": "beetles"} if is_known else {}),
     )
     return 0
@@ -93,7 +93,7 @@ def _inspect_hub(options: InspectOptions, console: Console) -> int:
     note_bad_events(frame, proposal.task, problems)
     facts = {} if problems.lines() else split_facts(frame, proposal.task)
     lines = [*found.lines, "", *_column_lines(columns, proposal), "", "proposed task:", "", _yaml_of(proposal)]
-    lines += [*(f"warning: {problem}" for problem in problems.lines()), *facts.values()]
+    lines += [*(f"warning: {problem}" for problem in (*proposal.doubts, *problems.lines())), *facts.values()]
     lines.append("photographs were not fetched: whether they can be read is told when they are")
     lines.append(f"save the task as a file and use it: `{next_command('search', data=options.data, task='FILE.yaml')}`")
     told = {"task": proposal.values, "reasons": proposal.reasons, "problems": problems.lines(), "splits": facts}
