@@ -65,7 +65,10 @@ def test_an_altered_folder_is_refused_in_clear_lines(retrained, tracking_uri, tm
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("/no/such/folder", "MODEL must be an exported folder, runs:/RUN/model, models:/NAME/VERSION or models:/NAME@"),
+        (
+            "/no/such/folder",
+            "MODEL must be an exported folder, hf://OWNER/NAME, runs:/RUN/model, models:/NAME/VERSION or models:/NAME@",
+        ),
         (f"models:/{NAME}@best", r"got 'best'; it has: candidate \(version 1\), champion \(version 1\)"),
         (f"models:/{NAME}/77", "got '77'; it has: 1"),
         (f"models:/{NAME}", "MODEL must be an exported folder"),
