@@ -167,7 +167,7 @@ def test_yaml_is_yaml(block):
     assert yaml.safe_load(block)
 
 
-ELSEWHERE = ("hf://", "hf-hub:", "local-dir:", "s3://", "--address", "--config", "--submit")
+ELSEWHERE = ("hf://", "hf-hub:", "local-dir:", "s3://", "--address", "--config", "--submit", "--push")
 SMALL = {
     "plan": ["--data", "demo:120", "--epochs", "2"],
     "search": ["--data", "demo:120", "--epochs", "2", "--confirm-top", "1", "--confirm-folds", "1"],

@@ -27,7 +27,7 @@ from tune.journal.entries import study_of
 from tune.journal.journal import read_entries
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8")
-SHORTEST, COMPLETE, CLASSES = (
+SHORTEST, COMPLETE, OF_CLASSES = (
     yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```$", PAGE, re.S | re.M)
 )
 COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^sentinel-tune (?!.*hf://).*$", PAGE, re.M)]
@@ -69,7 +69,7 @@ def test_the_page_explains_every_key_of_a_task_and_its_tasks_are_sound():
         assert re.search(rf"^\|.*`((columns|score): )?{key}`.*\|.*\|.*\|$", PAGE, re.M), key
     assert Task.from_dict(SHORTEST).names == ("mass",)
     assert Task.from_dict(COMPLETE).to_dict() == COMPLETE
-    assert Task.from_dict(CLASSES).has_classes
+    assert Task.from_dict(OF_CLASSES).has_classes
     table = re.search(r"^file_name.*?(?=```)", PAGE, re.DOTALL | re.MULTILINE)
     assert table
     shown = pd.read_csv(io.StringIO(table[0]), keep_default_na=False)

@@ -35,9 +35,9 @@ def write_submission(exported: Path, folder: Path) -> Path:
     """
     config = read_config(exported)
     if "label_range" not in config:
+        classes = f" ({len(config['classes'])} classes)" if "classes" in config else ""
         raise UserError(
-            f"a submission is of the beetle challenge, but {exported} forecasts {', '.join(config['targets'])}"
-            + f" ({len(config['classes'])} classes)" * ("classes" in config)
+            f"a submission is of the beetle challenge, but {exported} forecasts {', '.join(config['targets'])}{classes}"
         )
     archive = archive_of(folder)
     _check_archive(archive)
