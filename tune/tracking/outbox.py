@@ -43,6 +43,16 @@ class Outbox:
             self._book.attach(path, content)
             self._changed[PARENT] = None
 
+    def finish(self) -> None:
+        """See that the study's run is described as things stand now, which a trial's last epochs may have changed."""
+        parent = self._book.runs.get(PARENT)
+        if parent is None:
+            return
+        before = parent.description
+        self._book.describe()
+        if parent.description != before:
+            self._changed[PARENT] = None
+
     def flush(self, writer: MlflowWriter) -> None:
         """Send every changed run, the study's own first. Raises what may pass; the rest then stays in here."""
         parent = writer.parent_run_id

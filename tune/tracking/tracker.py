@@ -143,6 +143,8 @@ class Tracker:
         while True:
             wait = min(FIRST_WAIT_SECONDS * 2 ** (n_failures - 1), LONGEST_WAIT_SECONDS) if n_failures else 0.0
             is_closing = self._take(max(wait, self._flush_seconds), is_closing) or is_closing
+            if is_closing:
+                self._outbox.finish()
             try:
                 self._flush()
             except Exception as error:
