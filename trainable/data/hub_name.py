@@ -4,6 +4,8 @@ hf://OWNER/NAME           the only or the usual configuration
 hf://OWNER/NAME:CONFIG    another
 """
 
+from trainable.errors import UserError
+
 HUB = "hf://"
 """What begins the name of a data set, or a model, of the Hugging Face hub."""
 
@@ -15,3 +17,12 @@ def hub_parts(data: str) -> tuple[str, str | None]:
         return place, None
     repository, _, config = place.rpartition(":")
     return repository, config
+
+
+def not_loaded(data: str, error: Exception) -> UserError:
+    """What the user is told where `datasets` raised: its types are many, all have the reason in the text."""
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{data} must be a dataset that `datasets.load_dataset` can load, but it failed: {reason}; check the name, "
+        "the network and, for a private dataset, `hf auth login`"
+    )

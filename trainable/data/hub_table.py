@@ -9,7 +9,7 @@ import pandas as pd
 
 from trainable.counts import counted
 from trainable.data.class_labels import named_classes
-from trainable.data.hub_name import hub_parts
+from trainable.data.hub_name import hub_parts, not_loaded
 from trainable.data.raw_table import RawTable
 from trainable.data.specimen_schema import READ_SPLITS, SPLIT_NAMES
 from trainable.errors import UserError
@@ -57,12 +57,8 @@ def read_hub_table(data: str) -> HubTable:
         rows = [_rows(loaded[split], plain, known[split]) for split in loaded if known[split] in READ_SPLITS]
     except UserError:
         raise
-    except Exception as error:  # network, access, format: `datasets` raises many types, all with the reason in the text
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{data} must be a dataset that `datasets.load_dataset` can load, but it failed: {reason}; check the name, "
-            "the network and, for a private dataset, `hf auth login`"
-        ) from error
+    except Exception as error:  # network, access, format
+        raise not_loaded(data, error) from error
     if not rows:
         raise UserError(f"{data} must have a split {' or '.join(READ_SPLITS)}, but has {_listed(loaded)}")
     frame = _with_class_names(pd.concat(rows, ignore_index=True), features)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from trainable.data.class_folders import class_folder_rows, read_class_folders
 from trainable.data.class_labels import with_class_names
 from trainable.data.folder_walk import find_files
-from trainable.data.hub_name import HUB, hub_parts
+from trainable.data.hub_name import HUB, hub_parts, not_loaded
 from trainable.data.image_sources import Chunk, TableImages
 from trainable.data.specimen_folder import METADATA, metadata_files, read_image_folder, split_folders
 from trainable.data.specimen_schema import (
@@ -61,12 +61,8 @@ def _read_hub(data: str, cache_dir: Path, task: Task) -> SpecimenTable:
     try:
         # converted tables go to our cache folder, downloads to the hub's own cache, where other tools find them
         loaded = datasets.load_dataset(name, config, cache_dir=str(cache_dir / "datasets"), keep_in_memory=False)
-    except Exception as error:  # network, access, format: `datasets` raises many types, all with the reason in the text
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"{data} must be a dataset that `datasets.load_dataset` can load, but it failed: {reason}; check the name, "
-            "the network and, for a private dataset, `hf auth login`"
-        ) from error
+    except Exception as error:  # network, access, format
+        raise not_loaded(data, error) from error
     files: dict[str, list[str]] = {}
     for split, dataset in loaded.items():
         files.setdefault(SPLIT_NAMES.get(split, split), []).extend(file["filename"] for file in dataset.cache_files)
