@@ -79,7 +79,7 @@ def test_an_evaluation_tells_what_scikit_learn_does_of_the_exports_own_forecasts
     words = re.sub('src="[^"]*"', "", page)  # pictures are letters, too
     assert not any(word in words for word in ("R²", "MAE", "CRPS", "OOD", "σ"))
     assert page.count("<img") == 4
-    results = json.loads((species_model / "results.json").read_text())
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results == {"species": {"accuracy": figures["accuracy"], "macro F1": figures["macro_f1"]}}
 
 

@@ -1,5 +1,6 @@
 """`evaluate`: exported models on labelled data, in numbers, pictures and pages."""
 
+import io
 import json
 import re
 import shlex
@@ -218,10 +219,77 @@ def test_a_registered_model_trained_on_everything_is_scored_on_all_and_says_so(
     assert "was trained on all of its data" in refused.stderr
 
 
-def test_of_data_that_are_not_quite_its_own_it_is_said_that_nobody_knows_what_it_was_trained_on(evaluate, model_folder):
-    ended = evaluate(model_folder, "--data", "demo:150", "--events", "all", "--json")
-    assert ended.result["warnings"][0].startswith("whether")
-    assert "was trained on some of these specimens cannot be known" in ended.result["warnings"][0]
+@pytest.mark.parametrize("events", ["all", "validation"])
+def test_of_a_model_exported_before_it_kept_what_it_was_trained_on_it_is_said_that_it_cannot_be_known(
+    evaluate, model_folder, tmp_path, events
+):
+    ended = evaluate(without_record(model_folder, tmp_path / "old"), "--data", "demo:150", "--events", events, "--json")
+    assert ended.status == 0
+    assert "cannot be known: it has no training_data.json" in ended.result["warnings"][0]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["leak"]["n_specimens"] is None
+
+
+def test_of_other_data_it_is_known_which_specimens_were_trained_on(evaluate, model_folder, demo_cache, tmp_path):
+    own = load_specimens(DEMO, cache_dir=demo_cache, n_processes=1)
+    training = training_of(ModelFacts.from_dict(read_config(model_folder)["facts"]), own)
+    more = more_than(DEMO, demo_cache, tmp_path / "more")
+    ended = evaluate(model_folder, "--data", more, "--events", "all", "--json")
+
+    trained_events = own.frame["event_id"].iloc[training.rows].nunique()
+    leak = json.loads((tmp_path / "out" / "report.json").read_text())["leak"]
+    assert ended.status == 0, ended.stderr
+    assert (leak["n_specimens"], leak["n_events"]) == (len(training.rows), trained_events)
+    assert ended.result["events"]["n_specimens"] == len(own.frame) + 1
+    assert ended.result["warnings"][0].startswith(
+        f"{len(training.rows)} of the {len(own.frame) + 1} specimens scored here were trained on by"
+    )
+
+
+def test_events_are_known_by_site_name_and_labels_where_their_photographs_were_saved_anew(
+    evaluate, model_folder, demo_cache, tmp_path
+):
+    anew = more_than(DEMO, demo_cache, tmp_path / "anew", same_photographs=False)
+    ended = evaluate(model_folder, "--data", anew, "--events", "all", "--json")
+
+    facts = read_config(model_folder)["facts"]
+    assert f"{facts['n_events']} of" in ended.result["warnings"][0]
+    assert "by site, event and labels" in ended.result["warnings"][0]
+
+
+def test_of_data_of_another_world_it_is_told_that_nothing_was_trained_on(evaluate, model_folder, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(beetles(tmp_path / "mine"), other)
+    (other / "5.png").write_bytes((other / "6.png").read_bytes())
+    ended = evaluate(model_folder, "--data", other)
+
+    line = "was trained on none of these photographs, events and sites, as its training_data.json tells"
+    leak = json.loads((tmp_path / "out" / "report.json").read_text())["leak"]
+    assert line in " ".join(ended.stdout.split())
+    assert line in (tmp_path / "out" / "report.html").read_text()
+    assert (leak["n_specimens"], leak["n_events"], leak["n_sites"], leak["warning"]) == (0, 0, 0, None)
+
+
+def test_what_was_trained_on_is_kept_as_digests_without_names(model_folder, demo_cache):
+    kept = json.loads((model_folder / "training_data.json").read_text())
+    specimens = load_specimens(DEMO, cache_dir=demo_cache, n_processes=1)
+    rows = training_of(ModelFacts.from_dict(read_config(model_folder)["facts"]), specimens).rows
+
+    assert set(kept) == {"photographs", "events", "sites", "checksum"}
+    assert len(kept["photographs"]) == len({specimens.digests[row] for row in rows})
+    assert len(kept["sites"]) == specimens.frame["site_id"].iloc[rows].nunique()
+    assert all(re.fullmatch("[0-9a-f]{16}", digest) for of in ("photographs", "events", "sites") for digest in kept[of])
+    assert "training_data.json" in read_config(model_folder)["sha256"]
+
+
+def test_with_out_nothing_changes_beside_the_model(evaluate, model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "own" / "model")
+    (folder / "results.json").write_text("of before")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    (model,) = evaluate(folder, "--json").result["models"]
+
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert model["results"] == str(tmp_path / "out" / "results.json")
+    assert list(json.loads((tmp_path / "out" / "results.json").read_text())) == list(TARGETS)
 
 
 def test_on_other_data_the_validation_split_is_scored_without_floors(evaluate, model_folder, tmp_path):
@@ -230,7 +298,6 @@ def test_on_other_data_the_validation_split_is_scored_without_floors(evaluate, m
 
     assert ended.result["events"]["which"] == "validation"
     assert model["floors"] is None
-    assert "cannot be known" in ended.result["warnings"][0]
     assert "Floors are missing: the model was trained on other data" in (tmp_path / "out" / "report.html").read_text()
     refused = evaluate(model_folder, "--data", "demo:150", "--events", "held-out")
     assert refused.status == 2
@@ -503,6 +570,37 @@ def with_facts(model: Path, folder: Path, **changed: str) -> Path:
     config["facts"] |= changed
     config["sha256"]["config.json"] = config_digest(config)
     (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+def without_record(model: Path, folder: Path) -> Path:
+    """A copy of a model as it was exported before it kept digests of what it was trained on."""
+    shutil.copytree(model, folder)
+    (folder / "training_data.json").unlink()
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    del config["sha256"]["training_data.json"]
+    config["sha256"]["config.json"] = config_digest(config)
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
+    return folder
+
+
+def more_than(data: str, cache: Path, folder: Path, *, same_photographs: bool = True) -> Path:
+    """The same specimens and one more of an event, site and domain of its own: photographs as they are, or anew."""
+    specimens = load_specimens(data, cache_dir=cache, n_processes=1)
+    frame = specimens.frame
+    folder.mkdir()
+    names = {"event_id": "eventID", "site_id": "siteID", "domain_id": "domainID", "species": "scientificName"}
+    rows = frame.rename(columns={**names, "date": "collectDate"}).assign(file_name=[f"{i}.jpg" for i in frame.index])
+    for row, encoded in enumerate(specimens.images.read(frame.index.tolist())):
+        if same_photographs:
+            (folder / f"{row}.jpg").write_bytes(encoded)
+        else:
+            with Image.open(io.BytesIO(encoded)) as picture:
+                picture.convert("RGB").save(folder / f"{row}.jpg", quality=60)
+    Image.new("RGB", (32, 32), (9, 90, 40)).save(folder / "one-more.jpg")
+    new = {"file_name": "one-more.jpg", "eventID": 10**6, "siteID": "ELSEWHERE", "domainID": 999}
+    one_more = pd.concat([rows, rows.iloc[:1].assign(**new)])
+    one_more.drop(columns=["split", "specimen_id"]).to_csv(folder / "metadata.csv", index=False)
     return folder
 
 

@@ -4,6 +4,7 @@ config.json          all that inference needs beside the weights, how it was tra
 model.safetensors    `visual.*` in open_clip's names, `*_code.*`, `head.*`; of further members what differs
 adapter/             the adapters alone in peft's format (`adapter_1/` of member 1, and so on)
 confirmation.json    the configuration's forecasts of events it had not seen, where it was confirmed
+training_data.json   digests of the photographs, events and sites that it was trained on
 README.md            the model card
 """
 
@@ -35,6 +36,7 @@ from trainable.export.standalone import (
     file_digest,
     read_config,
 )
+from trainable.export.training_record import RECORD, TrainingRecord
 from trainable.frozen.backbone import Backbone
 from trainable.plain_values import JsonObject
 from trainable.scoring.targets import Targets
@@ -65,13 +67,14 @@ def export_model(
     sigmas: Mapping[str, Sequence[float]],
     facts: ModelFacts,
     evidence: Mapping[str, Any] | None = None,
+    record: TrainingRecord | None = None,
 ) -> Path:
     """Write the model to `folder`, whole and checked or not at all; an earlier export there is replaced.
 
     backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
     targets: what they forecast, in units in which they learnt it; the challenge's where none are given.
     known_domains, known_species: ascending, as the tails' codes have them; known_species is None where no tail has
-    one. sigmas: "known" and "unknown" -> one a target; of classes a temperature.
+    one. sigmas: "known" and "unknown" -> one a target; of classes a temperature. record: of what was trained on.
     Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
     not finite and positive.
     """
@@ -94,11 +97,18 @@ def export_model(
         for index, tail in enumerate(trained):
             _write_adapter(temporary / (f"adapter_{index}" if index else "adapter"), tail, backbone.name)
         card = model_card(
-            facts, task=targets.task, known_domains=known_domains, known_species=known_species, sigmas=sigmas
+            facts,
+            task=targets.task,
+            known_domains=known_domains,
+            known_species=known_species,
+            sigmas=sigmas,
+            has_record=record is not None,
         )
         (temporary / CARD).write_text(card, encoding="utf-8")
         if evidence is not None:
             (temporary / EVIDENCE).write_text(to_json(evidence) + "\n", encoding="utf-8")
+        if record is not None:
+            (temporary / RECORD).write_text(to_json(record.to_dict(), indent=0) + "\n", encoding="utf-8")
         write_config(temporary, config, unchecked=(CARD,))
         _check_equal(ExportedModel.load(temporary), tower, trained, sizes=torch.from_numpy(targets.spread))
 

@@ -26,15 +26,17 @@ def model_card(
     known_domains: Sequence[int] | Sequence[str],
     known_species: Sequence[str] | None = None,
     sigmas: Mapping[str, Sequence[float]],
+    has_record: bool = False,
 ) -> str:
     """Markdown, in the layout of model cards on the Hugging Face hub.
 
-    task: the challenge's where none is given. known_species: None without a code for them.
+    task: the challenge's where none is given. known_species: None without a code for them. has_record: whether
+    digests of what was trained on lie beside the card.
     """
     task = task or beetles()
     sections = {
         "What it is": _what(facts, task),
-        "How it was trained": _training(facts, task, known_domains, known_species),
+        "How it was trained": _training(facts, task, known_domains, known_species, has_record=has_record),
         "Scores": _scores(facts, task),
         "Uncertainty": _uncertainty(sigmas, task),
         "Known limits": _limits(facts, task, has_species=known_species is not None),
@@ -71,7 +73,12 @@ def _in_and_out(task: Task) -> str:
 
 
 def _training(
-    facts: ModelFacts, task: Task, known_domains: Sequence[int] | Sequence[str], known_species: Sequence[str] | None
+    facts: ModelFacts,
+    task: Task,
+    known_domains: Sequence[int] | Sequence[str],
+    known_species: Sequence[str] | None,
+    *,
+    has_record: bool,
 ) -> Iterator[str]:
     if facts.members:
         for member in facts.members:
@@ -80,7 +87,8 @@ def _training(
         yield f"* what trained: {_what_trained(facts.config)}"
         yield f"* length: {_length(facts)}; seeds: {_listed(facts.seeds)}"
     sizes = f"{counted(facts.n_specimens, 'specimen')} of {counted(facts.n_events, 'event')}"
-    yield f"* data: `{facts.data}`, {sizes} trained on"
+    digests = "; digests of them: `training_data.json`" if has_record else ""
+    yield f"* data: `{facts.data}`, {sizes} trained on{digests}"
     if task.columns.domain is not None:
         yield f"* domains trained on: {_listed(known_domains)}"
     if known_species is not None:

@@ -11,7 +11,7 @@ from trainable.whole_file import sync
 
 EXPORT = "an export"
 EXPORT_NAMES = (
-    r"config\.json|model\.safetensors|README\.md|confirmation\.json|adapter(_\d+)?"
+    r"config\.json|model\.safetensors|README\.md|confirmation\.json|training_data\.json|adapter(_\d+)?"
     r"|results\.json|evaluation"  # these an evaluation adds
 )
 

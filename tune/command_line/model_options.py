@@ -71,7 +71,10 @@ class EvaluateOptions(MachineOptions, TrackingOptions, TaskOptions, CleaningOpti
         often=True,
     )
     out: Path | None = option(
-        None, "folder of the report [MODEL/evaluation, or evaluations/NAME]", own_folder=True, often=True
+        None,
+        "folder of all files; without it results.json lies beside the model [MODEL/evaluation, or evaluations/NAME]",
+        own_folder=True,
+        often=True,
     )
     no_track: bool = option(False, "do not log the report to MLflow")
 

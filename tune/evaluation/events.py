@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from trainable.counts import counted
 from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
 from trainable.errors import UserError
 from trainable.export.facts import ModelFacts
+from trainable.export.training_record import RECORD, Seen
 
 if TYPE_CHECKING:
     from trainable.data.specimens import Specimens
@@ -45,11 +47,17 @@ class ChosenEvents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leak:
-    """How many of the scored specimens and events a model was trained on; None where it cannot be known."""
+    """How many of the scored specimens and events a model was trained on; None where it cannot be known.
+
+    n_sites: of other data than it was trained on, the sites that are called as one that it was. note: what is to be
+    told where nothing is to be warned of.
+    """
 
     n_specimens: int | None
     n_events: int | None
     warning: str | None
+    n_sites: int | None = None
+    note: str | None = None
 
 
 def training_of(facts: ModelFacts, specimens: "Specimens") -> Training | None:
@@ -96,12 +104,21 @@ def choose_events(
 
 
 def leak_of(
-    name: str, training: Training | None, chosen: ChosenEvents, frame: pd.DataFrame, *, copies: str | None = None
+    name: str,
+    training: Training | None,
+    chosen: ChosenEvents,
+    frame: pd.DataFrame,
+    *,
+    copies: str | None = None,
+    seen: Seen | None = None,
 ) -> Leak:
     """Whether the model has seen what it is scored on, and the words to say so.
 
-    copies: what is to be said of photographs that were trained on as other specimens.
+    copies: what is to be said of photographs that were trained on as other specimens. seen: of other data than the
+    model's, what its record tells; None where it has none.
     """
+    if training is None and seen is not None:
+        return _leak_of_seen(name, seen, chosen, frame)
     if training is None:
         return Leak(n_specimens=None, n_events=None, warning=_foreign_warning(name, chosen, frame))
     events = frame["event_id"].to_numpy()
@@ -124,13 +141,42 @@ def leak_of(
     return Leak(n_specimens=n_specimens, n_events=n_events, warning=warning)
 
 
+def _leak_of_seen(name: str, seen: Seen, chosen: ChosenEvents, frame: pd.DataFrame) -> Leak:
+    """Of other data than the model was trained on, of which it has digests."""
+    rows = chosen.rows
+    events, sites = (frame[column].to_numpy()[rows] for column in ("event_id", "site_id"))
+    n_photographs = int(seen.photographs[rows].sum())
+    n_events, n_sites = len(np.unique(events[seen.events[rows]])), len(np.unique(sites[seen.sites[rows]]))
+    of_events = f"{n_events} of {counted(len(np.unique(events)), 'event')}"
+    warning = note = None
+    if n_photographs:
+        share = "all" if n_photographs == len(rows) else f"{n_photographs} of the {len(rows)}"
+        warning = (
+            f"{share} specimens scored here were trained on by {name}, byte for byte, in {of_events}: the scores tell "
+            "what it remembers, not how well it predicts new sites"
+        )
+    elif n_events:
+        warning = (
+            f"{of_events} scored here are by site, event and labels ones that {name} was trained on, with other "
+            "photographs: the scores are optimistic and do not transfer to new sites"
+        )
+    elif n_sites:
+        warning = (
+            f"{n_sites} of {counted(len(np.unique(sites)), 'site')} scored here are called as ones that {name} was "
+            "trained on: where they are the same places, the scores do not transfer to new sites"
+        )
+    else:
+        note = f"{name} was trained on none of these photographs, events and sites, as its {RECORD} tells"
+    return Leak(n_specimens=n_photographs, n_events=n_events, n_sites=n_sites, warning=warning, note=note)
+
+
 def _foreign_warning(name: str, chosen: ChosenEvents, frame: pd.DataFrame) -> str | None:
-    """Of data that the model was not trained on as they are; it may still know some of their specimens."""
+    """Of data that a model without a record was not trained on as they are; it may still know some specimens."""
     if chosen.which != "validation":
         return (
-            f"whether {name} was trained on some of these specimens cannot be known: its own data have another "
-            "fingerprint, as data have that a photograph was added to; of those that it was, the scores tell what it "
-            "remembers, not how well it predicts new sites"
+            f"whether {name} was trained on some of these specimens cannot be known: it has no {RECORD}, which models "
+            "exported by this version have, and its own data have another fingerprint, as data have that a photograph "
+            "was added to; of those that it was, the scores tell what it remembers, not how well it predicts new sites"
         )
     train = frame["event_id"][frame["split"] == "train"]
     scored = frame["event_id"].iloc[chosen.rows].unique()
@@ -139,7 +185,7 @@ def _foreign_warning(name: str, chosen: ChosenEvents, frame: pd.DataFrame) -> st
         return None
     return (
         f"official split: {n_shared} of {len(scored)} validation events are in this data's train split too: leaky if "
-        f"{name} was trained on that, which cannot be known: its own data have another fingerprint"
+        f"{name} was trained on that, which cannot be known: it has no {RECORD}"
     )
 
 

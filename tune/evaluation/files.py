@@ -40,7 +40,7 @@ def checked_folder(folder: Path) -> Path:
 
 
 def results_folder(model: Path | None, out: Path) -> Path:
-    """Beside the model where it is the user's own folder and takes files, else in `out`."""
+    """Beside the model where it is given and takes files, else in `out`; model: None for a download, or with --out."""
     return model.absolute() if model is not None and _takes_files(model) else out
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from trainable.checksums import from_json
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens
 from trainable.data.splits import Split
@@ -10,6 +11,7 @@ from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ModelFolderError, read_config
+from trainable.export.training_record import RECORD, TrainingRecord
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, score_differences, with_common_parts
 from tune.evaluation.events import ChosenEvents, Training, leak_of
 from tune.evaluation.forecasting import targets_of_model
@@ -25,6 +27,7 @@ class ModelSource:
     """A model that is not loaded yet.
 
     name: short and unique. spec: as the user named it. folder: exported. is_folder: the user's own, not a download.
+    record: of what it was trained on; None of a model that was exported without one.
     """
 
     name: str
@@ -33,6 +36,7 @@ class ModelSource:
     is_folder: bool
     facts: ModelFacts
     task: Task
+    record: TrainingRecord | None
 
 
 def read_source(name: str, spec: str, folder: Path) -> ModelSource:
@@ -44,6 +48,7 @@ def read_source(name: str, spec: str, folder: Path) -> ModelSource:
         config = read_config(folder)
         facts = ModelFacts.from_dict(config.get("facts", {}))
         targets = targets_of_model(config)
+        record = _read_record(folder) if RECORD in config["sha256"] else None
     except ModelFolderError as error:
         raise UserError(error.problems) from error
     except ValueError as error:
@@ -52,7 +57,14 @@ def read_source(name: str, spec: str, folder: Path) -> ModelSource:
         rule = f"{folder}/config.json must tell how the model was trained, but"
         raise UserError(f"{rule} {problem}" for problem in error.problems) from error
     is_folder = not spec.startswith(("runs:/", "models:/", "hf://"))
-    return ModelSource(name=name, spec=spec, folder=folder, is_folder=is_folder, facts=facts, task=targets.task)
+    return ModelSource(
+        name=name, spec=spec, folder=folder, is_folder=is_folder, facts=facts, task=targets.task, record=record
+    )
+
+
+def _read_record(folder: Path) -> TrainingRecord:
+    """Raises: ValueError; UserError."""
+    return TrainingRecord.from_dict(from_json((folder / RECORD).read_bytes()))
 
 
 def scored_data(specimens: Specimens, chosen: ChosenEvents) -> ScoredData:
@@ -77,8 +89,10 @@ def make_report(
     training: Training | None,
 ) -> ModelReport:
     """Everything that is said of one model; forecasts: of the chosen specimens. training: None on other data."""
-    copies = None
-    if training is not None:
+    copies = seen = None
+    if training is None:
+        seen = None if source.record is None else source.record.seen(specimens)
+    else:
         copies = shared_line(specimens.digests, specimens.names, training.rows, chosen.rows)
     return ModelReport(
         name=source.name,
@@ -87,7 +101,7 @@ def make_report(
         is_folder=source.is_folder,
         facts=source.facts,
         data=scored_data(specimens, chosen),
-        leak=leak_of(source.name, training, chosen, specimens.frame, copies=copies),
+        leak=leak_of(source.name, training, chosen, specimens.frame, copies=copies, seen=seen),
         forecasts=forecasts,
         evaluation=evaluate_forecasts(forecasts),
         floors=None if training is None else _floors(forecasts, specimens, chosen, training),

@@ -56,6 +56,7 @@ def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
         html.heading(f"Evaluation of {report.name}", level=1),
         html.paragraph(lead, "lead"),
         *(html.warning(text) for text in report.warnings()),
+        *([html.paragraph(f"{report.leak.note}.")] if report.leak.note else []),
         _glance(report),
         html.heading("Score and floors"),
         *_scores(report),

@@ -17,7 +17,8 @@ def report_text(report: ModelReport) -> str:
     """Scores with intervals, the floors, a line a target and part."""
     classes = report.evaluation.classes
     figures = _target_lines(report) if classes is None else _class_lines(report, classes)
-    return "\n".join([*_title(report.name, report.data), "", *_score_lines(report), "", *figures]) + "\n"
+    note = textwrap.wrap(report.leak.note or "", COLUMNS)
+    return "\n".join([*_title(report.name, report.data), *note, "", *_score_lines(report), "", *figures]) + "\n"
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -10,6 +10,7 @@ from trainable.data.specimens import Specimens
 from trainable.errors import UserError
 from trainable.export.exporter import export_model
 from trainable.export.facts import MemberFacts, ModelFacts
+from trainable.export.training_record import TrainingRecord
 from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.frozen.features import identity_key, store_identity
 from trainable.scoring.scoring import EventForecast
@@ -74,6 +75,7 @@ def export_trainers(
         sigmas=sigmas,
         facts=facts,
         evidence=evidence,
+        record=TrainingRecord.of(specimens, trainers[0].data.split.train),
     )
 
 

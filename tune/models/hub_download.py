@@ -8,7 +8,7 @@ from trainable.errors import UserError
 from trainable.shown import brief
 from tune.printed.secrets_left_out import redact
 
-_WANTED = ["config.json", "*.safetensors", "README.md", "confirmation.json", "adapter*/*"]
+_WANTED = ["config.json", "*.safetensors", "README.md", "confirmation.json", "training_data.json", "adapter*/*"]
 
 
 def downloaded_model(spec: str, say: Callable[[str], None]) -> Path:

@@ -1,9 +1,10 @@
-"""Exported models scored on labelled data: numbers, figures, a page, and results.json beside the model.
+"""Exported models scored on labelled data: numbers, figures, a page, and results.json.
 
 sentinel-tune evaluate MODEL [MODEL ...] [--data DATA] [--events held-out|validation|all] [--out DIR] [OPTIONS]
 
-Several models are scored on the same events and compared with the first. What is written is there, and the exit status
-is 0, also when MLflow is away.
+Several models are scored on the same events and compared with the first. Without --out results.json lies beside the
+model, and the page in its folder `evaluation`; with --out everything lies there, and the model's folder stays as it is.
+What is written is there, and the exit status is 0, also when MLflow is away.
 """
 
 import sys
@@ -59,7 +60,7 @@ def run(given: Given) -> int:
     sources = _sources(options, console)
     outs = _folders(options, sources)
     reports, comparison = _evaluate(options, sources, console)
-    written = [_write(report, outs[report.name]) for report in reports]
+    written = [_write(report, outs[report.name], beside_model=options.out is None) for report in reports]
     files = [] if comparison is None else _write_comparison(comparison, outs[""])
     tracked = _record(uri, options, reports, written, comparison, files, console)
     _finish(reports, written, comparison, files, tracked, console, seconds=time.monotonic() - started)
@@ -128,11 +129,11 @@ def _evaluate(
     return reports, compare(reports, data) if len(reports) > 1 else None
 
 
-def _write(report: ModelReport, out: Path) -> Written:
+def _write(report: ModelReport, out: Path, *, beside_model: bool) -> Written:
     from tune.evaluation.drawn import figures_of  # loads matplotlib
 
     figures = figures_of(report)
-    results = results_folder(report.folder if report.is_folder else None, out)
+    results = results_folder(report.folder if report.is_folder and beside_model else None, out)
     return write_report(report, report_page(report, figures), figures, out=out, results=results)
 
 
