@@ -16,6 +16,7 @@ from trainable.errors import UserError
 from trainable.training.precision import lack_of_bfloat16
 from trainable.training.trainer import TailTrainer
 from tune.cli import parse_command
+from tune.cluster.gpu_share import _Stepper
 from tune.measuring.step_probe import few_rows
 from tune.planning.plan_text import plan_text
 from tune.planning.study_plan import StudyPlan
@@ -237,12 +238,23 @@ def test_on_ray_and_on_this_machine_measurements_have_processes_of_their_own(pro
     assert [path for path in processes.folder.iterdir() if not path.name.startswith("process-")] == []
 
 
-@pytest.mark.parametrize(
-    ("task", "n"), [(beetles(), 3), (Task.load("demo-one"), 1), (Task.load("demo-species").with_classes("abcdefg"), 7)]
-)
+TASKS = [(beetles(), 3), (Task.load("demo-one"), 1), (Task.load("demo-species").with_classes("abcdefg"), 7)]
+
+
+@pytest.mark.parametrize(("task", "n"), TASKS)
 def test_steps_are_measured_for_as_many_outputs_as_the_task_has(demo_cache, task, n):
     manifest = next((demo_cache / "features").glob("*/manifest.json"))
     trainer = TailTrainer(load_variant("default", epochs=1), few_rows(manifest.parent, 4, task), seed=0, device="cpu")
     trainer.train_epoch()
 
     assert trainer.tail.head.layers[-1].out_features == n
+
+
+@pytest.mark.parametrize(("task", "n"), TASKS)
+def test_the_share_of_a_gpu_is_measured_for_as_many_outputs_too(demo_cache, task, n):
+    manifest = next((demo_cache / "features").glob("*/manifest.json"))
+    stepper, config = _Stepper(), load_variant("default", epochs=1).to_dict()
+    assert stepper.begin(str(manifest.parent), config, task, "cpu", 1, "float32") > 0
+
+    assert stepper.run(0.1)[0] > 0
+    assert stepper._trainer.tail.head.layers[-1].out_features == n

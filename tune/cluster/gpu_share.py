@@ -8,6 +8,7 @@ from typing import Any
 
 from trainable.config import TrialConfig
 from trainable.counts import counted
+from trainable.data.task import Task
 from trainable.plain_values import JsonObject
 from trainable.shown import size_text
 from trainable.training.trainer import TailTrainer
@@ -77,12 +78,13 @@ def measure_shares(
     store: Path,
     config: Mapping[str, object],
     *,
+    task: Task,
     cpus_per_trial: float,
     device: str = "cuda",
     precision: str = "auto",
     counts: Sequence[int] = COUNTS,
 ) -> tuple[list[SideBySide], int]:
-    """Measure on one GPU of the cluster that was joined, and its memory in bytes."""
+    """Measure on one GPU of the cluster that was joined, and its memory in bytes; task: the study's."""
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -94,11 +96,11 @@ def measure_shares(
         on_group = PlacementGroupSchedulingStrategy(placement_group=group)
         worker = ray.remote(num_cpus=cpus_per_trial, num_gpus=1.0 / most, scheduling_strategy=on_group)(_Stepper)
         workers = [worker.remote() for _ in range(most)]
-        task = (str(store), dict(config), device, max(1, int(cpus_per_trial)), precision)
+        given = (str(store), dict(config), task, device, max(1, int(cpus_per_trial)), precision)
         found: list[SideBySide] = []
         gpu_bytes = 0
         for n in counts:
-            room = ray.get([w.begin.remote(*task) for w in workers[:n]])
+            room = ray.get([w.begin.remote(*given) for w in workers[:n]])
             gpu_bytes = max(gpu_bytes, *room)
             results = ray.get([w.run.remote(MEASURED_SECONDS) for w in workers[:n]]) if all(room) else [(0.0, 0)]
             total = sum(speed for speed, _ in results) if all(speed for speed, _ in results) else 0.0
@@ -116,7 +118,7 @@ class _Stepper:
     def __init__(self) -> None:
         self._trainer: Any = None  # a `TailTrainer`, once there is one
 
-    def begin(self, store: str, config: JsonObject, device: str, n_threads: int, precision: str) -> int:
+    def begin(self, store: str, config: JsonObject, task: Task, device: str, n_threads: int, precision: str) -> int:
         """Build the trainer and take its first step; the device's memory in bytes, 0 when it ran out."""
         import torch
 
@@ -126,7 +128,7 @@ class _Stepper:
             torch.set_num_threads(n_threads)
         found = replace(TrialConfig.from_dict(config), epochs=1_000_000, length=1.0)
         try:
-            data = few_rows(Path(store), found.optim.batch_size)
+            data = few_rows(Path(store), found.optim.batch_size, task)
             trainer = TailTrainer(found, data, seed=0, device=device, precision=precision)
             trainer.train_epoch()
         except (torch.OutOfMemoryError, MemoryError):

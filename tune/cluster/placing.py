@@ -6,6 +6,7 @@ from pathlib import Path
 
 from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
+from trainable.data.task import Task
 from trainable.errors import UserError
 from tune.cluster.node import Node
 from tune.cluster.placement import MemoryNeeds, Placement, check_placement
@@ -45,19 +46,20 @@ def fitted(
     space: SearchSpace,
     store: Path,
     *,
+    task: Task,
     device: str,
     say: Callable[[str], None],
 ) -> tuple[Placement, str]:
     """The placement once features are there to measure on: the share of a GPU where it is `auto`, and, where nodes
     differ in memory, what configurations need. Also the reason of the share, empty where it was given.
 
-    Where all nodes are alike and the share is given nothing is measured.
+    Where all nodes are alike and the share is given nothing is measured. task: the study's.
     """
     from tune.cluster.ray_cluster import Cluster, gpu_memory  # loads ray
 
     reason = ""
     if options.gpus_per_trial == "auto":
-        placement, reason = _with_measured_share(placement, options, space, store)
+        placement, reason = _with_measured_share(placement, options, space, store, task)
         say(f"--gpus-per-trial auto: {placement.gpus_per_trial:g}: {reason}")
     nodes = Cluster().nodes()
     if device == "cuda":
@@ -65,7 +67,7 @@ def fitted(
         nodes = [replace(node, memory_bytes=memory.get(node.node_id, 0.0)) for node in nodes]
     if not placement.differs(nodes):
         return placement, reason
-    costs = _measured_costs(placement, options, space, store, device=device, say=say)
+    costs = _measured_costs(placement, options, space, store, task=task, device=device, say=say)
     say("nodes differ in memory: trials go where their configurations fit")
     return replace(placement, needs=MemoryNeeds(costs=costs, nodes=tuple(n for n in nodes if n.memory_bytes))), reason
 
@@ -83,7 +85,7 @@ def _contradictions(options: SearchOptions, device: str) -> list[str]:
 
 
 def _with_measured_share(
-    placement: Placement, options: SearchOptions, space: SearchSpace, store: Path
+    placement: Placement, options: SearchOptions, space: SearchSpace, store: Path, task: Task
 ) -> tuple[Placement, str]:
     from trainable.frozen.features import FeatureStore  # loads torch, as gpu_share; ray_cluster loads ray
     from tune.cluster.gpu_share import COUNTS, choose_share, measure_shares
@@ -92,7 +94,12 @@ def _with_measured_share(
     largest = corners(space, FeatureStore.open(store).architecture, epochs=options.epochs).largest
     counts = [n for n in COUNTS if n == 1 or _has_cpus_for(n, placement, Cluster().nodes())]
     measured, gpu_bytes = measure_shares(
-        store, largest.to_dict(), cpus_per_trial=options.cpus_per_trial, precision=options.precision, counts=counts
+        store,
+        largest.to_dict(),
+        task=task,
+        cpus_per_trial=options.cpus_per_trial,
+        precision=options.precision,
+        counts=counts,
     )
     share = choose_share(measured, gpu_bytes=gpu_bytes)
     return replace(placement, gpus_per_trial=share.gpus_per_trial), share.reason
@@ -109,6 +116,7 @@ def _measured_costs(
     space: SearchSpace,
     store: Path,
     *,
+    task: Task,
     device: str,
     say: Callable[[str], None],
 ) -> Costs:
@@ -118,7 +126,7 @@ def _measured_costs(
     ends = corners(space, architecture, epochs=options.epochs)
     steps = OnRay(say)(
         measure, store, _plain(ends.smallest, ends.largest), device, max(1, int(placement.cpus_per_trial)),
-        options.precision, cpus=placement.cpus_per_trial, gpus=placement.gpus_per_trial,
+        options.precision, task, cpus=placement.cpus_per_trial, gpus=placement.gpus_per_trial,
     )  # fmt: skip
     return Costs(architecture, steps.measured[0], steps.measured[-1])
 

@@ -54,8 +54,15 @@ class Opening:
         """
         if self.placement is None:
             return self
-        options, space, device = self.request.options, self.request.space, self.session.device
-        placement, reason = fitted(self.placement, options, space, store, device=device, say=say)
+        placement, reason = fitted(
+            self.placement,
+            self.request.options,
+            self.request.space,
+            store,
+            task=self.data.specimens.task,
+            device=self.session.device,
+            say=say,
+        )
         return replace(self, placement=placement, share_reason=reason)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainable.config import TrialConfig
-from trainable.data.task import Task, beetles
+from trainable.data.task import Task
 from trainable.plain_values import JsonObject
 from trainable.scoring.targets import Targets
 from tune.measuring.costs import MeasuredConfig
@@ -46,12 +46,12 @@ def measure(
     configs: Sequence[JsonObject],
     device: str,
     n_threads: int,
-    precision: str = "auto",
-    task: Task | None = None,
+    precision: str,
+    task: Task,
 ) -> Steps:
     """Train a few steps of each configuration in turn, the least demanding first, on features of `store`.
 
-    task: whose targets are forecast; the challenge's where none is given.
+    precision: as `Precision.on` takes it. task: the study's, whose targets or classes are forecast.
     Call it in a fresh process: memory is the most that the process ever held.
     """
     started = time.monotonic()
@@ -65,7 +65,7 @@ def measure(
     start_seconds = time.monotonic() - started
     measured, n_metrics, used = [], 0, Precision.on(device, precision)
     for config in configs:
-        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used, task or beetles())
+        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used, task)
         start_seconds += max(0.0, first_seconds - found.build_seconds)
         measured.append(found)
     return Steps(measured=tuple(measured), start_seconds=start_seconds, n_metrics=n_metrics, precision=str(used))
@@ -111,16 +111,16 @@ def _step_seconds(metrics: dict[str, float], trainer: "TailTrainer") -> float:
     return len(trainer.data.split.train) / metrics["time/train_images_per_second"]
 
 
-def few_rows(store: Path, batch_size: int, task: Task | None = None) -> "TrialData":
+def few_rows(store: Path, batch_size: int, task: Task) -> "TrialData":
     """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store.
 
-    task: whose targets are forecast; the challenge's where none is given.
+    task: whose targets or classes are forecast.
     """
     from trainable.data.splits import Split  # loads torch and pandas
     from trainable.frozen.features import FeatureStore
     from trainable.training.trial_data import TrialData
 
-    features, task = FeatureStore.open(store), task or beetles()
+    features = FeatureStore.open(store)
     ones = np.ones(len(task.names))
     rows, rng = np.arange(features.n), np.random.default_rng(0)
     labels = rows[:, None] % task.n_outputs if task.has_classes else rng.normal(size=(len(rows), len(task.names)))
