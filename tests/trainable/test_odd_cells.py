@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from trainable.data.column_facts import column_facts
 from trainable.data.odd_cells import odd_cells, spellings
-from trainable.data.task_proposal import column_facts, propose
+from trainable.data.task_proposal import propose
 
 
 def table(**changed: list[str]) -> pd.DataFrame:

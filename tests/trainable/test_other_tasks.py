@@ -1,5 +1,6 @@
 """Data of other kinds than the challenge's: read, held out, learnt, exported and predicted as their task says."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from trainable.config import NO_DOMAIN, TrialConfig
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import make_split, n_folds
 from trainable.data.task import Task
+from trainable.data.telling_covariate import telling_line
 from trainable.errors import UserError
 from trainable.export.exporter import export_model
 from trainable.export.facts import ModelFacts
@@ -149,6 +151,17 @@ def test_a_covariate_that_tells_the_label_is_warned_of_by_name(leaves, tmp_path)
     rows.to_csv(tmp_path / "metadata.csv", index=False)
     (line,) = read(tmp_path, task, tmp_path / "cache").notes
     assert line.startswith("warning: genus tells length by itself: all events of a name have the same label")
+
+
+def test_a_covariate_that_varies_within_events_tells_the_label_only_where_each_of_its_names_does():
+    task = replace(Task.load("demo-species").with_classes("ab"), covariates=("camera",))
+    events = {"event_id": [0, 0, 1, 1, 2, 2], "label": ["a", "a", "b", "b", "a", "a"]}
+
+    each = pd.DataFrame(events | {"species": ["Sony", "Canon", "Canon", "Sony", "Sony", "Canon"]})
+    assert telling_line(each, task) is None  # though of each event's first photograph it would be true
+    own = pd.DataFrame(events | {"species": ["Sony", "Leica", "Canon", "Canon", "Sony", "Leica"]})
+    own.loc[3, "event_id"] = 3
+    assert telling_line(own, task).startswith("camera tells species by itself")
 
 
 @pytest.mark.parametrize("name", ["one target, no groups but sites", "one target, no groups"])

@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.leaves import draw_leaves
+from trainable.data.column_facts import column_facts
 from trainable.data.raw_table import read_raw_table
 from trainable.data.specimens import load_specimens
 from trainable.data.task import TASK_FILE, Task
-from trainable.data.task_proposal import column_facts, propose
+from trainable.data.task_proposal import propose
 from trainable.errors import UserError
 from tune.verbs.inspect import leaking_share
 
@@ -110,6 +111,54 @@ SHAPES = {
         {"file_name": PHOTOS, "species": [f"s{i // 2 * 2 if i > 3 else i}" for i in range(N)], "n": [1, 2, 3] * 4},
         {"columns": {"image": "file_name"}, "covariates": ["species"], "targets": {"n": {"real": "any"}}},
     ),
+    "a camera trap's common names, whose sequences have one animal": (
+        {"filename": PHOTOS, "common_name": ["deer", "deer", "fox", "fox", "deer", "deer"] * 2, "location": groups(3),
+         "seq_id": groups(6), "datetime": ["2021-03-04 05:06:07", "2021-03-05 05:06:07"] * 6, "count": [1, 1, 2] * 4},
+        {"columns": {"image": "filename", "date": "datetime", "event": "seq_id", "site": "location"},
+         "targets": {"common_name": {"classes": "auto"}}},
+    ),
+    "words that no name tells": (
+        {"img": PHOTOS, "Wert": ["gut", "schlecht", "mittel"] * 4, "Standort": [f"{i // 4}" for i in range(N)],
+         "station": groups(3)},
+        {"columns": {"image": "img", "site": "station"}, "targets": {"Wert": {"classes": "auto"}}},
+    ),
+    "a label in whole numbers whose name says id, beside a confidence": (
+        {"": list(range(N)), "path": PHOTOS, "label_id": [0, 1, 2] * 4, "name": ["a", "b", "c"] * 4,
+         "confidence": VALUES, "site": groups(3)},
+        {"columns": {"image": "path", "site": "site"}, "targets": {"label_id": {"classes": "auto"}}},
+    ),
+    "plankton with sizes is of numbers": (
+        {"object_id": [f"o{i}" for i in range(N)], "file_name": PHOTOS, "taxon": ["a", "b", "c"] * 4, "area": VALUES,
+         "depth_min": VALUES, "station": groups(3)},
+        {"columns": {"id": "object_id", "image": "file_name", "site": "station"}, "covariates": ["taxon"],
+         "targets": {"area": {"real": "any"}, "depth_min": {"real": "any"}}},
+    ),
+    "slides of hospitals with a tumor or none": (
+        {"patch": PHOTOS, "slide": groups(6), "patient": [i // 2 for i in range(N)], "node": [i % 3 for i in range(N)],
+         "x_coord": VALUES, "y_coord": VALUES, "tumor": [0, 1] * 6, "hospital": [i // 4 for i in range(N)]},
+        {"columns": {"image": "patch", "site": "patient", "domain": "hospital"},
+         "targets": {"tumor": {"classes": "auto"}}},
+    ),
+    "headers of several words with capitals": (
+        {"Image File": PHOTOS, "Species Name": ["a", "b", "c"] * 4, "Location ID": [i // 4 for i in range(N)],
+         "Camera Trap": groups(6), "Latitude": VALUES},
+        {"columns": {"image": "Image File", "site": "Camera Trap", "domain": "Location ID"},
+         "targets": {"Species Name": {"classes": "auto"}}},
+    ),
+    "a rank called class beside sizes": (
+        {"file_name": PHOTOS, "class": ["a", "b"] * 6, "order": ["c", "d"] * 6, "mass": VALUES},
+        {"columns": {"image": "file_name"}, "covariates": ["class"], "targets": {"mass": {"real": "any"}}},
+    ),
+    "of ranks the finest": (
+        {"file_name": PHOTOS, "genus": ["a", "a", "b", "b"] * 3, "species": ["1", "2", "3", "x"] * 3,
+         "site": groups(3)},
+        {"columns": {"image": "file_name", "site": "site"}, "covariates": ["genus"],
+         "targets": {"species": {"classes": "auto"}}},
+    ),
+    "a y without an x": (
+        {"x": PHOTOS, "y": [0, 1, 2] * 4},
+        {"columns": {"image": "x"}, "targets": {"y": {"classes": "auto"}}},
+    ),
     "two labels in a plot": (
         {"file_name": PHOTOS, "plot": groups(6), "mass": VALUES},
         {"columns": {"image": "file_name", "site": "plot"}, "targets": {"mass": {"real": "any"}}},
@@ -130,13 +179,45 @@ def test_a_table_gets_the_task_that_fits_it_and_a_reason_for_each_column(name):
 
 
 def test_a_table_without_photographs_or_numbers_is_told_what_each_column_is():
-    rows = pd.DataFrame({"site": groups(3), "name": groups(4)})
+    rows = pd.DataFrame({"site": groups(3), "plot": groups(4)})
     with pytest.raises(UserError) as caught:
         propose(rows, column_facts(rows))
 
     photographs, numbers = caught.value.problems
     assert "must hold photographs" in photographs
     assert "must hold what is to be forecast, numbers or classes, but none can be told" in numbers
+
+
+def test_what_could_be_classes_instead_is_named():
+    grades = {"file_name": PHOTOS, "grade": [0, 1, 2] * 4}
+    kinds = {"file_name": PHOTOS, "place": groups(3), "taxon": ["a", "b"] * 6, "mass": VALUES}
+    for columns, name, words in (
+        (grades, "grade", "if they stand for classes, {classes: auto} instead of {real: any}"),
+        (kinds, "taxon", "to forecast it instead, make it the only target, {classes: auto}"),
+    ):
+        rows = pd.DataFrame(columns)
+        assert words in propose(rows, column_facts(rows)).reasons[name]
+
+
+def test_classes_that_were_found_by_their_values_have_their_reason():
+    columns, _ = SHAPES["a camera trap's common names, whose sequences have one animal"]
+    rows = pd.DataFrame(columns).rename(columns={"common_name": "animal"})
+    reason = propose(rows, column_facts(rows)).reasons["animal"]
+    assert reason.startswith("target: 2 classes by its values, few words that repeat, the same within each seq_id")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"oak": [1, 0, 0] * 4, "elm": [0, 1, 0] * 4, "ash": [0, 0, 1] * 4}, "oak, elm, ash tell a class together"),
+        ({"class": ["Acer"] * N}, "`class` must have two classes at least, but is 'Acer' everywhere"),
+    ],
+)
+def test_a_table_whose_classes_cannot_be_learnt_as_they_are_is_told_why(columns, words):
+    rows = pd.DataFrame({"file_name": PHOTOS, **columns})
+    with pytest.raises(UserError) as caught:
+        propose(rows, column_facts(rows))
+    assert words in caught.value.problems[0]
 
 
 def test_encoded_photographs_of_parquet_files_are_found(demo_cache):

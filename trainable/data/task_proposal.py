@@ -1,4 +1,4 @@
-"""A task proposed for a table that nobody has described: what its columns hold, and a reason for each guess."""
+"""A task proposed for a table that nobody has described: what its columns are for, and a reason for each guess."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,54 +7,21 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from trainable.data.class_folders import SUFFIXES
-from trainable.data.class_list import MOST_CLASSES
-from trainable.data.odd_cells import NO_VALUE, odd_cells
+from trainable.data.class_guess import ClassGuess, determines
+from trainable.data.column_facts import ColumnFacts, cell_text
+from trainable.data.odd_cells import odd_cells
 from trainable.data.task import Task
 from trainable.data.task_source import FRAME_COLUMNS, LONGEST_NAME
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
-from trainable.shown import brief
 
 FEW_VALUES = 10
 """Whole numbers of no more different values look like a code."""
 
-LEAST_OF_A_CLASS = 2
-"""Photographs that a class has on average: where nearly every row has its own, there is nothing to learn."""
+LEAST_DOMAINS = 3
+"""Of a domain, where a finer group has so many: fewer leave too little to train on when one is held out."""
 
-_DATE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?")
-_IDENTITY = re.compile(r"(^|_)(id|uuid|index|key)$|(?<=[a-z])(ID|Id)$")
-_COORDINATE = re.compile(
-    r"(decimal)?_?(lat|lon|lng|latitude|longitude|x|y|elevation|altitude|year|month|day|hour)", re.I
-)
-_PLACE = re.compile(
-    r"site|place|plot|location|station|camera|hospital|patient|subject|region|country|domain|block|farm|event|trap|slide",
-    re.IGNORECASE,
-)
-_CATEGORY = re.compile(r"species|genus|family|taxon|scientific|variety|cultivar|breed|sex|stage|scanner|device", re.I)
-_LABEL = re.compile(r"(class|cls|label|target|category|y)(_?name|_?id)?", re.IGNORECASE)
 _UNIT = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]+)[)\]]")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnFacts:
-    """One column. kind: "photographs", "numbers", "whole numbers", "dates", "text", "lists", or "nothing"."""
-
-    name: str
-    kind: str
-    n_values: int
-    n_missing: int
-    examples: tuple[str, ...]
-
-    @property
-    def is_identity(self) -> bool:
-        """Whether its name says that it tells rows, or groups of them, apart."""
-        return _IDENTITY.search(self.name) is not None
-
-    @property
-    def may_be_group(self) -> bool:
-        """Whether rows may belong together by it: words, or numbers whose name says so."""
-        is_place = self.kind == "whole numbers" and _PLACE.search(self.name) is not None
-        return self.kind == "text" or self.is_identity or is_place
 
 
 @dataclass(slots=True)
@@ -71,128 +38,128 @@ class Proposal:
         return Task.from_dict(self.values, label="the proposed task")
 
 
-def column_facts(rows: pd.DataFrame, photographs: Sequence[str] = ()) -> dict[str, ColumnFacts]:
-    """What each column holds; photographs: those that hold encoded images, which `rows` lacks."""
-    encoded = {
-        name: ColumnFacts(name=name, kind="photographs", n_values=len(rows), n_missing=0, examples=())
-        for name in photographs
-    }
-    return encoded | {str(name): _facts(str(name), rows[name]) for name in rows.columns if name != "split"}
-
-
 def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts], *, class_columns: Sequence[str] = ()) -> Proposal:
     """A task for rows of these columns; class_columns: those that the table itself calls classes.
 
     Raises: UserError where there are no photographs, or nothing to forecast.
     """
-    draft = _Draft(rows)
+    draft = _Draft(rows, columns, class_columns)
     for facts in columns.values():
         draft.reasons[facts.name] = draft.first_look(facts)
-    if not draft.targets:  # there is nothing else to forecast
-        draft.add_classes(columns, class_columns)
-    for name in draft.codes if not draft.targets else ():
-        draft.reasons[name] = draft.add_target(columns[name])
+    draft.choose_target()
     problems = []
     if "image" not in draft.columns:
         problems.append(f"a column must hold photographs or their names ({', '.join(SUFFIXES)}), but none does")
     if not draft.targets:
-        problems.append(
-            "a column must hold what is to be forecast, numbers or classes, but none can be told from an identity or a "
-            "group by its name and values; write the task by hand and name it there: targets: {COLUMN: {classes: auto}}"
-        )
+        problems.append(draft.nothing_to_forecast)
     if problems:
         shown = "; ".join(f"{name}: {reason}" for name, reason in draft.reasons.items())
-        raise UserError([*(f"{problem} (columns: {shown})" for problem in problems), *draft.doubts(columns)])
+        raise UserError([*(f"{problem} (columns: {shown})" for problem in problems), *draft.doubts()])
     draft.name_groups()
+    draft.name_alternatives()
     covariates: JsonObject = {"covariates": draft.covariates} if draft.covariates else {}
     values = {"columns": draft.columns, **covariates, "targets": draft.targets}
-    return Proposal(values, draft.reasons, draft.doubts(columns))
-
-
-def _facts(name: str, values: pd.Series) -> ColumnFacts:
-    text = values.map(_text)
-    given = text[text != ""]
-    if _kind(given) == "text" and "numbers" in _kind(without := given[~given.str.fullmatch(NO_VALUE)]):
-        given = without
-    return ColumnFacts(
-        name=name,
-        kind="lists" if values.map(lambda value: isinstance(value, list | dict)).any() else _kind(given),
-        n_values=given.nunique(),
-        n_missing=len(values) - len(given),
-        examples=tuple(brief(value) for value in given.unique()[:3]),
-    )
-
-
-def _text(value: object) -> str:
-    """A cell as it is read: "" for none; of lists and mappings what they look like."""
-    return "" if value is None or value != value else str(value).strip()
-
-
-def _kind(given: pd.Series) -> str:
-    if given.empty:
-        return "nothing"
-    if given.str.lower().str.endswith(SUFFIXES).all():
-        return "photographs"
-    if given.map(lambda value: _DATE.fullmatch(value) is not None).all():
-        return "dates"
-    numbers = pd.to_numeric(given, errors="coerce")
-    if numbers.notna().all() and not given.str.fullmatch(r"0\d+").any():  # 0012 is a name
-        return "whole numbers" if given.str.fullmatch(r"[+-]?\d+(\.0+)?").all() else "numbers"
-    return "text"
+    return Proposal(values, draft.reasons, draft.doubts())
 
 
 class _Draft:
     """A proposal while column after column is looked at; columns, covariates, targets: as a task file has them."""
 
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self._rows = rows.map(_text)
+    def __init__(self, rows: pd.DataFrame, facts: Mapping[str, ColumnFacts], told: Sequence[str]) -> None:
+        self._rows, self._facts = rows.map(cell_text), facts
+        self._guess = ClassGuess(self._rows, facts, told)
         self.columns: JsonObject = {}
         self.covariates: list[str] = []
         self.targets: JsonObject = {}
         self.reasons: dict[str, str] = {}
-        self.codes: list[str] = []
+        self.nothing_to_forecast = (
+            "a column must hold what is to be forecast, numbers or classes, but none can be told from an identity or a "
+            "group by its name and values; write the task by hand and name it there: targets: {COLUMN: {classes: auto}}"
+        )
+        self._codes: list[str] = []
         self._groups: list[str] = []
         self._with_gaps: list[str] = []
 
     def first_look(self, facts: ColumnFacts) -> str:
         """What a column is by itself, in words; those that may be groups are told of by `name_groups`."""
         n, n_rows, name = facts.n_values, len(self._rows), facts.name
+        if not name:
+            return "left out: it has no name"
         if facts.kind == "photographs":
             return self._first_of("image", name, "it holds the photographs")
+        if n == 1 and (facts.is_label or facts.is_category):
+            self.nothing_to_forecast = f"`{name}` must have two classes at least, but is {facts.examples[0]} everywhere"
         if n < 2:
-            return "left out: it has one value alone" if n else "left out: it is empty"
+            only = "" if not n else f": {facts.examples[0]}"
+            return f"left out: it has one value alone{only}" if n else "left out: it is empty"
         if facts.kind == "lists":
             return "left out: its values are no plain ones"
-        if facts.n_missing and facts.kind == "text" and not _PLACE.search(name):
+        if facts.n_missing and facts.kind == "text" and not facts.is_place:
             self._with_gaps.append(name)
             return f"left out: {facts.n_missing} of {n_rows} rows have no value, and a target must have one in each"
         if facts.n_missing:
             return f"left out: {facts.n_missing} of {n_rows} rows have no value, and every row needs one"
         if facts.kind == "dates":
             return self._first_of("date", name, "its values are dates")
+        if facts.counts_rows:
+            return "left out: it counts the rows"
         if n == n_rows and (facts.kind == "text" or facts.is_identity):
             return self._first_of("id", name, "each row has its own")
-        if _COORDINATE.fullmatch(name.lower()):
+        if facts.is_coordinate and not self._is_y_alone(facts):
             return "left out: it tells place or time, which a photograph's group stands for"
         if facts.may_be_group:
             self._groups.append(name)
-            return "left out"
-        if facts.kind == "whole numbers" and n <= FEW_VALUES:
-            self.codes.append(name)
+            return "left out: rows may belong together by it"
+        if facts.kind == "whole numbers" and (n <= FEW_VALUES or (facts.is_label and self._guess.has_classes(name))):
+            self._codes.append(name)
             return f"left out: {n} whole numbers look like a code; name it as a target if they are quantities"
-        return self.add_target(facts)
+        return self._add_number(facts)
 
-    def doubts(self, columns: Mapping[str, ColumnFacts]) -> tuple[str, ...]:
-        """What looks like a mistake in the table."""
-        words = [name for name, facts in columns.items() if facts.kind == "text" or name in self.codes]
-        shown = [name for name, facts in columns.items() if name in self._rows.columns and facts.kind != "photographs"]
-        return tuple(odd_cells(self._rows[shown], words))
+    def choose_target(self) -> None:
+        """A class where the table says so; else the numbers; else the column that looks most like classes, or codes."""
+        if (label := self._guess.named_label([*self._groups, *self._codes])) is not None:
+            for name, of in self.targets.items():
+                self.reasons[of.get("column", name)] = (
+                    f"left out: it holds numbers; a class, here {label}, is the only target of its task: forecast "
+                    "numbers by a task of their own"
+                )
+            self.targets = {}
+            self._add_classes(label, f"target: {self._facts[label].n_values} classes")
+        elif not self.targets:
+            self._choose_classes()
+        for name in self._codes if not self.targets else ():
+            classes = self._guess.has_classes(name)
+            alternative = "; if they stand for classes, {classes: auto} instead of {real: any}" if classes else ""
+            self.reasons[name] = f"{self._add_number(self._facts[name])}{alternative}"
 
-    def _first_of(self, role: str, name: str, reason: str) -> str:
-        is_first = self.columns.setdefault(role, name) == name
-        return f"{role}: {reason}" if is_first else f"left out: {reason}, as in {self.columns[role]}"
+    def _choose_classes(self) -> None:
+        if hot := self._guess.one_hot(self._codes + self._groups):
+            for name in hot:
+                others = ", ".join(other for other in hot if other != name)
+                self.reasons[name] = f"left out: of it and {others}, one is 1 in each row"
+            self._codes, self._groups = ([n for n in of if n not in hot] for of in (self._codes, self._groups))
+        among = [*self._groups, *self._codes]
+        if (name := self._guess.named_category(among)) is not None:
+            self._add_classes(name, f"target: {self._facts[name].n_values} classes")
+        elif hot:
+            self._codes = []  # they would be forecast instead of the class that is there
+            self.nothing_to_forecast = (
+                f"what is to be forecast must be in one column, but {', '.join(hot)} tell a class together: in each "
+                "row one of them is 1; write a column with the name of that one"
+            )
+        elif (name := self._guess.by_values(among)) is not None:
+            self._add_classes(name, self._guess.why_by_values(name))
 
-    def add_target(self, facts: ColumnFacts) -> str:
+    def _add_classes(self, name: str, reason: str) -> None:
+        target = _target_name(name) or "class"
+        self.targets[target] = {"classes": "auto"} | ({} if target == name else {"column": name})
+        self.reasons[name] = f"{reason}; list them in the file to fix their order"
+        (self._groups if name in self._groups else self._codes).remove(name)
+        for other in self._guess.same_classes(name, [*self._groups, *self._codes]):
+            self.reasons[other] = f"left out: it has the classes of {name} under other names"
+            (self._groups if other in self._groups else self._codes).remove(other)
+
+    def _add_number(self, facts: ColumnFacts) -> str:
         """Under a name that a target may have; a unit in brackets behind the column's name is its unit."""
         found = _UNIT.fullmatch(facts.name)
         name = _target_name(facts.name if found is None else found["name"])
@@ -203,37 +170,20 @@ class _Draft:
         self.targets[name] = {"real": "any"} | unit | column
         return f"target: it holds numbers, {facts.n_values} different ones"
 
-    def add_classes(self, columns: Mapping[str, ColumnFacts], told: Sequence[str]) -> None:
-        """The column that looks most like classes, if any does: one told to be, a label by its name, a category."""
-        for looks_so in (told.__contains__, _LABEL.fullmatch, _CATEGORY.search):
-            for name in [*self._groups, *self.codes]:
-                n = columns[name].n_values
-                if looks_so(name) and 2 <= n <= min(MOST_CLASSES, len(self._rows) / LEAST_OF_A_CLASS):
-                    target = _target_name(name) or "class"
-                    self.targets[target] = {"classes": "auto"} | ({} if target == name else {"column": name})
-                    self.reasons[name] = f"target: {n} classes; list them in the file to fix their order"
-                    (self._groups if name in self._groups else self.codes).remove(name)
-                    return
-
     def name_groups(self) -> None:
         """Event, site, domain and covariate among the columns with words: by what lies within what."""
         rows, targets = self._rows, [of.get("column", name) for name, of in self.targets.items()]
-        categories = [name for name in self._groups if _CATEGORY.search(name)]
+        categories = [name for name in self._groups if self._facts[name].is_category or self._facts[name].is_label]
         chain: list[str] = []
         for name in sorted((g for g in self._groups if g not in categories), key=lambda g: -rows[g].nunique()):
-            if not chain or _determines(rows, chain[-1], [name]):
+            if not chain or determines(rows, chain[-1], [name]):
                 chain.append(name)
             else:
                 categories.append(name)
-        if chain and _determines(rows, chain[0], targets):
+        if chain and determines(rows, chain[0], targets):
             self.columns["event"] = chain.pop(0)
             self.reasons[self.columns["event"]] = "event: all of its photographs have the same labels"
-        reasons = {"site": "held out as a whole, so that no place is on two sides", "domain": "each site lies in one"}
-        for (role, why), name in zip(reasons.items(), chain, strict=False):
-            self.columns[role] = name
-            self.reasons[name] = f"{role}: {rows[name].nunique()} groups, {why}"
-        for name in chain[2:]:
-            self.reasons[name] = f"left out: it is coarser than {chain[1]}"
+        self._name_site_and_domain(chain)
         for name in [*categories, *self._with_gaps]:
             if self.covariates:
                 self.reasons[name] = "left out: a further category, of which one may be a covariate"
@@ -241,12 +191,52 @@ class _Draft:
             self.covariates = [name]
             self.reasons[name] = "covariate: a category beside the groups; leave it out if no forecast will know it"
 
+    def _name_site_and_domain(self, chain: Sequence[str]) -> None:
+        """chain: groups, each within the next. The coarse ones are held out, since those within them are so, too."""
+        if not chain:
+            return
+        enough = [place for place in range(1, len(chain)) if self._facts[chain[place]].n_values >= LEAST_DOMAINS]
+        domain = enough[-1] if enough else len(chain) - 1
+        site = max(0, domain - 1)
+        roles = {"site": (site, "held out as a whole, so that no place is on two sides")}
+        if domain > site:
+            roles["domain"] = (domain, "each site lies in one")
+        for name in chain[:site]:
+            self.reasons[name] = f"left out: it lies within {chain[site]}"
+        for role, (place, why) in roles.items():
+            self.columns[role] = chain[place]
+            self.reasons[chain[place]] = f"{role}: {self._facts[chain[place]].n_values} groups, {why}"
+        for name in chain[domain + 1 :]:
+            self.reasons[name] = f"left out: it is coarser than {chain[domain]}"
+
+    def name_alternatives(self) -> None:
+        """Of columns that are no target, but could be classes: how they would be forecast."""
+        targets = [of.get("column", name) for name, of in self.targets.items()]
+        named = any(self._facts[name].is_label or self._facts[name].is_category for name in targets)
+        for name in [*self._groups, *self._codes]:
+            facts = self._facts[name]
+            is_kind = (facts.is_category or facts.is_label) and self._guess.has_classes(name)
+            by_values = not named and name != self.columns.get("event") and self._guess.may_be_classes(name)
+            if name not in targets and (is_kind or by_values):
+                self.reasons[name] += "; to forecast it instead, make it the only target, {classes: auto}"
+
+    def doubts(self) -> tuple[str, ...]:
+        """What looks like a mistake in the table."""
+        words = [name for name, facts in self._facts.items() if facts.kind == "text" or name in self._codes]
+        known = self._rows.columns
+        shown = [name for name, facts in self._facts.items() if name in known and facts.kind != "photographs"]
+        return tuple(odd_cells(self._rows[shown], words))
+
+    def _first_of(self, role: str, name: str, reason: str) -> str:
+        is_first = self.columns.setdefault(role, name) == name
+        return f"{role}: {reason}" if is_first else f"left out: {reason}, as in {self.columns[role]}"
+
+    def _is_y_alone(self, facts: ColumnFacts) -> bool:
+        """Whether it is the y that is told by an image x, and no height."""
+        numbers = [f.name.lower() for f in self._facts.values() if "numbers" in f.kind]
+        return facts.name.lower() == "y" and "x" not in numbers
+
 
 def _target_name(text: str) -> str:
     """As a target may be called; "" where nothing of it is left."""
     return re.sub(r"[^\w .-]+", " ", text).strip(" .-")[:LONGEST_NAME].strip(" .-")
-
-
-def _determines(rows: pd.DataFrame, group: str, others: Sequence[str]) -> bool:
-    """Whether all rows of a group have the same of each of the others."""
-    return bool((rows.groupby(group)[list(others)].nunique(dropna=False) <= 1).all(axis=None))

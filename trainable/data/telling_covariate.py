@@ -13,7 +13,8 @@ def telling_line(frame: pd.DataFrame, task: Task) -> str | None:
     """
     if not task.covariates:
         return None
-    events = frame[frame["species"] != NO_NAME].drop_duplicates("event_id")
+    # an event may have specimens of several names, and each of them must tell it
+    events = frame[frame["species"] != NO_NAME].drop_duplicates(["event_id", "species"])
     shared = events[events["species"].duplicated(keep=False)]
     told = [
         target

@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 
 from trainable.counts import counted
+from trainable.data.column_facts import ColumnFacts, column_facts
 from trainable.data.hub_name import HUB
 from trainable.data.hub_table import read_hub_table
 from trainable.data.image_sources import ImageFiles
@@ -25,7 +26,7 @@ from trainable.data.specimen_tables import read_table
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split, n_folds
 from trainable.data.task import TASK_FILE, Task, beetles
-from trainable.data.task_proposal import ColumnFacts, Proposal, column_facts, propose
+from trainable.data.task_proposal import Proposal, propose
 from trainable.data.task_words import groups_of
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
