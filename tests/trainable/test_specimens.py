@@ -619,10 +619,19 @@ def test_an_event_on_both_sides_of_the_datasets_split_is_compared_too(tmp_path: 
 
 
 def test_many_problems_of_one_kind_are_cut_and_counted(tmp_path: Path, load: Any) -> None:
-    train = [{**row, "SPEI_1y": 9.0} for row in make_rows(60)]
+    train = [{**row, "SPEI_1y": 9.0 + number} for number, row in enumerate(make_rows(60))]
     lines = problems_of(load, write_shards(tmp_path / "d", train, make_rows(4, first=60)))
     assert len(lines) == 21
     assert lines[-1] == "and 40 more: SPEI_1y out of range"
+
+
+def test_what_many_rows_have_word_for_word_is_one_line(tmp_path: Path, load: Any) -> None:
+    train = [{**row, "SPEI_1y": 9.0, "SPEI_2y": 2.0 + (number < 2)} for number, row in enumerate(make_rows(60))]
+    lines = problems_of(load, write_shards(tmp_path / "d", train, make_rows(4, first=60)))
+    assert lines == [
+        "train row 0, train row 1, train row 2 and 57 more rows: `-2.09 <= SPEI_1y <= 2.09` must hold, but got 9.0",
+        "train row 0, train row 1: `-2.09 <= SPEI_2y <= 2.09` must hold, but got 3.0",
+    ]
 
 
 def test_labels_a_rounding_beyond_the_range_pass(tmp_path: Path, load: Any) -> None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
 from trainable.checksums import from_json, to_json
+from trainable.data.task import Task, beetles
 from trainable.errors import UserError
 from trainable.export.standalone import ExportedModel
 from tune.models.logged_export import REQUIREMENTS
@@ -227,7 +228,7 @@ def test_nothing_is_left_when_the_version_cannot_be_made(entry, tracking_uri, tm
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", "it's"])
 def test_a_name_that_cannot_be_is_told_before_training(registry, name):
     with pytest.raises(UserError, match="`--name` must consist of"):
-        registry.check(name)
+        registry.check(name, beetles())
 
 
 @pytest.mark.slow
@@ -235,4 +236,15 @@ def test_a_registry_that_does_not_answer_is_one_clear_line():
     registry = Registry("http://127.0.0.1:9", "sentinel-tune")
 
     with pytest.raises(UserError, match=r"MLflow at http://127\.0\.0\.1:9 must answer"):
-        registry.check("beetles")
+        registry.check("beetles", beetles())
+
+
+@pytest.mark.slow
+def test_a_name_of_models_of_another_task_is_refused_before_training(registry, entry):
+    registry.register(entry, force=False)
+    registry.check(entry.name, beetles())
+    with pytest.raises(
+        UserError, match=r"`--name` must be of models that forecast species \(classes\), .* but models:/"
+    ):
+        registry.check(entry.name, Task.load("demo-species").with_classes("ab"))
+    registry.check("no-such-name", Task.load("demo-species").with_classes("ab"))

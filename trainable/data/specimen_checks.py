@@ -1,7 +1,7 @@
 """Whether specimens can be learnt from: typed values, labels in bounds, events of one place, readable images."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from trainable.config import NO_DOMAIN, NO_NAME
+from trainable.counts import counted
 from trainable.data.class_labels import class_labels, note_bad_classes
 from trainable.data.specimen_schema import MAX_LINES
 from trainable.data.task import Task
@@ -21,6 +22,9 @@ LABEL_TOLERANCE = 0.005
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _MOST_DIGITS = 18  # of 2**63, less one
+
+_OF_A_ROW = re.compile(r"(?P<row>\w+ row \d+): (?P<problem>.*)", re.DOTALL)
+_ROWS_NAMED = 3  # of those that share a problem
 
 _WHOLE = re.compile(r"0|[1-9][0-9]{0,17}")
 
@@ -36,13 +40,32 @@ class Problems:
         self._kinds.setdefault(kind, []).append(line)
 
     def lines(self) -> list[str]:
-        """All problems, each kind cut to its first `MAX_LINES` and a count of the rest."""
+        """All problems, of rows with the same one a line together, each kind cut to its first `MAX_LINES` and a count
+        of the rest.
+        """
         found: list[str] = []
-        for kind, lines in self._kinds.items():
+        for kind, each in self._kinds.items():
+            lines = _together(each)
             found += lines[:MAX_LINES]
             if len(lines) > MAX_LINES:
                 found.append(f"and {len(lines) - MAX_LINES} more: {kind}")
         return found
+
+
+def _together(lines: Sequence[str]) -> list[str]:
+    """What several rows have word for word, once: "train row 3, train row 5 and 4 more rows: ..."."""
+    rows_of: dict[str, list[str]] = {}
+    for line in lines:
+        found = _OF_A_ROW.fullmatch(line)
+        problem, rows = (line, []) if found is None else (found["problem"], [found["row"]])
+        rows_of.setdefault(problem, []).extend(rows)
+    return [_of_rows(problem, rows) for problem, rows in rows_of.items()]
+
+
+def _of_rows(problem: str, rows: Sequence[str]) -> str:
+    named, n_more = ", ".join(rows[:_ROWS_NAMED]), len(rows) - _ROWS_NAMED
+    more = f" and {counted(n_more, 'more row')}" if n_more > 0 else ""
+    return f"{named}{more}: {problem}" if rows else problem
 
 
 def typed_frame(rows: pd.DataFrame, task: Task, problems: Problems) -> pd.DataFrame:

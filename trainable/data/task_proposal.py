@@ -139,16 +139,16 @@ class _Draft:
                 self.reasons[name] = f"left out: of it and {others}, one is 1 in each row"
             self._codes, self._groups = ([n for n in of if n not in hot] for of in (self._codes, self._groups))
         among = [*self._groups, *self._codes]
-        if (name := self._guess.named_category(among)) is not None:
-            self._add_classes(name, f"target: {self._facts[name].n_values} classes")
+        if (category := self._guess.named_category(among)) is not None:
+            self._add_classes(category, f"target: {self._facts[category].n_values} classes")
         elif hot:
             self._codes = []  # they would be forecast instead of the class that is there
             self.nothing_to_forecast = (
                 f"what is to be forecast must be in one column, but {', '.join(hot)} tell a class together: in each "
                 "row one of them is 1; write a column with the name of that one"
             )
-        elif (name := self._guess.by_values(among)) is not None:
-            self._add_classes(name, self._guess.why_by_values(name))
+        elif (repeated := self._guess.by_values(among)) is not None:
+            self._add_classes(repeated, self._guess.why_by_values(repeated))
 
     def _add_classes(self, name: str, reason: str) -> None:
         target = _target_name(name) or "class"

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainable.data.task import Task, beetles
 from trainable.errors import UserError
-from trainable.plain_values import JsonObject
+from trainable.plain_values import JsonObject, parse_json
+from trainable.scoring.targets import Targets
 from tune.command_line.mlflow_names import model_name_problem
 from tune.models.champion import ChampionDecision, decide_champion, read_evidence
 from tune.models.logged_export import log_export
@@ -56,12 +58,20 @@ class Registry:
 
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
 
-    def check(self, name: str) -> None:
-        """See that it answers and could take a model of this name: before hours of training, not after."""
+    def check(self, name: str, task: Task) -> None:
+        """See that it answers and could take a model of this name and task: before hours of training, not after."""
         if (problem := model_name_problem(name)) is not None:
             raise UserError(problem)
         with self._told("start it or give another --tracking-uri (--no-register does without); nothing was done"):
             self._client.search_registered_models(max_results=1)
+            versions = self._client.search_model_versions(f"name = '{name}'")
+            newest = max((str(version.version) for version in versions), key=int, default=None)
+            content = None if newest is None else self._file_of(name, newest, "config.json")
+        if content is not None and (there := _task_of(content)).shown_targets != task.shown_targets:
+            raise UserError(
+                f"`--name` must be of models that forecast {', '.join(task.shown_targets)}, as this study's do, but "
+                f"models:/{name}/{newest} forecasts {', '.join(there.shown_targets)}; give another --name"
+            )
 
     def register(self, entry: Entry, *, force: bool) -> Registered:
         """Log run and model, make the version, move the aliases; what a failed call has made before is deleted.
@@ -106,17 +116,22 @@ class Registry:
         )
 
     def _evidence_of(self, name: str, version: str) -> JsonObject | None:
-        """A version's confirmation, fetched alone; None when it was not confirmed."""
+        """A version's confirmation; None when it was not confirmed."""
+        content = self._file_of(name, version, EVIDENCE_NAME)
+        return None if content is None else read_evidence(content, of=f"models:/{name}/{version}")
+
+    def _file_of(self, name: str, version: str, file: str) -> bytes | None:
+        """A file of a version's exported folder, fetched alone; None where there is none of that name."""
         from mlflow.artifacts import download_artifacts, list_artifacts
 
         root = self._client.get_model_version_download_uri(name, version)
         folder = f"{root}/artifacts/model"
         files = list_artifacts(artifact_uri=folder, tracking_uri=self.uri)
-        if not any(Path(file.path).name == EVIDENCE_NAME for file in files):
+        if not any(Path(found.path).name == file for found in files):
             return None
         with tempfile.TemporaryDirectory() as scratch:
-            file = download_artifacts(artifact_uri=f"{folder}/{EVIDENCE_NAME}", dst_path=scratch, tracking_uri=self.uri)
-            return read_evidence(Path(file).read_bytes(), of=f"models:/{name}/{version}")
+            path = download_artifacts(artifact_uri=f"{folder}/{file}", dst_path=scratch, tracking_uri=self.uri)
+            return Path(path).read_bytes()
 
     def _move_aliases(self, name: str, version: "ModelVersion", decision: ChampionDecision) -> None:
         number = str(version.version)
@@ -165,3 +180,9 @@ class Registry:
                 for output in run.outputs.model_outputs if run.outputs is not None else []:
                     self._quietly("delete_logged_model", output.model_id)
                 self._client.delete_run(run.info.run_id)
+
+
+def _task_of(config: bytes) -> Task:
+    """What a model forecasts, by its `config.json`."""
+    values = parse_json(config)
+    return Targets.from_dict(values["task"]).task if "task" in values else beetles()

@@ -112,7 +112,7 @@ def _registry(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Regis
     kept = kept_options(entries)
     uri = chosen_tracking_uri(options.tracking_uri or kept.get("tracking_uri"))
     registry = Registry(uri, kept.get("experiment") or SearchOptions().experiment)
-    registry.check(str(options.name))
+    registry.check(str(options.name), task_of_study(study_of(entries).header))
     return registry
 
 
