@@ -19,8 +19,10 @@ from torch.nn import functional as F
 from tests.trainable.rounding import assert_rounded, forward_terms, in_float64, predicted_in_float64, taps_in_float64
 from trainable.architecture import VisionArchitecture
 from trainable.checksums import from_json
+from trainable.data import class_list, task_source
 from trainable.data.decoding import decode as decode_in_training
 from trainable.errors import UserError
+from trainable.export import standalone
 from trainable.export.exporter import ExportMismatch, copy_export, export_model, write_config
 from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ExportedModel, ModelFolderError, decode, read_config
@@ -615,3 +617,7 @@ def test_exporting_leaves_the_trained_tail_and_the_backbone_as_they_were(exports
     assert tail.training
     assert hasattr(tail.blocks, "peft_config")
     assert all(torch.equal(before[name], value) for name, value in tower.visual.state_dict().items())
+
+
+def test_the_file_that_travels_alone_has_the_limits_of_a_task():
+    assert (standalone.MOST_TARGETS, standalone.MOST_CLASSES) == (task_source.MOST_TARGETS, class_list.MOST_CLASSES)

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from search_spaces.space import SearchSpace, list_spaces
-from search_spaces.task_space import fit_to_task, without_absent
+from search_spaces.task_space import fit_to_task
 from search_spaces.variant import list_variants, load_variant
 from tests.conftest import PLAIN
 from tests.leaves import draw_leaves
+from trainable.absent_settings import without_absent
 from trainable.data.task import TASK_FILE, Task, beetles
 from trainable.data.task_choice import named_task
 from trainable.errors import UserError

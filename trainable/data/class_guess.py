@@ -94,7 +94,7 @@ class ClassGuess:
             if len(flags) - size > 2:  # further combinations are too many, and an accident if anything
                 break
             for chosen in combinations(flags, size):
-                if (sum(ones[name] for name in chosen) == 1).all():
+                if (pd.DataFrame({name: ones[name] for name in chosen}).sum(axis=1) == 1).all():
                     return list(chosen)
         return []
 

@@ -51,7 +51,7 @@ LOWEST_SIGMA = 1e-3
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MOST_CONFIG_BYTES, _MOST_FILES, MOST_PATCHES = 1 << 20, 1000, 1 << 14
-MOST_TARGETS, MOST_CLASSES = 100, 500
+MOST_TARGETS, MOST_CLASSES = 100, 500  # copies of those of a task: this file travels alone
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # only the other tower is used
 _SLIVER = 100  # sides' ratio beyond which the middle alone is resized: the whole would take gigabytes
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners

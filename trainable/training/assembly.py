@@ -65,17 +65,6 @@ def tail_of(
     return tail
 
 
-def without_absent(config: TrialConfig, task: Task) -> TrialConfig:
-    """The configuration, all off that the task has no use for: codes of groups without a column, losses of others."""
-    absent: dict[str, object] = {}
-    if task.columns.domain is None:
-        absent["tail.domain_scale"] = 0.0
-    if not task.covariates:
-        absent["tail.species_scale"] = 0.0
-    absent |= {"loss.kind": "mse"} if task.has_classes else {"loss.label_smoothing": 0.0, "loss.class_exponent": 0.0}
-    return config.with_values(absent)
-
-
 def loss_of(tail: Tail, task: Task) -> LossOf:
     """What its training minimises, a value a specimen."""
     return class_losses if task.has_classes else partial(specimen_losses, log_sigma=tail.head.log_sigma)

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainable.absent_settings import without_absent
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.freed_memory import keep_freed_memory
@@ -29,7 +30,6 @@ from trainable.training.assembly import (
     optimizer_of,
     strengths_of,
     tail_of,
-    without_absent,
 )
 from trainable.training.augment import Batch, EpochAugmentation
 from trainable.training.checkpoint import identity_problems

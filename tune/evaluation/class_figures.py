@@ -10,7 +10,7 @@ from trainable.plain_values import JsonObject
 from trainable.scoring.class_evaluation import ClassEvaluation
 from trainable.scoring.evaluation import ModelForecasts
 from trainable.shown import shown
-from tune.evaluation.class_page import MOST_CLASSES
+from tune.evaluation.class_page import MOST_BY_THEMSELVES
 from tune.evaluation.look import COLOURS, LABELS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, png
 
 OTHERS = "all others"
@@ -77,7 +77,7 @@ def most_frequent(evaluation: ClassEvaluation) -> tuple[list[str], "np.ndarray[t
     """Names, and events [observed, forecast]: of all classes, or of the most frequent ones and all others together."""
     seen = [outcome for outcome in evaluation.outcomes if outcome.n_events or outcome.n_forecast]
     ranked = sorted(seen, key=lambda outcome: -outcome.n_events)
-    kept = {outcome.name for outcome in (ranked if len(ranked) <= MOST_CLASSES else ranked[:MOST_CLASSES])}
+    kept = {outcome.name for outcome in (ranked if len(ranked) <= MOST_BY_THEMSELVES else ranked[:MOST_BY_THEMSELVES])}
     names = [outcome.name for outcome in seen if outcome.name in kept]
     has_others = len(seen) > len(names)
     place = {name: index for index, name in enumerate(names)}

@@ -7,7 +7,7 @@ from trainable.scoring.class_evaluation import ClassEvaluation, ClassOutcome
 from tune.evaluation import markup as html
 from tune.evaluation.reports import CLASS_KINDS, ModelReport, shown_groups
 
-MOST_CLASSES = 20
+MOST_BY_THEMSELVES = 20
 """Rows of a confusion matrix: the most frequent classes; the others stand together in one more."""
 
 MOST_ROWS = 40
@@ -23,8 +23,8 @@ PICTURES = (
     (
         "confusion",
         "Confusion",
-        f"Events by observed and most probable class; a shade is a share of its row. At most {MOST_CLASSES} classes, "
-        "the most frequent ones, stand by themselves.",
+        "Events by observed and most probable class; a shade is a share of its row. At most "
+        f"{MOST_BY_THEMSELVES} classes, the most frequent ones, stand by themselves.",
     ),
     (
         "groups",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search_spaces.space import load_variant
-from search_spaces.task_space import without_absent
+from trainable.absent_settings import without_absent
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.export.placing import check_export_place
