@@ -756,21 +756,26 @@ def _load_members(weights: Path, config: Values) -> list[Network]:
     Raises: ValueError; whatever open_clip, torch and safetensors raise.
     """
     _refuse(f"it is not so that {rule}" for rule, holds in _agreements(config).items() if not holds)
+    forms = {f"member_{index}." if index else "": form for index, form in enumerate(_forms(config))}
+    absent = forms.keys() - {"", *_stored_members(weights)}  # a thousand would take long to make
     with torch.device("meta"):  # no weights are drawn
         tower = build_tower(config["model_cfg"])
-        networks = [_network(copy.deepcopy(tower), config, form) for form in _forms(config)]
-    prefixes = ["", *(f"member_{index}." for index in range(1, len(networks)))]
-    _refuse(_misfits(weights, dict(zip(prefixes, networks))))  # noqa: B905
+        members = {
+            prefix: _network(copy.deepcopy(tower), config, form)
+            for prefix, form in forms.items()
+            if prefix not in absent
+        }
+    _refuse(_misfits(weights, members, [prefix for prefix in forms if prefix in absent]))
     state = load_file(weights)
     _refuse(f"{name} is not finite" for name, value in state.items() if not value.isfinite().all())
     shared = {name: value for name, value in state.items() if not name.startswith("member_")}
-    for prefix, network in zip(prefixes, networks):  # noqa: B905
+    for prefix, network in members.items():
         own = {name[len(prefix) :]: value for name, value in state.items() if prefix and name.startswith(prefix)}
         wanted = network.state_dict().keys()
         given = {name: value for name, value in {**shared, **own}.items() if name in wanted}
         network.load_state_dict(given, strict=True, assign=True)
-        _share(networks[0], network)
-    return networks
+        _share(members[""], network)
+    return list(members.values())
 
 
 def _forms(config: Values) -> list[Values]:
@@ -823,8 +828,17 @@ def _agreements(config: Values) -> dict[str, bool]:
     }
 
 
-def _misfits(weights: Path, networks: Mapping[str, Network]) -> Iterator[str]:
-    """Where names, shapes and types of the weights are not the networks'; networks: by the prefix of their names."""
+def _stored_members(weights: Path) -> set[str]:
+    """The prefixes of the names that weights have."""
+    with safe_open(weights, framework="pt") as file:
+        return {f"{name.partition('.')[0]}." for name in file.keys()}  # noqa: SIM118
+
+
+def _misfits(weights: Path, networks: Mapping[str, Network], absent: Sequence[str]) -> Iterator[str]:
+    """Where names, shapes and types of the weights are not the networks'.
+
+    networks: by the prefix of their names; absent: prefixes of members of whom nothing is stored.
+    """
     shapes = {
         prefix: {name: list(value.shape) for name, value in network.state_dict().items()}
         for prefix, network in networks.items()
@@ -832,9 +846,8 @@ def _misfits(weights: Path, networks: Mapping[str, Network]) -> Iterator[str]:
     wanted = {f"{prefix}{name}": shape for prefix, of in shapes.items() for name, shape in of.items()}
     with safe_open(weights, framework="pt") as file:
         found = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-        own = {f"{name.partition('.')[0]}." for name in found}
         yield from (f"it lacks {name}" for name in shapes[""] if name not in found)
-        yield from (f"it lacks {prefix}*" for prefix in networks if prefix and prefix not in own)  # else they were one
+        yield from (f"it lacks {prefix}*" for prefix in absent)  # else they were one
         for prefix, of in shapes.items():
             yield from (
                 f"it lacks {prefix}{name}"
