@@ -1,15 +1,12 @@
 """The arrays of `trainable/` are checked against their annotations wherever a test calls it.
 
-pytest loads this file before tests/conftest.py, and so before anything imports `trainable`. jaxtyping's own option,
-`--jaxtyping-packages`, does not reach the processes of pytest-xdist.
+pytest loads this file before tests/conftest.py, and so before anything imports `trainable`.
 """
 
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a process: tests run side by side. Set before torch is loaded
 
-from jaxtyping import install_import_hook
+from tests.shape_checks import check_modules, modules_with_arrays
 
-from tests.shape_checks import modules_with_arrays
-
-install_import_hook(modules_with_arrays("trainable"), "tests.shape_checks.check_arrays")
+check_modules(modules_with_arrays("trainable"))
