@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from docs.site.browsing import browser, open_charts, open_table, served
+from docs.site.terminal import terminal_picture
 from tune.journal.entries import study_of
 from tune.journal.journal import read_entries
 from tune.tracking.saved_view import view_fragment
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).resolve().parents[1] / "images"
 WIDTH, HEIGHT = 1440, 860
 COLOURS = 96
+COMMAND = "sentinel-tune search"
 MOST_BYTES = 200_000
 IN_THE_WAY = ("mlflow.assistant.chat_panel.close", "mlflow.experiment_page.shared_view.dismiss",
               "mlflow_header.toggle_sidebar_button")  # fmt: skip
@@ -36,6 +38,7 @@ def main(given: list[str]) -> None:
         study, *tracking = given or [f"{scratch}/beetles", "--tracking-uri", f"sqlite:///{scratch}/mlflow.db"]
         if not given:
             subprocess.run([sys.executable, "-m", "tune", "search", "--study", study, *tracking], check=True)
+        (FOLDER / "terminal.svg").write_text(terminal_picture(read_entries(Path(study)), COMMAND), encoding="utf-8")
         page = Path(scratch) / "report.html"
         subprocess.run([sys.executable, "-m", "tune", "report", study, "--output", str(page)], check=True)
         with browser(WIDTH, HEIGHT) as shown, served(study, *tracking) as address:

@@ -1,6 +1,7 @@
 """What a search shows: on a terminal of 80 x 24 a few lines that are rewritten, in a pipe plain lines."""
 
 import fcntl
+import html
 import io
 import os
 import pty
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from docs.site.terminal import terminal_picture
 from tests.conftest import DEMO
 from tests.tune.made_study import EPOCHS, made_study
 from tests.tune.plain_entries import make_entry
@@ -127,25 +129,36 @@ def test_how_things_stand_is_said_in_a_few_lines():
     view._began = 0.0
     entries = made_study(9, ends=False)
     for entry in entries:
-        view._standings.apply(entry)
-        view._pace.apply(entry)
+        view.study.take(entry)
     lines = view.lines(entries[-1].time, ROWS)
 
     assert re.fullmatch(rf"best      0\.\d{{4}}  t\d{{4}} .+, epoch \d of {EPOCHS}", lines[0])
     assert lines[1] == "trials    8 of 9 trials: 3 done, 5 pruned, 1 running"
     assert re.fullmatch(r"time      \S+ used, about \d+s left \(\d+s to \d+s\), \S+ epochs a minute", lines[2])
-    assert re.fullmatch(rf"t0008     .{{24}}  epoch   1/{EPOCHS}  rung -    best 0\.\d{{4}}", lines[3])
+    assert re.fullmatch(rf"t0008     .{{24}}  epoch   1/{EPOCHS:<3}  rung -    best 0\.\d{{4}}", lines[3])
     assert len(lines) == 4
 
 
 def test_what_has_no_room_is_counted(terminal):
     view = LiveView(terminal)
     for entry in long_study()[:22]:
-        view._standings.apply(entry)
+        view.study.take(entry)
 
     assert view.lines(0.0, 10)[-1] == "          and 14 more"
     assert len(view.lines(0.0, 10)) == 10
     assert len(view.lines(0.0, 100)) == 16
+
+
+def test_the_picture_of_the_docs_is_drawn_from_a_journal_and_fetches_nothing():
+    entries = made_study(12, ends=False)
+    picture = terminal_picture(entries, "sentinel-tune search")
+    shown = html.unescape(re.sub(r"<[^>]*>", "", picture)).replace("\N{NO-BREAK SPACE}", " ")
+
+    for said in ("sentinel-tune search", "best      0.", "trials    8 of 12 trials: ", "time      ", "t0008     "):
+        assert said in shown, said
+    assert re.search(r"t0007 [^\n]+: (completed|pruned) at epoch", shown)
+    assert re.findall(r"https?://(?!www\.w3\.org|www\.textualize\.io)", picture) == []
+    assert "@font-face" not in picture
 
 
 def test_colours_are_off_where_the_user_wants_none(terminal, monkeypatch):

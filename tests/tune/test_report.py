@@ -206,7 +206,7 @@ def test_earlier_sessions_count_and_are_not_shown() -> None:
     printer = ProgressPrinter(stream)
     entries = a_study()
     for past in entries:
-        printer.past(past)
+        printer.study.past(past)
     assert stream.getvalue() == ""
     printer.handle(make_entry("session", time=5000.0, n_trials=30))
     printer.handle(make_entry("report", time=5010.0, trial="t0003", epoch=1, metrics=metrics(0.61)))

@@ -91,7 +91,7 @@ class Console:
 
     def past(self, entry: JournalEntry) -> None:
         """A journal entry of an earlier session: counted, not shown."""
-        (self._live or self._progress).past(entry)
+        (self._live or self._progress).study.past(entry)
 
     def handle(self, entry: JournalEntry) -> None:
         """A journal entry of this session."""

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from trainable.counts import counted
 from trainable.shown import shown
-from tune.decisions.pace import Pace
 from tune.decisions.standings import Standings
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import State, TrialRecord
 from tune.journal.entries import Confirming, JournalEntry, TrialTold
-from tune.report.confirmation_progress import ConfirmationProgress
+from tune.report.followed import Followed
 from tune.report.results import duration
 
 if TYPE_CHECKING:
@@ -39,31 +38,21 @@ class LiveView:
         """stream: a terminal. clock: seconds between two drawings; what is shown goes by the journal's times."""
         self._stream = stream
         self._clock = clock
-        self._standings = Standings()
-        self._pace = Pace()
-        self._confirmation = ConfirmationProgress()
+        self.study = Followed()
         self._is_confirming = False
         self._began: float | None = None
         self._last_drawn = float("-inf")
         self._live: Live | None = None
 
-    def past(self, entry: JournalEntry) -> None:
-        """Take an entry of an earlier session: it counts, and is not shown."""
-        self._standings.apply(entry)
-        self._confirmation.past(entry)
-
     def handle(self, entry: JournalEntry) -> None:
         """Take a journal entry of this session, and show how things stand."""
-        self._standings.apply(entry)
-        self._pace.apply(entry)
+        confirming = self.study.take(entry)
         self._began = self._began or entry.time
-        if isinstance(entry, Confirming):
-            self._is_confirming = True
-            told = self._confirmation.line(entry)
-            if told is not None and told[1]:
-                self.say(told[0])
+        self._is_confirming = self._is_confirming or isinstance(entry, Confirming)
+        if confirming is not None and confirming[1]:
+            self.say(confirming[0])
         elif isinstance(entry, TrialTold):
-            self.say(_end_line(self._standings.trials[entry.trial]))
+            self.say(_end_line(self.study.standings.trials[entry.trial]))
         if self._clock() - self._last_drawn >= REDRAW_SECONDS:
             self._draw(entry.time)
 
@@ -84,29 +73,38 @@ class LiveView:
 
     def lines(self, now: float, rows: int) -> list[str]:
         """What is shown, a line each. now: unix seconds. rows: how many there may be."""
-        counts = _counts(self._standings)
+        standings = self.study.standings
+        head = [f"best      {_best(standings)}", f"trials    {_counts(standings)}"]
         if self._is_confirming:
-            head = [f"best      {_best(self._standings)}", f"trials    {counts}"]
-            return [*head, *self._confirmation.lines(now, rows - len(head))]
+            return [*head, *self.study.confirmation.lines(now, rows - len(head))]
         used = duration(max(now - (self._began or now), 0.0))
-        head = [f"best      {_best(self._standings)}", f"trials    {counts}", f"time      {used} used{self._left(now)}"]
-        running = [_row(trial) for trial in self._standings.trials.values() if trial.state == "running"]
+        head.append(f"time      {used} used{self._left(now)}")
+        running = [_row(trial) for trial in standings.trials.values() if trial.state == "running"]
         n_shown = max(0, min(MOST_ROWS, rows - HEAD_ROWS))
         more = [f"          and {len(running) - n_shown} more"] if len(running) > n_shown else []
         return [*head, *running[:n_shown], *more]
 
+    def drawn(self, now: float, rows: int) -> "Text":
+        """The lines as they are drawn: cut off at the terminal's edge."""
+        from rich.text import Text
+
+        lines = [_styled(shown(line)) for line in self.lines(now, rows)]
+        text = Text("\n", no_wrap=True, overflow="ellipsis").join(lines)
+        text.no_wrap, text.overflow = True, "ellipsis"
+        return text
+
     def _left(self, now: float) -> str:
-        left = self._pace.seconds_left(self._standings, now=now)
+        pace, standings = self.study.pace, self.study.standings
+        left = pace.seconds_left(standings, now=now)
         if left is None:
             return ""
-        low, high = self._pace.seconds_left_between(self._standings, now=now)
-        each = self._pace.epochs_per_second(now) * 60
+        low, high = pace.seconds_left_between(standings, now=now)
+        each = pace.epochs_per_second(now) * 60
         return f", about {duration(left)} left ({duration(low)} to {duration(high)}), {each:.3g} epochs a minute"
 
     def _draw(self, now: float) -> None:
         from rich.console import Console  # a terminal alone needs it
         from rich.live import Live
-        from rich.text import Text
 
         if self._live is None:
             console = Console(file=self._stream, force_terminal=True)
@@ -115,10 +113,7 @@ class LiveView:
             )
             self._live.start()
         rows = max(HEAD_ROWS, self._live.console.height - 2)
-        lines = [shown(line) for line in self.lines(now, rows)]
-        text = Text("\n", no_wrap=True, overflow="ellipsis").join(_styled(line) for line in lines)
-        text.no_wrap, text.overflow = True, "ellipsis"
-        self._live.update(text, refresh=True)
+        self._live.update(self.drawn(now, rows), refresh=True)
         self._last_drawn = self._clock()
 
 
@@ -152,7 +147,7 @@ def _counts(standings: Standings) -> str:
 def _row(trial: TrialRecord) -> str:
     rung = "-" if trial.rung is None else str(trial.rung)
     score = "-" if trial.best_score is None else f"{trial.best_score:.4f}"
-    epoch = f"epoch {trial.epoch:>3}/{trial.max_epochs}"
+    epoch = f"epoch {trial.epoch:>3}/{trial.max_epochs:<3}"
     return f"{trial.trial_id:<9} {trial_label(trial):<24.24}  {epoch}  rung {rung:<3}  best {score}"
 
 
