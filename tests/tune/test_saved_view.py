@@ -15,7 +15,7 @@ from tests.tune.test_tracking import client
 from tests.tune.test_tracking import empty_database as empty_database
 from tune.tracking.desired_run import PARENT, DesiredRun
 from tune.tracking.mlflow_writer import MlflowWriter
-from tune.tracking.saved_view import TAG, study_fragment, view_fragment, view_key, view_tags
+from tune.tracking.saved_view import TAG, find_views, view_key, view_tags, views_of
 from tune.tracking.study_summary import REPORT
 from tune.tracking.syncing import sync
 from tune.tracking.tracker import Tracker
@@ -63,11 +63,15 @@ def test_a_study_keeps_its_views_once_and_is_found_by_its_address(uri: str) -> N
     assert not status.message
     tags = client(uri).get_experiment_by_name("beetles").tags
     assert {name for name in tags if name.startswith(TAG)} == {TAG + view_key("made", m) for m in ("TABLE", "CHART")}
-    assert status.view == study_fragment(client(uri), "beetles", "made")
-    assert f"&viewStateShareKey={view_key('made', 'TABLE')}" in str(status.view)
+    views = status.views
+    assert views is not None
+    assert views == find_views(client(uri), "beetles", "made")
+    for address, mode in ((views.table, "TABLE"), (views.charts, "CHART")):
+        assert f"&compareRunsMode={mode}&viewStateShareKey={view_key('made', mode)}" in address
+        assert f"({address})" in client(uri).get_run(status.parent_run_id).data.tags["mlflow.note.content"]
     assert sync(entries, uri, "beetles").n_requests == 2
-    assert study_fragment(client(uri), "beetles", "another") is None
-    assert study_fragment(client(uri), "nowhere", "made") is None
+    assert find_views(client(uri), "beetles", "another") is None
+    assert find_views(client(uri), "nowhere", "made") is None
 
 
 def test_where_mlflow_refuses_a_view_the_address_asks_for_the_same_runs_without_it(uri: str) -> None:
@@ -76,11 +80,13 @@ def test_where_mlflow_refuses_a_view_the_address_asks_for_the_same_runs_without_
     parent.tags = {"hpo.study": "o'made"}
     writer.bring(parent)
     assert not writer.keeps_views
-    fragment = study_fragment(client(uri), "beetles", "o'made")
-    assert fragment == view_fragment(str(writer.experiment_id), "o'made", "TABLE", is_kept=False)
-    asked = parse_qs(urlsplit(f"http://h/?{fragment.partition('?')[2]}").query)
-    assert asked["searchFilter"] == ["tags.`hpo.study` = \"o'made\" and tags.kind = 'trial'"]
-    assert (asked["orderByKey"], asked["orderByAsc"]) == (["metrics.`score`"], ["true"])
+    views = find_views(client(uri), "beetles", "o'made")
+    assert views == views_of(str(writer.experiment_id), "o'made", are_kept=False)
+    for address, mode in ((views.table, "TABLE"), (views.charts, "CHART")):
+        asked = parse_qs(urlsplit(f"http://h/?{address.partition('?')[2]}").query)
+        assert asked["compareRunsMode"] == [mode]
+        assert asked["searchFilter"] == ["tags.`hpo.study` = \"o'made\" and tags.kind = 'trial'"]
+        assert (asked["orderByKey"], asked["orderByAsc"]) == (["metrics.`score`"], ["true"])
 
 
 def test_the_report_is_kept_with_the_study_and_named_in_its_description(uri: str) -> None:

@@ -69,7 +69,8 @@ def test_the_table_shows_best_variants_floors_and_the_commands_to_go_on(demo_sea
         assert all(float(number) < 10 for number in numbers)
     assert line("Best trial ")
     assert line(f"  sentinel-tune ui {tmp_path / 'study'}")
-    assert "&viewStateShareKey=" in line("  # it opens http://127.0.0.1:5000/#/experiments/")
+    for start, mode in (("  # it opens", "TABLE"), ("  # as charts:", "CHART")):
+        assert f"&compareRunsMode={mode}&viewStateShareKey=" in line(f"{start} http://127.0.0.1:5000/#/experiments/")
     assert line(f"  sentinel-tune search --resume {tmp_path / 'study'} --trials 6")
     assert max(len(text) for text in shown if not text.startswith("  ")) <= 120
 

@@ -30,6 +30,8 @@ def test_the_server_answers_at_the_printed_address_beside_a_taken_port_and_ends_
             _, said = process.communicate(timeout=60)
     assert process.returncode == 0
     assert f"port {port} is taken" in said
+    charts = page.partition("?")[0] + "?workflowType=machine_learning&compareRunsMode=CHART&viewStateShareKey="
+    assert f"\nas charts: {charts}" in said
     assert "#/experiments/" in page
     assert "viewStateShareKey=" in page
     assert family

@@ -128,7 +128,7 @@ class Console:
         is_done = standings.n_told >= standings.n_wanted
         more = standings.n_wanted * 2 if is_done else None
         confirmed = confirmed_of(entries)
-        commands = to_look_at(options, now_in or folder, tracking_uri, tracking.view)
+        commands = to_look_at(options, now_in or folder, tracking_uri, tracking.views)
         if now_in is not None:
             is_led = confirmed is not None and confirmed.leader != confirmed.winner
             commands += after_search(options, now_in, is_confirmed=confirmed is not None, n_trials=more, is_led=is_led)

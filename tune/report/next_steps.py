@@ -12,6 +12,7 @@ from tune.command_line.model_options import EvaluateOptions, RetrainOptions
 from tune.command_line.options import SearchOptions, TrainOptions
 from tune.printed.next_command import carried, next_command
 from tune.printed.secrets_left_out import redact
+from tune.tracking.saved_view import StudyViews
 from tune.tracking.uri import OWN_SERVER, chosen_tracking_uri, ui_page
 
 NOT_RETRAINED = ("epochs", "precision", "tracking_uri")
@@ -44,15 +45,18 @@ def sync_command(options: SearchOptions, study: Place) -> str:
     return next_command("sync", study, **_secret(options))
 
 
-def to_look_at(options: SearchOptions, study: Place, tracking_uri: str, fragment: str | None) -> list[str]:
-    """What shows the study's trials in MLflow: a link, or a command that starts a server, and the link it opens.
+def to_look_at(options: SearchOptions, study: Place, tracking_uri: str, views: StudyViews | None) -> list[str]:
+    """What shows the study's trials in MLflow: links, or a command that starts a server, and the links it has.
 
-    fragment: as of `view_fragment`; None where MLflow never answered.
+    views: None where MLflow never answered.
     """
-    if tracking_uri.startswith(("http://", "https://")):
-        return [ui_page(tracking_uri, fragment)]
+    is_server = tracking_uri.startswith(("http://", "https://"))
+    base = tracking_uri if is_server else OWN_SERVER
     command = next_command("ui", study, **_secret(options))
-    return [command] if fragment is None else [command, f"# it opens {ui_page(OWN_SERVER, fragment)}"]
+    if views is None:
+        return [ui_page(base, None) if is_server else command]
+    table = [ui_page(base, views.table)] if is_server else [command, f"# it opens {ui_page(base, views.table)}"]
+    return [*table, f"# as charts: {ui_page(base, views.charts)}"]
 
 
 def after_training(

@@ -27,8 +27,9 @@ CONFIRMATION = "confirmation"
 SCORE_SO_FAR = "score"
 """Metric of a run: its best score so far, so that its latest value, which the UI sorts by, is its best."""
 
-RUN_LINK = "{run}"
-"""In a description: the address of the run's own page within the UI, known only when the run is there."""
+RUN_LINK, TABLE_LINK, CHARTS_LINK = "{run}", "{table}", "{charts}"
+"""In a description: addresses within the UI, of the run's own page and of the study's views, known only when it is
+there."""
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
@@ -59,8 +60,8 @@ class DesiredRun:
 
     parent: key of the run that it stands under in the UI; None for the study's own. metrics: points in journal order,
     unique by (key, step); the first `n_forgotten` of them are no longer kept here because they are written. artifacts:
-    path -> content. description: Markdown, with `RUN_LINK` where the address of the run's page belongs. views: tags of
-    the experiment, each a view of the UI.
+    path -> content. description: Markdown, with `RUN_LINK`, `TABLE_LINK` and `CHARTS_LINK` where addresses belong.
+    views: tags of the experiment, each a view of the UI.
     """
 
     key: str

@@ -13,7 +13,7 @@ from typing import Any
 from trainable.errors import UserError
 from tune.tracking.client import describe, open_experiment, settle_mlflow
 from tune.tracking.database import make_database
-from tune.tracking.desired_run import PARENT, RUN_LINK, DesiredRun
+from tune.tracking.desired_run import PARENT, DesiredRun
 from tune.tracking.held_run import (
     ARTIFACTS,
     LAYOUT,
@@ -26,6 +26,7 @@ from tune.tracking.held_run import (
     is_parent,
     preference,
 )
+from tune.tracking.saved_view import linked, views_of
 from tune.tracking.used_data import dataset_inputs
 
 METRICS_A_BATCH, PARAMS_A_BATCH, TAGS_A_BATCH = 800, 100, 100
@@ -64,7 +65,8 @@ class MlflowWriter:
         held = self._find(run)
         self._bring_batches(run, held)
         self._bring_datasets(run, held)
-        self._bring_views(run, held)
+        if self._bring_views(run, held):
+            self._bring_batches(run, held)  # the description links to them
         self._bring_artifacts(run, held)
         self._bring_state(run, held)
 
@@ -151,8 +153,8 @@ class MlflowWriter:
         if above is not None:
             tags["mlflow.parentRunId"] = above.run_id
         if run.description and held is not None:
-            page = f"#/experiments/{self.experiment_id}/runs/{held.run_id}"
-            tags["mlflow.note.content"] = run.description.replace(RUN_LINK, page)
+            views = views_of(str(self.experiment_id), self._study_id, are_kept=self.keeps_views)
+            tags["mlflow.note.content"] = linked(run.description, str(self.experiment_id), held.run_id, views)
         return tags
 
     def _bring_datasets(self, run: DesiredRun, held: HeldRun) -> None:
@@ -161,19 +163,23 @@ class MlflowWriter:
             self._call("log_inputs", held.run_id, datasets=dataset_inputs(lacking))
             held.datasets.update((used.name, used.digest) for used in lacking)
 
-    def _bring_views(self, run: DesiredRun, held: HeldRun) -> None:
-        """Keep the UI's views; a server that takes none of them shows the same runs with columns of its own."""
+    def _bring_views(self, run: DesiredRun, held: HeldRun) -> bool:
+        """Keep the UI's views; a server that takes none of them shows the same runs with columns of its own.
+
+        Returns: whether they are there anew.
+        """
         digest = _digest(run.views)
         if not run.views or digest == held.tags.get(VIEWS) or self._refuses_views:
-            return
+            return False
         try:
             for name, value in run.views.items():
                 self._call("set_experiment_tag", self.experiment_id, name, value)
         except Exception:  # an outage is met by the next request, and told
             self._refuses_views = True
-            return
+            return False
         self._call("set_tag", held.run_id, VIEWS, digest)
         held.tags[VIEWS] = digest
+        return True
 
     @property
     def keeps_views(self) -> bool:

@@ -10,10 +10,11 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from tune.tracking.desired_run import SCORE_SO_FAR
+from tune.tracking.desired_run import CHARTS_LINK, RUN_LINK, SCORE_SO_FAR, TABLE_LINK
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -26,6 +27,14 @@ FIRST_PARAMETERS = ("adapter", "rank", "n_blocks", "lr")
 N_PARAMETERS = 8
 N_DRAWN = 10
 COLUMN_PIXELS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class StudyViews:
+    """What follows the server's address, to see a study's trials: as a table, and as charts."""
+
+    table: str
+    charts: str
 
 
 def view_key(study_id: str, mode: str) -> str:
@@ -63,8 +72,14 @@ def view_fragment(experiment_id: str, study_id: str, mode: str, *, is_kept: bool
     return f"#/experiments/{experiment_id}/runs?{urlencode(query, quote_via=quote)}"
 
 
-def study_fragment(client: "MlflowClient", experiment_name: str, study_id: str, mode: str = "TABLE") -> str | None:
-    """As `view_fragment`, of what MLflow holds; None where it holds no run of the study.
+def views_of(experiment_id: str, study_id: str, *, are_kept: bool) -> StudyViews:
+    """Both of a study's views, as `view_fragment`."""
+    table, charts = (view_fragment(experiment_id, study_id, mode, is_kept=are_kept) for mode in ("TABLE", "CHART"))
+    return StudyViews(table, charts)
+
+
+def find_views(client: "MlflowClient", experiment_name: str, study_id: str) -> StudyViews | None:
+    """A study's views in what MLflow holds; None where it holds no run of the study.
 
     Raises: mlflow's exceptions.
     """
@@ -72,8 +87,16 @@ def study_fragment(client: "MlflowClient", experiment_name: str, study_id: str, 
     if experiment is None:
         return None
     found = client.search_runs([experiment.experiment_id], f"tags.`hpo.study` = {_quoted(study_id)}", max_results=1)
-    is_kept = TAG + view_key(study_id, mode) in experiment.tags
-    return view_fragment(experiment.experiment_id, study_id, mode, is_kept=is_kept) if found else None
+    are_kept = all(TAG + view_key(study_id, mode) in experiment.tags for mode in ("TABLE", "CHART"))
+    return views_of(experiment.experiment_id, study_id, are_kept=are_kept) if found else None
+
+
+def linked(description: str, experiment_id: str, run_id: str, views: StudyViews) -> str:
+    """A description of a study's run, with the addresses in their places."""
+    page = f"#/experiments/{experiment_id}/runs/{run_id}"
+    for place, address in {RUN_LINK: page, TABLE_LINK: views.table, CHARTS_LINK: views.charts}.items():
+        description = description.replace(place, address)
+    return description
 
 
 def _quoted(text: str) -> str:

@@ -14,15 +14,17 @@ from tune.journal.entries import STATES
 from tune.journal.study_task import task_of_study
 from tune.printed.next_command import next_command
 from tune.printed.secrets_left_out import redact
-from tune.tracking.desired_run import RUN_LINK, UsedDataset
+from tune.tracking.desired_run import CHARTS_LINK, RUN_LINK, TABLE_LINK, UsedDataset
 from tune.tracking.values import metric_key
 
 N_BEST, N_VARIANTS = 5, 10
 """Rows of the table: a tag is short, and the whole table is in the report."""
 
-MAX_DESCRIPTION = 5000  # what the oldest servers in use accept
+MAX_DESCRIPTION = 4000  # addresses make it longer, and the oldest servers in use accept 5000
 REPORT, FIGURES = "report.html", "figures"
 """In the study's run: the page of `report`."""
+
+_VIEWS = f"All trials: [as a table, best first]({TABLE_LINK}), [as charts]({CHARTS_LINK})."
 
 _GAP = "\u00a0\u00a0"
 """Before a number: the UI draws tables without any space between columns."""
@@ -77,7 +79,7 @@ class StudySummary:
 
         The UI shows the first lines, and the rest at a click.
         """
-        parts = [self._lead(), self._standing(state), self._table(), self._commands()]
+        parts = [self._lead(), self._standing(state), self._table(), _VIEWS, self._commands()]
         made = f"all that the study was made with, in [study.json]({RUN_LINK}/artifacts/study.json)."
         report = f"[report.html]({RUN_LINK}/artifacts/{REPORT}), its figures as PNG in `{FIGURES}`, and "
         parts.append(f"Files: {report if has_report else ''}{made}")

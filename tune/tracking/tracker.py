@@ -19,7 +19,7 @@ from tune.printed.secrets_left_out import redact
 from tune.tracking.client import describe
 from tune.tracking.mlflow_writer import MlflowWriter
 from tune.tracking.outbox import Outbox
-from tune.tracking.saved_view import view_fragment
+from tune.tracking.saved_view import StudyViews, views_of
 
 FLUSH_SECONDS = 0.5
 """Entries of this long travel together: one request a run."""
@@ -34,8 +34,8 @@ _log = logging.getLogger(__name__)
 class TrackingStatus:
     """How tracking ended.
 
-    n_pending: entries that MLflow may not hold. view: page of the study's trials within MLflow's UI, None where
-    it never answered. message: one line for the user, empty if it holds everything.
+    n_pending: entries that MLflow may not hold. views: pages of the study's trials within MLflow's UI, None
+    where it never answered. message: one line for the user, empty if it holds everything.
     """
 
     n_pending: int
@@ -43,7 +43,7 @@ class TrackingStatus:
     message: str
     experiment_id: str | None
     parent_run_id: str | None
-    view: str | None = None
+    views: StudyViews | None = None
 
 
 class Attached(NamedTuple):
@@ -117,13 +117,13 @@ class Tracker:
             message=self._closing_message(n_pending, problems),
             experiment_id=self.experiment_id,
             parent_run_id=self.parent_run_id,
-            view=self._view(),
+            views=self._views(),
         )
 
-    def _view(self) -> str | None:
+    def _views(self) -> StudyViews | None:
         if self._writer is None or self.experiment_id is None:
             return None
-        return view_fragment(self.experiment_id, self._study_id, "TABLE", is_kept=self._writer.keeps_views)
+        return views_of(self.experiment_id, self._study_id, are_kept=self._writer.keeps_views)
 
     def __enter__(self) -> Self:
         return self

@@ -17,7 +17,7 @@ from tune.printed.next_command import next_command
 from tune.report.console import Console
 from tune.study.kept_options import kept_options
 from tune.tracking.client import answered_or_told, open_client
-from tune.tracking.saved_view import study_fragment
+from tune.tracking.saved_view import StudyViews, find_views
 from tune.tracking.ui_server import free_port, ui_server
 from tune.tracking.uri import chosen_tracking_uri, database_file, ui_page
 
@@ -36,8 +36,8 @@ def run(given: Given) -> int:
     study_id = study_of(entries).study_id if entries else None
     if uri.startswith(("http://", "https://")):
         with suppress(UserError):  # its pages may be open to whoever cannot use its interface
-            return _tell(console, _page(uri, uri, experiment, study_id, console, options))
-        return _tell(console, ui_page(uri, None))
+            return _tell(console, uri, _views(uri, experiment, study_id, console, options))
+        return _tell(console, uri, None)
     if (file := database_file(uri)) is not None and not file.is_file():
         raise UserError(
             f"the tracking database must exist, but {file} does not; give the --tracking-uri of a search, or "
@@ -49,32 +49,39 @@ def run(given: Given) -> int:
     console.say("starting MLflow's server")
     try:
         with ui_server(uri, port) as server:
-            page = _page(server.url, uri, experiment, study_id, console, options)
-            _tell(console, page)
+            views = _views(uri, experiment, study_id, console, options)
+            _tell(console, server.url, views)
             console.say("Ctrl-C ends it")
-            _open(page)
+            _open(_page(server.url, views))
             server.wait()
     except KeyboardInterrupt:
         pass
     return 0
 
 
-def _page(
-    base: str, uri: str, experiment: str, study_id: str | None, console: Console, options: UiOptions
-) -> str:  # fmt: skip
+def _views(
+    uri: str, experiment: str, study_id: str | None, console: Console, options: UiOptions
+) -> StudyViews | None:  # fmt: skip
     if study_id is None:
-        return ui_page(base, None)
+        return None
     with answered_or_told(uri, "start it, or give another --tracking-uri"):
-        fragment = study_fragment(open_client(uri), experiment, study_id)
-    if fragment is None:
+        views = find_views(open_client(uri), experiment, study_id)
+    if views is None:
         then = next_command("sync", options.study)
         console.say(f"the experiment {experiment} holds no run of {study_id}; `{then}` writes them")
-    return ui_page(base, fragment)
+    return views
 
 
-def _tell(console: Console, page: str) -> int:
-    console.finish(text=page, json={})
+def _page(base: str, views: StudyViews | None) -> str:
+    return ui_page(base, None if views is None else views.table)
+
+
+def _tell(console: Console, base: str, views: StudyViews | None) -> int:
+    """The table's address is the result, for a program, too."""
+    console.finish(text=_page(base, views), json={})
     sys.stdout.flush()
+    if views is not None:
+        console.say(f"as charts: {ui_page(base, views.charts)}")
     return 0
 
 
