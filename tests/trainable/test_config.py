@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainable.config import TrialConfig, config_fields, later_keys
@@ -92,6 +92,7 @@ def test_dotted_names_set_single_values():
         config.with_values({"optim.learning_rate": 0.5})
 
 
+@settings(deadline=None)
 @given(rank=st.integers(1, 1024), alpha=st.floats(0.01, 1000), stabilized=st.booleans())
 def test_scaling_is_alpha_over_rank_or_its_root(rank, alpha, stabilized):
     values = {"rank": rank, "alpha": alpha, "rank_stabilized": stabilized}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.integrate import quad
@@ -77,6 +77,7 @@ def noisy_predictions(world: World, *, noise: float = 0.8, seed: int = 1) -> NDA
     return truth * 0.5 + np.random.default_rng(seed).normal(scale=noise, size=truth.shape)
 
 
+@settings(deadline=None)
 @given(
     y=st.floats(-3, 3), mu=st.floats(LABEL_RANGE[0], LABEL_RANGE[1]), sigma=st.floats(0.05, 3),
 )  # fmt: skip
@@ -95,6 +96,7 @@ def test_constant_gaussian_scores_the_published_0_600_on_labels_of_the_published
     assert np.sqrt((crps**2).mean()) == pytest.approx(0.600, abs=0.001)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), scale=st.floats(0.03, 2.0))
 def test_fitted_sigma_has_the_least_mean_crps(seed: int, scale: float) -> None:
     errors = np.clip(np.random.default_rng(seed).standard_t(4, size=40) * scale, -4.18, 4.18)
