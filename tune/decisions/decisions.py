@@ -102,8 +102,11 @@ class Decisions(TrialEntries):
         self.check_new(values)
         self._emit(TrialEnqueued(request=request, values=values), apply=self.apply)
 
-    def check_new(self, values: JsonObject) -> None:
-        """Raises: UserError when values of the sampler do not lie in the space, or give what was asked for before."""
+    def check_new(self, values: JsonObject, *, requested: Iterable[JsonObject | None] = ()) -> None:
+        """requested: what was asked for, too, and has not come here yet.
+
+        Raises: UserError when values of the sampler do not lie in the space, or give what was asked for before.
+        """
         config = self._proposals.config(values)
         same = [trial for trial in self.standings.trials.values() if trial.config == config and not trial.is_noise]
         if same:
@@ -112,7 +115,7 @@ class Decisions(TrialEntries):
                 f"`enqueue` must be given a configuration that was not tried, but {same[0].trial_id} is equal "
                 f"({same[0].state}, {score})"
             )
-        if any(proposal.config == config for proposal in self.waiting()):
+        if values in requested or any(proposal.config == config for proposal in self.waiting()):
             raise UserError("`enqueue` must be given a configuration that was not tried, but an equal one is queued")
 
     def stop_trial(self, trial_id: str, *, request: str) -> None:

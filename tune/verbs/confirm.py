@@ -3,8 +3,6 @@
 sentinel-tune confirm STUDY [OPTIONS]
 """
 
-import sys
-
 from trainable.storage.place import Place
 from tune.command_line.options import ConfirmOptions, SearchOptions
 from tune.command_line.parsing import Given
@@ -18,9 +16,3 @@ def run(given: Given) -> int:
     values = {name: value for name, value in given.values.items() if name != "study"}
     values |= {"resume": study, "no_confirm": False}
     return run_study(Given(SearchOptions, values, from_file=given.from_file - {"study"}), search_more=False)
-
-
-if __name__ == "__main__":
-    from tune.cli import main
-
-    sys.exit(main(["confirm", *sys.argv[1:]]))

@@ -34,9 +34,8 @@ def run(given: Given) -> int:
     header = study_of(entries).header
     space = SearchSpace.from_dict(header["space"])
     values = _values(space, options.configuration, epochs=header["max_epochs"])
-    Decisions.replay(space, entries).check_new(values)
-    if any(request.values == values for request in waiting_requests(options.study)):
-        raise UserError("`enqueue` must be given a configuration that was not tried, but an equal one is queued")
+    requested = [request.values for request in waiting_requests(options.study)]
+    Decisions.replay(space, entries).check_new(values, requested=requested)
     request = new_request("enqueue", values=values)
     leave_request(options.study, request)
     searches = is_running and _searches(entries)

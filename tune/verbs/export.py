@@ -153,11 +153,3 @@ def _pushed_lines(pushed: "Pushed") -> list[str]:
             f"its licence is stated as `{NO_LICENCE}`: choose one by --licence or on its page, so that it may be used"
         )
     return [*lines, f"to use it: `{next_command('predict', HUB + pushed.repository, 'photographs')}`"]
-
-
-if __name__ == "__main__":
-    import sys
-
-    from tune.cli import main
-
-    sys.exit(main(["export", *sys.argv[1:]]))

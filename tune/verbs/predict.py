@@ -256,9 +256,3 @@ def _species_line(species: str | None, model: "ExportedModel") -> str | None:
             f"(config.json of the model lists the {len(model.known_species)} that were)"
         )
     return None
-
-
-if __name__ == "__main__":
-    from tune.cli import main
-
-    sys.exit(main(["predict", *sys.argv[1:]]))
