@@ -1,15 +1,28 @@
 """docs/notebook.ipynb shows what its cells do, and they still do it."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
 
 from docs.site.notebook import FILE, SHOWN_FOLDER, executed
 from docs.site.notebook_page import notebook_page
+from tests.conftest import DEMO
 
 MOST_BYTES = 300_000
+
+SEARCH = """
+import sys
+import tune
+
+print("said before", file=sys.stderr, flush=True)
+tune.search(data={data!r}, space="smoke", trials=3, epochs=2, workers=2, confirm_top=1, confirm_folds=1, study="study")
+"""
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -49,3 +62,36 @@ def test_it_runs_and_shows_what_it_showed(tmp_path: Path):
     kept, now = nbformat.read(FILE, as_version=4), executed(tmp_path)
     for before, after in zip(code_cells(kept), code_cells(now), strict=True):
         assert kinds(after) == kinds(before), before.source
+
+
+class Watched(NotebookClient):
+    """Counts the messages that clear a cell."""
+
+    n_cleared = 0
+
+    def clear_output(self, outs: list[NotebookNode], msg: dict[str, Any], cell_index: int) -> None:
+        self.n_cleared += 1
+        super().clear_output(outs, msg, cell_index)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_search_on_ray_leaves_what_its_cell_has_shown_and_adds_to_it_epoch_by_epoch(demo_cache: Path, tmp_path: Path):
+    cell = new_code_cell(SEARCH.format(data=DEMO))
+    kernel = Watched(new_notebook(cells=[cell]), resources={"metadata": {"path": str(tmp_path)}}, coalesce_streams=True)
+    kernel.execute(env=os.environ | {"SENTINEL_TUNE_CACHE": str(demo_cache)})
+
+    assert kernel.n_cleared == 0
+    shown = {output.get("name", output.output_type): output.get("text", "") for output in cell.outputs}
+    progress = shown.pop("stderr").splitlines()
+    assert progress[0] == "said before"
+    for said in (
+        f"data {DEMO}: ",
+        "t0000 default  epoch 1/2",
+        "t0002  completed at epoch 2/2",
+        "confirming ",
+        "confirm default",
+    ):
+        assert any(line.startswith(said) for line in progress), said
+    assert list(shown) == ["stdout", "execute_result"]
+    assert "Verdict:" in shown["stdout"]

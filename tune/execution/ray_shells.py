@@ -56,6 +56,17 @@ class _StudySearcher(Searcher):
         return {}  # Tuner pickles its parts at once; a conductor holds open files
 
 
+class _NothingReported(ray_tune.ProgressReporter):
+    """What is seen of a search is ours to say; Ray's own for notebooks clears the cell, whatever its verbosity."""
+
+    def should_report(self, trials: list[RayTrial], done: bool = False) -> bool:
+        del trials, done
+        return False
+
+    def report(self, trials: list[RayTrial], done: bool, *sys_info: str) -> None:
+        """Nothing."""
+
+
 class _Resources:
     """A trial's resources, away from nodes too small for its configuration and from those left out by now."""
 
@@ -150,6 +161,7 @@ def run_on_ray(
             name="session",
             storage_path=str(scratch),
             verbose=0,
+            progress_reporter=_NothingReported(),
             failure_config=ray_tune.FailureConfig(max_failures=0),  # retries are the conductor's
             checkpoint_config=ray_tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
