@@ -6,6 +6,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from trainable.data.specimens import Specimens, load_specimens
+from trainable.data.splits import make_split
+from trainable.data.task import Task
+from trainable.frozen.backbone import load_backbone
+from trainable.frozen.extract import extract
+from trainable.scoring.targets import Targets
+from trainable.training.trial_data import TrialData
+
 N_PLACES, PER_PLACE = 8, 6
 
 
@@ -42,3 +50,31 @@ def draw_leaves(folder: Path) -> None:
         shade = np.array([255 * row.red, 255 * row.bright, 128]) + rng.normal(0, 4, (32, 32, 3))
         Image.fromarray(shade.clip(0, 255).astype(np.uint8)).save(folder / row.file_name)
     rows.drop(columns=["bright", "red"]).to_csv(folder / "metadata.csv", index=False)
+
+
+def read_leaves(folder: Path, task: Task, cache: Path) -> Specimens:
+    """The specimens of a folder of leaves; cache: a folder that need not exist."""
+    return load_specimens(str(folder), task=task, cache_dir=cache, n_processes=1)
+
+
+def leaf_data(specimens: Specimens, cache: Path, *, holdout: str) -> TrialData:
+    """Features of the tiny backbone for trials on leaves, fold 0 held out, as workers read them from a file."""
+    store = extract(
+        load_backbone("tiny:random"),
+        specimens.images,
+        data_fingerprint=specimens.fingerprint,
+        taps=(5, 6),
+        cache_dir=cache,
+        n_processes=0,
+    )
+    TrialData(
+        store=store,
+        labels=specimens.labels.astype(np.float32),
+        domain_ids=specimens.ids("domain_id"),
+        event_ids=specimens.ids("event_id"),
+        site_ids=specimens.ids("site_id"),
+        species=specimens.ids("species"),
+        split=make_split(specimens.frame, holdout=holdout, fold=0, seed=0),
+        targets=Targets.of(specimens.task, specimens.labels, specimens.ids("event_id")),
+    ).save(cache / "data")
+    return TrialData.load(cache / "data")

@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss
 
-from trainable.data.splits import Split
+from tests.drawn_events import DrawnEvents
 from trainable.data.task import Task
 from trainable.scoring.class_rule import ClassRule, calibration_error, log_losses, macro_f1
 from trainable.scoring.out_of_fold import OutOfFold, calibrated_sigmas, paired_difference
@@ -16,11 +16,10 @@ from trainable.scoring.scoring import HeldOutScorer, floor_predictions, floors
 from trainable.scoring.targets import Targets
 from trainable.training.label_units import LabelUnits
 
-N_EVENTS, N_SITES, N_CLASSES = 120, 12, 5
-EVENTS = np.arange(N_EVENTS)
-SITES = np.array([f"place {event % N_SITES}" for event in EVENTS])
-DOMAINS = np.array([f"region {event % 3}" for event in EVENTS])
-GENUS = np.array(["Quercus", "Acer"])[EVENTS % 2]
+N_EVENTS, N_CLASSES = 120, 5
+DRAWN = DrawnEvents(N_EVENTS)
+EVENTS, SITES, DOMAINS, GENUS, ROWS = DRAWN.events, DRAWN.sites, DRAWN.domains, DRAWN.genus, DRAWN.rows
+split = DRAWN.split
 NAMES = ["ash", "beech", "elm", "lime", "oak"]
 
 
@@ -45,23 +44,6 @@ def logits(labels: np.ndarray, *, skill: float = 2.0, sharpness: float = 1.0, se
     found = rng.normal(size=(len(labels), N_CLASSES))
     found[np.arange(len(labels)), labels[:, 0].astype(int)] += skill
     return sharpness * found
-
-
-def split() -> Split:
-    held_out, ood = EVENTS % N_SITES > 7, EVENTS % 3 == 2
-    return Split(
-        policy="both",
-        fold=0,
-        train=np.flatnonzero(~held_out & ~ood),
-        id_=np.flatnonzero(held_out & ~ood),
-        ood=np.flatnonzero(ood),
-        held_out_sites=(),
-        held_out_domains=(),
-        n_leaked_events=0,
-    )
-
-
-ROWS = np.concatenate([split().id_, split().ood])
 
 
 def scorer(labels: np.ndarray, of: Task | None = None) -> HeldOutScorer:

@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from tests.leaves import draw_leaves, leaf_table
+from tests.leaves import draw_leaves, leaf_data, leaf_table, read_leaves
 from trainable.config import TrialConfig
-from trainable.data.specimens import load_specimens
-from trainable.data.splits import make_split
 from trainable.data.task import Task
 from trainable.errors import UserError
-from trainable.frozen.backbone import load_backbone
-from trainable.frozen.extract import extract
 from trainable.scoring.scoring import floors
-from trainable.scoring.targets import Targets
 from trainable.training.losses import class_losses, class_shares, class_weights
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
@@ -37,26 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> TrialData:
     rows = leaf_table()
     rows["shade"] = np.array(["dark", "middling", "bright"])[(rows["bright"] * 3).astype(int)]
     rows.to_csv(folder / "metadata.csv", index=False)
-    specimens = load_specimens(str(folder), task=TASK, cache_dir=folder / "cache", n_processes=1)
-    store = extract(
-        load_backbone("tiny:random"),
-        specimens.images,
-        data_fingerprint=specimens.fingerprint,
-        taps=(5, 6),
-        cache_dir=folder / "cache",
-        n_processes=0,
-    )
-    TrialData(
-        store=store,
-        labels=specimens.labels.astype(np.float32),
-        domain_ids=specimens.ids("domain_id"),
-        event_ids=specimens.ids("event_id"),
-        site_ids=specimens.ids("site_id"),
-        species=specimens.ids("species"),
-        split=make_split(specimens.frame, holdout="both", fold=0, seed=0),
-        targets=Targets.of(specimens.task, specimens.labels, specimens.ids("event_id")),
-    ).save(folder / "data")
-    return TrialData.load(folder / "data")
+    return leaf_data(read_leaves(folder, TASK, folder / "cache"), folder / "cache", holdout="both")
 
 
 def trained(data: TrialData, **changes: object) -> TailTrainer:

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.leaves import draw_leaves, leaf_table
+from tests.leaves import draw_leaves, leaf_data, leaf_table, read_leaves
 from trainable.config import NO_DOMAIN, TrialConfig
-from trainable.data.specimens import Specimens, load_specimens
+from trainable.data.specimens import Specimens
 from trainable.data.splits import make_split, n_folds
 from trainable.data.task import Task
 from trainable.data.telling_covariate import telling_line
@@ -19,11 +19,9 @@ from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ExportedModel
 from trainable.export.submission import write_submission
 from trainable.frozen.backbone import load_backbone
-from trainable.frozen.extract import extract
 from trainable.scoring.scoring import floors
 from trainable.scoring.targets import Targets
 from trainable.training.trainer import TailTrainer
-from trainable.training.trial_data import TrialData
 
 LENGTH = {"length": {"real": [0, None], "unit": "mm", "column": "length (mm)"}}
 TASKS = {
@@ -56,20 +54,16 @@ def leaves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def read(folder: Path, task: Task, cache: Path) -> Specimens:
-    return load_specimens(str(folder), task=task, cache_dir=cache, n_processes=1)
-
-
 def problems_of(rows: pd.DataFrame, task: Task, leaves: Path, tmp_path: Path) -> tuple[str, ...]:
     (tmp_path / "photos").symlink_to(leaves / "photos")
     rows.to_csv(tmp_path / "metadata.csv", index=False)
     with pytest.raises(UserError) as caught:
-        read(tmp_path, task, tmp_path / "cache")
+        read_leaves(tmp_path, task, tmp_path / "cache")
     return caught.value.problems
 
 
 def test_columns_of_any_name_are_read_and_text_groups_stay_text(leaves, tmp_path):
-    specimens = read(leaves, task_of("two targets, text groups"), tmp_path)
+    specimens = read_leaves(leaves, task_of("two targets, text groups"), tmp_path)
 
     frame = specimens.frame
     assert [*frame.columns[-2:]] == ["length", "mass"]
@@ -81,14 +75,14 @@ def test_columns_of_any_name_are_read_and_text_groups_stay_text(leaves, tmp_path
 
 
 def test_groups_of_whole_numbers_stay_numbers(leaves, tmp_path):
-    specimens = read(leaves, task_of("raw scores of plots"), tmp_path)
+    specimens = read_leaves(leaves, task_of("raw scores of plots"), tmp_path)
 
     assert specimens.ids("domain_id").dtype == np.int64
     assert specimens.ids("event_id")[:3].tolist() == ["0/0", "0/0", "0/1"]
 
 
 def test_what_a_task_does_not_name_is_not_there(leaves, tmp_path):
-    frame = read(leaves, task_of("one target, no groups"), tmp_path).frame
+    frame = read_leaves(leaves, task_of("one target, no groups"), tmp_path).frame
 
     assert set(frame["domain_id"]) == {NO_DOMAIN}
     assert frame["site_id"].tolist() == frame["event_id"].astype(str).tolist()
@@ -100,9 +94,10 @@ def test_equal_data_of_different_tasks_have_different_fingerprints_only_if_rows_
     task = task_of("raw scores of plots")
     other_score = Task.from_dict({**TASKS["raw scores of plots"], "score": {"scale": "skill"}})
 
-    assert read(leaves, task, tmp_path).fingerprint == read(leaves, other_score, tmp_path).fingerprint
+    assert read_leaves(leaves, task, tmp_path).fingerprint == read_leaves(leaves, other_score, tmp_path).fingerprint
     assert (
-        read(leaves, task, tmp_path).fingerprint != read(leaves, task_of("one target, no groups"), tmp_path).fingerprint
+        read_leaves(leaves, task, tmp_path).fingerprint
+        != read_leaves(leaves, task_of("one target, no groups"), tmp_path).fingerprint
     )
 
 
@@ -143,13 +138,13 @@ def test_plots_with_two_labels_and_a_target_with_one_value_are_refused(leaves, t
 
 def test_a_covariate_that_tells_the_label_is_warned_of_by_name(leaves, tmp_path):
     task = task_of("two targets, text groups")
-    assert read(leaves, task, tmp_path / "cache").notes == ()
+    assert read_leaves(leaves, task, tmp_path / "cache").notes == ()
 
     (tmp_path / "photos").symlink_to(leaves / "photos")
     rows = leaf_table()
     rows["length (mm)"] = rows["genus"].map({"Acer": 10, "Quercus": 20, "": 30}) + (rows["genus"] == "") * rows.index
     rows.to_csv(tmp_path / "metadata.csv", index=False)
-    (line,) = read(tmp_path, task, tmp_path / "cache").notes
+    (line,) = read_leaves(tmp_path, task, tmp_path / "cache").notes
     assert line.startswith("warning: genus tells length by itself: all events of a name have the same label")
 
 
@@ -166,7 +161,7 @@ def test_a_covariate_that_varies_within_events_tells_the_label_only_where_each_o
 
 @pytest.mark.parametrize("name", ["one target, no groups but sites", "one target, no groups"])
 def test_without_domains_each_site_is_held_out_once_and_none_is_ood(name, leaves, tmp_path):
-    frame = read(leaves, task_of(name), tmp_path).frame
+    frame = read_leaves(leaves, task_of(name), tmp_path).frame
     splits = [make_split(frame, holdout="site", fold=fold, seed=0) for fold in range(n_folds(frame, holdout="site"))]
 
     assert len(splits) == 5
@@ -184,7 +179,7 @@ def test_without_domains_each_site_is_held_out_once_and_none_is_ood(name, leaves
 
 
 def test_text_domains_are_held_out_as_numbers_are(leaves, tmp_path):
-    frame = read(leaves, task_of("two targets, text groups"), tmp_path).frame
+    frame = read_leaves(leaves, task_of("two targets, text groups"), tmp_path).frame
     codes = frame.assign(domain_id=frame["domain_id"].map({"Nord": 1, "Ost": 2, "Süd": 3}).astype(np.int64))
 
     for fold in range(n_folds(frame, holdout="both")):
@@ -197,28 +192,10 @@ def test_text_domains_are_held_out_as_numbers_are(leaves, tmp_path):
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_is_learnt_scored_exported_and_predicted(name, leaves, tmp_path):
     task, backbone = task_of(name), load_backbone("tiny:random")
-    specimens = read(leaves, task, tmp_path / "cache")
-    frame, targets = specimens.frame, Targets.of(task, specimens.labels, specimens.ids("event_id"))
+    specimens = read_leaves(leaves, task, tmp_path / "cache")
+    targets = Targets.of(task, specimens.labels, specimens.ids("event_id"))
     holdout = "both" if task.columns.domain else "site"
-    store = extract(
-        backbone,
-        specimens.images,
-        data_fingerprint=specimens.fingerprint,
-        taps=(5, 6),
-        cache_dir=tmp_path / "cache",
-        n_processes=0,
-    )
-    TrialData(
-        store=store,
-        labels=specimens.labels.astype(np.float32),
-        domain_ids=specimens.ids("domain_id"),
-        event_ids=specimens.ids("event_id"),
-        site_ids=specimens.ids("site_id"),
-        species=specimens.ids("species"),
-        split=make_split(frame, holdout=holdout, fold=0, seed=0),
-        targets=targets,
-    ).save(tmp_path / "data")
-    data = TrialData.load(tmp_path / "data")
+    data = leaf_data(specimens, tmp_path / "cache", holdout=holdout)
     assert data.targets.to_dict() == targets.to_dict()
 
     config = TrialConfig.from_dict(

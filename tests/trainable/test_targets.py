@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trainable.data.splits import Split
+from tests.drawn_events import DrawnEvents
 from trainable.data.task import Task, beetles
 from trainable.errors import UserError
 from trainable.scoring.crps import crps_normal
@@ -16,11 +16,10 @@ from trainable.scoring.scoring import HeldOutScorer, floors
 from trainable.scoring.targets import Targets
 from trainable.training.label_units import LabelUnits
 
-N_EVENTS, N_SITES = 60, 12
-EVENTS = np.arange(N_EVENTS)
-SITES = np.array([f"place {event % N_SITES}" for event in EVENTS])
-DOMAINS = np.array([f"region {event % 3}" for event in EVENTS])
-GENUS = np.array(["Quercus", "Acer"])[EVENTS % 2]
+N_EVENTS = 60
+DRAWN = DrawnEvents(N_EVENTS)
+EVENTS, SITES, DOMAINS, GENUS, ROWS = DRAWN.events, DRAWN.sites, DRAWN.domains, DRAWN.genus, DRAWN.rows
+split = DRAWN.split
 
 
 def task(scale: str = "skill", low: object = 0, **columns: str) -> Task:
@@ -40,23 +39,8 @@ def drawn(seed: int = 0) -> np.ndarray:
     return np.stack([rng.gamma(4, 2e-5, N_EVENTS), rng.normal(3000, 400, N_EVENTS)], axis=1)
 
 
-def split() -> Split:
-    held_out, ood = EVENTS % N_SITES > 7, EVENTS % 3 == 2
-    return Split(
-        policy="both",
-        fold=0,
-        train=np.flatnonzero(~held_out & ~ood),
-        id_=np.flatnonzero(held_out & ~ood),
-        ood=np.flatnonzero(ood),
-        held_out_sites=(),
-        held_out_domains=(),
-        n_leaked_events=0,
-    )
-
-
 def guesses(labels: np.ndarray, seed: int = 1) -> np.ndarray:
-    rows = np.concatenate([split().id_, split().ood])
-    return (labels + np.random.default_rng(seed).normal(size=labels.shape) * labels.std(axis=0) * 0.7)[rows]
+    return (labels + np.random.default_rng(seed).normal(size=labels.shape) * labels.std(axis=0) * 0.7)[ROWS]
 
 
 def scored(scale: float = 1.0, *, of: Task | None = None) -> dict[str, float]:
@@ -92,9 +76,7 @@ def test_a_constant_forecast_has_a_skill_near_1_and_a_perfect_one_near_0():
     labels = drawn()
     targets = Targets.of(task(), labels, EVENTS)
     constant = floors(labels, EVENTS, SITES, DOMAINS, GENUS, split(), targets=targets)["constant"]
-    perfect = HeldOutScorer(labels, EVENTS, SITES, split(), targets=targets).score(
-        labels[np.concatenate([split().id_, split().ood])]
-    )
+    perfect = HeldOutScorer(labels, EVENTS, SITES, split(), targets=targets).score(labels[ROWS])
 
     assert constant["score/all"] == pytest.approx(1, abs=0.25)
     assert perfect["score/all"] < 0.02
@@ -128,8 +110,7 @@ def gathered(noise: float, *, of: Task | None = None) -> OutOfFold:
     labels = drawn()
     targets = Targets.of(of or task(), labels, EVENTS)
     rng = np.random.default_rng(5)
-    rows = np.concatenate([split().id_, split().ood])
-    predictions = (labels + rng.normal(size=labels.shape) * labels.std(axis=0) * noise)[rows]
+    predictions = (labels + rng.normal(size=labels.shape) * labels.std(axis=0) * noise)[ROWS]
     scorer = HeldOutScorer(labels, EVENTS, SITES, split(), targets=targets)
     return OutOfFold.gather({0: [scorer.forecasts(predictions)]}, dict(zip(SITES, DOMAINS, strict=True)))
 
@@ -191,7 +172,7 @@ def test_labels_are_learnt_with_mean_0_and_sd_1_of_the_training_events_and_come_
     np.testing.assert_allclose(learnt[split().train].std(axis=0), 1, rtol=1e-6)
     np.testing.assert_allclose(units.labels(learnt), labels, rtol=1e-5)
     elsewhere = labels.copy()
-    elsewhere[np.concatenate([split().id_, split().ood])] *= 7
+    elsewhere[ROWS] *= 7
     assert np.array_equal(LabelUnits.of(targets, elsewhere, EVENTS, split().train).centre, units.centre)
 
 

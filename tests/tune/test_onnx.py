@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
+from trainable.export.onnx_packages import torch_problem
 from trainable.export.onnx_program import OPSET, rounding_bound
 from trainable.export.standalone import ExportedModel
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+@pytest.mark.skipif(torch_problem(torch.__version__) is not None, reason=str(torch_problem(torch.__version__)))
 def test_the_file_predicts_as_the_model_does_and_says_how_to_use_it(cli, trained_model, tmp_path):
     file = tmp_path / "beetles.onnx"
     ended = cli("export", trained_model, "--format", "onnx", "--out", file, "--json")
@@ -63,3 +65,11 @@ def test_packages_that_are_missing_are_named_with_the_command_that_installs_them
     assert ended.returncode == 2, ended.stderr
     assert "but lacks onnx, onnxscript; `pip install onnx onnxscript`" in ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_torch_whose_exporter_fails_on_these_models_is_told_with_what_to_install():
+    assert torch_problem("2.14.1+cpu") is None
+    assert torch_problem("3.0.0") is None
+    assert "must have a torch after 2.6, whose exporter fails on these models, but has 2.6.0+cu124; `pip" in str(
+        torch_problem("2.6.0+cu124")
+    )
