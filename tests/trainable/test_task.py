@@ -105,7 +105,7 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path):
         (2, "`site` must be the name of a column, or be left out, but got ''"),
         (2, "`columns.image` must name the column of the photographs"),
         (3, "`covariates` must be a list of columns, but got 'genus'"),
-        (5, "a target must not be called"),
+        (5, "a target of numbers must not be called"),
         (6, "`low < high` must hold, but got [2, 1]"),
         (7, "`units` is not a key here; did you mean `unit`?"),
         (7, "`real` must be [low, high], finite numbers or null for no bound, or any, but got [0, inf]"),
@@ -119,6 +119,20 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path):
     ]:
         assert any(line.startswith(f"mine.yaml:{number}: {part}") for line in lines), (number, part, lines)
     assert len(lines) == 14
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("auto", "`species` must be a mapping such as"),
+        ("{class: auto}", "`class` is not a key here; did you mean `classes`?; valid: classes, real, unit, column"),
+        ("{column: name}", "`species` must have `real`, its bounds [low, high] or any; or `classes`, auto or a list"),
+    ],
+)
+def test_a_target_that_does_not_say_what_it_is_is_not_taken_for_numbers(tmp_path, spec, problem):
+    lines = refused(tmp_path, f"columns: {{image: a}}\ntargets: {{species: {spec}}}\nscore: {{kind: log_loss}}\n")
+    assert any(line.startswith(f"mine.yaml:2: {problem}") for line in lines), lines
+    assert not any("must not be called" in line or "for numbers" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -55,13 +55,24 @@ def read_parts(document: Document) -> JsonObject:
         "covariates": reader.covariates(values.get("covariates", [])),
         "targets": reader.targets(values.get("targets")),
     }
-    has_classes = bool(parts["targets"]) and all(isinstance(target, ClassTarget) for target in parts["targets"])
-    parts["score"] = reader.score(values.get("score", {}), CLASS_SCORES if has_classes else REAL_SCORES)
+    parts["score"] = reader.score(values.get("score", {}), _kinds(parts["targets"], values.get("targets")))
     if not reader.problems:
         reader.check_columns_once(parts["columns"], parts["covariates"], parts["targets"])
     if reader.problems:
         raise UserError(reader.problems)
     return parts
+
+
+def _kinds(targets: tuple[Target, ...], given: object) -> tuple[RealScore | ClassScore, ...]:
+    """Of scores that the targets can have, the usual one first; all while it is not said what a target is."""
+    if targets and all(isinstance(target, ClassTarget) for target in targets):
+        return CLASS_SCORES
+    says = isinstance(given, Mapping) and any(_is_number(spec) for spec in given.values())
+    return REAL_SCORES if says else (*REAL_SCORES, *CLASS_SCORES)
+
+
+def _is_number(spec: object) -> bool:
+    return isinstance(spec, Mapping) and "real" in spec and "classes" not in spec
 
 
 @dataclass(slots=True)
@@ -135,8 +146,10 @@ class _Reader:
     def _check_name(self, target: Target, names: Mapping[str, object]) -> None:
         name = target.name
         position: Position = ("targets", name)
-        if name in FRAME_COLUMNS and not isinstance(target, ClassTarget):
-            self.note(position, f"a target must not be called {', '.join(FRAME_COLUMNS)}, but one is `{name}`")
+        if name in FRAME_COLUMNS and _is_number(names[name]):
+            self.note(
+                position, f"a target of numbers must not be called {', '.join(FRAME_COLUMNS)}, but one is `{name}`"
+            )
         if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
             self.note(
                 position,
@@ -153,11 +166,13 @@ class _Reader:
         is_class = "classes" in spec and "real" not in spec
         if "classes" in spec and "real" in spec:
             self.note(position, f"`{name}` must have one of `real` and `classes`, but has both")
-        elif value == spec and not is_class and "real" not in spec:
+        is_open = not is_class and "real" not in spec
+        if value == spec and is_open:
             self.note(
                 position, f"`{name}` must have `real`, its bounds [low, high] or any; or `classes`, auto or a list"
             )
-        self.check_keys(position, spec, _CLASSES if is_class else (*_REAL, *(key for key in spec if key == "classes")))
+        either = is_open or "classes" in spec
+        self.check_keys(position, spec, _CLASSES if is_class else ("classes", *_REAL) if either else _REAL)
         column = (self._column((*position, "column"), spec["column"]) if "column" in spec else None) or name
         if is_class:
             for problem in list_problems(spec["classes"]):
@@ -181,7 +196,7 @@ class _Reader:
             self.note(position, f"`low < high` must hold, but got {brief(value)}")
         return low, high
 
-    def score(self, value: object, kinds: tuple[RealScore, ...] | tuple[ClassScore, ...]) -> Score:
+    def score(self, value: object, kinds: tuple[RealScore | ClassScore, ...]) -> Score:
         """kinds: that the targets can have, the usual one first."""
         given = self.mapping(("score",), value, f"{{kind: {kinds[0]}, scale: skill}}")
         if given is None:
@@ -191,7 +206,7 @@ class _Reader:
         for key, allowed in choices.items():
             if key in given and given[key] not in allowed:
                 near = meant(str(given[key]), allowed)
-                of = f" for {'numbers' if kinds == REAL_SCORES else 'classes'}" if key == "kind" else ""
+                of = {REAL_SCORES: " for numbers", CLASS_SCORES: " for classes"}.get(allowed, "")
                 self.note(
                     ("score", key),
                     f"`{key}` must be one of {', '.join(allowed)}{of}, but got {brief(given[key])}{near}",
