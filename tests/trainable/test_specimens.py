@@ -2,6 +2,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import threading
 from collections.abc import Callable
@@ -535,7 +536,8 @@ def test_a_column_that_is_there_twice_is_refused(tmp_path: Path, load: Any, kind
 def test_cells_that_hold_several_values_are_refused(tmp_path: Path, load: Any, cells: Any, column: str) -> None:
     rows = [{**row, column: cell} for row, cell in zip(make_rows(2), cells, strict=True)]
     folder = write_image_folder(tmp_path / "i", rows, metadata="metadata.jsonl")
-    assert any(f"train row 0: {column} must be one value, but is a " in line for line in problems_of(load, folder))
+    rule = re.compile(f"train row 0(, train row 1)?: {column} must be one value, but is a ")
+    assert any(map(rule.match, problems_of(load, folder)))
 
 
 def test_whole_floats_beside_integers_are_integers_in_text(tmp_path: Path, load: Any) -> None:
@@ -628,7 +630,7 @@ def test_many_problems_of_one_kind_are_cut_and_counted(tmp_path: Path, load: Any
 def test_what_many_rows_have_word_for_word_is_one_line(tmp_path: Path, load: Any) -> None:
     train = [{**row, "SPEI_1y": 9.0, "SPEI_2y": 2.0 + (number < 2)} for number, row in enumerate(make_rows(60))]
     lines = problems_of(load, write_shards(tmp_path / "d", train, make_rows(4, first=60)))
-    assert lines == [
+    assert sorted(lines) == [
         "train row 0, train row 1, train row 2 and 57 more rows: `-2.09 <= SPEI_1y <= 2.09` must hold, but got 9.0",
         "train row 0, train row 1: `-2.09 <= SPEI_2y <= 2.09` must hold, but got 3.0",
     ]
