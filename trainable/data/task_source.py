@@ -206,7 +206,7 @@ class _Reader:
         for key, allowed in choices.items():
             if key in given and given[key] not in allowed:
                 near = meant(str(given[key]), allowed)
-                of = {REAL_SCORES: " for numbers", CLASS_SCORES: " for classes"}.get(allowed, "")
+                of = " for numbers" if allowed == REAL_SCORES else " for classes" if allowed == CLASS_SCORES else ""
                 self.note(
                     ("score", key),
                     f"`{key}` must be one of {', '.join(allowed)}{of}, but got {brief(given[key])}{near}",
