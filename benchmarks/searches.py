@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
+from search_spaces.space import DEFAULT
 from trainable.data.demo import DEMO_VERSION
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import OutOfFold
-from tune.confirming.outcome import DEFAULT, Confirmed, confirmed_of, out_of_fold_of
+from tune.confirming.outcome import Confirmed, confirmed_of, out_of_fold_of
 from tune.confirming.runs import Confirmation
 from tune.decisions.standings import Standings
 from tune.journal.journal import read_entries

@@ -34,6 +34,7 @@ from benchmarks.verdict_level import (
     skilled,
     training_noise,
 )
+from search_spaces.space import DEFAULT
 from trainable.data.specimens import load_specimens
 from trainable.data.splits import SPLIT_SEED
 from trainable.scoring.clustered_error import score_of
@@ -44,7 +45,6 @@ from trainable.scoring.scoring import EventForecast
 from trainable.scoring.targets import Targets
 from tune.command_line.options import DataOptions
 from tune.confirming.fresh_folds import fresh_folds
-from tune.confirming.outcome import DEFAULT
 
 N_TRIED, TOP, N_FOLDS = 24, 3, 2
 SCORE = 0.45

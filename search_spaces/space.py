@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 _KEYS = ("name", "about", "base", "start_from", "compare_with", "parameters")
+DEFAULT = "default"
+"""The variant that a search runs in full, and that a confirmation holds all others against."""
+
 _TEXTS = ("about", "why", "role", "name")
 
 
@@ -134,10 +137,15 @@ class SearchSpace:
             raise UserError(problems)
         return values
 
+    @property
+    def named(self) -> tuple[NamedConfig, ...]:
+        """What a search runs first, in its order: starting points, then comparisons, but the default before all."""
+        points = (*self.start_from, *self.compare_with)
+        return tuple(sorted(points, key=lambda point: point.name != DEFAULT))  # stable
+
     def reachable_blocks(self) -> tuple[int, ...]:
         """Every number of trainable blocks a trial may ask for, starting points and comparisons included; ascending."""
-        named = (*self.start_from, *self.compare_with)
-        blocks = {point.config.tail.n_blocks for point in named}
+        blocks = {point.config.tail.n_blocks for point in self.named}
         varied = next((p for p in self.parameters if p.key == "tail.n_blocks"), None)
         if varied is None:
             blocks.add(self.base.config.tail.n_blocks)
@@ -152,7 +160,7 @@ class SearchSpace:
 
     def reaches_adapters(self) -> bool:
         """Whether any trial may ask for an adapter, starting points and comparisons included."""
-        kinds: set[object] = {point.config.adapter.kind for point in (*self.start_from, *self.compare_with)}
+        kinds: set[object] = {point.config.adapter.kind for point in self.named}
         varied = next((p for p in self.parameters if p.key == "adapter.kind"), None)
         kinds.update({self.base.config.adapter.kind} if varied is None else varied.choices)
         return kinds != {"full"}

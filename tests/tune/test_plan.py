@@ -63,7 +63,7 @@ def test_what_is_stored_already_need_not_be_extracted_and_nothing_is_left_behind
     assert files_of(demo_cache, tmp_path) == before
     assert (found.extraction.n_images, found.extraction.images, found.extraction.bytes) == (120, 0, 0)
     assert found.extraction.taps == (4, 5)
-    assert (found.search.trials, found.search.in_full, found.search.most_epochs) == (6, 2, 24)
+    assert (found.search.trials, found.search.in_full, found.search.most_epochs) == (6, 1, 24)
     assert 6 <= found.search.epochs.expected <= 24
     assert found.confirmation.runs == 12
     assert found.trial.fit_memory >= 1

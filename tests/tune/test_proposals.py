@@ -45,6 +45,35 @@ def test_the_queue_holds_the_spaces_starting_points_then_its_comparisons(space):
     assert (config.tail.n_blocks, config.epochs) == (6, 9)
 
 
+def test_the_default_comes_first_and_in_full_and_the_other_variants_may_be_stopped():
+    space = SearchSpace.load("lora")  # which the default is only compared with
+    queue = starting_queue(space, 9)
+
+    assert [entry["origin"] for entry in queue] == [
+        "compare:default", "start:lora", "start:combined", "compare:ft_did", "compare:data_aug",
+    ]  # fmt: skip
+    assert [entry.get("exempt", True) for entry in queue] == [True, False, False, False, False]
+    assert all(entry.get("exempt", True) for entry in starting_queue(space, 9, in_full=True))
+
+
+def test_a_variant_that_is_far_worse_than_the_default_is_stopped_at_its_first_rung():
+    space = SearchSpace.load("full")
+    header = {
+        "seed": 3, "n_trials": 5, "max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3,
+        "sampler": sampler_description(), "queue": starting_queue(space, 9),
+    }  # fmt: skip
+    decisions = Decisions(space, header)
+    while (ask := decisions.ask()) is not None:
+        level = 0.6 if ask.exempt else 0.7
+        for epoch in range(1, 10):
+            if decisions.report(ask.trial_id, epoch, {"score/all": level - epoch / 100}).action == "stop":
+                break
+
+    assert [(t.variant, t.epoch, t.state) for t in decisions.trials()] == [
+        ("default", 9, "completed"), *((name, 1, "pruned") for name in ("ft_did", "data_aug", "lora", "combined")),
+    ]  # fmt: skip
+
+
 def test_a_space_from_a_file_is_searched_with_values_that_lie_exactly_in_it(space):
     header = {
         "seed": 3, "n_trials": 30, "max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3,

@@ -185,6 +185,11 @@ class SearchOptions(
         kept="for life",
     )
     no_variants: bool = option(False, "do not run the space's starting points first", kept="for life")
+    variants_in_full: bool = option(
+        False,
+        "never stop the space's starting points early; without it this holds for the default alone",
+        kept="for life",
+    )
     no_confirm: bool = option(False, "do not confirm the best trials against the default at the end")
     confirm_share: float = option(
         0.2, "share of --time-budget that is kept for confirming from the start", at_least=0, below=1

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from search_spaces.space import SearchSpace
+from search_spaces.space import DEFAULT, SearchSpace
 from search_spaces.variant import load_variant
 from trainable.counts import counted
 from trainable.data.splits import n_folds
@@ -12,7 +12,6 @@ from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from tune.command_line.options import SearchOptions
 from tune.confirming.fresh_folds import FreshFolds, fresh_folds
-from tune.confirming.outcome import DEFAULT
 from tune.confirming.runs import Configuration, Plan
 from tune.decisions.diversity import ScoredTrial, best_diverse
 from tune.decisions.trial_record import TrialRecord
@@ -91,7 +90,7 @@ def make_plan(
 
 def _default(space: SearchSpace, epochs: int) -> JsonObject:
     """The default that the study knows: since it began, the program may have come to another."""
-    named = (space.base, *space.start_from, *space.compare_with)
+    named = (space.base, *space.named)
     known = next((point.config for point in named if point.name == DEFAULT), None)
     config = load_variant(DEFAULT, epochs=epochs) if known is None else known.with_epochs(epochs)
     return config.to_dict()

@@ -18,9 +18,6 @@ from tune.printed.next_command import next_command
 if TYPE_CHECKING:
     from trainable.scoring.out_of_fold import Difference, OutOfFold
 
-DEFAULT = "default"
-"""The name of the configuration that the others must beat."""
-
 ENSEMBLE = "ensemble"
 """The name of the candidate that is the mean of others."""
 

@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from search_spaces.space import DEFAULT
 from trainable.plain_values import JsonObject
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
 from trainable.storage.place import Place
 from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions
 from tune.confirming.held_out import HeldOutFolds
-from tune.confirming.outcome import DEFAULT, Confirmed, ConfirmedConfiguration
+from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
 from tune.confirming.predicted import Predicted, predicted_by, scored
 from tune.confirming.runs import Configuration, Confirmation, complete_cells
 

@@ -42,9 +42,10 @@ class Decisions(TrialEntries):
 
     The header needs: seed, n_trials (all trials together), max_epochs, grace_epochs, reduction_factor. It may hold:
     queue (what runs first: `[{"origin", "values": {...}}]` or, for a trial that the sampler shall not know,
-    `[{"origin", "config": {...}}]`, each with a `seed` where it is not the study's; never stopped early), sampler (a
-    `sampler_description()`), warm_start (trials of earlier studies, see `Proposer.add_history`), patience (epochs in a
-    row without a better score after which a trial has ended; a study of before has none).
+    `[{"origin", "config": {...}}]`, each with a `seed` where it is not the study's; never stopped early but where
+    `exempt` is false), sampler (a `sampler_description()`), warm_start (trials of earlier studies, see
+    `Proposer.add_history`), patience (epochs in a row without a better score after which a trial has ended; a study of
+    before has none).
     """
 
     def __init__(self, space: Space, header: Mapping[str, object], *, on_entry: EntryWriter | None = None) -> None:

@@ -43,14 +43,21 @@ class Proposal:
         )
 
 
-def starting_queue(space: SearchSpace, epochs: int) -> list[JsonObject]:
-    """The `queue` of a study's header: the space's starting points, then what they are only compared with."""
-    starts = [{"origin": f"start:{point.name}", "values": space.values_of(point.config)} for point in space.start_from]
-    comparisons = [
-        {"origin": f"compare:{point.name}", "config": point.config.with_epochs(epochs).to_dict()}
-        for point in space.compare_with
-    ]
-    return [*starts, *comparisons]
+def starting_queue(space: SearchSpace, epochs: int, *, in_full: bool = False) -> list[JsonObject]:
+    """The `queue` of a study's header: the space's starting points, and what they are only compared with.
+
+    The first one, the default where the space names it, is never stopped early, so that no search ends worse. The
+    others may be, as any trial, unless they are to run `in_full`.
+    """
+    queue: list[JsonObject] = []
+    for point in space.named:
+        entry: JsonObject = (
+            {"origin": f"start:{point.name}", "values": space.values_of(point.config)}
+            if point in space.start_from
+            else {"origin": f"compare:{point.name}", "config": point.config.with_epochs(epochs).to_dict()}
+        )
+        queue.append(entry if in_full or not queue else entry | {"exempt": False})
+    return queue
 
 
 class Proposals:
@@ -143,8 +150,9 @@ def _checked_queue(space: Space, entries: Iterable[JsonObject], epochs: int) -> 
         except UserError as error:
             problems.extend(f"{entry['origin']}: {problem}" for problem in error.problems)
         else:
+            exempt = entry.get("exempt", True)
             queue.append(
-                Proposal(origin=entry["origin"], exempt=True, values=values, config=config, seed=entry.get("seed"))
+                Proposal(origin=entry["origin"], exempt=exempt, values=values, config=config, seed=entry.get("seed"))
             )
     if problems:
         raise UserError(problems)

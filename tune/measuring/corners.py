@@ -33,7 +33,7 @@ class Corners:
 def corners(space: SearchSpace, architecture: VisionArchitecture, *, epochs: int) -> Corners:
     """Of all extreme values of what costs memory, and of the points that the space begins or compares with."""
     extremes = {p.name: _extremes(p) for p in space.parameters if p.key in COSTLY_KEYS}
-    found = [point.config.with_epochs(epochs) for point in (*space.start_from, *space.compare_with)]
+    found = [point.config.with_epochs(epochs) for point in space.named]
     for values in itertools.product(*extremes.values()):
         chosen = dict(zip(extremes, values, strict=True))
         found.append(space.config(space.suggest(StandIn(partial(_given, chosen))), epochs))
@@ -48,11 +48,6 @@ def drawn(space: SearchSpace, n: int, *, epochs: int, seed: int) -> list[TrialCo
     """Configurations drawn evenly from the space's ranges."""
     draw = partial(_drawn, random.Random(seed))
     return [space.config(space.suggest(StandIn(draw)), epochs) for _ in range(n)]
-
-
-def starting_configs(space: SearchSpace, *, epochs: int) -> list[TrialConfig]:
-    """What a search runs first, and in full."""
-    return [point.config.with_epochs(epochs) for point in (*space.start_from, *space.compare_with)]
 
 
 def _extremes(parameter: Parameter) -> tuple[Plain, ...]:

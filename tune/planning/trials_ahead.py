@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
-from tune.measuring.corners import drawn, starting_configs
+from tune.measuring.corners import drawn
 from tune.planning.forecast import Forecast, Rules, Work, forecast
 from tune.planning.study_plan import Range
 from tune.study.search_request import SearchRequest
@@ -54,8 +54,11 @@ def trials_ahead(request: SearchRequest) -> TrialsAhead:
     """Of a new study, or of the rest of one."""
     options, space = request.options, request.space
     if not request.is_resume:
-        starts = [] if options.no_variants else starting_configs(space, epochs=options.epochs)
-        known = [Known(config=config, is_exempt=True) for config in starts][: options.trials]
+        starts = () if options.no_variants else space.named
+        known = [
+            Known(config=point.config.with_epochs(options.epochs), is_exempt=options.variants_in_full or number == 0)
+            for number, point in enumerate(starts)
+        ][: options.trials]
         noise = min(NOISE_RUNS if options.plateau and known else 0, options.trials - len(known))
         known += [Known(config=known[0].config, is_exempt=True) for _ in range(noise)]
         return TrialsAhead(known=tuple(known), n_drawn=options.trials - len(known))

@@ -112,7 +112,7 @@ def make_header(
         "reduction_factor": options.reduction_factor,
         "patience": options.patience_epochs,
         "sampler": sampler_description(),
-        "queue": [] if options.no_variants else starting_queue(space, options.epochs),
+        "queue": [] if options.no_variants else starting_queue(space, options.epochs, in_full=options.variants_in_full),
         "versions": library_versions(),
         "git_commit": git_commit(),
         "user": user_name(),

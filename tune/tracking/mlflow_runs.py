@@ -8,7 +8,7 @@ twice is the same row for MLflow and is stored once.
 import json
 from collections.abc import Iterable, Mapping
 
-from tune.confirming.outcome import DEFAULT
+from search_spaces.space import DEFAULT
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import (
