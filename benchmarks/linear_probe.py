@@ -12,7 +12,8 @@ from trainable.data.specimens import Specimens
 from trainable.data.splits import SPLIT_SEED, Split, make_split
 from trainable.data.task import beetles
 from trainable.frozen.backbone import Backbone
-from trainable.scoring.scoring import HeldOutScorer, floors
+from trainable.scoring.folds_scorer import floors
+from trainable.scoring.scoring import HeldOutScorer
 
 Floats = NDArray[np.float64]
 
@@ -53,7 +54,7 @@ def probe(backbone: Backbone, specimens: Specimens, folds: Sequence[int]) -> lis
             Probed(
                 fold=fold,
                 probe=HeldOutScorer(labels, events, sites, split).score(predicted),
-                floors=floors(labels, events, sites, *groups, split),
+                floors=floors(labels, events, sites, *groups, [split]),
             )
         )
     return found

@@ -13,6 +13,7 @@ from trainable.plain_values import JsonObject
 from trainable.storage.place import place_of
 
 if TYPE_CHECKING:
+    from trainable.training.folds_trainer import FoldsTrainer
     from trainable.training.trainer import TailTrainer
     from trainable.training.trial_data import TrialData
 
@@ -70,15 +71,15 @@ class Trial:
         """data: an already loaded `TrialData`, or None to load it from the task's folder at the first step."""
         self.task = task
         self.data = data
-        self._trainer: TailTrainer | None = None
+        self._trainer: TailTrainer | FoldsTrainer | None = None
         self._n_reported = task.reported_epochs
         self._notes: tuple[str, ...] = ()
         self._pace: Any = None
         self._saved_epoch = 0
 
     @property
-    def trainer(self) -> "TailTrainer | None":
-        """The `TailTrainer` as the last step left it; None before the first one, and after a failure."""
+    def trainer(self) -> "TailTrainer | FoldsTrainer | None":
+        """What trains, as the last step left it; None before the first one, and after a failure."""
         return self._trainer
 
     @property
@@ -118,11 +119,11 @@ class Trial:
         give_back_freed_memory()  # nor by the allocator, for what does not ask it: files to be mapped, other processes
         return StepResult(trial_id=self.task.trial_id, epoch=epoch, failure=failure, notes=self._take_notes())
 
-    def _start(self) -> "TailTrainer":
+    def _start(self) -> "TailTrainer | FoldsTrainer":
         import torch
 
         from trainable.training.checkpoint import CheckpointPace, load_latest, make_checkpoint_folder
-        from trainable.training.trainer import TailTrainer
+        from trainable.training.folds_trainer import make_trainer
         from trainable.training.trial_data import TrialData
 
         if self.task.device == "cpu":
@@ -133,7 +134,7 @@ class Trial:
             except UserError as error:
                 raise DataNotRead(str(error)) from error
         task = self.task
-        trainer = TailTrainer(
+        trainer = make_trainer(
             TrialConfig.from_dict(task.config),
             self.data,
             seed=task.seed,
@@ -156,7 +157,7 @@ class Trial:
         self._trainer = trainer
         return trainer
 
-    def _next_epoch(self, trainer: "TailTrainer") -> StepResult:
+    def _next_epoch(self, trainer: "TailTrainer | FoldsTrainer") -> StepResult:
         from trainable.training.held_out_predictions import save_predictions  # loads torch and numpy
 
         folder, checkpoint = place_of(self.task.checkpoint_folder), None
@@ -177,7 +178,7 @@ class Trial:
             notes=self._take_notes(),
         )
 
-    def _save(self, trainer: "TailTrainer") -> str:
+    def _save(self, trainer: "TailTrainer | FoldsTrainer") -> str:
         from trainable.training.checkpoint import save_checkpoint  # loads torch
 
         with self._pace.writing():

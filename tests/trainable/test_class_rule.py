@@ -11,8 +11,9 @@ from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss
 from tests.drawn_events import DrawnEvents
 from trainable.data.task import Task
 from trainable.scoring.class_rule import ClassRule, calibration_error, log_losses, macro_f1
+from trainable.scoring.folds_scorer import floors
 from trainable.scoring.out_of_fold import OutOfFold, calibrated_sigmas, paired_difference
-from trainable.scoring.scoring import HeldOutScorer, floor_predictions, floors
+from trainable.scoring.scoring import HeldOutScorer, floor_predictions
 from trainable.scoring.targets import Targets
 from trainable.training.label_units import LabelUnits
 
@@ -148,7 +149,7 @@ def test_floors_are_frequencies_of_the_training_events_and_none_is_nothing():
     labels = drawn()
     labels[split().train[labels[split().train, 0] == 4]] = 0  # no training event is of the last class
     targets = Targets.of(task(), labels, EVENTS)
-    given = (labels, EVENTS, SITES, DOMAINS, GENUS, split())
+    given = (labels, EVENTS, SITES, DOMAINS, GENUS, [split()])
     predictions = floor_predictions(labels, EVENTS, DOMAINS, GENUS, split(), targets=targets)
 
     assert [*predictions] == ["constant", "domain_mean", "species_mean"]

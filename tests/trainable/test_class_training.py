@@ -10,7 +10,7 @@ from tests.leaves import draw_leaves, leaf_data, leaf_table, read_leaves
 from trainable.config import TrialConfig
 from trainable.data.task import Task
 from trainable.errors import UserError
-from trainable.scoring.scoring import floors
+from trainable.scoring.folds_scorer import floors
 from trainable.training.losses import class_losses, class_shares, class_weights
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
@@ -45,7 +45,7 @@ def trained(data: TrialData, **changes: object) -> TailTrainer:
 def test_classes_that_photographs_show_are_learnt_and_forecast_better_than_by_their_frequencies(data):
     trainer = trained(data)
     constant = floors(
-        data.labels, data.event_ids, data.site_ids, data.domain_ids, data.species, data.split, targets=data.targets
+        data.labels, data.event_ids, data.site_ids, data.domain_ids, data.species, [data.split], targets=data.targets
     )["constant"]
     metrics = trainer.history[-1]
 

@@ -19,7 +19,7 @@ from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ExportedModel
 from trainable.export.submission import write_submission
 from trainable.frozen.backbone import load_backbone
-from trainable.scoring.scoring import floors
+from trainable.scoring.folds_scorer import floors
 from trainable.scoring.targets import Targets
 from trainable.training.trainer import TailTrainer
 
@@ -205,7 +205,7 @@ def test_every_task_is_learnt_scored_exported_and_predicted(name, leaves, tmp_pa
     for _ in range(config.epochs):
         metrics = trainer.train_epoch()
     constant = floors(
-        data.labels, data.event_ids, data.site_ids, data.domain_ids, data.species, data.split, targets=targets
+        data.labels, data.event_ids, data.site_ids, data.domain_ids, data.species, [data.split], targets=targets
     )["constant"]
     assert metrics["score/all"] < 0.8 * constant["score/all"]
     assert {key.partition("/")[2] for key in metrics if key.startswith("crps_")} == set(task.names)

@@ -14,7 +14,8 @@ from sklearn.metrics import mean_absolute_error, r2_score
 
 from tests.beetles import LABEL_RANGE, TARGETS
 from trainable.scoring.crps import SIGMA_RANGE, crps_normal, fit_sigma
-from trainable.scoring.scoring import HeldOutScorer, floors
+from trainable.scoring.folds_scorer import floors
+from trainable.scoring.scoring import HeldOutScorer
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class World:
         return HeldOutScorer(self.labels, self.events, self.sites, self.split)  # type: ignore[arg-type]
 
     def floors(self) -> dict[str, dict[str, float]]:
-        return floors(self.labels, self.events, self.sites, self.domains, self.species, self.split)  # type: ignore[arg-type]
+        return floors(self.labels, self.events, self.sites, self.domains, self.species, [self.split])  # type: ignore[arg-type]
 
     @property
     def held_out(self) -> NDArray[np.int64]:

@@ -11,8 +11,9 @@ from trainable.data.task import Task, beetles
 from trainable.errors import UserError
 from trainable.scoring.crps import crps_normal
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts
+from trainable.scoring.folds_scorer import floors
 from trainable.scoring.out_of_fold import OutOfFold, calibrated_sigmas, different_events, paired_difference
-from trainable.scoring.scoring import HeldOutScorer, floors
+from trainable.scoring.scoring import HeldOutScorer
 from trainable.scoring.targets import Targets
 from trainable.training.label_units import LabelUnits
 
@@ -75,7 +76,7 @@ def test_a_sigma_is_the_best_one_whatever_the_unit():
 def test_a_constant_forecast_has_a_skill_near_1_and_a_perfect_one_near_0():
     labels = drawn()
     targets = Targets.of(task(), labels, EVENTS)
-    constant = floors(labels, EVENTS, SITES, DOMAINS, GENUS, split(), targets=targets)["constant"]
+    constant = floors(labels, EVENTS, SITES, DOMAINS, GENUS, [split()], targets=targets)["constant"]
     perfect = HeldOutScorer(labels, EVENTS, SITES, split(), targets=targets).score(labels[ROWS])
 
     assert constant["score/all"] == pytest.approx(1, abs=0.25)
@@ -100,7 +101,7 @@ def test_floors_are_of_the_groups_that_the_task_has():
     bare = Task.from_dict(
         {"columns": {"image": "photo"}, "targets": {"mass": {"real": "any"}, "length": {"real": "any"}}}
     )
-    given = (labels, EVENTS, SITES, DOMAINS, GENUS, split())
+    given = (labels, EVENTS, SITES, DOMAINS, GENUS, [split()])
 
     assert [*floors(*given, targets=Targets.of(task(), labels, EVENTS))] == ["constant", "domain_mean", "species_mean"]
     assert [*floors(*given, targets=Targets.of(bare, labels, EVENTS))] == ["constant"]

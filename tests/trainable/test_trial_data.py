@@ -158,7 +158,7 @@ def rewrite(file: Path, **changes) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "must have a format version <= 1, but has 2; update the program"),
+        ({"format_version": 3}, "must have a format version <= 2, but has 3; update the program"),
         ({"store_key": "0" * 64}, "must have key 0000"),
         ({"store": "/nowhere"}, "/nowhere must be a finished feature store"),
         ({"labels": None}, "must hold labels, domain_ids"),

@@ -105,6 +105,23 @@ def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -
     return split
 
 
+def search_splits(frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int) -> tuple[Split, ...]:
+    """What each trial of a search is trained on and scored by together: a fold, and the n - 1 after it.
+
+    Of the later ones only the domains are held out where `holdout` is "both": two domains say little of unseen ones,
+    and sites are so few that two folds would hold out nearly all of them, which leaves no event to confirm by.
+
+    Raises: UserError as `make_split`, and when the data have not so many folds.
+    """
+    count = n_folds(frame, holdout=holdout)
+    if n > count:
+        raise UserError(f"`--search-folds <= {count}` must hold for --holdout {holdout} on this data, but got {n}")
+    first = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
+    later: Holdout = "domain" if holdout == "both" and _has_domains(frame) else holdout
+    others = [make_split(frame, holdout=later, fold=(fold + i) % count, seed=SPLIT_SEED) for i in range(1, n)]
+    return first, *others
+
+
 def whole(frame: pd.DataFrame) -> Split:
     """All rows train: for a model whose configuration and length were chosen before, and which no score chooses."""
     none = np.empty(0, dtype=np.int64)

@@ -7,6 +7,7 @@ sigma is fitted on events of *other* sites. Scores are means over events; the ch
 a temperature takes the place of sigma. What differs between the two is in the targets' `Rule`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,15 @@ class EventForecast:
         """Those of some of the events."""
         columns = ("labels", "mu", "sigma", "crps", "sites", "event_ids")
         return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
+
+@dataclass(frozen=True)
+class ScoredPart:
+    """A part's forecasts, the clipped predictions that they are means of, and these images' labels."""
+
+    forecast: EventForecast
+    images: Float64[Floats, "images outputs"]
+    image_labels: Float64[Floats, "images targets"]
 
 
 class HeldOutScorer:
@@ -110,26 +120,16 @@ class HeldOutScorer:
         given = self._checked(predictions)
         if not np.isfinite(given).all():
             return dict.fromkeys(self.metric_names(), float("nan"))
-        clipped = self.targets.clip(given)
-        metrics: dict[str, float] = {}
-        all_losses: list[Floats] = []
-        for name, part in self._parts.items():
-            images = clipped[part.image_slice]
-            forecast = part.forecast(images)
-            all_losses.append(forecast.crps.mean(axis=0) / self.targets.floor)
-            metrics[f"score/{name}"] = float(root_mean_square(all_losses[-1]))
-            figures = self.targets.rule.run_figures(
-                forecast.labels,
-                forecast.mu,
-                forecast.crps,
-                forecast.sigma,
-                pooled=forecast.pooled_sigma,
-                images=images,
-                image_labels=part.image_labels,
-            )
-            for kind, values in figures.items():
-                metrics |= {f"{kind}_{name}/{target}": v for target, v in self.targets.by_name(values).items()}
-        return {"score/all": float(root_mean_square(np.concatenate(all_losses))), **metrics}
+        return metrics_of(self.scored(given), self.targets)
+
+    def scored(self, predictions: ArrayLike) -> dict[str, "ScoredPart"]:
+        """Part -> its forecasts beside what they are made of; predictions as for `score`, all finite."""
+        clipped = self.targets.clip(self._checked(predictions))
+        return {
+            name: ScoredPart(part.forecast(images), images, part.image_labels)
+            for name, part in self._parts.items()
+            for images in [clipped[part.image_slice]]
+        }
 
     def metric_names(self) -> list[str]:
         """`score/all`, and for each part `score/PART` and, per target T, `KIND_PART/T` for each of the rule's kinds.
@@ -149,6 +149,28 @@ class HeldOutScorer:
         if given.shape != (self.n_predictions, n_outputs):
             raise ValueError(f"predictions must be [{self.n_predictions}, {n_outputs}], but got {list(given.shape)}")
         return given
+
+
+def metrics_of(parts: Mapping[str, ScoredPart], targets: Targets) -> dict[str, float]:
+    """What `HeldOutScorer.metric_names` names, of each part's forecasts."""
+    metrics: dict[str, float] = {}
+    all_losses: list[Floats] = []
+    for name, part in parts.items():
+        forecast = part.forecast
+        all_losses.append(forecast.crps.mean(axis=0) / targets.floor)
+        metrics[f"score/{name}"] = float(root_mean_square(all_losses[-1]))
+        figures = targets.rule.run_figures(
+            forecast.labels,
+            forecast.mu,
+            forecast.crps,
+            forecast.sigma,
+            pooled=forecast.pooled_sigma,
+            images=part.images,
+            image_labels=part.image_labels,
+        )
+        for kind, values in figures.items():
+            metrics |= {f"{kind}_{name}/{target}": v for target, v in targets.by_name(values).items()}
+    return {"score/all": float(root_mean_square(np.concatenate(all_losses))), **metrics}
 
 
 @dataclass(frozen=True)
@@ -234,27 +256,6 @@ def _leave_group_out(groups: Int64[Ints, " events"]) -> Float64[Floats, "fits ev
     outside = (np.arange(groups.max() + 1)[:, None] != groups[None]).astype(np.float64)
     counts = np.maximum(outside.sum(axis=1, keepdims=True), 1)
     return np.concatenate([outside / counts, np.full((1, len(groups)), 1 / len(groups))])
-
-
-def floors(
-    labels: ArrayLike,
-    event_ids: ArrayLike,
-    site_ids: ArrayLike,
-    domain_ids: ArrayLike,
-    species: ArrayLike,
-    split: "Split",
-    *,
-    targets: Targets | None = None,
-) -> dict[str, dict[str, float]]:
-    """Metrics of three predictors that see no image, scored like any trial: what a model must beat.
-
-    "constant": mean of the training events' labels, or how often each class is theirs. "domain_mean", "species_mean":
-    the same of the training events in which the domain or species occurs, each event once; the constant where it occurs
-    in none; left out where the task has no domains, or no covariate.
-    """
-    scorer = HeldOutScorer(labels, event_ids, site_ids, split, targets=targets)
-    predictions = floor_predictions(labels, event_ids, domain_ids, species, split, targets=targets)
-    return {name: scorer.score(given) for name, given in predictions.items()}
 
 
 def floor_predictions(

@@ -4,14 +4,17 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from trainable.config import TrialConfig
 from trainable.errors import UserError
-from trainable.scoring.scoring import EventForecast, HeldOutScorer
+from trainable.plain_values import JsonObject
+from trainable.scoring.folds_scorer import FoldsScorer
+from trainable.scoring.scoring import EventForecast
 from trainable.storage.place import Place
 from trainable.training.checkpoint import load_latest
+from trainable.training.folds_trainer import FoldsTrainer, make_trainer
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 
@@ -49,17 +52,23 @@ def best_forecasts(
         raise UserError(f"the checkpoint in {checkpoint_folder} must hold a scored epoch, but has none")
     data = TrialData.load(data_folder)
     config = TrialConfig.from_dict(values["config"])
-    trainer = TailTrainer(config, data, seed=values["seed"], device=device, precision="float32")
-    trainer.load_state_dict(state | {"values": values | {"precision": "float32"}})
+    trainer = make_trainer(config, data, seed=values["seed"], device=device, precision="float32")
+    trainer.load_state_dict(state | {"values": _in_float32(values)})
     trainer.load_best()
-    predictions = _predict(trainer, np.concatenate([data.split.id_, data.split.ood]), max_seconds=max_seconds)
-    scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split, targets=data.targets)
-    return BestForecasts(epoch=values["best_epoch"], forecasts=scorer.forecasts(predictions), damaged=tuple(damaged))
+    folds = trainer.trainers if isinstance(trainer, FoldsTrainer) else (trainer,)
+    predictions = [_predict(of_fold, max_seconds=max_seconds / len(folds)) for of_fold in folds]
+    forecasts = FoldsScorer([of_fold.scorer for of_fold in folds]).forecasts(predictions)
+    return BestForecasts(epoch=values["best_epoch"], forecasts=forecasts, damaged=tuple(damaged))
 
 
-def _predict(
-    trainer: TailTrainer, rows: Int64[NDArray[np.int64], " held_out"], *, max_seconds: float
-) -> Float[NDArray[np.float32], "held_out outputs"]:
+def _in_float32(values: JsonObject) -> JsonObject:
+    """A checkpoint's values as of a trial that was trained in float32."""
+    folds = {"folds": [_in_float32(of_fold) for of_fold in values["folds"]]} if "folds" in values else {}
+    return values | {"precision": "float32"} | folds
+
+
+def _predict(trainer: TailTrainer, *, max_seconds: float) -> Float[NDArray[np.float32], "held_out outputs"]:
+    rows = np.concatenate([trainer.data.split.id_, trainer.data.split.ood])
     started = time.perf_counter()
     first = trainer.predict(rows[:FIRST_ROWS])
     expected = (time.perf_counter() - started) * len(rows) / len(first)

@@ -135,6 +135,13 @@ class TailTrainer:
 
         Raises: TrialDiverged; ValueError when all epochs of the configuration are done.
         """
+        metrics = self.run_epoch()
+        if metrics.get("score/all", math.nan) < self.best_score:  # NaN is never best
+            self.keep_as_best()
+        return metrics
+
+    def run_epoch(self) -> dict[str, float]:
+        """As `train_epoch`, but whether it is the best so far is for the caller to say, by `keep_as_best`."""
         if self.epoch >= self.config.n_epochs:
             raise ValueError(f"the configuration has {self.config.n_epochs} epochs, and all are done")
         started = time.perf_counter()
@@ -151,10 +158,26 @@ class TailTrainer:
             "time/train_images_per_second": len(self.data.split.train) / (trained - started),
         }
         self.history.append(metrics)
-        if metrics.get("score/all", math.nan) < self.best_score:  # NaN is never best
-            self.best_epoch = self.epoch
-            self._keep_as_best()
         return metrics
+
+    def keep_as_best(self) -> None:
+        """The last epoch is the best so far: keep its weights."""
+        self.best_epoch = self.epoch
+        for name, parameter in self._trained:
+            if name in self._best:  # into the memory of the one before: half the time of new memory
+                self._best[name].copy_(parameter.detach())
+            else:
+                self._best[name] = parameter.detach().to("cpu", copy=True)
+
+    @property
+    def scorer(self) -> HeldOutScorer:
+        """What scores its predictions for the held-out specimens.
+
+        Raises: ValueError when none are held out.
+        """
+        if self._scorer is None:
+            raise ValueError("a split that holds out nothing has no score")
+        return self._scorer
 
     def _score(self) -> dict[str, float]:
         """Metrics of the held-out specimens; none without any, when the weights must speak for the predictions."""
@@ -268,14 +291,6 @@ class TailTrainer:
         if self._average is None:
             return []
         return [(name, value) for (name, _), value in zip(self._trained, self._average.trained, strict=True)]
-
-    def _keep_as_best(self) -> None:
-        """Into the memory of the best epoch before, which takes half the time of new memory."""
-        for name, parameter in self._trained:
-            if name in self._best:
-                self._best[name].copy_(parameter.detach())
-            else:
-                self._best[name] = parameter.detach().to("cpu", copy=True)
 
     def _n_frozen(self) -> int:
         n_all, n_blocks = self.data.store.architecture.n_blocks, self.config.tail.n_blocks

@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,9 @@ from trainable.scoring.targets import Targets
 from trainable.storage.place import Place, read_file, write_file
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+ONE_SPLIT_VERSION = 1
+"""Of a file with one split, which programs of before several folds read, too."""
 FILE_NAME = "data.npz"
 _COLUMNS = ("labels", "domain_ids", "event_ids", "site_ids", "species")
 _ROWS = ("train", "id_", "ood")
@@ -30,7 +32,8 @@ class TrialData:
     """Features, labels and sides of n specimens; row i is the same specimen everywhere.
 
     labels: float32 [n, targets]. domain_ids, event_ids: int64 or str [n]. site_ids, species: str [n], a species that
-    has no name being `NO_NAME`. targets: what the labels are of.
+    has no name being `NO_NAME`. targets: what the labels are of. split: of the first fold. other_splits: of further
+    folds that a trial is trained on as well, and scored on together.
     remote_store: URI that a node without the store copies it from; None when nodes share its path.
     """
 
@@ -41,6 +44,7 @@ class TrialData:
     site_ids: NDArray[np.str_]
     species: NDArray[np.str_]
     split: Split
+    other_splits: tuple[Split, ...] = ()
     remote_store: str | None = None
     targets: Targets = field(default_factory=Targets.beetles)
 
@@ -53,26 +57,38 @@ class TrialData:
             wanted = f"[{self.store.n}, {len(self.targets)}] for {', '.join(self.targets.names)}"
             raise ValueError(f"labels must be {wanted}, but are {list(self.labels.shape)}")
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Of all folds."""
+        return self.split, *self.other_splits
+
+    @property
+    def folds(self) -> tuple[Self, ...]:
+        """The same specimens once a fold, each with its split alone."""
+        return tuple(replace(self, split=split, other_splits=()) for split in self.splits)
+
     def train_species(self) -> tuple[str, ...]:
         """Names of the training specimens' species, ascending, each once."""
         return tuple(str(name) for name in np.unique(self.species[self.split.train]) if name != NO_NAME)
 
     def save(self, folder: Place) -> Place:
         """Write `data.npz` into a folder, whole or not at all; the features stay where they are."""
-        split = {k: v for k, v in asdict(self.split).items() if k not in _ROWS}
+        others = [_plain_split(split) for split in self.other_splits]
         meta = {
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSION if others else ONE_SPLIT_VERSION,
             "store": str(Path(self.store.path).resolve()),
             "store_key": self.store.key,
             "taps": list(self.store.taps),
             "remote_store": self.remote_store,
-            "split": split,
+            "split": _plain_split(self.split),
+            **({"other_splits": others} if others else {}),
         }
         if not self.targets.task.is_beetles:
             meta["targets"] = self.targets.to_dict()
         arrays = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
         arrays |= {"site_ids": self.site_ids.astype(np.str_), "species": self.species.astype(np.str_)}
-        arrays |= {f"split_{name}": np.asarray(getattr(self.split, name), dtype=np.int64) for name in _ROWS}
+        for number, split in enumerate(self.splits):
+            arrays |= {_rows_name(number, name): np.asarray(getattr(split, name), dtype=np.int64) for name in _ROWS}
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, meta=np.array(json.dumps(meta)), **arrays)
         write_file(folder, FILE_NAME, with_checksum(content.getvalue()))
@@ -94,18 +110,36 @@ class TrialData:
 
             mirror_store(RemoteFolder.parse(remote_store), path, taps=meta["taps"], say=lambda _: None)
         store = FeatureStore.open(path, key=meta["store_key"])
-        split = meta["split"]
-        split |= {name: tuple(split[name]) for name in ("held_out_sites", "held_out_domains")}
         try:
+            splits = [
+                _split_of(plain, {name: arrays[_rows_name(number, name)] for name in _ROWS})
+                for number, plain in enumerate([meta["split"], *meta.get("other_splits", ())])
+            ]
             return cls(
                 store=store,
                 remote_store=remote_store,
                 targets=Targets.from_dict(meta["targets"]) if "targets" in meta else Targets.beetles(),
-                split=Split(**(split | {name: arrays[f"split_{name}"] for name in _ROWS})),
+                split=splits[0],
+                other_splits=tuple(splits[1:]),
                 **{name: arrays[name] for name in _COLUMNS},
             )
         except ValueError as error:
             raise UserError(f"{file} must fit its feature store {meta['store']}, but {error}; {_REMEDY}") from error
+
+
+def _plain_split(split: Split) -> dict[str, Any]:
+    """All but its rows."""
+    return {name: value for name, value in asdict(split).items() if name not in _ROWS}
+
+
+def _split_of(plain: dict[str, Any], rows: dict[str, NDArray[np.int64]]) -> Split:
+    tuples = {name: tuple(plain[name]) for name in ("held_out_sites", "held_out_domains")}
+    return Split(**plain | tuples | rows)
+
+
+def _rows_name(number: int, name: str) -> str:
+    """Of a split's rows in the file; the first one's as where there is no other."""
+    return f"split_{name}" if number == 0 else f"split{number}_{name}"
 
 
 def _read(folder: Place) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -116,7 +150,9 @@ def _read(folder: Place) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
             arrays = dict(archive)
         meta = json.loads(str(arrays.pop("meta")))
         version = meta["format_version"]
-        complete = {*_COLUMNS, *(f"split_{name}" for name in _ROWS)} <= set(arrays)
+        n_splits = 1 + len(meta.get("other_splits", ()))
+        rows = {_rows_name(number, name) for number in range(n_splits) for name in _ROWS}
+        complete = {*_COLUMNS, *rows} <= set(arrays)
     except StorageError:
         raise
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from trainable.counts import counted
 from trainable.data.task import Task
 from trainable.plain_values import JsonObject
 from trainable.shown import size_text
-from trainable.training.trainer import TailTrainer
+from trainable.training.folds_trainer import make_trainer
 from tune.measuring.memory import device_memory, peak_bytes
 from tune.measuring.step_probe import few_rows
 
@@ -79,12 +79,16 @@ def measure_shares(
     config: Mapping[str, object],
     *,
     task: Task,
+    n_folds: int,
     cpus_per_trial: float,
     device: str = "cuda",
     precision: str = "auto",
     counts: Sequence[int] = COUNTS,
 ) -> tuple[list[SideBySide], int]:
-    """Measure on one GPU of the cluster that was joined, and its memory in bytes; task: the study's."""
+    """Measure on one GPU of the cluster that was joined, and its memory in bytes.
+
+    task: the study's. n_folds: that a trial trains on.
+    """
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -96,7 +100,7 @@ def measure_shares(
         on_group = PlacementGroupSchedulingStrategy(placement_group=group)
         worker = ray.remote(num_cpus=cpus_per_trial, num_gpus=1.0 / most, scheduling_strategy=on_group)(_Stepper)
         workers = [worker.remote() for _ in range(most)]
-        given = (str(store), dict(config), task, device, max(1, int(cpus_per_trial)), precision)
+        given = (str(store), dict(config), task, device, max(1, int(cpus_per_trial)), precision, n_folds)
         found: list[SideBySide] = []
         gpu_bytes = 0
         for n in counts:
@@ -116,9 +120,12 @@ class _Stepper:
     """A worker that trains one configuration for some seconds at a time."""
 
     def __init__(self) -> None:
-        self._trainer: Any = None  # a `TailTrainer`, once there is one
+        self._trainer: Any = None  # what trains, once there is one
+        self._device = "cpu"
 
-    def begin(self, store: str, config: JsonObject, task: Task, device: str, n_threads: int, precision: str) -> int:
+    def begin(
+        self, store: str, config: JsonObject, task: Task, device: str, n_threads: int, precision: str, n_folds: int
+    ) -> int:
         """Build the trainer and take its first step; the device's memory in bytes, 0 when it ran out."""
         import torch
 
@@ -128,12 +135,12 @@ class _Stepper:
             torch.set_num_threads(n_threads)
         found = replace(TrialConfig.from_dict(config), epochs=1_000_000, length=1.0)
         try:
-            data = few_rows(Path(store), found.optim.batch_size, task)
-            trainer = TailTrainer(found, data, seed=0, device=device, precision=precision)
+            data = few_rows(Path(store), found.optim.batch_size, task, n_folds=n_folds)
+            trainer = make_trainer(found, data, seed=0, device=device, precision=precision)
             trainer.train_epoch()
         except (torch.OutOfMemoryError, MemoryError):
             return 0
-        self._trainer = trainer
+        self._trainer, self._device = trainer, device
         return device_memory(device)
 
     def run(self, seconds: float) -> tuple[float, int]:
@@ -145,7 +152,7 @@ class _Stepper:
             while time.monotonic() < started + seconds:
                 self._trainer.train_epoch()
         except (torch.OutOfMemoryError, MemoryError):
-            return 0.0, peak_bytes(self._trainer.device.type)
+            return 0.0, peak_bytes(self._device)
         n_steps = self._trainer.epoch - before
-        n_specimens = n_steps * len(self._trainer.data.split.train)
-        return n_specimens / (time.monotonic() - started), peak_bytes(self._trainer.device.type)
+        n_specimens = n_steps * sum(len(split.train) for split in self._trainer.data.splits)
+        return n_specimens / (time.monotonic() - started), peak_bytes(self._device)

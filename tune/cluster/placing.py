@@ -97,6 +97,7 @@ def _with_measured_share(
         store,
         largest.to_dict(),
         task=task,
+        n_folds=options.search_folds,
         cpus_per_trial=options.cpus_per_trial,
         precision=options.precision,
         counts=counts,
@@ -126,7 +127,7 @@ def _measured_costs(
     ends = corners(space, architecture, epochs=options.epochs)
     steps = OnRay(say)(
         measure, store, _plain(ends.smallest, ends.largest), device, max(1, int(placement.cpus_per_trial)),
-        options.precision, task, cpus=placement.cpus_per_trial, gpus=placement.gpus_per_trial,
+        options.precision, task, options.search_folds, cpus=placement.cpus_per_trial, gpus=placement.gpus_per_trial,
     )  # fmt: skip
     return Costs(architecture, steps.measured[0], steps.measured[-1])
 

@@ -114,7 +114,13 @@ def _ranked(space: SearchSpace, trials: Sequence[TrialRecord], epochs: int) -> l
 def _folds(frame: pd.DataFrame, options: SearchOptions) -> FreshFolds:
     count = n_folds(frame, holdout=options.holdout)
     wanted = options.confirm_folds if options.confirm_folds is not None else max(1, min(DEFAULT_FOLDS, count - 1))
-    return fresh_folds(frame, holdout=options.holdout, search_fold=options.fold, wanted=wanted)
+    return fresh_folds(
+        frame,
+        holdout=options.holdout,
+        search_fold=options.fold,
+        n_search_folds=options.search_folds,
+        wanted=wanted,
+    )
 
 
 def _configuration(record: TrialRecord, config: JsonObject, earlier: Plan | None) -> Configuration:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split, n_folds
+from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split, n_folds, search_splits
 from trainable.errors import UserError
 
 
@@ -25,8 +25,12 @@ class FreshFolds:
     n_seen: int
 
 
-def fresh_folds(frame: pd.DataFrame, *, holdout: Holdout, search_fold: int, wanted: int) -> FreshFolds:
+def fresh_folds(
+    frame: pd.DataFrame, *, holdout: Holdout, search_fold: int, n_search_folds: int = 1, wanted: int
+) -> FreshFolds:
     """As many folds as wanted, each the one that adds most fresh events; the search's own comes last.
+
+    search_fold, n_search_folds: as `search_splits` takes them.
 
     Raises: UserError when the data have fewer folds, or fewer that hold out what they should.
     """
@@ -45,7 +49,9 @@ def fresh_folds(frame: pd.DataFrame, *, holdout: Holdout, search_fold: int, want
             events[fold] = held_out_events(frame, split)
     if len(events) < wanted:
         raise UserError(problems)
-    return _choose(events, seen=events.get(search_fold, set()), wanted=wanted)
+    searched = search_splits(frame, holdout=holdout, fold=search_fold, n=n_search_folds)
+    seen = set().union(*(held_out_events(frame, split) for split in searched))
+    return _choose(events, seen=seen, wanted=wanted)
 
 
 def _choose(events: dict[int, set[int]], *, seen: set[int], wanted: int) -> FreshFolds:

@@ -61,6 +61,6 @@ class HeldOutFolds:
 
 def _held_out_events(data: TrialData) -> NDArray[np.int64] | NDArray[np.str_]:
     events: NDArray[np.int64] | NDArray[np.str_] = np.unique(
-        data.event_ids[np.concatenate([data.split.id_, data.split.ood])]
+        data.event_ids[np.concatenate([rows for split in data.splits for rows in (split.id_, split.ood)])]
     )
     return events

@@ -144,4 +144,4 @@ def _floors(
         held_out_domains=(),
         n_leaked_events=0,
     )
-    return split_floors(specimens, split)
+    return split_floors(specimens, [split])

@@ -18,6 +18,7 @@ from tune.measuring.costs import MeasuredConfig
 from tune.measuring.memory import peak_bytes
 
 if TYPE_CHECKING:
+    from trainable.training.folds_trainer import FoldsTrainer
     from trainable.training.precision import Precision
     from trainable.training.trainer import TailTrainer
     from trainable.training.trial_data import TrialData
@@ -48,10 +49,12 @@ def measure(
     n_threads: int,
     precision: str,
     task: Task,
+    n_folds: int,
 ) -> Steps:
     """Train a few steps of each configuration in turn, the least demanding first, on features of `store`.
 
-    precision: as `Precision.on` takes it. task: the study's, whose targets or classes are forecast.
+    precision: as `Precision.on` takes it. task: the study's, whose targets or classes are forecast. n_folds:
+    that a trial trains on.
     Call it in a fresh process: memory is the most that the process ever held.
     """
     started = time.monotonic()
@@ -65,22 +68,24 @@ def measure(
     start_seconds = time.monotonic() - started
     measured, n_metrics, used = [], 0, Precision.on(device, precision)
     for config in configs:
-        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used, task)
+        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used, task, n_folds)
         start_seconds += max(0.0, first_seconds - found.build_seconds)
         measured.append(found)
     return Steps(measured=tuple(measured), start_seconds=start_seconds, n_metrics=n_metrics, precision=str(used))
 
 
-def _measure(config: TrialConfig, store: Path, precision: "Precision", task: Task) -> tuple[MeasuredConfig, float, int]:
+def _measure(
+    config: TrialConfig, store: Path, precision: "Precision", task: Task, n_folds: int
+) -> tuple[MeasuredConfig, float, int]:
     """Also the seconds that building it took at first, and how many metrics an epoch has."""
-    from trainable.training.trainer import TailTrainer  # loads torch and pandas
+    from trainable.training.folds_trainer import make_trainer  # loads torch and pandas
 
-    longer = replace(config, epochs=MOST_STEPS + 1, length=1.0)  # an epoch is one step
-    data = few_rows(store, config.optim.batch_size, task)
+    longer = replace(config, epochs=MOST_STEPS + 1, length=1.0)  # an epoch is one step a fold
+    data = few_rows(store, config.optim.batch_size, task, n_folds=n_folds)
 
-    def build() -> tuple[TailTrainer, float]:
+    def build() -> "tuple[TailTrainer | FoldsTrainer, float]":
         started = time.monotonic()
-        trainer = TailTrainer(longer, data, seed=0, device=precision.device, precision=precision.products)
+        trainer = make_trainer(longer, data, seed=0, device=precision.device, precision=precision.products)
         return trainer, time.monotonic() - started
 
     trainer, first_seconds = build()
@@ -91,8 +96,8 @@ def _measure(config: TrialConfig, store: Path, precision: "Precision", task: Tas
     while trainer.epoch < 2 or (trainer.epoch <= MOST_STEPS and time.monotonic() < end):
         trainer.train_epoch()
     rest = trainer.history[1:]
-    step_seconds = statistics.median(_step_seconds(m, trainer) for m in rest)
-    epoch_seconds = statistics.median(m["time/epoch_seconds"] for m in rest)
+    step_seconds = statistics.median(_step_seconds(m, data) for m in rest)
+    epoch_seconds = statistics.median(m["time/epoch_seconds"] for m in rest) / n_folds
     save_seconds, checkpoint_bytes = _saved(trainer)
     measured = MeasuredConfig(
         config=config,
@@ -107,14 +112,14 @@ def _measure(config: TrialConfig, store: Path, precision: "Precision", task: Tas
     return measured, first_seconds, len(trainer.history[0])
 
 
-def _step_seconds(metrics: dict[str, float], trainer: "TailTrainer") -> float:
-    return len(trainer.data.split.train) / metrics["time/train_images_per_second"]
+def _step_seconds(metrics: dict[str, float], data: "TrialData") -> float:
+    return len(data.split.train) / metrics["time/train_images_per_second"]
 
 
-def few_rows(store: Path, batch_size: int, task: Task) -> "TrialData":
+def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int) -> "TrialData":
     """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store.
 
-    task: whose targets or classes are forecast.
+    task: whose targets or classes are forecast. n_folds: alike but for their numbers.
     """
     from trainable.data.splits import Split  # loads torch and pandas
     from trainable.frozen.features import FeatureStore
@@ -125,6 +130,13 @@ def few_rows(store: Path, batch_size: int, task: Task) -> "TrialData":
     rows, rng = np.arange(features.n), np.random.default_rng(0)
     labels = rows[:, None] % task.n_outputs if task.has_classes else rng.normal(size=(len(rows), len(task.names)))
     held_out = np.resize(rows, HELD_OUT_ROWS // 2)
+    splits = [
+        Split(
+            policy="both", fold=fold, train=np.resize(rows, batch_size), id_=held_out, ood=held_out,
+            held_out_sites=(), held_out_domains=(), n_leaked_events=0,
+        )
+        for fold in range(n_folds)
+    ]  # fmt: skip
     return TrialData(
         store=features,
         labels=labels.astype(np.float32),
@@ -133,14 +145,12 @@ def few_rows(store: Path, batch_size: int, task: Task) -> "TrialData":
         site_ids=np.array([f"site-{row % 8}" for row in rows]),
         species=np.array(["any"] * features.n),
         targets=Targets(task=task, spread=ones, floor=ones),
-        split=Split(
-            policy="both", fold=0, train=np.resize(rows, batch_size), id_=held_out, ood=held_out,
-            held_out_sites=(), held_out_domains=(), n_leaked_events=0,
-        ),
-    )  # fmt: skip
+        split=splits[0],
+        other_splits=tuple(splits[1:]),
+    )
 
 
-def _saved(trainer: "TailTrainer") -> tuple[float, int]:
+def _saved(trainer: "TailTrainer | FoldsTrainer") -> tuple[float, int]:
     from trainable.training.checkpoint import save_checkpoint  # loads torch
 
     with tempfile.TemporaryDirectory(prefix="sentinel-tune-probe-") as folder:

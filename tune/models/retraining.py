@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 
 from trainable.data.specimens import Specimens
-from trainable.data.splits import SPLIT_SEED, Holdout, make_split, whole
+from trainable.data.splits import SPLIT_SEED, Holdout, make_split, search_splits, whole
 from trainable.errors import UserError
 from trainable.scoring.out_of_fold import OutOfFold, only_fresh
 from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
@@ -30,7 +30,7 @@ from tune.models.recipe import Recipe
 from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_retrain_folder
 from tune.report.console import Console
 from tune.report.failed_training import tell_failure
-from tune.study.kept_options import kept_options
+from tune.study.kept_options import in_names_of_now, kept_options
 from tune.study.study_data import StudyData, load_study_specimens, targets_of, write_trial_data
 
 
@@ -152,7 +152,7 @@ def train_members(
         if (unwritten := trial.close()) is not None and unwritten.failure is not None:
             tell_failure(unwritten.failure, f"{name} could not be saved", folder, console)
             return None
-        assert trial.trainer is not None  # no step failed
+        assert isinstance(trial.trainer, TailTrainer)  # no step failed, and the data are one fold's
         trainers.append(trial.trainer)
     return trainers
 
@@ -166,8 +166,9 @@ def _floors(entries: Sequence[JournalEntry], recipe: Recipe, specimens: Specimen
     frame, holdout = specimens.frame, cast(Holdout, confirmed.holdout)
     labels, events_of_rows, targets = specimens.labels, specimens.ids("event_id"), targets_of(specimens)
     groups = frame["domain_id"].to_numpy(), frame["species"].to_numpy()
-    search = make_split(frame, holdout=holdout, fold=study_of(entries).header["options"]["fold"], seed=SPLIT_SEED)
-    held_out = np.concatenate([search.id_, search.ood])
+    searched = in_names_of_now(study_of(entries).header["options"], study_of(entries).header)
+    splits = search_splits(frame, holdout=holdout, fold=searched["fold"], n=searched["search_folds"])
+    held_out = np.concatenate([rows for split in splits for rows in (split.id_, split.ood)])
     seen = events_of_rows[held_out] if confirmed.fresh_only else events_of_rows[:0]
     domain_of_site = dict(zip(frame["site_id"].astype(str), frame["domain_id"].tolist(), strict=True))
     gathered: dict[str, dict[int, list[dict[str, EventForecast]]]] = {}

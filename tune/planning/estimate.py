@@ -110,7 +110,8 @@ def _search(ahead: TrialsAhead, searching: Ahead, steps: Steps, setting: Setting
 
 
 def _seconds(costs: Costs, typical: Sequence[TrialConfig], data: StudyData, setting: Setting) -> Seconds:
-    n_train, n_held_out = len(data.split.train), data.split.n_held_out
+    n_train = sum(len(split.train) for split in data.splits)  # an epoch is one of each fold
+    n_held_out = sum(split.n_held_out for split in data.splits)
     turnaround = TURNAROUND_SECONDS if setting.on_ray else 0.0
 
     def epoch(config: TrialConfig) -> float:

@@ -21,11 +21,12 @@ def kept_options(entries: Iterable[JournalEntry]) -> JsonObject:
 
 
 def in_names_of_now(options: JsonObject, header: JsonObject) -> JsonObject:
-    """A study's options as one of now would have them: its backbone's name, no patience where there was none yet.
+    """A study's options as one of now would have them: its backbone's name, one fold and no patience where that
+    was all there was.
 
     header: the study's.
     """
-    named = dict(options)
+    named: JsonObject = {"search_folds": 1, **options}
     if options.get("patience") is None:
         named["patience"] = header.get("patience", 0)
     if (backbone := options.get("backbone")) is not None:

@@ -40,7 +40,7 @@ from tune.printed.secrets_left_out import redact
 from tune.study.new_folder import claim_folder
 from tune.study.optuna_journal import optuna_projection
 from tune.study.search_request import SearchRequest
-from tune.study.study_data import StudyData
+from tune.study.study_data import StudyData, held_out
 from tune.tracking.versions import git_commit, library_versions, user_name
 
 SUMMARY_NAME = "study.yaml"
@@ -88,7 +88,7 @@ def make_header(
 
     Raises: UserError, also when a study of `--warm-start` cannot be read.
     """
-    options, space, split = request.options, request.space, data.split
+    options, space = request.options, request.space
     passing = names_kept(SearchOptions, "for one session")
     kept = {name: value for name, value in plain_options(options).items() if name not in passing}
     kept |= {"grace_epochs": options.grace, "patience": options.patience_epochs}
@@ -102,9 +102,8 @@ def make_header(
         "n_specimens": len(data.specimens.frame),
         "backbone_fingerprint": features.backbone_fingerprint,
         "features_key": features.path.name,
-        "held_out_sites": list(split.held_out_sites),
-        "held_out_domains": list(split.held_out_domains),
-        "n_leaked_events": int(split.n_leaked_events),
+        **held_out(data),
+        "n_leaked_events": sum(int(split.n_leaked_events) for split in data.splits),
         "seed": options.seed,
         "n_trials": options.trials,
         "max_epochs": options.epochs,
@@ -160,8 +159,8 @@ def open_study(
 def check_data(request: SearchRequest, data: StudyData) -> None:
     """Raises: UserError if a resumed study was begun with other data, or with other events held out of it."""
     request.check_same("data_fingerprint", of="data", now=data.specimens.fingerprint)
-    request.check_same("held_out_sites", of="holdout", now=list(data.split.held_out_sites))
-    request.check_same("held_out_domains", of="holdout", now=list(data.split.held_out_domains))
+    for name, groups in held_out(data).items():
+        request.check_same(name, of="holdout", now=groups)
 
 
 @contextmanager

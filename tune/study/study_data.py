@@ -1,5 +1,6 @@
 """What every verb does with data first: load and check specimens, split them, measure the floors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -8,12 +9,12 @@ import numpy as np
 from trainable.counts import counted
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens, load_specimens
-from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split
+from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split, search_splits
 from trainable.data.task import Task, beetles
 from trainable.data.task_choice import named_task
 from trainable.data.task_words import groups_of
 from trainable.errors import UserError
-from trainable.scoring.scoring import floors
+from trainable.scoring.folds_scorer import floors
 from trainable.scoring.targets import Targets
 from trainable.storage.place import Place
 from tune.command_line.model_options import EvaluateOptions
@@ -26,12 +27,19 @@ from tune.report.console import Console
 class StudyData:
     """Checked specimens, what of them is held out, and the scores of knowing nothing of the images.
 
-    floors: floor name -> the same metrics as a trial's.
+    split: of the first fold. other_splits: of further ones that trials are trained and scored on, too. floors: floor
+    name -> the same metrics as a trial's.
     """
 
     specimens: Specimens
     split: Split
     floors: dict[str, dict[str, float]]
+    other_splits: tuple[Split, ...] = ()
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Of all folds."""
+        return self.split, *self.other_splits
 
     def of_fold(self, fold: int, *, holdout: Holdout) -> Self:
         """The same specimens, held out as in another fold of the same kind.
@@ -40,7 +48,7 @@ class StudyData:
         """
         frame = self.specimens.frame
         split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
-        return replace(self, split=split, floors=split_floors(self.specimens, split))
+        return replace(self, split=split, other_splits=(), floors=split_floors(self.specimens, [split]))
 
 
 def load_study_specimens(
@@ -91,15 +99,34 @@ def _without_task(error: UserError) -> UserError:
 
 
 def load_study_data(
-    options: DataOptions, split_options: SplitOptions, console: Console, task: Task | None = None
+    options: DataOptions,
+    split_options: SplitOptions,
+    console: Console,
+    task: Task | None = None,
+    *,
+    n_folds: int = 1,
 ) -> StudyData:
-    """Load the dataset, hold events out, and score the floors on them; task: as `load_study_specimens` takes it.
+    """Load the dataset, hold events out, and score the floors on them.
+
+    task: as `load_study_specimens` takes it. n_folds: from the options' fold on.
 
     Raises: UserError, also when a side of the split would be empty.
     """
     specimens = load_study_specimens(options, console, task)
     frame = specimens.frame
-    split = make_split(frame, holdout=split_options.holdout, fold=split_options.fold, seed=SPLIT_SEED)
+    holdout = split_options.holdout
+    splits = search_splits(frame, holdout=holdout, fold=split_options.fold, n=n_folds)
+    for split in splits:
+        _say_split(specimens, split, console)
+    return StudyData(
+        specimens=specimens,
+        split=splits[0],
+        other_splits=splits[1:],
+        floors=split_floors(specimens, splits),
+    )
+
+
+def _say_split(specimens: Specimens, split: Split, console: Console) -> None:
     console.say(
         f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out are "
         + (
@@ -111,7 +138,14 @@ def load_study_data(
     if split.warning:
         console.say(f"warning: {split.warning}")
     warn_of_shared(specimens, split, console)
-    return StudyData(specimens=specimens, split=split, floors=split_floors(specimens, split))
+
+
+def held_out(data: StudyData) -> dict[str, list[str] | list[int | str]]:
+    """What the header says of the sites and domains that are held out, fold after fold."""
+    return {
+        "held_out_sites": [site for split in data.splits for site in split.held_out_sites],
+        "held_out_domains": [domain for split in data.splits for domain in split.held_out_domains],
+    }
 
 
 def warn_of_shared(specimens: Specimens, split: Split, console: Console) -> None:
@@ -127,8 +161,8 @@ def targets_of(specimens: Specimens) -> Targets:
     return Targets.of(specimens.task, specimens.labels, specimens.ids("event_id"))
 
 
-def split_floors(specimens: Specimens, split: Split) -> dict[str, dict[str, float]]:
-    """The floors on a split of the specimens: name -> the same metrics as a trial's."""
+def split_floors(specimens: Specimens, splits: Sequence[Split]) -> dict[str, dict[str, float]]:
+    """The floors on the specimens' folds, judged together: name -> the same metrics as a trial's."""
     frame = specimens.frame
     return floors(
         labels=specimens.labels,
@@ -136,7 +170,7 @@ def split_floors(specimens: Specimens, split: Split) -> dict[str, dict[str, floa
         site_ids=frame["site_id"].to_numpy(),
         domain_ids=frame["domain_id"].to_numpy(),
         species=frame["species"].to_numpy(),
-        split=split,
+        splits=splits,
         targets=targets_of(specimens),
     )
 
@@ -156,5 +190,6 @@ def write_trial_data(data: StudyData, features: Features, folder: Place) -> None
         species=specimens.frame["species"].to_numpy(str),
         targets=targets_of(specimens),
         split=data.split,
+        other_splits=data.other_splits,
         remote_store=None if features.remote is None else str(features.remote),
     ).save(folder)

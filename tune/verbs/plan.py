@@ -58,7 +58,10 @@ def plan_study(given: Given, console: Console, *, fresh: FreshProcess | None = N
     if uri is not None and (problem := tracking_problem(uri)) is not None:
         problems.append(problem)
     data = _collected(
-        problems, lambda: load_study_data(options, options, console, None if request is None else request.task)
+        problems,
+        lambda: load_study_data(
+            options, options, console, None if request is None else request.task, n_folds=options.search_folds
+        ),
     )
     if request is None or data is None:
         raise UserError(problems)
@@ -131,7 +134,7 @@ def _measure(opening: Opening, task: Task, call: FreshProcess, console: Console)
         threads = asked.n_threads if placement is None else max(1, int(placement.cpus_per_trial))
         steps: Steps = call(
             measure, found.probe_store, [end.to_dict() for end in (ends.smallest, ends.largest)], asked.device, threads,
-            options.precision, task, cpus=options.cpus_per_trial,
+            options.precision, task, options.search_folds, cpus=options.cpus_per_trial,
             gpus=0.0 if placement is None else placement.gpus_per_trial,
         )  # fmt: skip
     finally:

@@ -58,7 +58,8 @@ def run_study(given: Given, *, search_more: bool) -> int:
     times = Times.of(request.options, search_more=search_more, now=time.time())
     console = Console(json=request.options.json)
     tracking_uri = chosen_tracking_uri(request.options.tracking_uri)
-    data = load_study_data(request.options, request.options, console, request.task)
+    options = request.options
+    data = load_study_data(options, options, console, request.task, n_folds=options.search_folds)
     check_data(request, data)
     request = request.fitted_to(data.specimens.task, console.say)
     if search_more and request.is_finished:

@@ -16,7 +16,6 @@ from trainable.errors import UserError
 from trainable.export.placing import check_export_place
 from trainable.plain_values import JsonObject
 from trainable.scoring.intervals import LEVEL, score_interval
-from trainable.scoring.scoring import HeldOutScorer
 from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
 from tune.command_line.options import TrainOptions
@@ -31,7 +30,7 @@ from tune.study.new_folder import claim_folder
 from tune.study.study_data import StudyData, load_study_data, write_trial_data
 
 if TYPE_CHECKING:
-    from trainable.training.trainer import TailTrainer
+    pass
 
 RESULT, MODEL = "training.json", "model"
 
@@ -63,9 +62,8 @@ def run(given: Given) -> int:
     if (failure := steps[-1].failure) is not None:
         tell_failure(failure, f"failed at epoch {steps[-1].epoch}", folder, console)
         return 1
-    assert trial.trainer is not None  # no step failed
-    model = _export_best(options, trial.trainer, data, folder / MODEL)
-    precision, seconds = str(trial.trainer.precision), time.monotonic() - started
+    model, precision = _export_best(options, trial, data, folder / MODEL)
+    seconds = time.monotonic() - started
     result = _result(options, config, steps, data, model=model, precision=precision, seconds=seconds)
     _write(folder / RESULT, result)
     console.train_result(result, folder / RESULT, options, data.specimens.task)
@@ -94,8 +92,11 @@ def _train(
     return trial, steps
 
 
-def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData, folder: Path) -> Path:
-    """Export the best epoch, with the sigmas and scores of the events that were held out from it."""
+def _export_best(options: TrainOptions, trial: Trial, data: StudyData, folder: Path) -> tuple[Path, str]:
+    """Export the best epoch, with the sigmas and scores of the events that were held out from it; also the precision
+    that it was trained in, in words.
+    """
+    from trainable.training.trainer import TailTrainer  # loads torch
     from tune.models.exporting import (  # loads torch and open_clip
         ModelQuality,
         Trained,
@@ -103,12 +104,12 @@ def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData,
         held_out_sigmas,
     )
 
+    trainer = trial.trainer
+    assert isinstance(trainer, TailTrainer)  # no step failed, and the data are one fold's
     trainer.load_best()
-    trained = trainer.data
-    scorer = HeldOutScorer(trained.labels, trained.event_ids, trained.site_ids, trained.split, targets=trained.targets)
-    forecasts = scorer.forecasts(trainer.predict_held_out())
+    forecasts = trainer.scorer.forecasts(trainer.predict_held_out())
     name = Path(options.variant).stem
-    return export_trainers(
+    model = export_trainers(
         folder,
         [trainer],
         name=name,
@@ -124,6 +125,7 @@ def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData,
             floors=data.floors,
         ),
     )
+    return model, str(trainer.precision)
 
 
 def _result(
