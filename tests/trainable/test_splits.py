@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainable.data.splits import Split, make_split, n_folds, whole
+from trainable.data.splits import SPLIT_SEED, Split, make_split, n_folds, search_splits, whole
 from trainable.errors import UserError
 
 # the published domains with about the published sites
@@ -189,3 +189,31 @@ def test_a_whole_split_trains_on_every_row_and_holds_out_none():
     assert (split.held_out_sites, split.held_out_domains) == ((), ())
     with pytest.raises(UserError, match="`holdout` must be one of"):  # it is not for scoring
         make_split(frame, holdout="all", fold=0, seed=0)
+
+
+# Several folds of a search
+
+
+def test_of_the_folds_after_a_searchs_own_only_the_domains_are_held_out_so_that_events_are_left_to_confirm_by():
+    frame = world(PUBLISHED)
+    first, second = search_splits(frame, holdout="both", fold=0, n=2)
+    own = make_split(frame, holdout="both", fold=0, seed=SPLIT_SEED)
+
+    assert all(np.array_equal(a, b) for a, b in zip(parts(first), parts(own), strict=True))
+    assert (second.policy, second.fold, len(second.id_)) == ("domain", 1, 0)
+    assert not set(first.held_out_domains) & set(second.held_out_domains)
+    searched = {event for split in (first, second) for event in frame["event_id"].to_numpy()[split.id_].tolist()}
+    confirming = make_split(frame, holdout="both", fold=1, seed=SPLIT_SEED)
+    assert set(frame["event_id"].to_numpy()[confirming.id_].tolist()) - searched
+
+
+def test_a_search_begins_anew_after_the_last_fold_and_cannot_have_more_than_there_are():
+    frame = world(PUBLISHED)
+    count = n_folds(frame, holdout="both")
+
+    assert [split.fold for split in search_splits(frame, holdout="both", fold=count - 1, n=2)] == [count - 1, 0]
+    assert [split.policy for split in search_splits(frame, holdout="site", fold=0, n=2)] == ["site", "site"]
+    with pytest.raises(UserError, match=f"`--search-folds <= {count}` must hold for --holdout both"):
+        search_splits(frame, holdout="both", fold=0, n=count + 1)
+    with pytest.raises(UserError, match="`--search-folds <= 1` must hold for --holdout official"):
+        search_splits(frame, holdout="official", fold=0, n=2)

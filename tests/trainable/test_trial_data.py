@@ -105,6 +105,21 @@ def test_a_split_that_holds_out_nothing_comes_back(data, tmp_path):
     assert (split.policy, len(split.train), split.n_held_out) == ("all", N, 0)
 
 
+def test_several_splits_come_back_and_one_is_written_as_programs_of_before_read_it(data, tmp_path):
+    other = replace(data.split, fold=2, policy="domain", held_out_sites=(), train=data.split.train[:5])
+    replace(data, other_splits=(other,)).save(tmp_path / "two")
+    data.save(tmp_path / "one")
+
+    first, second = TrialData.load(tmp_path / "two").splits
+    assert np.array_equal(first.train, data.split.train)
+    assert np.array_equal(second.train, other.train)
+    assert np.array_equal(second.ood, other.ood)
+    assert (second.fold, second.policy, second.held_out_domains) == (2, "domain", other.held_out_domains)
+    assert [fold.split.fold for fold in TrialData.load(tmp_path / "two").folds] == [1, 2]
+    with np.load(tmp_path / "one" / "data.npz") as archive:
+        assert json.loads(str(archive["meta"]))["format_version"] == 1
+
+
 def test_columns_of_another_length_than_the_store_are_refused(data):
     values = {
         name: getattr(data, name) for name in ("store", "domain_ids", "event_ids", "site_ids", "species", "split")

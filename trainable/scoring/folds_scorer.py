@@ -1,8 +1,7 @@
 """The score of a configuration that was trained once a fold: the held-out events of all folds, judged together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -72,14 +71,20 @@ def _one_part(parts: Sequence[ScoredPart]) -> ScoredPart:
     if len(parts) == 1:
         return parts[0]
     forecasts = [part.forecast for part in parts]
-    columns: dict[str, Any] = {
-        name: np.concatenate([getattr(forecast, name) for forecast in forecasts])
-        for name in ("labels", "mu", "sigma", "crps", "sites", "event_ids")
-    }
-    rule, n = forecasts[0].targets.rule, len(columns["labels"])
-    pooled = rule.fit(columns["labels"], columns["mu"], np.full((1, n), 1 / n))[0]
+    labels = np.concatenate([forecast.labels for forecast in forecasts])
+    mu = np.concatenate([forecast.mu for forecast in forecasts])
+    together = EventForecast(
+        labels=labels,
+        mu=mu,
+        sigma=np.concatenate([forecast.sigma for forecast in forecasts]),
+        crps=np.concatenate([forecast.crps for forecast in forecasts]),
+        pooled_sigma=forecasts[0].targets.rule.fit(labels, mu, np.full((1, len(labels)), 1 / len(labels)))[0],
+        sites=np.concatenate([forecast.sites for forecast in forecasts]),
+        event_ids=np.concatenate([forecast.event_ids for forecast in forecasts]),
+        targets=forecasts[0].targets,
+    )
     return ScoredPart(
-        replace(forecasts[0], **columns, pooled_sigma=pooled),
+        together,
         np.concatenate([part.images for part in parts]),
         np.concatenate([part.image_labels for part in parts]),
     )

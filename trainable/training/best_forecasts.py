@@ -14,7 +14,7 @@ from trainable.scoring.folds_scorer import FoldsScorer
 from trainable.scoring.scoring import EventForecast
 from trainable.storage.place import Place
 from trainable.training.checkpoint import load_latest
-from trainable.training.folds_trainer import FoldsTrainer, make_trainer
+from trainable.training.folds_trainer import make_trainer
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 
@@ -55,9 +55,8 @@ def best_forecasts(
     trainer = make_trainer(config, data, seed=values["seed"], device=device, precision="float32")
     trainer.load_state_dict(state | {"values": _in_float32(values)})
     trainer.load_best()
-    folds = trainer.trainers if isinstance(trainer, FoldsTrainer) else (trainer,)
-    predictions = [_predict(of_fold, max_seconds=max_seconds / len(folds)) for of_fold in folds]
-    forecasts = FoldsScorer([of_fold.scorer for of_fold in folds]).forecasts(predictions)
+    predictions = [_predict(fold, max_seconds=max_seconds / len(trainer.trainers)) for fold in trainer.trainers]
+    forecasts = FoldsScorer([fold.scorer for fold in trainer.trainers]).forecasts(predictions)
     return BestForecasts(epoch=values["best_epoch"], forecasts=forecasts, damaged=tuple(damaged))
 
 

@@ -28,13 +28,25 @@ class FoldsTrainer:
     held_out_predictions: NDArray[np.float32] | None = None
     """Kept of one fold alone; see `TailTrainer`."""
 
-    def __init__(self, config: TrialConfig, data: TrialData, **options: Any) -> None:
-        """data: with several splits. options: as `TailTrainer` takes them.
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: TrialData,
+        *,
+        seed: int,
+        device: str = "cpu",
+        precision: str = "auto",
+        gpu_share: float = 1.0,
+    ) -> None:
+        """data: with several splits. The rest as `TailTrainer` takes it.
 
         Raises: UserError as `TailTrainer`.
         """
         self.config, self.data = config, data
-        self.trainers = tuple(TailTrainer(config, fold, **options) for fold in data.folds)
+        self.trainers = tuple(
+            TailTrainer(config, fold, seed=seed, device=device, precision=precision, gpu_share=gpu_share)
+            for fold in data.folds
+        )
         self._scorer = FoldsScorer([trainer.scorer for trainer in self.trainers])
         self.epoch = 0
         self.history: list[dict[str, float]] = []
@@ -126,12 +138,21 @@ class FoldsTrainer:
         }
 
 
-def make_trainer(config: TrialConfig, data: TrialData, **options: Any) -> TailTrainer | FoldsTrainer:
-    """What trains a trial on its data: of one fold, or of several. options: as `TailTrainer` takes them.
+def make_trainer(
+    config: TrialConfig,
+    data: TrialData,
+    *,
+    seed: int,
+    device: str = "cpu",
+    precision: str = "auto",
+    gpu_share: float = 1.0,
+) -> TailTrainer | FoldsTrainer:
+    """What trains a trial on its data, of one fold or of several; the rest as `TailTrainer` takes it.
 
     Raises: UserError as `TailTrainer`.
     """
-    return (FoldsTrainer if len(data.folds) > 1 else TailTrainer)(config, data, **options)
+    kind = FoldsTrainer if data.other_splits else TailTrainer
+    return kind(config, data, seed=seed, device=device, precision=precision, gpu_share=gpu_share)
 
 
 def _prefix(number: int) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -168,6 +168,11 @@ class TailTrainer:
                 self._best[name].copy_(parameter.detach())
             else:
                 self._best[name] = parameter.detach().to("cpu", copy=True)
+
+    @property
+    def trainers(self) -> tuple[Self]:
+        """Itself: one fold's; of several there is `FoldsTrainer`."""
+        return (self,)
 
     @property
     def scorer(self) -> HeldOutScorer:

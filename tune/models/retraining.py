@@ -128,7 +128,7 @@ def train_members(
     Raises: UserError for what the user can mend.
     """
     data = TrialData.load(folder / "data")
-    trainers = []
+    trainers: list[TailTrainer] = []
     for member, (part, seed) in enumerate(recipe.members):
         which = f" member {member + 1}/{len(recipe.members)}" if len(recipe.members) > 1 else ""
         name = part.name + which
@@ -152,8 +152,8 @@ def train_members(
         if (unwritten := trial.close()) is not None and unwritten.failure is not None:
             tell_failure(unwritten.failure, f"{name} could not be saved", folder, console)
             return None
-        assert isinstance(trial.trainer, TailTrainer)  # no step failed, and the data are one fold's
-        trainers.append(trial.trainer)
+        assert trial.trainer is not None  # no step failed
+        trainers += trial.trainer.trainers  # one: the data are of one fold
     return trainers
 
 

@@ -9,6 +9,7 @@ from trainable.data.task_words import groups_of
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import SCORE, finite
 from tune.evaluation import markup as html
+from tune.printed.held_out_words import held_out_words
 from tune.printed.next_command import next_command
 from tune.report.results import duration
 from tune.report_page import tables
@@ -46,7 +47,7 @@ def report_page(views: Sequence[StudyView]) -> str:
 
 def _together(views: Sequence[StudyView], title: str) -> Iterator[str]:
     yield html.heading(title, level=1)
-    fingerprints = {(v.standings.header.get("data_fingerprint"), v.options.get("holdout"), v.options.get("fold"),
+    fingerprints = {(v.standings.header.get("data_fingerprint"), held_out_words(v.options),
                      v.standings.header.get("max_epochs")) for v in views}  # fmt: skip
     if len(fingerprints) > 1:
         yield html.warning("These studies differ in data, held-out events or length: their scores are not comparable.")
@@ -100,7 +101,7 @@ def _lead(view: StudyView) -> str:
     state = "running" if view.is_running else view.standings.end_reason or "cut off: its process ended without a word"
     words = (f"{name} {options[key]}" for name, key in (("space", "space"), ("data", "data"), ("backbone", "backbone"))
              if options.get(key))  # fmt: skip
-    held_out = f"held out: {options.get('holdout')}, fold {options.get('fold')}"
+    held_out = f"held out: {held_out_words(options)}"
     return f"{', '.join(words)}; {held_out}; trials of {header.get('max_epochs')} epochs. State: {state}."
 
 

@@ -12,6 +12,7 @@ from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.decisions.varied import Varied, varied_parameters
 from tune.journal.entries import STATES
 from tune.journal.study_task import task_of_study
+from tune.printed.held_out_words import held_out_words
 from tune.printed.next_command import next_command
 from tune.printed.secrets_left_out import redact
 from tune.tracking.desired_run import CHARTS_LINK, RUN_LINK, TABLE_LINK, UsedDataset
@@ -70,7 +71,7 @@ class StudySummary:
         digest = str(header.get("data_fingerprint") or "")
         if not digest:
             return ()
-        use = f"search: held out {options.get('holdout')}, fold {options.get('fold')}"
+        use = f"search: held out {held_out_words(options)}"
         name = redact(str(options.get("data") or "specimens"))
         return (UsedDataset(name=name[:500], digest=digest[:36], rows=header.get("n_specimens"), use=use),)
 
@@ -91,7 +92,7 @@ class StudySummary:
         space, data, backbone = (_cell(options.get(name)) for name in ("space", "data", "backbone"))
         return (
             f"Search of the space **{space}** on **{data}** with the backbone **{backbone}**; held out: "
-            f"{_cell(options.get('holdout'))}, fold {_cell(options.get('fold'))}; trials of up to "
+            f"{_cell(held_out_words(options))}; trials of up to "
             f"{counted(int(header.get('max_epochs') or 0), 'epoch')}."
         )
 

@@ -63,7 +63,7 @@ _TAG_SOURCES = {
 """Tag -> where the study's header may hold its value, first found wins."""
 
 
-_STUDY_PARAMS = ("space", "data", "backbone", "holdout", "fold", "seed", "trials", "epochs")
+_STUDY_PARAMS = ("space", "data", "backbone", "holdout", "fold", "search_folds", "seed", "trials", "epochs")
 """Options that tell studies apart; all of the header is in `study.json`."""
 
 

@@ -96,7 +96,6 @@ def _export_best(options: TrainOptions, trial: Trial, data: StudyData, folder: P
     """Export the best epoch, with the sigmas and scores of the events that were held out from it; also the precision
     that it was trained in, in words.
     """
-    from trainable.training.trainer import TailTrainer  # loads torch
     from tune.models.exporting import (  # loads torch and open_clip
         ModelQuality,
         Trained,
@@ -104,8 +103,8 @@ def _export_best(options: TrainOptions, trial: Trial, data: StudyData, folder: P
         held_out_sigmas,
     )
 
-    trainer = trial.trainer
-    assert isinstance(trainer, TailTrainer)  # no step failed, and the data are one fold's
+    assert trial.trainer is not None  # no step failed
+    (trainer,) = trial.trainer.trainers  # the data are of one fold
     trainer.load_best()
     forecasts = trainer.scorer.forecasts(trainer.predict_held_out())
     name = Path(options.variant).stem
