@@ -16,7 +16,8 @@ def finished_study(demo_cache: Path, tracking_uri: str, tmp_path_factory: pytest
         "--data": "demo:120", "--space": "smoke", "--trials": 5, "--epochs": 3, "--workers": 1,
         "--tracking-uri": tracking_uri, "--study": folder,
     }  # fmt: skip
-    assert main(["search", "--local", "--no-confirm", *(str(word) for pair in options.items() for word in pair)]) == 0
+    words = [str(word) for pair in options.items() for word in pair]
+    assert main(["search", "--local", "--no-confirm", "--variants-in-full", *words]) == 0
     return folder
 
 
@@ -29,7 +30,8 @@ def confirmed_study(demo_cache: Path, tracking_uri: str, tmp_path_factory: pytes
         "--data": "demo:120", "--space": "smoke", "--trials": 4, "--epochs": 3, "--workers": 1,
         "--confirm-top": 2, "--confirm-folds": 2, "--tracking-uri": tracking_uri, "--study": folder,
     }  # fmt: skip
-    assert main(["search", "--local", *(str(word) for pair in options.items() for word in pair)]) == 0
+    words = [str(word) for pair in options.items() for word in pair]
+    assert main(["search", "--local", "--variants-in-full", *words]) == 0
     return folder
 
 

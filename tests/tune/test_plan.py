@@ -74,6 +74,12 @@ def test_what_is_stored_already_need_not_be_extracted_and_nothing_is_left_behind
     assert found.wall_seconds.expected > search.wall_seconds.expected + confirmation.wall_seconds.expected
     check_text(plan_text(found), longest=str(demo_cache))
 
+    both = plan("--search-folds", 2)  # whose trials hold the weights and moments of two trainings
+    assert both.trial.n_trainable == found.trial.n_trainable
+    assert all(2 * one < two < 2.2 * one + 1e5 for one, two in zip(
+        found.trial.checkpoint_bytes, both.trial.checkpoint_bytes, strict=True
+    ))  # fmt: skip
+
 
 def check_text(text: str, *, longest: str) -> None:
     """A dozen aligned lines, none too long, whatever folder it is in."""
@@ -254,7 +260,7 @@ def test_steps_are_measured_for_as_many_outputs_as_the_task_has(demo_cache, task
 def test_the_share_of_a_gpu_is_measured_for_as_many_outputs_too(demo_cache, task, n):
     manifest = next((demo_cache / "features").glob("*/manifest.json"))
     stepper, config = _Stepper(), load_variant("default", epochs=1).to_dict()
-    assert stepper.begin(str(manifest.parent), config, task, "cpu", 1, "float32") > 0
+    assert stepper.begin(str(manifest.parent), config, task, "cpu", 1, "float32", 1) > 0
 
     assert stepper.run(0.1)[0] > 0
     assert stepper._trainer.tail.head.layers[-1].out_features == n

@@ -116,7 +116,7 @@ def _step_seconds(metrics: dict[str, float], data: "TrialData") -> float:
     return len(data.split.train) / metrics["time/train_images_per_second"]
 
 
-def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int) -> "TrialData":
+def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int = 1) -> "TrialData":
     """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store.
 
     task: whose targets or classes are forecast. n_folds: alike but for their numbers.

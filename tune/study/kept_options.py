@@ -26,9 +26,8 @@ def in_names_of_now(options: JsonObject, header: JsonObject) -> JsonObject:
 
     header: the study's.
     """
-    named: JsonObject = {"search_folds": 1, **options}
-    if options.get("patience") is None:
-        named["patience"] = header.get("patience", 0)
+    of_before: JsonObject = {"search_folds": 1, "variants_in_full": True, "patience": header.get("patience", 0)}
+    named = options | {name: value for name, value in of_before.items() if options.get(name) is None}
     if (backbone := options.get("backbone")) is not None:
         named["backbone"] = name_now(backbone, header["backbone_fingerprint"])
     return named

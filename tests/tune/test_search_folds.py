@@ -1,0 +1,81 @@
+"""A search whose trials are scored by several folds together, from its command to its verdict."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tune.plain_entries import read_plain
+from trainable.errors import UserError
+from trainable.scoring.folds_scorer import FoldsScorer
+from trainable.scoring.scoring import HeldOutScorer
+from trainable.training.best_forecasts import best_forecasts
+from trainable.training.trial_data import TrialData
+from tune.cli import parse_command
+from tune.confirming.held_out import HeldOutFolds
+from tune.confirming.outcome import confirmed_of
+from tune.journal.journal import read_entries
+from tune.study.search_request import search_request
+
+
+@pytest.fixture
+def study(demo_search, tmp_path):
+    assert demo_search("--search-folds", 2, "--json").status == 0
+    return tmp_path / "study"
+
+
+def test_a_trials_score_is_that_of_the_events_of_both_folds(study):
+    data = TrialData.load(study / "data")
+    scorer = FoldsScorer([HeldOutScorer(data.labels, data.event_ids, data.site_ids, split) for split in data.splits])
+    entries = read_plain(study)
+    header = entries[0]["header"]
+    told = {entry["trial"]: entry for entry in entries if entry["event"] == "tell" and entry["state"] == "completed"}
+    reports = {(e["trial"], e["epoch"]): e["metrics"] for e in entries if e["event"] == "report"}
+    trial, end = next(iter(told.items()))
+    found = best_forecasts(study / "data", study / "checkpoints" / trial, max_seconds=600)
+
+    assert [split.policy for split in data.splits] == ["both", "domain"]
+    assert header["held_out_domains"] == [d for split in data.splits for d in split.held_out_domains]
+    n_ood = sum(len(np.unique(data.event_ids[split.ood])) for split in data.splits)
+    assert len(found.forecasts["ood"].labels) == n_ood
+    means = np.concatenate([part.crps.mean(axis=0) for part in found.forecasts.values()])
+    assert reports[trial, end["epoch"]]["score/all"] == pytest.approx(float(np.sqrt(np.mean(means**2))), rel=1e-6)
+    assert set(reports[trial, 1]) >= set(scorer.metric_names())
+    floors = next(entry["floors"] for entry in entries if entry["event"] == "floors")
+    assert set(floors["constant"]) == set(scorer.metric_names())
+
+
+def test_a_study_keeps_its_folds_and_goes_on_with_them(study, cli):
+    with pytest.raises(UserError, match="`--search-folds` must stay 2 in the study"):
+        search_request(parse_command(["search", "--resume", str(study), "--search-folds", "1"])[1])
+    before = [entry for entry in read_plain(study) if entry["event"] == "report"]
+
+    assert cli("search", "--local", "--no-confirm", "--resume", study, "--trials", 4, "--workers", 1).status == 0
+    reports = [entry for entry in read_plain(study) if entry["event"] == "report"]
+    assert reports[: len(before)] == before
+    assert {entry["trial"] for entry in reports} == {"t0000", "t0001", "t0002", "t0003"}
+
+
+def test_the_verdict_leaves_out_the_events_of_both_folds(study, cli):
+    assert cli("confirm", study, "--local", "--workers", 1, "--confirm-folds", 2, "--confirm-top", 1).status == 0
+
+    confirmed = confirmed_of(read_entries(study))
+    data = TrialData.load(study / "data")
+    chosen_by = {e for split in data.splits for rows in (split.id_, split.ood) for e in data.event_ids[rows].tolist()}
+    assert confirmed.folds
+    assert set(HeldOutFolds.load(study, confirmed.folds).seen.tolist()) == chosen_by
+
+
+def test_more_folds_than_there_are_is_one_line(demo_search):
+    ended = demo_search("--search-folds", 6)
+
+    assert ended.status == 2
+    assert "`--search-folds <= 5` must hold for --holdout both on this data, but got 6" in ended.stderr.splitlines()[-1]
+
+
+def test_a_study_of_before_has_one_fold_and_ran_its_variants_in_full(tmp_path):
+    study = shutil.copytree(Path(__file__).parent / "study_of_before", tmp_path / "beetles")
+    request = search_request(parse_command(["search", "--resume", str(study)])[1])
+
+    assert (request.options.search_folds, request.options.variants_in_full) == (1, True)
