@@ -47,7 +47,7 @@ def test_json_is_one_object_on_stdout_and_everything_else_on_stderr(demo_search,
     assert list(result) == KEYS
     assert list(result["best"]) == BEST_KEYS
     assert result["study"] == str(tmp_path / "study")
-    assert (result["n_trials"], result["n_completed"], result["n_pruned"], result["n_failed"]) == (3, 3, 0, 0)
+    assert (result["n_trials"], result["n_completed"], result["n_pruned"], result["n_failed"]) == (3, 2, 1, 0)
     assert list(result["variants"]) == ["default", "ft_did"]
     assert list(result["floors"]) == ["constant", "domain_mean", "species_mean"]
     assert result["best"]["score"] == result["best"]["metrics"]["score/all"]

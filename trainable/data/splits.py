@@ -105,8 +105,14 @@ def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -
     return split
 
 
-def search_splits(frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int) -> tuple[Split, ...]:
+SEARCH_FOLDS = 2
+"""Folds that score a search's trials where there are enough to confirm by others, too (benchmarks/SEARCHES.md)."""
+
+
+def search_splits(frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int | None) -> tuple[Split, ...]:
     """What each trial of a search is trained on and scored by together: a fold, and the n - 1 after it.
+
+    n: None for `SEARCH_FOLDS`, or one where fewer than two others would be left.
 
     Of the later ones only the domains are held out where `holdout` is "both": two domains say little of unseen ones,
     and sites are so few that two folds would hold out nearly all of them, which leaves no event to confirm by.
@@ -114,6 +120,8 @@ def search_splits(frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int) -
     Raises: UserError as `make_split`, and when the data have not so many folds.
     """
     count = n_folds(frame, holdout=holdout)
+    if n is None:
+        n = SEARCH_FOLDS if count >= SEARCH_FOLDS + 2 else 1
     if n > count:
         raise UserError(f"`--search-folds <= {count}` must hold for --holdout {holdout} on this data, but got {n}")
     first = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)

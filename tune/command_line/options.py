@@ -184,11 +184,13 @@ class SearchOptions(
         "folders of earlier studies: begin with their best; on equal data their results are told to the sampler too",
         kept="for life",
     )
-    search_folds: int = option(
-        1, "folds that score each trial together, trained once for each: --fold, and the domains of those after it",
+    search_folds: int | None = option(
+        None,
+        "folds that score each trial together, trained once for each: --fold, and the domains of those after it; 2 "
+        "unless given, or 1 where the data have fewer than 4",
         at_least=1,
         kept="for life",
-    )  # fmt: skip
+    )
     no_variants: bool = option(False, "do not run the space's starting points first", kept="for life")
     variants_in_full: bool = option(
         False,

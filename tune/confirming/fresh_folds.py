@@ -26,7 +26,7 @@ class FreshFolds:
 
 
 def fresh_folds(
-    frame: pd.DataFrame, *, holdout: Holdout, search_fold: int, n_search_folds: int = 1, wanted: int
+    frame: pd.DataFrame, *, holdout: Holdout, search_fold: int, n_search_folds: int | None = 1, wanted: int
 ) -> FreshFolds:
     """As many folds as wanted, each the one that adds most fresh events; the search's own comes last.
 
@@ -51,16 +51,19 @@ def fresh_folds(
         raise UserError(problems)
     searched = search_splits(frame, holdout=holdout, fold=search_fold, n=n_search_folds)
     seen = set().union(*(held_out_events(frame, split) for split in searched))
-    return _choose(events, seen=seen, wanted=wanted)
+    return _choose(events, seen=seen, searched={split.fold for split in searched}, wanted=wanted)
 
 
-def _choose(events: dict[int, set[int]], *, seen: set[int], wanted: int) -> FreshFolds:
-    """events: fold -> the events it holds out; of equally good folds, the first here is taken."""
+def _choose(events: dict[int, set[int]], *, seen: set[int], searched: set[int], wanted: int) -> FreshFolds:
+    """events: fold -> the events it holds out; of equally good folds, the first here is taken.
+
+    searched: folds whose domains the search chose by; others come first, since domains are what there are fewest of.
+    """
     chosen: list[int] = []
     fresh: set[int] = set()
     while len(chosen) < wanted:
         left = [fold for fold in events if fold not in chosen]
-        best = max(left, key=lambda fold: len(events[fold] - seen - fresh))
+        best = max(left, key=lambda fold: (fold not in searched, len(events[fold] - seen - fresh)))
         chosen.append(best)
         fresh |= events[best] - seen
     shared = set().union(*(events[fold] & seen for fold in chosen))

@@ -111,15 +111,17 @@ class SearchRequest:
         given = {name: options.precision if name == "precision" else value for name, value in self.given.items()}
         return replace(self, options=options, given=given)
 
-    def fitted_to(self, task: Task, say: Callable[[str], None]) -> "SearchRequest":
+    def fitted_to(self, task: Task, *, n_folds: int, say: Callable[[str], None]) -> "SearchRequest":
         """The same for data of this task, without what makes no difference there; say: takes a line on that.
+
+        n_folds: that score its trials, as `--search-folds` comes to.
 
         Raises: UserError if nothing else varies.
         """
         space, line = fit_to_task(self.space, task)
         if line is not None:
             say(line)
-        return replace(self, space=space)
+        return replace(self, space=space, options=replace(self.options, search_folds=n_folds))
 
     def check_same(self, name: str, *, of: str, now: object) -> None:
         """Raises: UserError if a resumed study's header has something else than `now` under `name`.

@@ -104,11 +104,11 @@ def load_study_data(
     console: Console,
     task: Task | None = None,
     *,
-    n_folds: int = 1,
+    n_folds: int | None = 1,
 ) -> StudyData:
     """Load the dataset, hold events out, and score the floors on them.
 
-    task: as `load_study_specimens` takes it. n_folds: from the options' fold on.
+    task: as `load_study_specimens` takes it. n_folds: as `search_splits` takes them.
 
     Raises: UserError, also when a side of the split would be empty.
     """

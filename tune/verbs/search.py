@@ -61,7 +61,7 @@ def run_study(given: Given, *, search_more: bool) -> int:
     options = request.options
     data = load_study_data(options, options, console, request.task, n_folds=options.search_folds)
     check_data(request, data)
-    request = request.fitted_to(data.specimens.task, console.say)
+    request = request.fitted_to(data.specimens.task, n_folds=len(data.splits), say=console.say)
     if search_more and request.is_finished:
         return _show_again(request, tracking_uri, console, started)
     _say_what_comes(request, data, tracking_uri, console, search_more=search_more)
