@@ -1,12 +1,13 @@
 """Whether a search finds better configurations than the default: whole searches on worlds, SEARCHES.md's table.
 
 python -m benchmarks.searches FOLDER [--worlds 4 5 6 7 8] [--space full] [--size 600] [--trials 24] [--epochs 20]
+                                        [--search-folds 2]
 python -m benchmarks.searches FOLDER --table             print the table of all searches in benchmarks/searches.jsonl
 
-Each search is `sentinel-tune search --local`, confirmed on the four folds that it did not choose by, in one process on
-one CPU; its study is kept in FOLDER and resumed where this was stopped. Only events count that the search did not
-choose by. Of whom a line is about, none is chosen by an event that it is scored on: the search's best by the search's
-own fold, the leader of each fold by the other folds.
+Each search is `sentinel-tune search --local`, confirmed on the four folds after --fold, in one process on one CPU; its
+study is kept in FOLDER and resumed where this was stopped. Only events count that the search did not choose by. Of whom
+a line is about, none is chosen by an event that it is scored on: the search's best by the folds that scored it there,
+the leader of each fold by the other folds.
 """
 
 import argparse
@@ -43,9 +44,10 @@ Losses = Mapping[str, Mapping[str, tuple[int, tuple[float, ...]]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Searched:
-    """One search. space: as `--space` names it. best: the trial with the lowest score on the search's own fold.
+    """One search. space: as `--space` names it. best: the trial with the lowest score on the search's own folds.
 
-    n_epochs: trained, of the search and of its confirmation. losses: candidate -> what it forecast.
+    search_folds: that scored each trial; with one, the published variants were trained in full, as they were then.
+    n_epochs: trained, once for each fold, of the search and of its confirmation. losses: candidate -> what it forecast.
     """
 
     space: str
@@ -57,6 +59,7 @@ class Searched:
     is_win: bool
     n_epochs: tuple[int, int]
     losses: Mapping[str, Losses]
+    search_folds: int = 1
 
     def to_line(self) -> str:
         """One line of JSON."""
@@ -114,8 +117,9 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
 
     Raises: subprocess.CalledProcessError when the command fails.
     """
-    study = folder / f"{Path(options.space).stem}-{data.replace(':', '-')}"
+    study = folder / f"{Path(options.space).stem}-{options.search_folds}-{data.replace(':', '-')}"
     new = ["--study", study, "--data", data, "--space", options.space, "--trials", options.trials]
+    new += ["--search-folds", options.search_folds, *(["--variants-in-full"] if options.search_folds == 1 else [])]
     new += ["--epochs", options.epochs, "--confirm-folds", FOLDS, "--tracking-uri", f"sqlite:///{folder}/mlflow.db"]
     given = ["--resume", study] if (study / "journal.jsonl").exists() else new
     command = [sys.executable, "-m", "tune", "search", "--local", "--workers", 1, *given]
@@ -123,7 +127,7 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
     entries = read_entries(study)
     confirmed, standings = confirmed_of(entries), Standings.of(entries)
     assert confirmed is not None
-    trained = sum(len(trial.scores) for trial in standings.trials.values())
+    trained = options.search_folds * sum(len(trial.scores) for trial in standings.trials.values())
     return Searched(
         space=Path(options.space).stem,
         data=data,
@@ -132,6 +136,7 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
         epochs=options.epochs,
         best=_best(confirmed, standings),
         is_win=confirmed.is_win,
+        search_folds=options.search_folds,
         n_epochs=(trained, _confirmed_epochs(study)),
         losses={c.name: losses_of(out_of_fold_of(study, confirmed, c)) for c in confirmed.candidates},
     )
@@ -154,21 +159,22 @@ def _confirmed_epochs(study: Path) -> int:
 def table(found: Sequence[Searched]) -> str:
     """A row a forecast and a space: gain over the default, mean over worlds with Student's interval."""
     rows = [
-        "| space | trials x epochs, images | forecast by | gain over the default x 1000 | on ID | on OOD | better in "
-        "| epochs trained |",
-        "|---|---|---|---|---|---|---|---|",
+        "| space | folds | trials x epochs, images | forecast by | gain over the default x 1000 | on ID | on OOD "
+        "| better in | epochs trained |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    groups: dict[tuple[str, int, int, str], list[Searched]] = {}
+    groups: dict[tuple[str, int, int, int, str], list[Searched]] = {}
     for one in found:
         size = one.data.split(":")[1]
-        groups.setdefault((one.space, one.trials, one.epochs, size), []).append(one)
-    for (space, trials, epochs, size), searches in groups.items():
+        groups.setdefault((one.space, one.search_folds, one.trials, one.epochs, size), []).append(one)
+    for (space, folds, trials, epochs, size), searches in groups.items():
         trained = np.array([one.n_epochs for one in searches]).mean(axis=0)
         for name, chosen in _FORECASTS.items():
             gains = [_shown([one.gain(partial(chosen, one), parts=parts) for one in searches]) for parts in _PARTS]
             better = np.mean([one.gain(partial(chosen, one)) > 0 for one in searches])
-            cells = [space, f"{trials} x {epochs}, {size}", name, *gains, f"{better:.0%} of {len(searches)}"]
-            rows.append("| " + " | ".join([*cells, f"{trained[0]:.0f} + {trained[1]:.0f}"]) + " |")
+            cells = [space, str(folds), f"{trials} x {epochs}, {size}", name, *gains]
+            cells += [f"{better:.0%} of {len(searches)}", f"{trained[0]:.0f} + {trained[1]:.0f}"]
+            rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 
 
@@ -207,8 +213,8 @@ def main() -> None:
         options.folder.mkdir(parents=True, exist_ok=True)
         for world in options.worlds:
             data = f"demo:{options.size}:{world}"
-            wanted = (Path(options.space).stem, data, options.trials, options.epochs)
-            if wanted not in [(one.space, one.data, one.trials, one.epochs) for one in kept()]:
+            wanted = (Path(options.space).stem, options.search_folds, data, options.trials, options.epochs)
+            if wanted not in [(one.space, one.search_folds, one.data, one.trials, one.epochs) for one in kept()]:
                 one = search(options.folder.resolve(), data, options)
                 with RESULTS.open("a", encoding="utf-8") as file:
                     file.write(one.to_line())
@@ -223,6 +229,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=600, help="images of a world [600]")
     parser.add_argument("--trials", type=int, default=24, help="of a search [24]")
     parser.add_argument("--epochs", type=int, default=20, help="of a trial at most [20]")
+    parser.add_argument("--search-folds", type=int, default=2, help="that score each trial [2]")
     parser.add_argument("--table", action="store_true", help="search nothing")
     return parser.parse_args()
 

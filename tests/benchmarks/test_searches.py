@@ -53,9 +53,9 @@ def test_gains_are_those_of_the_pooled_score():
 def test_a_search_is_kept_in_a_line_and_told_in_a_table():
     assert Searched.from_line(ONE.to_line()).gain(ONE.leader) == ONE.gain(ONE.leader)
     rows = [row.split(" | ") for row in table([ONE, ONE]).splitlines()[2:]]
-    assert [row[2] for row in rows] == ["the search's best", "the leader of the other folds", "the ensemble"]
-    assert [row[3] for row in rows][0::2] == ["**+100.0 ± 0.0**", "**+50.0 ± 0.0**"]
-    assert rows[0][6:] == ["100% of 2", "200 + 80 |"]
+    assert [row[3] for row in rows] == ["the search's best", "the leader of the other folds", "the ensemble"]
+    assert [row[4] for row in rows][0::2] == ["**+100.0 ± 0.0**", "**+50.0 ± 0.0**"]
+    assert rows[0][7:] == ["100% of 2", "200 + 80 |"]
 
 
 def test_the_page_holds_the_table_of_what_is_kept():
