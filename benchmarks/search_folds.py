@@ -1,0 +1,234 @@
+"""Whether a search whose trials are scored by two folds finds better than one whose trials are scored by one.
+
+python -m benchmarks.search_folds [--worlds 1 2 3 9 11] [--folds 1 2] [--trials 24] [--epochs 20] [--size 600]
+python -m benchmarks.search_folds --table             print the table of all searches in benchmarks/search_folds.jsonl
+
+Each search is made by the program's own decisions and trainers, in this process, without Ray, journal or confirmation;
+of the starting points only the default is run. What it finds is then trained on folds 2, 3 and 4, and scored there by
+the events that neither search chose by: the same for both.
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import t as student_t
+
+from benchmarks.forecast_worlds import World
+from benchmarks.searches import Losses, score_of
+from search_spaces.space import DEFAULT, SearchSpace
+from search_spaces.task_space import fit_to_task
+from search_spaces.variant import load_variant
+from trainable.config import TrialConfig
+from trainable.data.splits import search_splits
+from trainable.data.task import beetles
+from trainable.failure import Failure
+from trainable.frozen.backbone import load_backbone
+from trainable.scoring.intervals import LEVEL
+from trainable.scoring.out_of_fold import only_fresh
+from trainable.training.divergence import TrialDiverged
+from trainable.training.folds_trainer import make_trainer
+from trainable.training.trial_data import TrialData
+from tune.command_line.options import DataOptions, SearchOptions
+from tune.decisions.decisions import Decisions
+from tune.decisions.diversity import ScoredTrial, best_diverse
+from tune.decisions.proposals import starting_queue
+from tune.decisions.sampler import sampler_description
+
+RESULTS = Path(__file__).with_name("search_folds.jsonl")
+JUDGES = (2, 3, 4)
+N_BEST = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """One search. own_gain: of its best over the default, by the score that it chose by. cpu_seconds: of its trials.
+
+    losses: the default's and its best three's, unlike one another and best first ("1", "2", "3"), on the judging folds.
+    """
+
+    data: str
+    n_folds: int
+    trials: int
+    epochs: int
+    own_gain: float
+    cpu_seconds: float
+    losses: Mapping[str, Losses]
+
+    @property
+    def key(self) -> tuple[str, int, int, int]:
+        """What tells one search from another."""
+        return self.data, self.n_folds, self.trials, self.epochs
+
+    def gain(self, name: str, folds: Sequence[str]) -> float:
+        """How much lower than the default's a candidate's score is on some of the judging folds."""
+        of_default, of_candidate = ([self.losses[who][fold] for fold in folds] for who in (DEFAULT, name))
+        return score_of(of_default) - score_of(of_candidate)
+
+    @property
+    def best(self) -> float:
+        """Gain of the search's best."""
+        return self.gain("1", list(self.losses[DEFAULT]))
+
+    @property
+    def led(self) -> float:
+        """Gain of who leads: on each judging fold the one, or the default, that the others score best; their mean."""
+        folds = list(self.losses[DEFAULT])
+        gains = []
+        for fold in folds:
+            others = [other for other in folds if other != fold]
+            leader = min(self.losses, key=lambda name: score_of([self.losses[name][other] for other in others]))
+            gains.append(self.gain(leader, [fold]))
+        return float(np.mean(gains))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all searches of a world share."""
+
+    world: World
+    space: SearchSpace
+    options: SearchOptions
+
+    def data(self, n_folds: int) -> TrialData:
+        """As the trials of a search read it."""
+        splits = search_splits(self.world.specimens.frame, holdout="both", fold=0, n=n_folds)
+        return replace(self.world.trial_data(0), split=splits[0], other_splits=splits[1:])
+
+    def search(self, n_folds: int, trials: int) -> Found:
+        """Search, train what was found on the judging folds, score it by events that no search chose by."""
+        default = load_variant(DEFAULT, epochs=self.options.epochs)
+        decisions = Decisions(self.space, self._header(trials))
+        started, data = time.process_time(), self.data(n_folds)
+        while (ask := decisions.ask()) is not None:
+            try:
+                trainer = make_trainer(ask.config, data, seed=0)
+                while not decisions.is_told(ask.trial_id):
+                    decisions.report(ask.trial_id, trainer.epoch + 1, trainer.train_epoch())
+            except TrialDiverged as error:
+                decisions.fail(ask.trial_id, Failure.of(error))
+        seconds = time.process_time() - started
+        scored = [(r.best_score, r) for r in decisions.trials() if r.best_score is not None]
+        ranked = [
+            ScoredTrial(record, score, record.values, record.config)
+            for score, record in sorted(scored, key=lambda pair: (pair[0], pair[1].number))
+            if record.config != default.to_dict()
+        ]
+        by_name = {str(i + 1): c.config for i, c in enumerate(best_diverse(ranked, self.space, n=N_BEST))}
+        configs = {DEFAULT: default} | {name: TrialConfig.from_dict(config) for name, config in by_name.items()}
+        own = next(score for score, record in scored if record.config == default.to_dict())
+        return Found(
+            data=self.world.data,
+            n_folds=n_folds,
+            trials=trials,
+            epochs=self.options.epochs,
+            own_gain=round(own - min(score for score, _ in scored), 6),
+            cpu_seconds=round(seconds, 1),
+            losses={name: self._judged(config) for name, config in configs.items()},
+        )
+
+    def _header(self, trials: int) -> dict[str, object]:
+        queue = [
+            entry for entry in starting_queue(self.space, self.options.epochs) if entry["origin"] == "start:default"
+        ]
+        return {
+            "seed": 0, "n_trials": trials, "max_epochs": self.options.epochs, "grace_epochs": self.options.grace,
+            "reduction_factor": self.options.reduction_factor, "patience": self.options.patience_epochs,
+            "sampler": sampler_description(), "queue": queue,
+        }  # fmt: skip
+
+    def _judged(self, config: TrialConfig) -> Losses:
+        seen = np.concatenate(
+            [self.world.trial_data(0).event_ids[np.concatenate([s.id_, s.ood])] for s in self.data(2).splits]
+        )
+        found: dict[str, dict[str, tuple[int, tuple[float, ...]]]] = {}
+        for fold in JUDGES:
+            (trainer,) = make_trainer(config, self.world.trial_data(fold), seed=0).trainers
+            predictions = None
+            while trainer.epoch < trainer.config.n_epochs:
+                trainer.train_epoch()
+                if trainer.best_epoch == trainer.epoch:
+                    predictions = trainer.held_out_predictions
+            parts = only_fresh(trainer.scorer.forecasts(predictions), seen)
+            found[str(fold)] = {
+                name: (len(part.crps), tuple(np.round(part.crps.mean(axis=0), 6).tolist()))
+                for name, part in parts.items()
+            }
+        return found
+
+
+def table(found: Sequence[Found]) -> str:
+    """A row a number of folds, mean over worlds with Student's interval, and how much more two find there."""
+    rows = [
+        "| folds | gain by its own score x 1000 | of its best, elsewhere | of the three best, elsewhere | of who leads "
+        "elsewhere | CPU seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    columns = {n: [_gains(one) for one in sorted(found, key=lambda one: one.data) if one.n_folds == n] for n in (1, 2)}
+    for n, worlds in columns.items():
+        cells = [_shown([world[i] for world in worlds]) for i in range(4)]
+        rows.append(f"| {n} | {' | '.join(cells)} | {np.mean([world[4] for world in worlds]):.0f} |")
+    pairs = [np.subtract(two, one)[:4] for one, two in zip(columns[1], columns[2], strict=True)]
+    cells = [_shown([pair[i] for pair in pairs]) for i in range(4)]
+    return "\n".join([*rows, f"| two over one | {' | '.join(cells)} | |"]) + "\n"
+
+
+def _gains(one: Found) -> tuple[float, ...]:
+    folds = list(one.losses[DEFAULT])
+    three = float(np.mean([one.gain(str(i + 1), folds) for i in range(N_BEST)]))
+    return *(1000 * value for value in (one.own_gain, one.best, three, one.led)), one.cpu_seconds
+
+
+def _shown(values: Sequence[float]) -> str:
+    half = student_t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    text = f"{np.mean(values):+.1f} ± {half:.1f}"
+    return f"**{text}**" if abs(np.mean(values)) > half else text
+
+
+def kept() -> Iterator[Found]:
+    """Those that there are lines of."""
+    if RESULTS.exists():
+        for line in RESULTS.read_text(encoding="utf-8").splitlines():
+            yield Found(**json.loads(line))
+
+
+def main() -> None:
+    """Search what is missing, or print the table; see the module."""
+    options = _parse()
+    torch.set_num_threads(1)
+    if not options.table:
+        space, _ = fit_to_task(SearchSpace.load("full"), beetles())
+        searching = SearchOptions(epochs=options.epochs)
+        for number in options.worlds:
+            data = f"demo:{options.size}:{number}"
+            blocks = set(space.reachable_blocks())
+            world = World(data, load_backbone("tiny"), DataOptions().cache_folder, blocks)
+            for n_folds in options.folds:
+                if (data, n_folds, options.trials, options.epochs) not in [one.key for one in kept()]:
+                    one = Bench(world, space, searching).search(n_folds, options.trials)
+                    with RESULTS.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(asdict(one)) + "\n")
+    print(table(list(kept())))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.search_folds", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 3, 9, 11], help="of the demo [1 2 3 9 11]")
+    parser.add_argument("--folds", type=int, nargs="+", default=[1, 2], choices=[1, 2], help="of a search [1 2]")
+    parser.add_argument("--size", type=int, default=600, help="images of a world [600]")
+    parser.add_argument("--trials", type=int, default=24, help="of a search [24]")
+    parser.add_argument("--epochs", type=int, default=20, help="of a trial at most [20]")
+    parser.add_argument("--table", action="store_true", help="search nothing")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
