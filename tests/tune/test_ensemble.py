@@ -47,7 +47,8 @@ class Planted:
 
     @staticmethod
     def held_out(data: TrialData) -> set[int]:
-        return set(data.event_ids[np.concatenate([data.split.id_, data.split.ood])].tolist())
+        rows = np.concatenate([rows for split in data.splits for rows in (split.id_, split.ood)])
+        return set(data.event_ids[rows].tolist())
 
     def judge(
         self,

@@ -74,11 +74,10 @@ def test_what_is_stored_already_need_not_be_extracted_and_nothing_is_left_behind
     assert found.wall_seconds.expected > search.wall_seconds.expected + confirmation.wall_seconds.expected
     check_text(plan_text(found), longest=str(demo_cache))
 
-    both = plan("--search-folds", 2)  # whose trials hold the weights and moments of two trainings
-    assert both.trial.n_trainable == found.trial.n_trainable
-    assert all(2 * one < two < 2.2 * one + 1e5 for one, two in zip(
-        found.trial.checkpoint_bytes, both.trial.checkpoint_bytes, strict=True
-    ))  # fmt: skip
+    one = plan("--search-folds", 1)  # a trial of two folds holds the weights and moments of two trainings
+    assert one.trial.n_trainable == found.trial.n_trainable
+    sizes = zip(one.trial.checkpoint_bytes, found.trial.checkpoint_bytes, strict=True)
+    assert all(1.9 * of_one < of_two < 2.1 * of_one for of_one, of_two in sizes)
 
 
 def check_text(text: str, *, longest: str) -> None:
