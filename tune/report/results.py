@@ -176,7 +176,7 @@ def _rows(standings: Standings, best: TrialRecord | None) -> list[tuple[str, Map
     rows: list[tuple[str, Mapping[str, Any]]] = []
     if best is not None:
         rows.append((f"best {_full_name(best)}", best.best_metrics))
-    variants = [(name, trial.best_metrics) for name, trial in standings.variant_trials().items()]
+    variants = [(name, t.best_metrics) for name, t in standings.variant_trials().items() if t is not best]
     floors = [(f"floor {name}", standings.floors[name]) for name in FLOORS if name in standings.floors]
     return rows + sorted(variants, key=_rank) + sorted(floors, key=_rank)
 
