@@ -171,7 +171,7 @@ def test_missing_and_unlisted_labels_are_told_with_the_list(leaves, tmp_path):
 
     lines = caught.value.problems
     assert "train row 0: kind must be given, but is ''" in lines
-    wanted = "train row 2: kind must be one of bog, dune, heath, but is 'heaht'; did you mean `heath`?"
+    wanted = "train row 2, train row 3: kind must be one of bog, dune, heath, but is 'heaht'; did you mean `heath`?"
     assert wanted in lines
 
 

@@ -23,7 +23,7 @@ def search(processes, demo_cache, tracking_uri) -> Callable[[Path], Any]:
 
     def start(folder: Path) -> Any:
         words = [word for pair in options.items() for word in pair]
-        process = processes.start("search", "--local", "--no-confirm", *words, "--study", folder)
+        process = processes.start("search", "--local", "--no-confirm", "--variants-in-full", *words, "--study", folder)
         journal, deadline = folder / FILE_NAME, time.monotonic() + 200
         while not (journal.exists() and '"tell"' in journal.read_text()) and time.monotonic() < deadline:
             time.sleep(0.01)

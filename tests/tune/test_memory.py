@@ -47,7 +47,7 @@ def test_out_of_memory_a_trial_is_run_once_more_in_half_batches_and_the_search_g
     space.write_text(SPACE)
     search = processes.start(
         "search", "--local", "--data", "demo:1500", "--space", space, "--trials", 3, "--epochs", 2, "--workers", 1,
-        "--no-confirm", "--study", folder, "--tracking-uri", tracking_uri, "--json",
+        "--variants-in-full", "--no-confirm", "--study", folder, "--tracking-uri", tracking_uri, "--json",
     )  # fmt: skip
     await_event(folder, "report", search)
     status = Path(f"/proc/{search.pid}/status").read_text()

@@ -223,7 +223,7 @@ def test_what_a_search_then_does_is_what_was_planned(plan, cli, tmp_path):
     assert promised.search.epochs.expected == len(reports) == 6  # none is stopped before its end
     assert promised.records.mlflow_runs == 1 + ended.result["n_trials"]
     assert promised.records.mlflow_values == sum(len(entry["metrics"]) + 1 for entry in reports)
-    assert "plan: 3 trials, 2 of them in full, 1 side by side: about 6 of 6 epochs under ASHA;" in ended.stderr
+    assert "plan: 3 trials, 1 of them in full, 1 side by side: about 6 of 6 epochs under ASHA;" in ended.stderr
     kept = sum(file.stat().st_size for file in (tmp_path / "study" / "checkpoints").rglob("*.safetensors"))
     assert kept <= 1.5 * promised.records.checkpoint_bytes
 
