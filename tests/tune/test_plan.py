@@ -17,6 +17,7 @@ from trainable.training.precision import lack_of_bfloat16
 from trainable.training.trainer import TailTrainer
 from tune.cli import parse_command
 from tune.cluster.gpu_share import _Stepper
+from tune.measuring.costs import Costs
 from tune.measuring.step_probe import few_rows
 from tune.planning.plan_text import plan_text
 from tune.planning.study_plan import StudyPlan
@@ -54,6 +55,14 @@ def plan(demo_cache, tmp_path, monkeypatch):
 def files_of(*folders: Path) -> set[Path]:
     """All but the note that a store was read and found right, which whoever opens it first leaves."""
     return {path for folder in folders for path in folder.rglob("*") if not path.name.endswith(".verified.json")}
+
+
+def test_more_folds_take_more_time_to_search_and_none_to_confirm(plan, monkeypatch):
+    monkeypatch.setattr(Costs, "epoch_seconds", lambda *_, n_train, n_held_out: n_train + n_held_out)
+    one, two = plan("--search-folds", 1), plan("--search-folds", 2)
+
+    assert two.search.device_seconds.expected > 1.9 * one.search.device_seconds.expected
+    assert two.confirmation.device_seconds.expected == pytest.approx(one.confirmation.device_seconds.expected, rel=0.05)
 
 
 def test_what_is_stored_already_need_not_be_extracted_and_nothing_is_left_behind(plan, demo_cache, tmp_path):

@@ -3,7 +3,7 @@
 import shutil
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainable.config import TrialConfig
@@ -73,8 +73,9 @@ def estimate(
     searching = foresee(ahead, request, rules, seconds, seed=options.seed)
     extraction = _extraction(images, len(data.specimens.frame), setting)
     n_confirming = max(0, n_confirming - _confirmed_already(request))
-    middle = statistics.fmean(seconds.epoch(config) for config in typical)
-    confirming = confirmation_ahead(n_confirming, rules, seconds, epoch_seconds=middle) if n_confirming else None
+    of_one_fold = _seconds(costs, typical, replace(data, other_splits=()), setting)  # as a run of a confirmation is
+    middle = statistics.fmean(of_one_fold.epoch(config) for config in typical)
+    confirming = confirmation_ahead(n_confirming, rules, of_one_fold, epoch_seconds=middle) if n_confirming else None
     start = setting.session_seconds + images.load_seconds + extraction.seconds + 2 * steps.start_seconds
     parts = [searching, confirming] if confirming else [searching]
     wall = _sum([part.wall_seconds for part in parts], plus=start)
