@@ -1,6 +1,6 @@
 """Whether a search whose trials are scored by two folds finds better than one whose trials are scored by one.
 
-python -m benchmarks.search_folds [--worlds 1 2 3 9 11] [--folds 1 2] [--trials 24] [--epochs 20] [--size 600]
+python -m benchmarks.search_folds [--worlds 1 2 3] [--folds 1 2] [--trials 24] [--epochs 20] [--size 600]
 python -m benchmarks.search_folds --table             print the table of all searches in benchmarks/search_folds.jsonl
 
 Each search is made by the program's own decisions and trainers, in this process, without Ray, journal or confirmation;
@@ -221,7 +221,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.search_folds", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 3, 9, 11], help="of the demo [1 2 3 9 11]")
+    parser.add_argument(
+        "--worlds", type=int, nargs="+", default=[1, 2, 3, 9, 10, 11, 12, 13], help="of the demo [1 2 3 9 to 13]"
+    )
     parser.add_argument("--folds", type=int, nargs="+", default=[1, 2], choices=[1, 2], help="of a search [1 2]")
     parser.add_argument("--size", type=int, default=600, help="images of a world [600]")
     parser.add_argument("--trials", type=int, default=24, help="of a search [24]")
