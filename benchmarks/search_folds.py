@@ -10,7 +10,6 @@ the events that neither search chose by: the same for both.
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import t as student_t
 
 from benchmarks.forecast_worlds import World
-from benchmarks.searches import Losses, score_of
+from benchmarks.searches import Losses, score_of, shown_gain
 from search_spaces.space import DEFAULT, SearchSpace
 from search_spaces.task_space import fit_to_task
 from search_spaces.variant import load_variant
@@ -30,7 +28,6 @@ from trainable.data.splits import search_splits
 from trainable.data.task import beetles
 from trainable.failure import Failure
 from trainable.frozen.backbone import load_backbone
-from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import only_fresh
 from trainable.training.divergence import TrialDiverged
 from trainable.training.folds_trainer import make_trainer
@@ -172,23 +169,17 @@ def table(found: Sequence[Found]) -> str:
     ]
     columns = {n: [_gains(one) for one in sorted(found, key=lambda one: one.data) if one.n_folds == n] for n in (1, 2)}
     for n, worlds in columns.items():
-        cells = [_shown([world[i] for world in worlds]) for i in range(4)]
+        cells = [shown_gain([world[i] for world in worlds]) for i in range(4)]
         rows.append(f"| {n} | {' | '.join(cells)} | {np.mean([world[4] for world in worlds]):.0f} |")
     pairs = [np.subtract(two, one)[:4] for one, two in zip(columns[1], columns[2], strict=True)]
-    cells = [_shown([pair[i] for pair in pairs]) for i in range(4)]
+    cells = [shown_gain([pair[i] for pair in pairs]) for i in range(4)]
     return "\n".join([*rows, f"| two over one | {' | '.join(cells)} | |"]) + "\n"
 
 
 def _gains(one: Found) -> tuple[float, ...]:
     folds = list(one.losses[DEFAULT])
     three = float(np.mean([one.gain(str(i + 1), folds) for i in range(N_BEST)]))
-    return *(1000 * value for value in (one.own_gain, one.best, three, one.led)), one.cpu_seconds
-
-
-def _shown(values: Sequence[float]) -> str:
-    half = student_t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    text = f"{np.mean(values):+.1f} ± {half:.1f}"
-    return f"**{text}**" if abs(np.mean(values)) > half else text
+    return one.own_gain, one.best, three, one.led, one.cpu_seconds
 
 
 def kept() -> Iterator[Found]:

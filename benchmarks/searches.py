@@ -170,7 +170,7 @@ def table(found: Sequence[Searched]) -> str:
     for (space, folds, trials, epochs, size), searches in groups.items():
         trained = np.array([one.n_epochs for one in searches]).mean(axis=0)
         for name, chosen in _FORECASTS.items():
-            gains = [_shown([one.gain(partial(chosen, one), parts=parts) for one in searches]) for parts in _PARTS]
+            gains = [shown_gain([one.gain(partial(chosen, one), parts=parts) for one in searches]) for parts in _PARTS]
             better = np.mean([one.gain(partial(chosen, one)) > 0 for one in searches])
             cells = [space, str(folds), f"{trials} x {epochs}, {size}", name, *gains]
             cells += [f"{better:.0%} of {len(searches)}", f"{trained[0]:.0f} + {trained[1]:.0f}"]
@@ -188,7 +188,8 @@ _FORECASTS: dict[str, Callable[[Searched, str], str]] = {
 """Who forecasts a fold."""
 
 
-def _shown(gains: Sequence[float]) -> str:
+def shown_gain(gains: Sequence[float]) -> str:
+    """The mean in thousandths, with Student's interval where there are several; bold beyond it."""
     values, n = 1000 * np.asarray(gains), len(gains)
     if n < 2:
         return f"{values.mean():+.1f}"

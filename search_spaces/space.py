@@ -25,10 +25,10 @@ __all__ = [
     "read_variant",
 ]
 
-_KEYS = ("name", "about", "base", "start_from", "compare_with", "parameters")
 DEFAULT = "default"
 """The variant that a search runs in full, and that a confirmation holds all others against."""
 
+_KEYS = ("name", "about", "base", "start_from", "compare_with", "parameters")
 _TEXTS = ("about", "why", "role", "name")
 
 

@@ -78,7 +78,7 @@ def test_data_of_one_fold_are_trained_as_ever():
 @pytest.mark.parametrize("kind", ["full", "dora"])
 def test_each_fold_trains_as_it_would_alone_to_the_bit(kind):
     config = make_config(3, kind=kind, **EVERYTHING_ON)
-    together = FoldsTrainer(config, TWO_FOLDS, seed=3)
+    together = make_trainer(config, TWO_FOLDS, seed=3)
     alone = [TailTrainer(config, data, seed=3) for data in (DATA, ALONE)]
     for _ in range(3):
         metrics = together.train_epoch()
@@ -95,7 +95,7 @@ def test_each_fold_trains_as_it_would_alone_to_the_bit(kind):
 
 def test_the_best_epoch_is_that_of_all_folds_and_each_keeps_its_weights_of_it():
     config = make_config(6, **{"optim.lr": 0.05})
-    together = FoldsTrainer(config, TWO_FOLDS, seed=0)
+    together = make_trainer(config, TWO_FOLDS, seed=0)
     predicted = []
     for _ in range(6):
         together.train_epoch()
@@ -117,16 +117,16 @@ def test_the_best_epoch_is_that_of_all_folds_and_each_keeps_its_weights_of_it():
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_interrupted_and_resumed_equals_uninterrupted_to_the_bit(kind, tmp_path):
     config = make_config(4, kind=kind, **EVERYTHING_ON)
-    whole = FoldsTrainer(config, TWO_FOLDS, seed=3)
+    whole = make_trainer(config, TWO_FOLDS, seed=3)
     for _ in range(4):
         whole.train_epoch()
 
-    trainer = FoldsTrainer(config, TWO_FOLDS, seed=3)
+    trainer = make_trainer(config, TWO_FOLDS, seed=3)
     while trainer.epoch < 4:
         trainer.train_epoch()
         save_checkpoint(tmp_path, trainer.state_dict())
         torch.manual_seed(trainer.epoch)  # another process has other global generators
-        trainer = FoldsTrainer(config, TWO_FOLDS, seed=3)
+        trainer = make_trainer(config, TWO_FOLDS, seed=3)
         trainer.load_state_dict(load_latest(tmp_path)[0])
 
     assert all(same_tensors(a, b) for a, b in zip(trainer.trainers, whole.trainers, strict=True))
@@ -135,10 +135,10 @@ def test_interrupted_and_resumed_equals_uninterrupted_to_the_bit(kind, tmp_path)
 
 
 def test_a_checkpoint_of_other_folds_is_refused_in_a_line():
-    one, two = TailTrainer(make_config(), DATA, seed=0), FoldsTrainer(make_config(), TWO_FOLDS, seed=0)
+    one, two = TailTrainer(make_config(), DATA, seed=0), make_trainer(make_config(), TWO_FOLDS, seed=0)
 
     with pytest.raises(UserError, match="`folds` of a checkpoint must be 2, but it holds 1"):
         two.load_state_dict(one.state_dict())
-    others = FoldsTrainer(make_config(), replace(DATA, other_splits=(replace(OTHER, fold=2),)), seed=0)
+    others = make_trainer(make_config(), replace(DATA, other_splits=(replace(OTHER, fold=2),)), seed=0)
     with pytest.raises(UserError, match="split"):
         two.load_state_dict(others.state_dict())

@@ -56,13 +56,18 @@ def test_the_default_comes_first_and_in_full_and_the_other_variants_may_be_stopp
     assert all(entry.get("exempt", True) for entry in starting_queue(space, 9, in_full=True))
 
 
-def test_a_variant_that_is_far_worse_than_the_default_is_stopped_at_its_first_rung():
-    space = SearchSpace.load("full")
+def decisions_of(space: SearchSpace, *, n_trials: int) -> Decisions:
+    """Of a search of 9 epochs that begins with the space's own queue."""
     header = {
-        "seed": 3, "n_trials": 5, "max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3,
+        "seed": 3, "n_trials": n_trials, "max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3,
         "sampler": sampler_description(), "queue": starting_queue(space, 9),
     }  # fmt: skip
-    decisions = Decisions(space, header)
+    return Decisions(space, header)
+
+
+def test_a_variant_that_is_far_worse_than_the_default_is_stopped_at_its_first_rung():
+    space = SearchSpace.load("full")
+    decisions = decisions_of(space, n_trials=5)
     while (ask := decisions.ask()) is not None:
         level = 0.6 + 0.1 * len(decisions.trials())
         for epoch in range(1, 10):
@@ -75,11 +80,7 @@ def test_a_variant_that_is_far_worse_than_the_default_is_stopped_at_its_first_ru
 
 
 def test_a_space_from_a_file_is_searched_with_values_that_lie_exactly_in_it(space):
-    header = {
-        "seed": 3, "n_trials": 30, "max_epochs": 9, "grace_epochs": 1, "reduction_factor": 3,
-        "sampler": sampler_description(), "queue": starting_queue(space, 9),
-    }  # fmt: skip
-    decisions = Decisions(space, header)
+    decisions = decisions_of(space, n_trials=30)
     while (ask := decisions.ask()) is not None:
         if ask.values is not None:
             assert space.config(ask.values, 9) == ask.config

@@ -122,14 +122,10 @@ class HeldOutScorer:
             return dict.fromkeys(self.metric_names(), float("nan"))
         return metrics_of(self.scored(given), self.targets)
 
-    def scored(self, predictions: ArrayLike) -> dict[str, "ScoredPart"]:
+    def scored(self, predictions: ArrayLike) -> dict[str, ScoredPart]:
         """Part -> its forecasts beside what they are made of; predictions as for `score`, all finite."""
         clipped = self.targets.clip(self._checked(predictions))
-        return {
-            name: ScoredPart(part.forecast(images), images, part.image_labels)
-            for name, part in self._parts.items()
-            for images in [clipped[part.image_slice]]
-        }
+        return {name: part.scored(clipped[part.image_slice]) for name, part in self._parts.items()}
 
     def metric_names(self) -> list[str]:
         """`score/all`, and for each part `score/PART` and, per target T, `KIND_PART/T` for each of the rule's kinds.
@@ -226,6 +222,10 @@ class _Part:
             fallback=fallback,
             targets=targets,
         )
+
+    def scored(self, images: Float64[Floats, "images outputs"]) -> ScoredPart:
+        """As `forecast`, beside what it is made of."""
+        return ScoredPart(self.forecast(images), images, self.image_labels)
 
     def forecast(self, images: Float64[Floats, "images outputs"]) -> EventForecast:
         """images: clipped predictions in the order of the part's rows."""

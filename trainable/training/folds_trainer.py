@@ -4,7 +4,7 @@ A search that scores its trials on one fold finds what suits that fold's sites a
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,25 +28,10 @@ class FoldsTrainer:
     held_out_predictions: NDArray[np.float32] | None = None
     """Kept of one fold alone; see `TailTrainer`."""
 
-    def __init__(
-        self,
-        config: TrialConfig,
-        data: TrialData,
-        *,
-        seed: int,
-        device: str = "cpu",
-        precision: str = "auto",
-        gpu_share: float = 1.0,
-    ) -> None:
-        """data: with several splits. The rest as `TailTrainer` takes it.
-
-        Raises: UserError as `TailTrainer`.
-        """
-        self.config, self.data = config, data
-        self.trainers = tuple(
-            TailTrainer(config, fold, seed=seed, device=device, precision=precision, gpu_share=gpu_share)
-            for fold in data.folds
-        )
+    def __init__(self, data: TrialData, trainers: Sequence[TailTrainer]) -> None:
+        """data: with several splits. trainers: one for each, alike but for it; see `make_trainer`."""
+        self.config, self.data = trainers[0].config, data
+        self.trainers = tuple(trainers)
         self._scorer = FoldsScorer([trainer.scorer for trainer in self.trainers])
         self.epoch = 0
         self.history: list[dict[str, float]] = []
@@ -151,8 +136,11 @@ def make_trainer(
 
     Raises: UserError as `TailTrainer`.
     """
-    kind = FoldsTrainer if data.other_splits else TailTrainer
-    return kind(config, data, seed=seed, device=device, precision=precision, gpu_share=gpu_share)
+    trainers = [
+        TailTrainer(config, fold, seed=seed, device=device, precision=precision, gpu_share=gpu_share)
+        for fold in data.folds
+    ]
+    return FoldsTrainer(data, trainers) if len(trainers) > 1 else trainers[0]
 
 
 def _prefix(number: int) -> str:

@@ -30,7 +30,7 @@ from tune.study.new_folder import claim_folder
 from tune.study.study_data import StudyData, load_study_data, write_trial_data
 
 if TYPE_CHECKING:
-    pass
+    from trainable.training.trainer import TailTrainer
 
 RESULT, MODEL = "training.json", "model"
 
@@ -62,8 +62,10 @@ def run(given: Given) -> int:
     if (failure := steps[-1].failure) is not None:
         tell_failure(failure, f"failed at epoch {steps[-1].epoch}", folder, console)
         return 1
-    model, precision = _export_best(options, trial, data, folder / MODEL)
-    seconds = time.monotonic() - started
+    assert trial.trainer is not None  # no step failed
+    (trainer,) = trial.trainer.trainers  # the data are of one fold
+    model = _export_best(options, trainer, data, folder / MODEL)
+    precision, seconds = str(trainer.precision), time.monotonic() - started
     result = _result(options, config, steps, data, model=model, precision=precision, seconds=seconds)
     _write(folder / RESULT, result)
     console.train_result(result, folder / RESULT, options, data.specimens.task)
@@ -92,10 +94,8 @@ def _train(
     return trial, steps
 
 
-def _export_best(options: TrainOptions, trial: Trial, data: StudyData, folder: Path) -> tuple[Path, str]:
-    """Export the best epoch, with the sigmas and scores of the events that were held out from it; also the precision
-    that it was trained in, in words.
-    """
+def _export_best(options: TrainOptions, trainer: "TailTrainer", data: StudyData, folder: Path) -> Path:
+    """Export the best epoch, with the sigmas and scores of the events that were held out from it."""
     from tune.models.exporting import (  # loads torch and open_clip
         ModelQuality,
         Trained,
@@ -103,12 +103,10 @@ def _export_best(options: TrainOptions, trial: Trial, data: StudyData, folder: P
         held_out_sigmas,
     )
 
-    assert trial.trainer is not None  # no step failed
-    (trainer,) = trial.trainer.trainers  # the data are of one fold
     trainer.load_best()
     forecasts = trainer.scorer.forecasts(trainer.predict_held_out())
     name = Path(options.variant).stem
-    model = export_trainers(
+    return export_trainers(
         folder,
         [trainer],
         name=name,
@@ -124,7 +122,6 @@ def _export_best(options: TrainOptions, trial: Trial, data: StudyData, folder: P
             floors=data.floors,
         ),
     )
-    return model, str(trainer.precision)
 
 
 def _result(
