@@ -13,13 +13,16 @@ from nbformat.v4 import new_code_cell, new_notebook
 from docs.site.notebook import FILE, SHOWN_FOLDER, executed
 from docs.site.notebook_page import notebook_page
 from tests.conftest import DEMO
+from tune.execution.library_log import FILE_NAME, FOLDER_NAME
 
 MOST_BYTES = 300_000
+LOG = f"{FOLDER_NAME}/{FILE_NAME}"
 
 SEARCH = """
 import sys
 import tune
 
+sys.modules["ipywidgets"] = None  # as if it were not installed
 print("said before", file=sys.stderr, flush=True)
 tune.search(data={data!r}, space="smoke", trials=3, epochs=2, workers=2, confirm_top=1, confirm_folds=1, study="study")
 """
@@ -95,3 +98,6 @@ def test_a_search_on_ray_leaves_what_its_cell_has_shown_and_adds_to_it_epoch_by_
         assert any(line.startswith(said) for line in progress), said
     assert list(shown) == ["stdout", "execute_result"]
     assert "Verdict:" in shown["stdout"]
+    lines_of_libraries = [line for line in progress if "packages" in line or "Warning" in line or "IProgress" in line]
+    assert lines_of_libraries == []
+    assert "Missing packages: ['ipywidgets']" in (tmp_path / "study" / LOG).read_text(encoding="utf-8")

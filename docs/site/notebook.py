@@ -25,7 +25,7 @@ def executed(folder: Path) -> NotebookNode:
     """
     notebook = nbformat.read(FILE, as_version=4)
     resources = {"metadata": {"path": str(folder)}}
-    own = os.environ | {"SENTINEL_TUNE_CACHE": str(folder / "cache"), "PYTHONWARNINGS": "ignore:IProgress not found"}
+    own = os.environ | {"SENTINEL_TUNE_CACHE": str(folder / "cache")}
     NotebookClient(notebook, timeout=CELL_SECONDS, resources=resources, coalesce_streams=True).execute(env=own)
     for number, cell in enumerate(notebook.cells):
         cell["id"], cell["metadata"] = f"cell-{number}", {}

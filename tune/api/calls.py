@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trainable.plain_values import JsonObject
 from tune.api.loaded_study import LoadedStudy, load_study
-from tune.api.run_verb import run_verb
+from tune.api.run_verb import run_verb, without_widgets
 from tune.command_line.model_options import EvaluateOptions
 from tune.command_line.parsing import given_values
 from tune.execution.session import local_device
@@ -45,6 +45,7 @@ def load_model(model: str | PathLike[str], **options: object) -> "ExportedModel"
     Raises: UserError when it is not there, or is no model of ours.
     """
     known: EvaluateOptions = given_values(EvaluateOptions, {"models": [model], **options}).options()
-    return open_model(
-        known.models[0], known.tracking_uri, local_device(known), Console(json=False), cache=known.cache_folder
-    )
+    with without_widgets():
+        return open_model(
+            known.models[0], known.tracking_uri, local_device(known), Console(json=False), cache=known.cache_folder
+        )

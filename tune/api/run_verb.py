@@ -1,6 +1,9 @@
 """One verb of the command line, run in this process."""
 
 import importlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from trainable.plain_values import JsonObject
 from tune.cli import VERBS
@@ -16,8 +19,16 @@ def run_verb(name: str, **options: object) -> JsonObject:
     """
     verb = next(verb for verb in VERBS if verb.name == name)
     given = given_values(verb.options, options)
-    with stop_signals(), results_taken() as results:
+    with stop_signals(), results_taken() as results, without_widgets():
         status = importlib.import_module(verb.module).run(given)
     if not results:
         raise RuntimeError(f"`{name}` ended with status {status} and without a result; what it printed says why")
     return dict(results[-1])
+
+
+@contextmanager
+def without_widgets() -> Iterator[None]:
+    """Within the block tqdm does not tell a notebook's cell to install ipywidgets: none of its bars are shown here."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
+        yield

@@ -18,7 +18,7 @@ from tune.decisions.standings import Standings
 from tune.execution.conductor import Conductor
 from tune.execution.confirming import confirm
 from tune.execution.interrupts import EXIT_INTERRUPTED, Interrupts
-from tune.execution.library_log import libraries_logged
+from tune.execution.library_log import LibraryLog, libraries_logged
 from tune.execution.opening import Opening, opened
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
@@ -55,10 +55,17 @@ def run_study(given: Given, *, search_more: bool) -> int:
     """
     started = time.monotonic()
     request = search_request(given)
-    times = Times.of(request.options, search_more=search_more, now=time.time())
     console = Console(json=request.options.json)
-    tracking_uri = chosen_tracking_uri(request.options.tracking_uri)
+    with libraries_logged(console.say) as library_log:
+        return _run(request, console, library_log, started, search_more=search_more)
+
+
+def _run(
+    request: SearchRequest, console: Console, library_log: LibraryLog, started: float, *, search_more: bool
+) -> int:
     options = request.options
+    times = Times.of(options, search_more=search_more, now=time.time())
+    tracking_uri = chosen_tracking_uri(options.tracking_uri)
     data = load_study_data(options, options, console, request.task, n_folds=options.search_folds)
     check_data(request, data)
     request = request.fitted_to(data.specimens.task, n_folds=len(data.splits), say=console.say)
@@ -69,6 +76,7 @@ def run_study(given: Given, *, search_more: bool) -> int:
         console.say(summary(opening.request, data, opening.placement))
         features = _features(opening, console)
         with _workplace(opening.fitted(features.path, console.say), features, tracking_uri, console) as place:
+            library_log.write_to(place.study.folder)
             tracker = _follow(place, tracking_uri)
             conductor = _work(place, times, search_more=search_more)
             _end(conductor, place.study, tracker)
@@ -163,7 +171,6 @@ def _workplace(opening: Opening, features: Features, tracking_uri: str, console:
         console.showing(),
         Interrupts(console.say, death=session.death) as interrupts,
         open_study(request, data, features, tracking_uri, console.say, device=session.device) as study,
-        libraries_logged(study.folder, console.say),
     ):
         yield Workplace(
             request=request, study=study, data=data, features=features, session=session, placement=opening.placement,
