@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from docs.site.browsing import browser
 from tests.beetles import TARGETS
 from tests.trainable.rounding import TINY_TERMS, predicted_in_float64, rounding_bound
+from tests.tune.cut_off import DESK, PHONE, cut_off
 from trainable.data.specimens import load_specimens
 from trainable.export.facts import ModelFacts
 from trainable.export.standalone import ExportedModel, config_digest, read_config
@@ -409,6 +411,22 @@ def test_the_comparison_page_stands_alone_too(report):
     assert all(source.startswith("data:image/png;base64,") for source in seen.resources)
     assert "script" not in seen.seen
     assert HOSTILE in seen.text
+
+
+@pytest.mark.browser
+def test_the_pages_are_whole_in_a_narrow_window(report, tmp_path):
+    long = replace(report, name="a-model-with-a-very-long-name-" * 4)
+    comparison = compare([long, report], report.data)
+    scores = {name: scores_with_intervals(evaluation) for name, evaluation in comparison.evaluations.items()}
+    pages = {
+        "report.html": report_page(long, figures(long)),
+        "comparison.html": comparison_page(comparison, score_comparison(scores, comparison.differences)),
+    }
+    with browser(DESK, 900) as page:
+        for name, text in pages.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+            for width in (PHONE, DESK):
+                assert cut_off(page, tmp_path / name, width=width) == [], (name, width)
 
 
 def test_text_keeps_to_120_columns(report):

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from docs.site.browsing import browser, open_charts, open_table, served
+from tests.tune.cut_off import DESK, PHONE, cut_off
 from tests.tune.made_study import made_study, write_study
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
@@ -106,3 +107,12 @@ def test_the_report_is_drawn_without_an_error_or_a_request(cli, page, study, tmp
     assert len(boxes) == file.read_text(encoding="utf-8").count("<svg") >= 5
     assert all(box is not None and box["width"] > 100 and box["height"] > 30 for box in boxes)
     assert (asked, said) == ([file.as_uri()], [])
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_the_report_of_one_study_or_several_is_whole_in_a_narrow_window(cli, page, study, tmp_path, width):
+    long_named = write_study(tmp_path / "a-study-with-quite-a-long-name-as-paths-have-them", made_study(60))
+    for studies in ([long_named], [long_named, study]):
+        file = tmp_path / "report.html"
+        assert cli("report", *studies, "--output", file).status == 0
+        assert cut_off(page, file, width=width) == []

@@ -14,8 +14,8 @@ body { margin: 0 auto; max-width: 72rem; padding: 2rem 1.5rem 4rem; color: var(-
 h1 { margin: 0; font-size: 1.6rem; overflow-wrap: anywhere; }
 h2 { margin: 2.4rem 0 .6rem; padding-bottom: .3rem; border-bottom: 1px solid var(--line); font-size: 1.15rem; }
 p { max-width: 60rem; margin: .5rem 0; overflow-wrap: anywhere; }
-.lead, .note, figcaption, caption { color: var(--muted); }
-.note, figcaption, caption { font-size: .87rem; }
+.lead, .note, figcaption { color: var(--muted); }
+.note, figcaption { font-size: .87rem; overflow-wrap: anywhere; }
 .warning { margin: 1rem 0; padding: .7rem 1rem; border: 1px solid #f1c48b; border-left: 5px solid #d9762b;
   background: #fff8ef; overflow-wrap: anywhere; }
 .cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; padding: 0; list-style: none; }
@@ -25,15 +25,16 @@ p { max-width: 60rem; margin: .5rem 0; overflow-wrap: anywhere; }
 .cards span { color: var(--muted); font-size: .85rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .6rem 0; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { padding-bottom: .3rem; text-align: left; }
 th, td { padding: .28rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
 th { font-weight: 600; }
 thead th { border-bottom-color: #9ca3af; }
 thead tr:not(:last-child) th { border-bottom: 0; text-align: center; }
 th.text, td.text { text-align: left; }
+td.long { min-width: 11rem; white-space: normal; overflow-wrap: anywhere; }
 tbody tr.strong { font-weight: 600; background: var(--soft); }
 figure { margin: 1rem 0; }
-figure img { display: block; max-width: 100%; height: auto; }
+figure table { margin: .3rem 0 0; }
+figure img { display: block; max-width: 100%; min-width: 34rem; height: auto; }
 pre { padding: .8rem; overflow-x: auto; background: var(--soft); border: 1px solid var(--line); font-size: .82rem; }
 @media print {
   html { font-size: 10.5px; }
@@ -41,6 +42,8 @@ pre { padding: .8rem; overflow-x: auto; background: var(--soft); border: 1px sol
   figure, tr, .warning, .cards li { break-inside: avoid; }
   h2 { break-after: avoid; }
   .scroll { overflow: visible; }
+  figure:has(table) { break-inside: auto; }
+  figcaption { break-after: avoid; }
   th, td { padding: .15rem .35rem; }
 }
 """
@@ -49,6 +52,9 @@ PAGE_BEGINS = "<!DOCTYPE html>"
 """With which every page begins."""
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+LONG = 30
+"""Characters of a text from which on it is broken into lines within its cell."""
 
 NOTHING = "–"
 """Shown for a value that is undefined."""
@@ -100,7 +106,7 @@ def table(
     strong: Sequence[int] = (),
 ) -> str:
     """head: one title a column. above: titles over several columns, with how many. n_text: columns of text, the first
-    ones; all others hold numbers. strong: rows to set off.
+    ones; all others hold numbers. strong: rows to set off. A table that is wider than the page moves below its caption.
     """
     upper = "".join(f'<th colspan="{span}" scope="colgroup">{_text(title)}</th>' for title, span in above)
     lower = _cells(head, n_text, tag="th", scope="col")
@@ -109,17 +115,18 @@ def table(
         for number, row in enumerate(rows)
     )
     return (
-        '<div class="scroll"><table>\n'
-        + (f"<caption>{_text(caption)}</caption>\n" if caption else "")
-        + f"<thead>{f'<tr>{upper}</tr>' if upper else ''}<tr>{lower}</tr></thead>\n"
-        + f"<tbody>\n{body}\n</tbody>\n</table></div>"
+        "<figure>"
+        + (f"<figcaption>{_text(caption)}</figcaption>\n" if caption else "")
+        + f'<div class="scroll"><table>\n<thead>{f"<tr>{upper}</tr>" if upper else ""}<tr>{lower}</tr></thead>\n'
+        + f"<tbody>\n{body}\n</tbody>\n</table></div></figure>"
     )
 
 
 def picture(png: bytes, *, alt: str, caption: str) -> str:
     """An embedded PNG."""
     source = f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
-    return f'<figure><img src="{source}" alt="{_text(alt)}"><figcaption>{_text(caption)}</figcaption></figure>'
+    image = f'<div class="scroll"><img src="{source}" alt="{_text(alt)}"></div>'
+    return f"<figure>{image}<figcaption>{_text(caption)}</figcaption></figure>"
 
 
 def details(title: str, text: str) -> str:
@@ -145,7 +152,8 @@ def percent(value: float) -> str:
 def _cells(values: Sequence[str], n_text: int, *, tag: str = "td", scope: str = "") -> str:
     parts = []
     for place, value in enumerate(values):
-        kind = ' class="text"' if place < n_text else ""
+        long = " long" if tag == "td" and len(value) >= LONG else ""
+        kind = f' class="text{long}"' if place < n_text else ""
         of = f' scope="{scope}"' if scope else ""
         parts.append(f"<{tag}{kind}{of}>{_text(value)}</{tag}>")
     return "".join(parts)

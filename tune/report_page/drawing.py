@@ -13,6 +13,7 @@ WIDTH, HEIGHT = 720.0, 300.0
 
 STYLE = """
 svg { display: block; max-width: 100%; height: auto; font: 11px system-ui, sans-serif; }
+svg.wide { min-width: 34rem; }
 svg text { fill: var(--muted); stroke: none !important; }
 svg .name { fill: var(--ink); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
@@ -114,11 +115,13 @@ def line(points: Iterable[tuple[float, float]], kind: str) -> str:
 
 
 def figure(title: str, body: str, *, caption: str, width: float = WIDTH, height: float = HEIGHT) -> str:
-    """A drawing with its name for those who cannot see it."""
-    return (
-        f'<figure><svg viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="img" aria-label="{_escaped(title)}">'
-        f"<title>{_escaped(title)}</title>{body}</svg><figcaption>{_escaped(caption)}</figcaption></figure>"
+    """A drawing with its name for those who cannot see it; on a narrow page a wide one moves, and can be read."""
+    wide = ' class="wide"' if width >= WIDTH else ""
+    drawn = (
+        f'<svg{wide} viewBox="0 0 {width:g} {height:g}" width="{width:g}" role="img" aria-label="{_escaped(title)}">'
+        f"<title>{_escaped(title)}</title>{body}</svg>"
     )
+    return f'<figure><div class="scroll">{drawn}</div><figcaption>{_escaped(caption)}</figcaption></figure>'
 
 
 def _escaped(words: str) -> str:
