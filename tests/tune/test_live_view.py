@@ -18,7 +18,7 @@ from docs.site.terminal import terminal_picture
 from tests.conftest import DEMO
 from tests.tune.made_study import EPOCHS, made_study
 from tests.tune.plain_entries import make_entry
-from tune.journal.entries import JournalEntry
+from tune.journal.entries import EpochReported, JournalEntry, TrialAsked, TrialTold
 from tune.report.live_view import LiveView, can_rewrite
 
 COLUMNS, ROWS = 80, 24
@@ -124,6 +124,21 @@ def test_a_long_study_of_many_epochs_leaves_a_line_a_trial_and_stays_in_its_plac
     assert screen.colours
 
 
+def test_what_begins_or_ends_is_shown_at_once_and_results_when_it_is_time(terminal):
+    """The clock stands still: nothing is drawn because time has passed."""
+    view = LiveView(terminal, clock=lambda: 0.0)
+    drawn = []
+    for entry in made_study(3):
+        before = len(terminal.getvalue())
+        view.handle(entry)
+        drawn.append((type(entry), "trials    " in terminal.getvalue()[before:]))
+    view.stop()
+
+    assert all(is_drawn for kind, is_drawn in drawn[1:] if kind in (TrialAsked, TrialTold))
+    assert not any(is_drawn for kind, is_drawn in drawn[1:] if kind is EpochReported)
+    assert {kind for kind, _ in drawn} > {TrialAsked, TrialTold, EpochReported}
+
+
 def test_how_things_stand_is_said_in_a_few_lines():
     view = LiveView(Terminal())
     view._began = 0.0
@@ -204,8 +219,8 @@ def test_a_search_and_its_confirmation_fit_a_terminal(demo_cache, tracking_uri, 
         "best      0.",
         "trials    1 of 2 trials: 1 done, 1 running",
         "time      ",
-        "confirm   0 of ",
-        "epoch   1/2",
+        "confirm   0 of 2 runs done",
+        "confirm   1 of 2 runs done",
     ):
         assert part in rewritten, part
     ends = [text for text in screen.lines if re.match(r"t\d{4} .*: (completed|pruned) at epoch", text)]

@@ -89,6 +89,26 @@ def test_where_mlflow_refuses_a_view_the_address_asks_for_the_same_runs_without_
         assert (asked["orderByKey"], asked["orderByAsc"]) == (["metrics.`score`"], ["true"])
 
 
+def test_a_server_that_went_away_while_it_took_the_views_gets_them_when_it_is_back(
+    uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = MlflowWriter(uri, "beetles", study_id="made")
+    parent = DesiredRun(key=PARENT, name="made", start_ms=1, parent=None, views=view_tags("made", FULL, 0))
+    parent.tags = {"hpo.study": "made"}
+
+    def is_away(*_: object, **__: object) -> None:
+        raise ConnectionError("nobody answers")
+
+    with monkeypatch.context() as away:
+        for method in ("set_experiment_tag", "get_run"):
+            away.setattr(writer._client, method, is_away)
+        with pytest.raises(ConnectionError):
+            writer.bring(parent)
+    writer.bring(parent)
+    assert writer.keeps_views
+    assert find_views(client(uri), "beetles", "made") == views_of(str(writer.experiment_id), "made", are_kept=True)
+
+
 def test_the_report_is_kept_with_the_study_and_named_in_its_description(uri: str) -> None:
     entries = made_study(4)
     tracker = Tracker(uri, "beetles", study_id="made", flush_seconds=0.02)

@@ -10,7 +10,7 @@ from trainable.shown import shown
 from tune.decisions.standings import Standings
 from tune.decisions.trial_label import trial_label
 from tune.decisions.trial_record import State, TrialRecord
-from tune.journal.entries import Confirming, JournalEntry, TrialTold
+from tune.journal.entries import Confirming, JournalEntry, TrialAsked, TrialTold
 from tune.report.followed import Followed
 from tune.report.results import duration
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 REDRAW_SECONDS = 0.25
+"""Between two drawings of results; what begins or ends is drawn at once, since nothing may follow it for long."""
+
 MOST_ROWS = 12
 """Trials that are shown running; of more their number is told."""
 
@@ -53,7 +55,7 @@ class LiveView:
             self.say(confirming[0])
         elif isinstance(entry, TrialTold):
             self.say(_end_line(self.study.standings.trials[entry.trial]))
-        if self._clock() - self._last_drawn >= REDRAW_SECONDS:
+        if _begins_or_ends(entry) or self._clock() - self._last_drawn >= REDRAW_SECONDS:
             self._draw(entry.time)
 
     def say(self, line: str) -> None:
@@ -115,6 +117,11 @@ class LiveView:
         rows = max(HEAD_ROWS, self._live.console.height - 2)
         self._live.update(self.drawn(now, rows), refresh=True)
         self._last_drawn = self._clock()
+
+
+def _begins_or_ends(entry: JournalEntry) -> bool:
+    inner = entry.of if isinstance(entry, Confirming) else entry
+    return isinstance(inner, TrialAsked | TrialTold)
 
 
 def _styled(line: str) -> "Text":

@@ -174,7 +174,8 @@ class MlflowWriter:
         try:
             for name, value in run.views.items():
                 self._call("set_experiment_tag", self.experiment_id, name, value)
-        except Exception:  # an outage is met by the next request, and told
+        except Exception:
+            self._call("get_run", held.run_id)  # raises if all of MLflow is away, which is no refusal
             self._refuses_views = True
             return False
         self._call("set_tag", held.run_id, VIEWS, digest)
