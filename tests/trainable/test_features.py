@@ -16,8 +16,9 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from tests.trainable.rounding import (
     TINY_TERMS,
@@ -36,6 +37,7 @@ from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.frozen.extract import ExtractionPlan, extract, extract_shards, make_plan, seal, shards_missing
 from trainable.frozen.features import FeatureStore, store_path
 from trainable.frozen.shards import shard_path
+from trainable.frozen.tail_weights import ALIGNMENT, read_tail_weights
 from trainable.frozen.verification import DamagedFeatures
 
 N = 40
@@ -150,6 +152,26 @@ def test_tail_state_equals_the_backbones(store, tiny) -> None:
         assert all(torch.equal(found[name], value) for name, value in expected.items())
     with pytest.raises(UserError, match=r"tail\.n_blocks <= 4 must hold .* but got 5"):
         store.tail_state(5)
+
+
+def test_tail_weights_round_alike_whichever_taps_lie_beside_them(own_store, tiny, images, tmp_path: Path) -> None:
+    """A product of one row rounds by where its weights begin, which the names of further blocks move in a file."""
+    grown = run_extract(tiny, images, tmp_path, taps=[1])
+    as_safetensors_has_it = save(tiny.tail_state(5))
+    file = tmp_path / "store of before" / "tail-from-01.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(as_safetensors_has_it)
+    begin = 8 + int.from_bytes(as_safetensors_has_it[:8], "little")
+    states = [own_store.tail_state(4), grown.tail_state(4), read_tail_weights(file, 2)]
+    row = torch.rand(1, tiny.architecture.width, generator=torch.Generator().manual_seed(0))
+
+    assert begin % ALIGNMENT  # else nothing is shown
+    assert all(value.data_ptr() % ALIGNMENT == 0 for state in states for value in state.values())
+    products = [
+        (row @ state["proj"], F.linear(row, state["transformer.resblocks.5.mlp.c_fc.weight"])) for state in states
+    ]
+    for found in products[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found, products[0], strict=True))
 
 
 def test_best_tap_is_the_deepest_that_is_not_too_deep(store) -> None:

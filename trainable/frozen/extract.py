@@ -25,6 +25,7 @@ from trainable.frozen.extraction_plan import (
 from trainable.frozen.features import MANIFEST_NAME, FeatureStore, store_path
 from trainable.frozen.image_feed import Images
 from trainable.frozen.shards import ShardRecord, merge_moments, read_record, room_for, sha256_of, write_atomically
+from trainable.frozen.tail_weights import tail_file_content
 from trainable.frozen.verification import DamagedFeatures
 from trainable.plain_values import JsonObject
 from trainable.shown import size_text
@@ -164,12 +165,10 @@ def _record(plan: ExtractionPlan, tap: int, shard: int) -> ShardRecord:
 
 def _write_tail(plan: ExtractionPlan, backbone: Backbone) -> JsonObject:
     """A file of its own for each lowest tap, so that a store that gains a lower one never changes under its readers."""
-    from safetensors.torch import save
-
     lowest = plan.taps[0]
     name = f"tail-from-{lowest:02d}.safetensors"
     file = plan.path / name
-    write_atomically(file, save(backbone.tail_state(backbone.architecture.n_blocks - lowest)))
+    write_atomically(file, tail_file_content(backbone.tail_state(backbone.architecture.n_blocks - lowest)))
     return {"name": name, "n_bytes": file.stat().st_size, "sha256": sha256_of(file)}
 
 

@@ -21,12 +21,13 @@ from jaxtyping import Float, Float32, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainable.architecture import VisionArchitecture, is_in_tail
+from trainable.architecture import VisionArchitecture
 from trainable.checksums import KEY, checksum_of
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone
 from trainable.frozen.mapped_tap import MappedTap
 from trainable.frozen.shards import shard_path
+from trainable.frozen.tail_weights import read_tail_weights
 from trainable.frozen.verification import StoreFile, check_contents, check_sizes
 from trainable.plain_values import JsonObject, parse_json
 from trainable.storage.place import Place
@@ -158,12 +159,9 @@ class FeatureStore:
 
         Raises: UserError when the store holds fewer blocks.
         """
-        from safetensors import safe_open
-
         first = self.architecture.n_blocks - n_blocks
         self.best_tap(first)
-        with safe_open(self.path / self._manifest["tail"]["name"], framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if is_in_tail(name, first)}  # noqa: SIM118
+        return read_tail_weights(self.path / self._manifest["tail"]["name"], first)
 
     def _check_tap(self, tap: int) -> None:
         if tap not in self.taps:
