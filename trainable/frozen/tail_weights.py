@@ -22,7 +22,7 @@ def tail_file_content(state: Mapping[str, Tensor]) -> bytes:
     """A safetensors file whose header is filled up with spaces, as the format allows, until the weights are aligned."""
     from safetensors.torch import save
 
-    content = save(dict(state))
+    content: bytes = save(dict(state))
     end = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
     header = content[_LENGTH_BYTES:end] + b" " * (-end % ALIGNMENT)
     return len(header).to_bytes(_LENGTH_BYTES, "little") + header + content[end:]
