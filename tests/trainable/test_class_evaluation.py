@@ -14,9 +14,9 @@ from sklearn.metrics import (
     recall_score,
 )
 
+from tests.calibration_error import calibration_error_of_scikit_learn
 from trainable.data.task import Task
 from trainable.scoring.class_evaluation import reliability, score_intervals
-from trainable.scoring.class_rule import N_BINS
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, score_differences
 from trainable.scoring.targets import Targets
 
@@ -53,14 +53,7 @@ def softmax(forecasts: ModelForecasts) -> np.ndarray:
 
 
 def ece(found: np.ndarray, true: np.ndarray) -> float:
-    """As its definition says, one bin after the other."""
-    confidence, is_right = found.max(axis=1), found.argmax(axis=1) == true
-    total = 0.0
-    for place in range(N_BINS):
-        inside = (confidence >= place / N_BINS) & (confidence < (place + 1) / N_BINS)
-        if inside.any():
-            total += inside.mean() * abs(is_right[inside].mean() - confidence[inside].mean())
-    return total
+    return calibration_error_of_scikit_learn(found.max(axis=1), (found.argmax(axis=1) == true).astype(float))
 
 
 def reference(forecasts: ModelForecasts, rows: np.ndarray) -> dict[str, float]:

@@ -8,9 +8,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, brier_score_loss, f1_score, log_loss
 
+from tests.calibration_error import calibration_error_of_scikit_learn
 from tests.drawn_events import DrawnEvents
 from trainable.data.task import Task
-from trainable.scoring.class_rule import ClassRule, calibration_error, log_losses, macro_f1
+from trainable.scoring.class_rule import N_BINS, ClassRule, calibration_error, log_losses, macro_f1
 from trainable.scoring.folds_scorer import floors
 from trainable.scoring.out_of_fold import OutOfFold, calibrated_sigmas, paired_difference
 from trainable.scoring.scoring import HeldOutScorer, floor_predictions
@@ -65,6 +66,7 @@ def test_a_score_and_its_figures_are_those_of_scikit_learn(kind):
             "brier": sum(brier_score_loss(true == c, shares[:, c], pos_label=True) for c in range(N_CLASSES)),
             "accuracy": accuracy_score(true, shares.argmax(axis=1)),
             "macro_f1": f1_score(true, shares.argmax(axis=1), average="macro"),
+            "ece": calibration_error_of_scikit_learn(shares.max(axis=1), (true == shares.argmax(axis=1)).astype(float)),
         }
         assert {name: found[f"{name}_{part}/tree"] for name in wanted} == pytest.approx(wanted)
         assert found[f"score/{part}"] == pytest.approx(wanted[kind])
@@ -85,6 +87,23 @@ def test_a_calibration_error_is_the_distance_of_confidence_from_accuracy():
     assert calibration_error(np.full(10, 0.9), np.repeat([1.0, 0.0], [4, 6])) == pytest.approx(0.5)
     two_bins = calibration_error(np.repeat([1.0, 0.5], 5), np.repeat([0.0, 1.0], 5))
     assert two_bins == pytest.approx(0.5 * 1.0 + 0.5 * 0.5)
+
+
+@pytest.mark.parametrize("drawn_from", ["anywhere", "the edges of bins", "two bins alone", "certainty and chance"])
+def test_a_calibration_error_is_that_of_scikit_learns_reliability_diagram(drawn_from):
+    rng = np.random.default_rng(7)
+    for _ in range(200):
+        n = int(rng.integers(1, 200))
+        confidence = {
+            "anywhere": lambda n: rng.uniform(0, 1, n) ** rng.uniform(0.2, 5),
+            "the edges of bins": lambda n: rng.choice(np.linspace(0, 1, N_BINS + 1), n),
+            "two bins alone": lambda n: rng.choice([0.31, 0.32, 0.97], n),
+            "certainty and chance": lambda n: rng.choice([1.0, 1 / 3, 0.2], n),
+        }[drawn_from](n)
+        is_right = (rng.uniform(0, 1, n) < confidence).astype(float)
+
+        wanted = calibration_error_of_scikit_learn(confidence, is_right)
+        assert calibration_error(confidence, is_right) == pytest.approx(wanted, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["log_loss", "brier"])

@@ -95,7 +95,8 @@ def test_it_is_read_as_the_challenges_though_it_names_no_task():
     assert targets_of_model(config).task == Task.load("beetles")
 
 
-def test_it_predicts_what_it_did_in_a_file_of_the_same_form(cli, place):
+@pytest.mark.usefixtures("place")
+def test_it_predicts_what_it_did_in_a_file_of_the_same_form(cli):
     words = ["--domain", FIRST_DOMAIN, "--species", "Amara", "--workers", 1, "--device", "cpu"]
     assert cli("predict", "run/model", "beetles", *words, "--csv", "now.csv").status == 0
 

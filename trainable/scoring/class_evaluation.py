@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import NDArray
 
-from trainable.scoring.class_rule import N_BINS, ClassRule, briers, log_losses, probabilities
+from trainable.scoring.class_rule import N_BINS, ClassRule, briers, confidence_bins, log_losses, probabilities
 from trainable.scoring.crps import Floats
 from trainable.scoring.intervals import site_draws
 
@@ -125,7 +125,7 @@ def score_intervals(events: ClassEvents, *, seed: int, level: float, n: int = 10
     both = drawn(true, n_classes) + drawn(found, n_classes)
     f1 = 2 * drawn(true, n_classes, is_right) / np.where(both > 0, both, 1.0)
     samples["macro_f1"] = f1.sum(axis=1) / (both > 0).sum(axis=1)
-    gaps = drawn(_bins(events.confidence), N_BINS, is_right - events.confidence)
+    gaps = drawn(confidence_bins(events.confidence), N_BINS, is_right - events.confidence)
     samples["ece"] = np.abs(gaps).sum(axis=1) / counts
     tail = (1 - level) / 2
     limits = {name: np.quantile(values, [tail, 1 - tail]) for name, values in samples.items()}
@@ -135,7 +135,7 @@ def score_intervals(events: ClassEvents, *, seed: int, level: float, n: int = 10
 def reliability(events: ClassEvents, *, seed: int, level: float, n: int = 1000) -> tuple[Bin, ...]:
     """Bins of confidence that have events; a draw of sites without one of a bin has no part in its interval."""
     confidence, is_right = events.confidence, (events.true == events.found).astype(np.float64)
-    bins = _bins(confidence)
+    bins = confidence_bins(confidence)
     groups, draws = site_draws(events.sites, np.random.default_rng(seed), n=n)
     tail = (1 - level) / 2
     found = []
@@ -181,7 +181,3 @@ def confusion(events: ClassEvents, names: tuple[str, ...]) -> dict[str, dict[str
     for (true, told), count in zip(pairs.T.tolist(), counts.tolist(), strict=True):
         found.setdefault(names[true], {})[names[told]] = count
     return found
-
-
-def _bins(confidence: Float64[Floats, " events"]) -> Int64[Ints, " events"]:
-    return np.minimum((confidence * N_BINS).astype(np.int64), N_BINS - 1)

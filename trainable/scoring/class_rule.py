@@ -197,9 +197,14 @@ def macro_f1(true: Int64[NDArray[np.int64], " events"], found: Int64[NDArray[np.
 
 def calibration_error(confidence: Float64[Floats, " events"], is_right: Float64[Floats, " events"]) -> float:
     """Expected calibration error: mean distance of a bin's accuracy from its mean confidence, by events."""
-    bins = np.minimum((confidence * N_BINS).astype(np.int64), N_BINS - 1)
-    gaps = np.bincount(bins, weights=is_right - confidence, minlength=N_BINS)
+    gaps = np.bincount(confidence_bins(confidence), weights=is_right - confidence, minlength=N_BINS)
     return float(np.abs(gaps).sum() / len(confidence))
+
+
+def confidence_bins(confidence: Float64[Floats, " events"]) -> Int64[NDArray[np.int64], " events"]:
+    """Which of `N_BINS` each event is in; a value between two is in the lower one, as Guo et al. have it."""
+    edges = np.linspace(0, 1, N_BINS + 1)
+    return np.searchsorted(edges[1:-1], confidence).astype(np.int64)
 
 
 def _figures(
