@@ -23,6 +23,7 @@ from tests.leaves import draw_leaves, leaf_table
 from trainable.data.specimens import load_specimens
 from trainable.data.task import TASK_FILE, Task
 from trainable.data.task_parts import Columns, Score
+from trainable.plain_values import JsonObject
 from tune.journal.entries import study_of
 from tune.journal.journal import read_entries
 
@@ -32,11 +33,19 @@ SHORTEST, COMPLETE, OF_CLASSES = (
 )
 COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^sentinel-tune (?!.*hf://).*$", PAGE, re.M)]
 LEAVES = {
+    "three real targets": COMPLETE
+    | {
+        "columns": {**COMPLETE["columns"], "domain": "region"},
+        "targets": {**COMPLETE["targets"], "area": {"real": "any", "unit": "mm2"}},
+    },
     "regions and no plots": COMPLETE | {"columns": {"image": "file_name", "site": "place", "domain": "region"}},
     "plots and no regions": COMPLETE | {"covariates": []},
     "shortest": SHORTEST,
 }
 N_EVENTS = 24  # of leaves
+READS_COVARIATE = "three real targets"
+"""Whose model has a code for a covariate: it is a trial of the search, which the verdict may not choose."""
+
 CLASSES = {
     "12 classes": {"event": "plot", "site": "place", "domain": "region"},
     "2 classes with domain absent": {"event": "plot", "site": "place"},
@@ -56,9 +65,12 @@ from standalone import ExportedModel
 model = ExportedModel.load({model!r})
 images = [open(name, "rb").read() for name in {images!r}]
 values = model.predict(images, [{domain!r}, "nowhere"], ["Acer", None])
+named, unseen, none = model.predict(images[:1] * 3, [{domain!r}] * 3, ["Acer", "Ulmus", None]).tolist()
+assert unseen == none
+assert (named != unseen) == model.reads_species
 assert not {{"trainable", "tune", "search_spaces"}} & sys.modules.keys()
 forecast = model.forecast(values, ["a", "b"], [{domain!r}, "nowhere"])
-print(json.dumps({{"values": values.tolist(), "forecast": forecast}}))
+print(json.dumps({{"values": values.tolist(), "forecast": forecast, "reads": model.reads_species}}))
 """
 
 
@@ -77,7 +89,7 @@ def test_the_page_explains_every_key_of_a_task_and_its_tasks_are_sound():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["demo-one", "demo-species", "regions and no plots", "plots and no regions", *CLASSES])
+@pytest.mark.parametrize("name", ["demo-one", "demo-species", *LEAVES])
 @pytest.mark.usefixtures("demo_cache")
 def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
@@ -99,6 +111,8 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
         if verb == "search":
             at = words.index("--data")
             words[at : at + 2] = [*data, "--space", "space.yaml"]
+        if verb == "retrain" and name == READS_COVARIATE:
+            words += ["--trial", "t0000"]
         if verb == "predict":
             words += [
                 *(["--domain", str(domain)] if has_domains else []),
@@ -120,14 +134,18 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
     check_words((tmp_path / "report.html").read_text(encoding="utf-8"), task, part="OOD")
     assert ("score_ood" in cli("trials", "studies/leaves").stdout) == has_domains
     assert cli("status", "studies/leaves").status == 0
-    check_alone(tmp_path, task, ended["predict"], domain=domain)
+    alone = check_alone(tmp_path, task, ended["predict"], domain=domain)
+    assert alone["reads"] or name != READS_COVARIATE
+    words = ["models/leaves/model", "photographs", "--species", "Ulmus", "--workers", 1]
+    assert not alone["reads"] or "'Ulmus' is treated as unknown" in cli("predict", *words).stderr
 
 
 def name_shades(table: Path, *, n: int) -> None:
-    """A column of n classes by how bright a plot's leaves are, each of as many plots."""
+    """A column of n classes by how bright a plot's leaves are, each of as many plots; and a third number."""
     rows = pd.read_csv(table, keep_default_na=False)
     rank = rows["length (mm)"].rank(method="dense").astype(int) - 1
     rows["shade"] = [f"shade {place * n // N_EVENTS}" for place in rank]
+    rows["area"] = (rows["length (mm)"] * rows["mass"]).round(5)
     rows.to_csv(table, index=False)
 
 
@@ -135,6 +153,7 @@ def write_space(file: Path) -> None:
     """The small space of tests, and what a task may not have."""
     values = yaml.safe_load(PLAIN.read_text(encoding="utf-8"))
     codes = SearchSpace.load("full").to_dict()["parameters"]
+    codes["tail.species_scale"]["choices"].remove(0.0)
     values["parameters"] |= {key: codes[key] for key in ("tail.domain_scale", "tail.species_scale")}
     file.write_text(yaml.safe_dump(values | {"start_from": []}, sort_keys=False), encoding="utf-8")
 
@@ -155,8 +174,11 @@ def check_words(text: str, task: Task, *, part: str) -> None:
     assert not any(f"SPEI_{other}" in text for other in ("30d", "1y"))
 
 
-def check_alone(tmp_path: Path, task: Task, predicted: Outcome, *, domain: int | str | None) -> None:
-    """The model in a process without this project predicts what `predict` does, and knows what is unknown."""
+def check_alone(tmp_path: Path, task: Task, predicted: Outcome, *, domain: int | str | None) -> JsonObject:
+    """The model in a process without this project predicts what `predict` does, and knows what is unknown.
+
+    Returns what that process said.
+    """
     images = [str(tmp_path / "photographs" / f"{row}.png") for row in (0, 1)]
     code = ALONE.format(
         folder=str(Path(trainable.export.standalone.__file__).parent),
@@ -185,3 +207,4 @@ def check_alone(tmp_path: Path, task: Task, predicted: Outcome, *, domain: int |
     else:
         assert unknown["sigma"] == config["sigmas"]["unknown"]
     assert predicted.result["domain_is_known"] == (domain is not None)
+    return alone
