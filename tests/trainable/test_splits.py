@@ -149,9 +149,9 @@ def test_an_official_validation_of_an_unseen_domain_is_ood() -> None:
         ({1: 1, 2: 1}, "site", 0, "none of the 2 domains has two sites"),
         ({1: 3}, "both", 0, "needs at least 2, but this data has 1"),
         ({1: 3}, "domain", 0, "needs at least 2, but this data has 1"),
-        (PUBLISHED, "both", 5, "`0 <= fold <= 4` must hold for --holdout both on this data, but got 5"),
-        (PUBLISHED, "site", -1, "`0 <= fold <= 2` must hold"),
-        (PUBLISHED, "official", 1, "`0 <= fold <= 0` must hold"),
+        (PUBLISHED, "both", 5, "`0 <= --fold <= 4` must hold for --holdout both on this data, but got 5"),
+        (PUBLISHED, "site", -1, "`0 <= --fold <= 2` must hold"),
+        (PUBLISHED, "official", 1, "`0 <= --fold <= 0` must hold"),
         (PUBLISHED, "random", 0, "must be one of site, domain, both, official, but got 'random'"),
     ],
 )

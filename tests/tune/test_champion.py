@@ -54,7 +54,7 @@ def test_a_win_beyond_noise_takes_the_alias_and_less_does_not():
     assert won.moves
     assert won.reason.startswith("it beats version 3 by 0.")
     assert (lost.moves, equal.moves) == (False, False)
-    assert "does not beat version 3 beyond noise: better by -0." in lost.reason
+    assert "does not beat version 3 beyond noise: worse by 0." in lost.reason
 
 
 @pytest.mark.parametrize("name", SAME)

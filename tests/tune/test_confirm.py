@@ -124,6 +124,7 @@ def test_a_study_that_was_not_confirmed_can_be_later(cli, in_process, finished_s
 
     assert ended.status == 0, ended.stderr
     assert "confirming " in ended.stderr
+    assert "plan: " not in ended.stderr
     assert "2/2 done" in ended.stderr
     assert "Verdict: " in ended.stdout
 

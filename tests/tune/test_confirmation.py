@@ -204,6 +204,8 @@ def test_a_winner_by_luck_does_not_unseat_a_truly_better_default(confirmed_study
     assert (confirmed.winner, confirmed.is_win) == ("default", False)
     assert confirmed.verdict.startswith("no candidate beats the default beyond noise: keep the default")
     assert confirmed.candidates[0].name == confirmed.leader == "default"
+    next_best = confirmed.candidates[1]
+    assert f"the next, {next_best.name}, loses {next_best.difference.mean:.3f} [" in confirmed.verdict
 
 
 def test_a_candidate_that_is_better_on_average_but_not_beyond_noise_leads_and_is_not_proven(confirmed_study, world):

@@ -183,6 +183,21 @@ def test_colours_are_off_where_the_user_wants_none(terminal, monkeypatch):
     assert re.findall(r"\x1b\[(?:[0-9;]*;)?[34][0-7](?:;[0-9;]*)?m", terminal.getvalue()) == []
 
 
+def test_a_warning_stands_out_and_stays(terminal):
+    view = LiveView(terminal, clock=Clock())
+    view.say("data: as they are")
+    assert not Screen(terminal.getvalue()).colours
+    view.say("warning: mend them")
+    for entry in made_study(4):
+        view.handle(entry)
+    view.say("warning: mend them, too")
+    view.stop()
+
+    assert "\x1b[1;33mwarning: mend them\x1b[0m" in terminal.getvalue()
+    assert "\x1b[1;33mwarning: mend them, too\x1b[0m" in terminal.getvalue()
+    assert Screen(terminal.getvalue()).lines[:2] == ["data: as they are", "warning: mend them"]
+
+
 def test_nothing_is_rewritten_in_a_pipe_or_on_a_terminal_that_cannot(terminal, monkeypatch):
     assert can_rewrite(terminal)
     assert not can_rewrite(io.StringIO())

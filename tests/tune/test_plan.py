@@ -215,6 +215,13 @@ def test_the_rest_of_a_study_is_planned_and_a_finished_one_has_none(plan, finish
     assert read_plain(study) == read_plain(finished_study)
 
 
+def test_what_a_study_refuses_is_said_before_any_data_are_read(plan, finished_study, capsys):
+    with pytest.raises(UserError, match="`--fold` must stay 0 in the study"):
+        plan("--resume", finished_study, "--fold", 3)
+
+    assert "specimens" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_what_a_search_then_does_is_what_was_planned(plan, cli, tmp_path):
     argv = ["--cache", tmp_path / "cache", "--data", "demo:90", "--trials", 3, "--epochs", 2, "--no-confirm",

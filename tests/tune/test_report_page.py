@@ -13,7 +13,7 @@ from search_spaces.space import read_variant
 from tests.beetles import TARGETS
 from tests.tune.made_study import made_study, write_study
 from tune.decisions.standings import Standings
-from tune.journal.entries import VerdictReached
+from tune.journal.entries import FloorsMeasured, VerdictReached
 from tune.journal.journal import read_entries
 from tune.report_page.importance import MAX_TRIALS, importances
 from tune.report_page.study_page import report_page
@@ -100,6 +100,25 @@ def test_the_parameter_that_makes_the_score_is_the_most_important_beyond_doubt()
     assert first.varied.label == "lr"
     assert first.low <= first.share <= first.high
     assert first.low > second.high
+
+
+def test_what_a_study_does_not_know_of_itself_is_left_out_of_its_page():
+    first, *entries = made_study(3)
+    page = page_of([replace(first, header={**first.header, "git_commit": None}), *entries])
+
+    assert "None" not in page.words
+    assert "commit" not in page.words
+
+
+def test_a_best_score_above_every_floor_is_said_to_be_above_it():
+    first, *entries = made_study(3)
+    low = [
+        replace(entry, floors={"constant": {"score/all": 0.1}}) if isinstance(entry, FloorsMeasured) else entry
+        for entry in entries
+    ]
+
+    assert "Above the lowest floor by" in page_of([first, *low]).text
+    assert "Below the lowest floor by" in page_of([first, *entries]).text
 
 
 def test_why_trials_failed_is_told_as_text_and_not_as_markup():

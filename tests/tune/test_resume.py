@@ -107,7 +107,7 @@ def test_what_makes_results_incomparable_is_refused_all_at_once(study):
 def test_which_specimens_are_left_out_stays_what_it_was(study):
     for option in ("--drop-duplicates", "--skip-bad-images"):
         (problem,) = problems_of("--resume", study, option)
-        assert problem.startswith(f"`{option}` must stay False in the study")
+        assert problem.startswith(f"`{option}` must stay off in the study")
     assert not ask("--resume", study).options.drop_duplicates
 
 

@@ -21,7 +21,9 @@ from tune.study.search_request import search_request
 
 @pytest.fixture
 def study(demo_search, tmp_path):
-    assert demo_search("--search-folds", 2, "--json").status == 0
+    ended = demo_search("--search-folds", 2, "--json")
+    assert ended.status == 0
+    assert ", fold 1: 100 specimens train; held out are 20 of unseen domains (OOD)" in ended.stderr
     return tmp_path / "study"
 
 
@@ -67,11 +69,14 @@ def test_the_verdict_leaves_out_the_events_of_both_folds(study, cli):
     assert set(HeldOutFolds.load(study, confirmed.folds).seen.tolist()) == chosen_by
 
 
-def test_more_folds_than_there_are_is_one_line(demo_search):
-    ended = demo_search("--search-folds", 6)
+def test_all_that_is_wrong_with_folds_is_said_at_once(demo_search):
+    ended = demo_search("--search-folds", 6, "--fold", 9)
 
     assert ended.status == 2
-    assert "`--search-folds <= 5` must hold for --holdout both on this data, but got 6" in ended.stderr.splitlines()[-1]
+    assert ended.stderr.splitlines()[-2:] == [
+        "error: `0 <= --fold <= 4` must hold for --holdout both on this data, but got 9",
+        "error: `--search-folds <= 5` must hold for --holdout both on this data, but got 6",
+    ]
 
 
 def test_a_study_of_before_has_one_fold_and_ran_its_variants_in_full(tmp_path):

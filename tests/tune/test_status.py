@@ -153,7 +153,7 @@ def test_a_study_whose_process_was_killed_is_cut_off_and_its_trials_interrupted(
     assert "cut off" in outcome.stdout.splitlines()[0]
     assert "0 of 6 done: 1 interrupted" in outcome.stdout
     assert "once resumed" in line_of(outcome.stdout, "used")
-    assert f"search --resume {tmp_path / 'study'}\n" in outcome.stdout
+    assert f"search --resume {tmp_path / 'study'} --local\n" in outcome.stdout  # as it was searched
 
 
 def test_failures_and_retries_are_told_with_their_reasons(cli, tmp_path):

@@ -141,6 +141,15 @@ def test_the_table_shows_the_best_and_the_last_epoch_beside_the_floors(train, tm
     assert f"sentinel-tune evaluate {tmp_path / 'out' / 'model'}" in shown
 
 
+@pytest.mark.parametrize(("holdout", "is_said"), [("both", True), ("official", False)])
+def test_where_a_search_has_more_folds_the_table_says_that_scores_are_not_alike(train, holdout, is_said):
+    ended = train("--epochs", 1, "--holdout", holdout)
+    said = "The score is of fold 0 alone. A search's scores are of 2 folds together" in ended.stdout
+
+    assert ended.status == 0
+    assert said is is_said
+
+
 def test_a_variant_from_a_file_is_trained(train, tmp_path):
     own = yaml.safe_load((Path(search_spaces.__file__).parent / "variants" / "default.yaml").read_text())
     own["config"]["adapter"] |= {"kind": "lora", "rank": 3}

@@ -78,7 +78,7 @@ def make_split(frame: pd.DataFrame, *, holdout: Holdout, fold: int, seed: int) -
     """
     count = n_folds(frame, holdout=holdout)
     if not 0 <= fold < count:
-        raise UserError(f"`0 <= fold <= {count - 1}` must hold for --holdout {holdout} on this data, but got {fold}")
+        raise UserError(_fold_problem(fold, count, holdout))
     if holdout == "official":
         return _official_split(frame)
     fold_of_domain = {} if holdout == "site" or not _has_domains(frame) else _deal(frame["domain_id"], seed)
@@ -121,13 +121,25 @@ def search_splits(frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int | 
     """
     count = n_folds(frame, holdout=holdout)
     if n is None:
-        n = SEARCH_FOLDS if count >= SEARCH_FOLDS + 2 else 1
+        n = usual_search_folds(count)
+    problems = [] if 0 <= fold < count else [_fold_problem(fold, count, holdout)]
     if n > count:
-        raise UserError(f"`--search-folds <= {count}` must hold for --holdout {holdout} on this data, but got {n}")
+        problems.append(f"`--search-folds <= {count}` must hold for --holdout {holdout} on this data, but got {n}")
+    if problems:
+        raise UserError(problems)
     first = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
     later: Holdout = "domain" if holdout == "both" and _has_domains(frame) else holdout
     others = [make_split(frame, holdout=later, fold=(fold + i) % count, seed=SPLIT_SEED) for i in range(1, n)]
     return first, *others
+
+
+def usual_search_folds(count: int) -> int:
+    """How many score a search's trials where it is not asked for, of data with so many folds."""
+    return SEARCH_FOLDS if count >= SEARCH_FOLDS + 2 else 1
+
+
+def _fold_problem(fold: int, count: int, holdout: Holdout) -> str:
+    return f"`0 <= --fold <= {count - 1}` must hold for --holdout {holdout} on this data, but got {fold}"
 
 
 def whole(frame: pd.DataFrame) -> Split:

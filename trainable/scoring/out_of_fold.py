@@ -162,6 +162,13 @@ class Difference:
         """Better beyond what other trainings and other domains would have changed."""
         return self.high < 0
 
+    @property
+    def size(self) -> str:
+        """ "0.011 [0.004, 0.018]": by how much it is better, or worse where `mean` is above 0, with its interval."""
+        digits = 3 if abs(self.mean) >= 0.001 else 5
+        low, high = (self.low, self.high) if self.mean > 0 else (-self.high, -self.low)
+        return f"{abs(self.mean):.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
 
 def paired_difference(one: OutOfFold, other: OutOfFold, *, level: float = LEVEL) -> Difference:
     """`score/all` of the one minus that of the other, with the interval of the pairs; see `clustered_error`.

@@ -1,13 +1,15 @@
 """What is confirmed: a study's best trials, unlike one another, and the default, on equal folds and seeds."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 
 import pandas as pd
 
 from search_spaces.space import DEFAULT, SearchSpace
 from search_spaces.variant import load_variant
 from trainable.counts import counted
-from trainable.data.splits import n_folds
+from trainable.data.splits import n_folds, usual_search_folds
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from tune.command_line.options import SearchOptions
@@ -15,6 +17,7 @@ from tune.confirming.fresh_folds import FreshFolds, fresh_folds
 from tune.confirming.runs import Configuration, Plan
 from tune.decisions.diversity import ScoredTrial, best_diverse
 from tune.decisions.trial_record import TrialRecord
+from tune.printed.next_command import option_words
 
 DEFAULT_FOLDS = 3
 """The fewest at which the ensemble was better than the best single one beyond chance (benchmarks/ENSEMBLE.md); more
@@ -37,6 +40,49 @@ def reserved(frame: pd.DataFrame, options: SearchOptions) -> str:
         f"then the best {top} and the default are confirmed on {pairs}: at most {counted(runs, 'run')} of "
         f"{counted(options.epochs, 'epoch')}, {_evidence(chosen)}{share}"
     )
+
+
+FEW_EVENTS = 20
+"""Below so many, forecasts of the same configuration differ as much as those of most configurations (assumption)."""
+
+
+def thin_evidence(frame: pd.DataFrame, options: SearchOptions, *, is_begun: bool) -> str | None:
+    """A warning with its remedy, where few events are left that the search does not choose by; None where enough are.
+
+    is_begun: whether the study is, so that the folds it searches by stay.
+    Raises: UserError when the data have no such folds.
+    """
+    chosen = _folds(frame, options)
+    if not _is_thin(chosen):
+        return None
+    why = f"the verdict judges by only {counted(chosen.n_fresh, 'event')}, so that chance decides much of it"
+    if chosen.n_seen:
+        n_all = counted(chosen.n_seen + chosen.n_fresh, "event")
+        share = f"{chosen.n_seen} of the" if chosen.n_fresh else "all"
+        why = f"the search chooses by {share} {n_all} that the verdict judges by, which favours what it chose"
+    return f"warning: {why}; {_remedy(frame, options, is_begun=is_begun)}"
+
+
+def _is_thin(chosen: FreshFolds) -> bool:
+    return chosen.n_seen > 0 or chosen.n_fresh < FEW_EVENTS
+
+
+def _remedy(frame: pd.DataFrame, options: SearchOptions, *, is_begun: bool) -> str:
+    """The first option that leaves enough: more folds to confirm by, fewer to search by, another holdout."""
+    count, n_used = n_folds(frame, holdout=options.holdout), len(_folds(frame, options).folds)
+    n_searched = options.search_folds or usual_search_folds(count)
+    ways = [replace(options, confirm_folds=n) for n in range(n_used + 1, count + 1)]
+    ways += [replace(options, search_folds=n) for n in range(n_searched - 1, 0, -1)]
+    for way in ways:
+        with suppress(UserError):  # of a fold that holds nothing out
+            if not _is_thin(found := _folds(frame, way)):
+                name = "confirm_folds" if way.confirm_folds != options.confirm_folds else "search_folds"
+                option, judged = option_words(**{name: getattr(way, name)}), counted(found.n_fresh, "event")
+                begin = "begin a new study with" if is_begun and name == "search_folds" else "use"
+                return f"{begin} {' '.join(option)}, which leaves {judged} to judge by"
+    if options.holdout == "official":
+        return f"{'begin a new study with' if is_begun else 'use'} --holdout both, whose folds hold out other events"
+    return "data of more sites and domains would say more"
 
 
 def _evidence(chosen: FreshFolds) -> str:

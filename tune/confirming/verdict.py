@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from search_spaces.space import DEFAULT
 from trainable.plain_values import JsonObject
 from trainable.scoring.intervals import LEVEL
-from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
+from trainable.scoring.out_of_fold import OutOfFold, paired_difference
 from trainable.storage.place import Place
 from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions
 from tune.confirming.held_out import HeldOutFolds
@@ -127,7 +127,7 @@ def _decide(candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str])
     if winners:
         winner = winners[0]
         assert winner.difference is not None
-        return winner.name, True, f"{winner.name} beats default by {shown_gain(winner.difference)}"
+        return winner.name, True, f"{winner.name} beats default by {winner.difference.size}"
     rivals = [c for c in candidates if c.difference is not None]
     if not rivals:
         return DEFAULT, False, "no candidate came to its end: keep the default"
@@ -137,14 +137,9 @@ def _decide(candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str])
 def _lead(best: ConfirmedConfiguration, rival: ConfirmedConfiguration) -> str:
     """Who has the best mean, where nothing is proven; rival: the best that is not the default."""
     assert rival.difference is not None
-    gain, p_better = shown_gain(rival.difference), rival.difference.p_better
+    gain = f"{'loses' if rival.difference.mean > 0 else 'gains'} {rival.difference.size}"
+    p_better = rival.difference.p_better
     assert p_better is not None  # it was compared just now
     if best.name == DEFAULT:
-        return f"it has the best mean, too, and the next, {rival.name}, gains {gain}"
-    return f"{rival.name} is leading, not proven: it gains {gain}, and is better with probability {p_better:.0%}"
-
-
-def shown_gain(difference: Difference) -> str:
-    """ "0.011 [0.004, 0.018]": how much lower the score is, so that more is better."""
-    digits = 3 if abs(difference.mean) >= 0.001 else 5
-    return f"{-difference.mean:.{digits}f} [{-difference.high:.{digits}f}, {-difference.low:.{digits}f}]"
+        return f"it has the best mean, too, and the next, {rival.name}, {gain}"
+    return f"{rival.name} is leading, not proven: it {gain}, and is better with probability {p_better:.0%}"

@@ -29,8 +29,8 @@ class Standings:
     """A study's state; only `apply` changes it.
 
     trials: by id, in order of asking. n_reports: of all trials. n_enqueued: trials that a user asked for by their
-    configuration. end_reason: of the last session; None while it runs. ends_this_session: how trials ended since the
-    last session began, in order.
+    configuration. end_reason: of the last session; None while it runs. is_local: whether it does without Ray.
+    ends_this_session: how trials ended since the last session began, in order.
     """
 
     def __init__(self) -> None:
@@ -42,6 +42,7 @@ class Standings:
         self.n_enqueued = 0
         self.n_reports = 0
         self.end_reason: str | None = None
+        self.is_local = False
         self.ends_this_session: list[State] = []
         self._best: TrialRecord | None = None
         self._counts: Counter[State] = Counter()
@@ -62,6 +63,7 @@ class Standings:
                 self._n_asked_for = int(self.header.get("n_trials") or 0)
             case SessionBegun():
                 self.end_reason, self.ends_this_session = None, []
+                self.is_local = entry.executor == "local"
                 self._n_asked_for = self._n_asked_for if entry.n_trials is None else entry.n_trials
             case TrialEnqueued():
                 self.n_enqueued += 1

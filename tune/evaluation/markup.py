@@ -139,6 +139,11 @@ def number(value: float | None, digits: int = 3, *, signed: bool = False) -> str
     return NOTHING if value is None else f"{value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
+def below(score: float, other: float) -> tuple[str, float]:
+    """Whether a score lies "Below" or "Above" another one, and by how much."""
+    return ("Below" if score <= other else "Above"), abs(other - score)
+
+
 def interval(low: float, high: float, digits: int = 3, *, signed: bool = False) -> str:
     """[low, high]"""
     return f"[{number(low, digits, signed=signed)}, {number(high, digits, signed=signed)}]"

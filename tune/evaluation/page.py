@@ -95,8 +95,8 @@ def _glance(report: ModelReport) -> str:
         items.append((label, html.number(group.score), f"{level}: {html.interval(low, high)}"))
     if report.floors is not None:
         constant = report.floors["constant"]["score/all"]
-        gain = constant - evaluation.score
-        items.append(("Below the constant floor by", html.number(gain), f"which scores {html.number(constant)}"))
+        where, by = html.below(evaluation.score, constant)
+        items.append((f"{where} the constant floor by", html.number(by), f"which scores {html.number(constant)}"))
     return html.cards(items)
 
 

@@ -4,7 +4,7 @@ The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 """
 
 from trainable.counts import counted
-from tune.confirming.choice import make_plan
+from tune.confirming.choice import make_plan, thin_evidence
 from tune.confirming.outcome import Confirmed, evidence, write_evidence
 from tune.confirming.runs import Confirmation, Plan, fold_data_folder
 from tune.decisions.ends import Ends
@@ -34,8 +34,8 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
         f"confirming {names}: {counted(len(plan.folds), 'fold')}, {counted(len(plan.seeds), 'seed')}, "
         f"{counted(confirmation.n_wanted, 'run')} of at most {counted(plan.epochs, 'epoch')}"
     )
-    if options.fold in plan.folds:
-        place.console.say(f"note: fold {options.fold} is among them, and the search chose by it: it favours its trials")
+    if (thin := thin_evidence(place.data.specimens.frame, options, is_begun=True)) is not None:
+        place.console.say(thin)
     conductor = place.conductor(confirmation, Ends(deadline=deadline))
     if not confirmation.is_complete:
         place.run(conductor, prepare=lambda: _write_folds(place, plan))

@@ -66,10 +66,10 @@ def _beats(evidence: JsonObject | None, champion: str, champion_evidence: JsonOb
         difference = paired_difference(new, present)
     except ValueError as error:
         return False, f"{champion} cannot be compared with it: {error}"
-    gain = f"{-difference.mean:.3f} [{-difference.high:.3f}, {-difference.low:.3f}]"
     if difference.is_win:
-        return True, f"it beats {champion} by {gain}"
-    return False, f"it does not beat {champion} beyond noise: better by {gain}"
+        return True, f"it beats {champion} by {difference.size}"
+    found = f"{'worse' if difference.mean > 0 else 'better'} by {difference.size}"
+    return False, f"it does not beat {champion} beyond noise: {found}"
 
 
 def read_evidence(content: bytes, *, of: str) -> JsonObject:

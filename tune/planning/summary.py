@@ -11,7 +11,11 @@ from tune.study.study_data import StudyData
 
 def summary(request: SearchRequest, data: StudyData, placement: Placement | None) -> str:
     """Trials, how many run side by side, epochs under ASHA and of the confirmation."""
-    options, slots = request.options, 1
+    options, slots, ahead = request.options, 1, trials_ahead(request)
+    confirming = 0 if options.no_confirm else n_runs_reserved(data.specimens.frame, options) * options.epochs
+    then = f", then at most {counted(confirming, 'epoch')} of confirmation" if confirming else ""
+    if not ahead.n:
+        return f"plan: all trials have ended{then}"
     if placement is not None:
         from tune.cluster.ray_cluster import Cluster  # loads ray
 
@@ -21,12 +25,9 @@ def summary(request: SearchRequest, data: StudyData, placement: Placement | None
         max_epochs=options.epochs, grace_epochs=options.grace, reduction_factor=options.reduction_factor,
         patience=options.patience_epochs, slots=slots,
     )  # fmt: skip
-    ahead = trials_ahead(request)
     alike = Seconds(epoch=lambda _: 1.0, build=lambda _: 0.0, quickest=1.0, slowest=1.0)
     epochs = foresee(ahead, request, rules, alike, seed=options.seed).epochs
     in_full = f", {ahead.n_in_full} of them in full" if ahead.n_in_full else ""
-    confirming = 0 if options.no_confirm else n_runs_reserved(data.specimens.frame, options) * options.epochs
-    then = f", then at most {confirming} of confirmation" if confirming else ""
     return (
         f"plan: {counted(ahead.n, 'trial')}{in_full}, {slots} side by side: about {epochs.expected:.0f} of "
         f"{counted(ahead.most_epochs(options.epochs), 'epoch')} under ASHA{then}; `sentinel-tune plan` with "

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from tune.report.confirmation_text import confirmation_text
 from tune.report.live_view import LiveView, can_rewrite
 from tune.report.next_steps import after_search, after_training, sync_command, to_look_at
 from tune.report.progress import ProgressPrinter
-from tune.report.results import duration, json_values, metrics_table, result_json, result_table
+from tune.report.results import COLUMNS, duration, json_values, metrics_table, result_json, result_table
 from tune.tracking.tracker import TrackingStatus
 
 LINES = "\n\t"
@@ -151,8 +152,13 @@ class Console:
             json=result if confirmed is None else result | {"confirmation": confirmed.to_dict()},
         )
 
-    def train_result(self, result: Mapping[str, Any], file: Path, options: TrainOptions, task: Task) -> None:
-        """The table or the JSON object that ends a training; file: where the latter is kept."""
+    def train_result(
+        self, result: Mapping[str, Any], file: Path, options: TrainOptions, task: Task, *, n_search_folds: int
+    ) -> None:
+        """The table or the JSON object that ends a training; file: where the latter is kept.
+
+        n_search_folds: that score the trials of a search of these data, unless it is told otherwise.
+        """
         text = metrics_table(
             [
                 (f"best, epoch {result['best']['epoch']}", result["best"]["metrics"]),
@@ -162,7 +168,8 @@ class Console:
             task,
         )
         model = result["model"]
-        lines = [shown(file), f"best epoch exported: {shown(model)}", "", "To go on:"]
+        lines = ["", *_beside_searches(options.fold, n_search_folds)]
+        lines += [shown(file), f"best epoch exported: {shown(model)}", "", "To go on:"]
         steps = [f"  {command}" for command in after_training(options, Path(model), task=task)]
         self.finish(text="\n".join([text, *lines, *steps]), json=result)
 
@@ -175,6 +182,16 @@ class Console:
             _print_json(json)
         else:
             print(shown(text, keep=LINES), end="" if text.endswith("\n") else "\n")
+
+
+def _beside_searches(fold: int, n_search_folds: int) -> list[str]:
+    if n_search_folds == 1:
+        return []
+    text = (
+        f"The score is of fold {fold} alone. A search's scores are of {n_search_folds} folds together, unless it has "
+        "--search-folds 1: do not compare the two."
+    )
+    return [*textwrap.wrap(text, COLUMNS), ""]
 
 
 def _print_json(value: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ from tune.report.followed import Followed
 from tune.report.results import duration
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
@@ -23,6 +24,8 @@ REDRAW_SECONDS = 0.25
 
 MOST_ROWS = 12
 """Trials that are shown running; of more their number is told."""
+
+WARNING_STYLE = "bold yellow"
 
 HEAD_ROWS = 4
 """What stands above them, and the line below."""
@@ -60,12 +63,18 @@ class LiveView:
 
     def say(self, line: str) -> None:
         """A line that stays, above what is rewritten."""
-        text = shown(line, keep="\n\t")
-        if self._live is None:
+        text, style = shown(line, keep="\n\t"), WARNING_STYLE if line.startswith("warning: ") else None
+        if self._live is None and style is None:
             self._stream.write(f"{text}\n")
             self._stream.flush()
         else:
-            self._live.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
+            console = self._live.console if self._live is not None else self._console()
+            console.print(text, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def _console(self) -> "Console":
+        from rich.console import Console
+
+        return Console(file=self._stream, force_terminal=True)
 
     def stop(self) -> None:
         """Take the rewritten lines away; lines that stay may follow."""
@@ -105,13 +114,15 @@ class LiveView:
         return f", about {duration(left)} left ({duration(low)} to {duration(high)}), {each:.3g} epochs a minute"
 
     def _draw(self, now: float) -> None:
-        from rich.console import Console  # a terminal alone needs it
-        from rich.live import Live
+        from rich.live import Live  # a terminal alone needs it
 
         if self._live is None:
-            console = Console(file=self._stream, force_terminal=True)
             self._live = Live(
-                console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+                console=self._console(),
+                auto_refresh=False,
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
             )
             self._live.start()
         rows = max(HEAD_ROWS, self._live.console.height - 2)

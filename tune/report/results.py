@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.parameter import in_words
 from trainable.data.task import Task
 from trainable.data.task_words import (
     PART_NAMES,
@@ -166,9 +167,7 @@ def _full_name(trial: TrialRecord) -> str:
 
 
 def _setting(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else in_words(value)
 
 
 def _rows(standings: Standings, best: TrialRecord | None) -> list[tuple[str, Mapping[str, Any]]]:

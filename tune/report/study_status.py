@@ -84,7 +84,8 @@ class StudyStatus:
     def resume_command(self) -> str:
         """What goes on with the study; one that has all its trials needs more of them."""
         is_done = self.standings.n_told >= self.standings.n_wanted
-        return next_command("search", resume=self.folder, trials=2 * self.standings.n_wanted if is_done else None)
+        trials = 2 * self.standings.n_wanted if is_done else None
+        return next_command("search", resume=self.folder, trials=trials, local=self.standings.is_local)
 
 
 def read_status(folder: Place) -> StudyStatus:

@@ -112,11 +112,12 @@ def _glance(view: StudyView) -> Iterator[tuple[str, str, str]]:
     else:
         yield "Best score", html.number(best.best_score, 4), f"{best.trial_id} {trial_label(best)}"
         if (floor := _lowest_floor(view)) is not None and best.best_score is not None:
-            yield "Below the lowest floor by", html.number(floor - best.best_score, 4), f"which scores {floor:.4f}"
+            where, by = html.below(best.best_score, floor)
+            yield f"{where} the lowest floor by", html.number(by, 4), f"which scores {floor:.4f}"
         default = standings.variant_trials().get("default")
         if default is not None and default.best_score is not None and best.best_score is not None:
-            gain = html.number(default.best_score - best.best_score, 4)
-            yield "Below the default by", gain, "in the search, which chose it by this score"
+            where, by = html.below(best.best_score, default.best_score)
+            yield f"{where} the default by", html.number(by, 4), "in the search, which chose it by this score"
     if view.confirmed and (winner := view.confirmed.candidate(view.confirmed.winner)) and winner.difference:
         d = winner.difference
         yield "Confirmed gain", html.number(-d.mean, 4), html.interval(-d.high, -d.low, 4, signed=True)
@@ -171,10 +172,9 @@ def _reproduction(view: StudyView) -> Iterator[str]:
     wanted = {name: view.options[name] for name in (*header.get("given", ()), "seed") if name in view.options}
     place = wanted.pop("tracking_uri", None)
     commands = [next_command("search", **wanted), next_command("replay", view.folder)]
+    kept = {"data": "data_fingerprint", "backbone": "backbone_fingerprint", "commit": "git_commit"}
     rows = [
-        ["data", str(header.get("data_fingerprint"))],
-        ["backbone", str(header.get("backbone_fingerprint"))],
-        ["commit", str(header.get("git_commit"))],
+        *([name, str(header[key])] for name, key in kept.items() if header.get(key) is not None),
         ["versions", ", ".join(f"{name} {version}" for name, version in (header.get("versions") or {}).items())],
     ]
     yield html.details("Commands", "\n".join(commands))

@@ -269,4 +269,7 @@ def _lasting(given: Given) -> JsonObject:
 
 
 def _shown(value: object) -> str:
+    """As users give it: a flag is on or off, what has no value yet is unset."""
+    if value is None or isinstance(value, bool):
+        return "unset" if value is None else "on" if value else "off"
     return ", ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)

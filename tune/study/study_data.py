@@ -129,15 +129,20 @@ def load_study_data(
 def _say_split(specimens: Specimens, split: Split, console: Console) -> None:
     console.say(
         f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out are "
-        + (
-            f"{len(split.id_)} of known domains (ID) and {len(split.ood)} of unseen ones (OOD)"
-            if specimens.task.columns.domain is not None
-            else f"{len(split.id_)} of unseen {groups_of(specimens.task)[-1]}s"
-        )
+        + _held_out_sides(specimens, split)
     )
     if split.warning:
         console.say(f"warning: {split.warning}")
     warn_of_shared(specimens, split, console)
+
+
+def _held_out_sides(specimens: Specimens, split: Split) -> str:
+    n_id, n_ood = len(split.id_), len(split.ood)
+    if specimens.task.columns.domain is None:
+        return f"{n_id} of unseen {groups_of(specimens.task)[-1]}s"
+    if not n_id or not n_ood:
+        return f"{n_id} of known domains (ID)" if n_id else f"{n_ood} of unseen domains (OOD)"
+    return f"{n_id} of known domains (ID) and {n_ood} of unseen ones (OOD)"
 
 
 def held_out(data: StudyData) -> dict[str, list[str] | list[int | str]]:

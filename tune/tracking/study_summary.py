@@ -136,8 +136,9 @@ class StudySummary:
 
     def _commands(self) -> str:
         study = self._study or self.standings.study_id
-        then = next_command("retrain" if self.confirmed else "confirm", study)
-        commands = [then, next_command("report", study), next_command("search", resume=study)]
+        local = self.standings.is_local
+        then = next_command("retrain", study) if self.confirmed else next_command("confirm", study, local=local)
+        commands = [then, next_command("report", study), next_command("search", resume=study, local=local)]
         return "To go on:\n\n" + "\n".join(f"    {command}" for command in commands)
 
 

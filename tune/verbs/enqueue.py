@@ -16,6 +16,7 @@ from tune.command_line.configuration_words import values_of_words
 from tune.command_line.options import EnqueueOptions
 from tune.command_line.parsing import Given
 from tune.decisions.decisions import Decisions
+from tune.decisions.standings import Standings
 from tune.journal.entries import Confirming, JournalEntry, SessionBegun, SessionEnded, study_of
 from tune.journal.journal import owner_of, read_entries
 from tune.journal.requests import leave_request, new_request, waiting_requests
@@ -40,7 +41,7 @@ def run(given: Given) -> int:
     leave_request(options.study, request)
     searches = is_running and _searches(entries)
     Console(json=options.json).finish(
-        text=_text(options, values, searches=searches),
+        text=_text(options, values, searches=searches, local=Standings.of(entries).is_local),
         json={"study": str(options.study), "values": values, "request": request.request, "is_searching": searches},
     )
     return 0
@@ -89,9 +90,9 @@ def _searches(entries: list[JournalEntry]) -> bool:
     return isinstance(last, SessionBegun)
 
 
-def _text(options: EnqueueOptions, values: JsonObject, *, searches: bool) -> str:
+def _text(options: EnqueueOptions, values: JsonObject, *, searches: bool, local: bool) -> str:
     shown = "  ".join(f"{name}={in_words(value)}" for name, value in values.items())
     if searches:
         return f"enqueued: {shown}\nit runs next, as one trial more"
-    command = next_command("search", resume=options.study)
+    command = next_command("search", resume=options.study, local=local)
     return f"enqueued: {shown}\nno search runs: it is kept, as one trial more, for the next `{command}`"

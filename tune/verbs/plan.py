@@ -14,7 +14,7 @@ from trainable.data.task import Task
 from trainable.errors import UserError
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
-from tune.confirming.choice import n_runs_reserved, reserved
+from tune.confirming.choice import n_runs_reserved, reserved, thin_evidence
 from tune.execution.opening import Opening, opened
 from tune.journal.journal import has_study
 from tune.measuring.corners import corners
@@ -53,6 +53,8 @@ def plan_study(given: Given, console: Console, *, fresh: FreshProcess | None = N
     """
     problems: list[str] = []
     request = _collected(problems, lambda: search_request(given))
+    if request is None and given.values.get("resume") is not None:
+        raise UserError(problems)  # which data the study has is not known
     options: SearchOptions = given.options() if request is None else request.options
     uri = _collected(problems, lambda: chosen_tracking_uri(options.tracking_uri))
     if uri is not None and (problem := tracking_problem(uri)) is not None:
@@ -86,6 +88,8 @@ def _check_study(request: SearchRequest, data: StudyData, console: Console) -> N
         )
     if not request.options.no_confirm:
         console.say(reserved(data.specimens.frame, request.options))
+        if (thin := thin_evidence(data.specimens.frame, request.options, is_begun=request.is_resume)) is not None:
+            console.say(thin)
 
 
 def _measured_plan(

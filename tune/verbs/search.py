@@ -12,7 +12,7 @@ from trainable.counts import counted
 from trainable.storage.place import Place
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
-from tune.confirming.choice import reserved
+from tune.confirming.choice import reserved, thin_evidence
 from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.decisions.standings import Standings
 from tune.execution.conductor import Conductor
@@ -29,6 +29,7 @@ from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
 from tune.printed.next_command import next_command
 from tune.report.console import Console
+from tune.report.next_steps import of_session
 from tune.report_page.kept_files import kept_files
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import Study, check_data, open_study
@@ -73,7 +74,8 @@ def _run(
         return _show_again(request, tracking_uri, console, started)
     _say_what_comes(request, data, tracking_uri, console, search_more=search_more)
     with opened(request, data, console.say) as opening:
-        console.say(summary(opening.request, data, opening.placement))
+        if search_more:
+            console.say(summary(opening.request, data, opening.placement))
         features = _features(opening, console)
         with _workplace(opening.fitted(features.path, console.say), features, tracking_uri, console) as place:
             library_log.write_to(place.study.folder)
@@ -148,6 +150,8 @@ def _say_what_comes(
     """What is kept for the confirmation, and whether MLflow can be reached."""
     if search_more and not request.options.no_confirm:
         console.say(reserved(data.specimens.frame, request.options))
+        if (thin := thin_evidence(data.specimens.frame, request.options, is_begun=request.is_resume)) is not None:
+            console.say(thin)
     if (problem := tracking_problem(tracking_uri)) is not None:
         console.say(f"warning: {problem}; the search goes on without, and `sentinel-tune sync` sends them later")
 
@@ -242,7 +246,8 @@ def _give_up(place: Workplace, tracker: Tracker, reason: str) -> None:
     _pause(conductor)
     _end(conductor, study, tracker)
     tracker.close(IMPATIENT_GRACE_SECONDS)
-    place.console.say(f"stopped: {reason}; to go on: {next_command('search', resume=study.folder)}")
+    command = next_command("search", resume=study.folder, **of_session(place.request.options))
+    place.console.say(f"stopped: {reason}; to go on: {command}")
 
 
 def _exit_status(state: EndState, *, has_best: bool) -> int:

@@ -23,10 +23,10 @@ def run(given: Given) -> int:
     is_running = owner_of(options.study) is not None
     entries = read_entries(options.study)
     if options.trial is None:
-        request, text = new_request("stop", session=_session(options, entries, is_running)), _of_study(options)
+        request, text = new_request("stop", session=_session(options, entries, is_running)), _of_study(options, entries)
     else:
         _check_trial(options.trial, entries)
-        request, text = new_request("stop", trial=options.trial), _of_trial(options, is_running)
+        request, text = new_request("stop", trial=options.trial), _of_trial(options, entries, is_running)
     leave_request(options.study, request)
     Console(json=options.json).finish(
         text=text, json={"study": str(options.study), "trial": options.trial, "request": request.request}
@@ -54,13 +54,13 @@ def _check_trial(trial: str, entries: list[JournalEntry]) -> None:
         )
 
 
-def _of_study(options: StopOptions) -> str:
-    command = next_command("search", resume=options.study)
+def _of_study(options: StopOptions, entries: list[JournalEntry]) -> str:
+    command = next_command("search", resume=options.study, local=Standings.of(entries).is_local)
     return f"{options.study} ends after its running epochs; to go on: {command}"
 
 
-def _of_trial(options: StopOptions, is_running: bool) -> str:
+def _of_trial(options: StopOptions, entries: list[JournalEntry], is_running: bool) -> str:
     if is_running:
         return f"{options.trial} ends after its running epoch"
-    command = next_command("search", resume=options.study)
+    command = next_command("search", resume=options.study, local=Standings.of(entries).is_local)
     return f"no process works on {options.study}: {options.trial} ends at the next `{command}`"
