@@ -312,6 +312,18 @@ def test_image_paths_that_leave_the_folder_are_refused(tmp_path: Path, load: Any
     assert f"row 2: file_path must be a path inside {folder}, but is {name!r}" in line
 
 
+@pytest.mark.parametrize("place", ["https://example.org/photos/", "C:\\photos\\", "/photos/"])
+def test_photographs_that_lie_elsewhere_are_one_line_however_many_they_are(
+    tmp_path: Path, load: Any, place: str
+) -> None:
+    folder = write_image_folder(tmp_path / "i", make_rows(30), metadata="metadata.csv")
+    text = (folder / "metadata.csv").read_text().replace("crops/", place)
+    (folder / "metadata.csv").write_text(text)
+    (line,) = problems_of(load, folder)
+    assert f"row 0: file_path must be a path inside {folder}, but is {place + 'P0.png'!r}" in line
+    assert "and so it is in 29 more rows" in line
+
+
 def test_progress_counts_up_to_all_images(tmp_path: Path, load: Any) -> None:
     seen: list[tuple[int, int]] = []
     folder = write_shards(tmp_path / "d", make_rows(8), make_rows(4, first=8))

@@ -159,6 +159,40 @@ SHAPES = {
         {"x": PHOTOS, "y": [0, 1, 2] * 4},
         {"columns": {"image": "x"}, "targets": {"y": {"classes": "auto"}}},
     ),
+    "days as people write them": (
+        {"photo": PHOTOS, "station": groups(3), "collected": [f"{i + 1:02d}.06.2019" for i in range(N)],
+         "entered": [f"6/{i + 1}/2019 7:30" for i in range(N)], "stamp": [20190601 + i for i in range(N)],
+         "taken": [f"2019:06:0{i % 9 + 1} 12:00:00" for i in range(N)], "mass": VALUES},
+        {"columns": {"image": "photo", "date": "collected", "site": "station"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "indices that pandas saved, and saved again": (
+        {"": range(N), "Unnamed: 0": [3, 5, 1, 2, 4, 0, 11, 9, 8, 7, 6, 10], "file_name": PHOTOS, "mass": VALUES},
+        {"columns": {"image": "file_name"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "folders of places within those of classes": (
+        {"file_name": PHOTOS, "label": [f"site{i // 3}" for i in range(N)], "folder": ["Amara", "Carabus"] * 6},
+        {"columns": {"image": "file_name", "site": "label"}, "targets": {"folder": {"classes": "auto"}}},
+    ),
+    "observations of iNaturalist": (
+        {"id": [90000 + i for i in range(N)], "observed_on": ["2020-01-11"] * 6 + ["2020-02-11"] * 6,
+         "user_id": [i // 2 for i in range(N)], "user_login": groups(6, "u"), "file": PHOTOS, "latitude": VALUES,
+         "place_guess": groups(3, "wood "), "species_guess": ["a sp.", "b sp.", ""] * 4,
+         "scientific_name": ["a", "b", "c"] * 4, "taxon_id": [7, 8, 9] * 4},
+        {"columns": {"id": "id", "date": "observed_on", "image": "file", "site": "place_guess"},
+         "targets": {"scientific_name": {"classes": "auto"}}},
+    ),
+    "photographs that only their photographers group": (
+        {"file": PHOTOS, "observer": groups(4, "o"), "mass": VALUES},
+        {"columns": {"image": "file", "site": "observer"}, "targets": {"mass": {"real": "any"}}},
+    ),
+    "occurrences of Darwin Core": (
+        {"occurrenceID": [f"urn:{i}" for i in range(N)], "eventID": groups(6, "e"), "eventDate": ["2020-01-11"] * N,
+         "decimalLatitude": VALUES, "countryCode": ["DE", "FR"] * 6, "locality": groups(3, "l"),
+         "kingdom": ["Animalia"] * N, "class": ["Insecta"] * N, "scientificName": ["a", "a", "b", "b", "c", "c"] * 2,
+         "sex": ["male", "male", "female", ""] * 3, "recordedBy": ["x", "y", "x", "y"] * 3, "associatedMedia": PHOTOS},
+        {"columns": {"id": "occurrenceID", "image": "associatedMedia", "event": "eventID", "site": "locality"},
+         "covariates": ["sex"], "targets": {"scientificName": {"classes": "auto"}}},
+    ),
     "two labels in a plot": (
         {"file_name": PHOTOS, "plot": groups(6), "mass": VALUES},
         {"columns": {"image": "file_name", "site": "plot"}, "targets": {"mass": {"real": "any"}}},
@@ -211,6 +245,8 @@ def test_classes_that_were_found_by_their_values_have_their_reason():
     [
         ({"oak": [1, 0, 0] * 4, "elm": [0, 1, 0] * 4, "ash": [0, 0, 1] * 4}, "oak, elm, ash tell a class together"),
         ({"class": ["Acer"] * N}, "`class` must have two classes at least, but is 'Acer' everywhere"),
+        ({"Standort": groups(3), "Gewicht": [f"{i},25" for i in range(N)]}, "plain numbers, but Gewicht holds '0,25'"),
+        ({"length": [f"{i}.5 mm" for i in range(N)]}, "plain numbers, but length holds '0.5 mm': write a point"),
     ],
 )
 def test_a_table_whose_classes_cannot_be_learnt_as_they_are_is_told_why(columns, words):
@@ -218,6 +254,43 @@ def test_a_table_whose_classes_cannot_be_learnt_as_they_are_is_told_why(columns,
     with pytest.raises(UserError) as caught:
         propose(rows, column_facts(rows))
     assert words in caught.value.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ([f"https://example.org/{i}.jpg?size=2" for i in range(N)], "photographs are read from files: fetch them"),
+        ([f"https://example.org/{i}.jpg" for i in range(N)], "photographs are read from files: fetch them"),
+        ([f"img_{i}" for i in range(N)], "it must do so with their ending, such as 'img_0.jpg'"),
+        (["path", *PHOTOS[1:]], "image_path does, but for 1 row: row 0 has 'path'"),
+    ],
+)
+def test_what_keeps_a_column_from_naming_photographs_is_told(names, words):
+    rows = pd.DataFrame({"split": "train", "image_path": names, "site": groups(3), "species": ["a", "b", "c"] * 4})
+    with pytest.raises(UserError) as caught:
+        propose(rows, column_facts(rows))
+    (problem,) = caught.value.problems
+    assert "must hold photographs or their names" in problem
+    assert words in problem
+
+
+def test_bytes_that_nothing_says_to_be_photographs_are_told_and_not_shown(tmp_path, cli):
+    columns = {"image": [b"\xff\xd8\xff" * 50] * N, "site": groups(3), "species": ["a", "b", "c"] * 4}
+    pd.DataFrame(columns).to_parquet(tmp_path / "train.parquet")
+    ended = cli("inspect", tmp_path)
+    assert ended.status == 2
+    assert "image: left out: it holds bytes alone; photographs in Parquet are {bytes, path}" in ended.stderr
+    assert "xff" not in ended.stderr
+
+
+def test_a_task_that_cannot_be_used_as_it_is_is_not_sent_on_to_a_search(tmp_path, cli):
+    draw_leaves(tmp_path)
+    text = (tmp_path / "metadata.csv").read_text(encoding="utf-8")
+    (tmp_path / "metadata.csv").write_text(text.replace("photos/", "C:\\photos\\"), encoding="utf-8")
+    ended = cli("inspect", tmp_path, "--write", "--workers", 1)
+    assert ended.status == 0
+    assert "file_name must be a path inside" in ended.stdout
+    assert "task.yaml; mend what the warnings above say, then go on with" in ended.stdout
 
 
 def test_encoded_photographs_of_parquet_files_are_found(demo_cache):
@@ -269,7 +342,16 @@ def test_what_is_written_is_the_task_of_the_data_and_is_not_written_over(tmp_pat
     ("files", "words"),
     [
         ({}, "must hold metadata.csv"),
-        ({"labels.csv": "a,b\n"}, "rename labels.csv"),
+        ({"labels.csv": "a,b\n"}, "rename labels.csv to metadata.csv, if it is the table"),
+        (
+            {"labels.tsv": "a\tb\n"},
+            "tables are separated by commas: save labels.tsv, if it is the table, as metadata.csv",
+        ),
+        ({"coco.json": "{}"}, "JSON is read a row a line: save coco.json, if it is the table, as metadata.csv"),
+        (
+            {"metadata.csv": "Leaves of 2019,,\na,b,c\n"},
+            "but names Leaves of 2019 alone of 3; remove it if it is a title",
+        ),
         ({"metadata.csv": "a;b\n1;2\n"}, "must be separated by commas"),
         ({"metadata.jsonl": "[1]\n"}, "line 1 must be a JSON object"),
         ({"metadata.csv": ""}, "must be readable"),

@@ -137,7 +137,9 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
     alone = check_alone(tmp_path, task, ended["predict"], domain=domain)
     assert alone["reads"] or name != READS_COVARIATE
     words = ["models/leaves/model", "photographs", "--species", "Ulmus", "--workers", 1]
-    assert not alone["reads"] or "species 'Ulmus' was not trained on: treated as unknown" in cli("predict", *words).stderr
+    assert (
+        not alone["reads"] or "species 'Ulmus' was not trained on: treated as unknown" in cli("predict", *words).stderr
+    )
 
 
 def name_shades(table: Path, *, n: int) -> None:

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from trainable.data.class_folders import SUFFIXES
+from trainable.data.cell_forms import PLACE, kind_of, name_places
 from trainable.data.odd_cells import NO_VALUE
 from trainable.shown import brief
 
-_DATE = re.compile(r"\d{4}-\d\d?-\d\d?([T ].*)?")
 _IDENTITY = re.compile(r"(^|_)(id|uuid|index|key)$|(?<=[a-z])(ID|Id)$")
 _COORDINATE = re.compile(
     r"(decimal)?_?(lat|lon|lng|latitude|longitude|x|y|elevation|altitude|year|month|day|hour)"
     r"|[xy]_?(min|max|coord|coordinate|pos|position)?|(coord|pos)_?[xy]",
 )
-_PLACE = re.compile(
-    r"site|place|plot|location|station|camera|hospital|patient|subject|region|country|domain|block|farm|event|trap|slide",
+_PLACE = re.compile(PLACE)
+_PERSON = re.compile(
+    r"user|login|observer|photographer|collector|annotator|author|rights_holder|(recorded|identified|taken|created)_by"
 )
 _CATEGORY = re.compile(
     r"species|genus|family|taxon|scientific|common_name|variety|cultivar|breed|sex|stage|scanner|device"
@@ -30,9 +30,11 @@ _LABEL = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnFacts:
-    """One column. kind: "photographs", "numbers", "whole numbers", "dates", "text", "lists", or "nothing".
+    """One column. kind: "photographs", "numbers", "whole numbers", "dates", "text", "lists", or "nothing"; or what is
+    not read: "addresses" of the web, "written numbers" (3,5 or 3 mm), "bytes" that nothing says to be photographs.
 
     counts_rows: whether it holds 0, 1, 2, ... or 1, 2, 3, ... as a table that was saved with its index does.
+    names_places: whether each value is such as `site 3`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class ColumnFacts:
     n_missing: int
     examples: tuple[str, ...]
     counts_rows: bool = False
+    names_places: bool = False
 
     @property
     def is_identity(self) -> bool:
@@ -49,8 +52,13 @@ class ColumnFacts:
 
     @property
     def is_place(self) -> bool:
-        """Whether its name is that of a place, an occasion, or who was looked at."""
-        return _PLACE.search(self._words) is not None
+        """Whether its name, or each of its values, is that of a place, an occasion, or who was looked at."""
+        return self.names_places or _PLACE.search(self._words) is not None
+
+    @property
+    def is_person(self) -> bool:
+        """Whether its name is that of who took a photograph, or told what it shows."""
+        return _PERSON.search(self._words) is not None
 
     @property
     def is_coordinate(self) -> bool:
@@ -65,7 +73,7 @@ class ColumnFacts:
     @property
     def is_label(self) -> bool:
         """Whether it is called as labels are."""
-        return _LABEL.fullmatch(self._words) is not None
+        return not self.names_places and _LABEL.fullmatch(self._words) is not None
 
     @property
     def may_be_group(self) -> bool:
@@ -79,11 +87,14 @@ class ColumnFacts:
         return re.sub(r"[\s.-]+", "_", apart).lower()
 
 
-def column_facts(rows: pd.DataFrame, photographs: Sequence[str] = ()) -> dict[str, ColumnFacts]:
-    """What each column holds; photographs: those that hold encoded images, which `rows` lacks."""
+def column_facts(
+    rows: pd.DataFrame, photographs: Sequence[str] = (), bare: Sequence[str] = ()
+) -> dict[str, ColumnFacts]:
+    """What each column holds; photographs, bare: those with encoded images and with bytes, which `rows` lacks."""
     encoded = {
-        name: ColumnFacts(name=name, kind="photographs", n_values=len(rows), n_missing=0, examples=())
-        for name in photographs
+        name: ColumnFacts(name=name, kind=kind, n_values=len(rows), n_missing=0, examples=())
+        for kind, names in (("photographs", photographs), ("bytes", bare))
+        for name in names
     }
     return encoded | {str(name): _facts(str(name), rows[name]) for name in rows.columns if name != "split"}
 
@@ -96,9 +107,9 @@ def cell_text(value: object) -> str:
 def _facts(name: str, values: pd.Series) -> ColumnFacts:
     text = values.map(cell_text)
     given = text[text != ""]
-    if _kind(given) == "text" and "numbers" in _kind(without := given[~given.str.fullmatch(NO_VALUE)]):
+    if kind_of(given) == "text" and "numbers" in kind_of(without := given[~given.str.fullmatch(NO_VALUE)]):
         given = without
-    kind = "lists" if values.map(lambda value: isinstance(value, list | dict)).any() else _kind(given)
+    kind = "lists" if values.map(lambda value: isinstance(value, list | dict)).any() else kind_of(given)
     return ColumnFacts(
         name=name,
         kind=kind,
@@ -106,22 +117,10 @@ def _facts(name: str, values: pd.Series) -> ColumnFacts:
         n_missing=len(values) - len(given),
         examples=tuple(brief(value) for value in given.unique()[:3]),
         counts_rows=kind == "whole numbers" and len(given) == len(values) and _counts_rows(given),
+        names_places=kind == "text" and name_places(given),
     )
 
 
 def _counts_rows(given: pd.Series) -> bool:
     numbers = pd.to_numeric(given).to_numpy()
     return len(numbers) > 1 and numbers[0] in (0, 1) and bool((numbers[1:] - numbers[:-1] == 1).all())
-
-
-def _kind(given: pd.Series) -> str:
-    if given.empty:
-        return "nothing"
-    if given.str.lower().str.endswith(SUFFIXES).all():
-        return "photographs"
-    if given.map(lambda value: _DATE.fullmatch(value) is not None).all():
-        return "dates"
-    numbers = pd.to_numeric(given, errors="coerce")
-    if numbers.notna().all() and not given.str.fullmatch(r"0\d+").any():  # 0012 is a name
-        return "whole numbers" if given.str.fullmatch(r"[+-]?\d+(\.0+)?").all() else "numbers"
-    return "text"

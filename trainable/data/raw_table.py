@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -18,11 +19,15 @@ from trainable.errors import UserError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RawTable:
-    """rows: of all files, without encoded photographs. photographs: columns that hold such. classes: `ClassLabel`s."""
+    """rows: of all files, without encoded photographs. photographs: columns that hold such. classes: `ClassLabel`s.
+
+    bare: columns of bytes that nothing says to be photographs.
+    """
 
     rows: pd.DataFrame
     photographs: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
+    bare: tuple[str, ...] = ()
 
 
 def read_raw_table(folder: Path) -> RawTable:
@@ -39,17 +44,27 @@ def read_raw_table(folder: Path) -> RawTable:
     if not files and (rows := class_folder_rows(folder)) is not None:
         return RawTable(rows=rows)
     if not files:
-        tables = other_tables(folder)
-        there = f"; rename {tables[0]}, if it is the table" if tables else ""
-        raise UserError(f"DATA must hold {', '.join(METADATA)} or parquet files, but {folder} has none{there}")
+        raise UserError(f"DATA must hold {', '.join(METADATA)} or parquet files, but {folder} has none{_there(folder)}")
     try:
         parts = [_read(file) for file in files]
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"the tables of {folder} must be readable, but: {error}") from error
     rows = pd.concat([part.rows for part in parts], ignore_index=True)
     photographs = () if is_metadata else tuple(dict.fromkeys(name for part in parts for name in part.photographs))
-    classes = tuple(dict.fromkeys(name for part in parts for name in part.classes))
-    return RawTable(rows=rows, photographs=photographs, classes=classes)
+    classes, bare = (tuple(dict.fromkeys(chain(*of))) for of in zip(*((p.classes, p.bare) for p in parts), strict=True))
+    return RawTable(rows=rows, photographs=photographs, classes=classes, bare=bare)
+
+
+def _there(folder: Path) -> str:
+    """What to do with a table of another form or name, if there is one."""
+    tables = other_tables(folder)
+    if not tables:
+        return ""
+    name, suffix = tables[0], Path(tables[0]).suffix.lower()
+    if suffix in (".csv", ".jsonl"):
+        return f"; rename {name} to metadata{suffix}, if it is the table"
+    form = "JSON is read a row a line" if suffix == ".json" else "tables are separated by commas"
+    return f"; {form}: save {name}, if it is the table, as metadata.csv with a row a photograph and its columns"
 
 
 def _read(file: Path) -> RawTable:
@@ -59,11 +74,13 @@ def _read(file: Path) -> RawTable:
         return RawTable(rows=read_json_lines(file))
     with pq.ParquetFile(file) as parquet:
         schema = parquet.schema_arrow
-        plain = [name for name, type_ in zip(schema.names, schema.types, strict=True) if not pa.types.is_nested(type_)]
+        types = dict(zip(schema.names, schema.types, strict=True))
+        bare = tuple(name for name, of in types.items() if pa.types.is_binary(of) or pa.types.is_large_binary(of))
+        plain = [name for name, type_ in types.items() if not pa.types.is_nested(type_) and name not in bare]
         rows = arrow_frame(parquet.read(columns=plain), ())
     features = class_features(schema)
     rows = rows.assign(**{name: named_classes(rows[name], features[name]) for name in features if name in rows.columns})
-    return RawTable(rows=rows, photographs=tuple(_encoded(schema)), classes=tuple(features))
+    return RawTable(rows=rows, photographs=tuple(_encoded(schema)), classes=tuple(features), bare=bare)
 
 
 def _encoded(schema: pa.Schema) -> Iterable[str]:

@@ -1,16 +1,17 @@
 """Specimens from a folder of image files with metadata.csv, .parquet or .jsonl, as `datasets` lays them out."""
 
 import os
+import re
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from trainable.counts import counted
 from trainable.data.class_labels import with_class_names
 from trainable.data.image_sources import ImageFiles
 from trainable.data.specimen_schema import (
-    MAX_LINES,
     READ_SPLITS,
     SPLIT_NAMES,
     SpecimenTable,
@@ -23,6 +24,9 @@ from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
 from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.shown import brief
+
+_ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]")
+"""How the name of what is on the web, or on a drive of Windows, begins."""
 
 METADATA = ("metadata.csv", "metadata.parquet", "metadata.jsonl")
 
@@ -83,14 +87,7 @@ def _located(rows: pd.DataFrame, metadata: Path, folder: Path, task: Task) -> pd
             f"{metadata}: column {' or '.join(image_names)} must be there, but has {', '.join(rows.columns)}"
         )
         raise UserError(problems)
-    outside = [
-        f"{metadata}: row {row}: {image_column} must be a path inside {folder}, but is {brief(name)}"
-        for row, name in enumerate(rows[image_column])
-        if not _is_inside(name, metadata.parent, folder)
-    ]
-    problems += outside[:MAX_LINES]
-    if len(outside) > MAX_LINES:
-        problems.append(f"and {len(outside) - MAX_LINES} more: {image_column} outside of {folder}")
+    problems += _outside(rows[image_column], image_column, metadata, folder)
     if problems:
         raise UserError(problems)
     names = rows[image_column]
@@ -103,7 +100,19 @@ def _located(rows: pd.DataFrame, metadata: Path, folder: Path, task: Task) -> pd
     return rows.assign(split=split, _image=[str(metadata.parent / name) for name in names])
 
 
+def _outside(names: pd.Series, column: str, metadata: Path, folder: Path) -> list[str]:
+    """The problem of names that lead out of the folder, if any do."""
+    outside = [(row, name) for row, name in enumerate(names) if not _is_inside(name, metadata.parent, folder)]
+    if not outside:
+        return []
+    (row, name), n_more = outside[0], len(outside) - 1
+    also = f", and so it is in {counted(n_more, 'more row')}" if n_more else ""
+    is_elsewhere = isinstance(name, str) and _ELSEWHERE.match(name)
+    remedy = "; bring the photographs there, and name their files" if is_elsewhere else ""
+    return [f"{metadata}: row {row}: {column} must be a path inside {folder}, but is {brief(name)}{also}{remedy}"]
+
+
 def _is_inside(name: object, place: Path, folder: Path) -> bool:
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or _ELSEWHERE.match(name):
         return False
     return Path(os.path.normpath(place / name)).is_relative_to(os.path.normpath(folder))

@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,15 @@ def read_csv(path: Path, wanted: Iterable[str]) -> pd.DataFrame:
     """Every cell as text: a site called NA is no missing value, and 0012 no number; NaN past the end of a short row.
 
     wanted: columns of which one must be in the header.
-    Raises: ValueError for what is not UTF-8 or not separated by commas, or has wanted columns twice; OSError.
+    Raises: ValueError for what is not UTF-8 or not separated by commas, begins with a title, or has wanted columns
+    twice; OSError.
     """
     text = _text(path)
     _check_separator(next(iter(text.splitlines()), ""), set(wanted))
     # the header as a row: pandas would rename a column that is there twice, and take a first one for an index
     rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, header=None)
     names = rows.iloc[0].fillna("").astype(str)
+    _check_header(names.tolist())
     check_once(names, wanted)
     return rows.iloc[1:].set_axis(names, axis="columns").loc[:, ~names.duplicated().to_numpy()].reset_index(drop=True)
 
@@ -113,6 +115,15 @@ def _check_separator(header: str, wanted: set[str]) -> None:
     if len(next(csv.reader([header]), [])) <= 1 and any(sign in header for sign in _SEPARATORS):
         sign = max(_SEPARATORS, key=header.count)
         raise ValueError(f"its columns must be separated by commas, but seem to be by {_SEPARATORS[sign]} ({sign!r})")
+
+
+def _check_header(names: Sequence[str]) -> None:
+    n_named = sum(bool(name.strip()) for name in names)
+    if n_named == 1 and len(names) > 2:
+        only = next(name for name in names if name.strip())
+        raise ValueError(
+            f"its first line must name the columns, but names {only} alone of {len(names)}; remove it if it is a title"
+        )
 
 
 def _object(pairs: list[tuple[str, object]]) -> JsonObject:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from trainable.data.cell_forms import NOT_READ
 from trainable.data.class_folders import SUFFIXES
 from trainable.data.class_guess import ClassGuess, determines
 from trainable.data.column_facts import ColumnFacts, cell_text
+from trainable.data.near_photographs import near_photographs
 from trainable.data.odd_cells import odd_cells
 from trainable.data.task import Task
 from trainable.data.task_source import FRAME_COLUMNS, LONGEST_NAME
@@ -20,6 +22,8 @@ FEW_VALUES = 10
 
 LEAST_DOMAINS = 3
 """Of a domain, where a finer group has so many: fewer leave too little to train on when one is held out."""
+
+_UNNAMED = re.compile(r"(Unnamed: .*)?")  # as pandas saves an index, and reads it
 
 _UNIT = re.compile(r"(?P<name>.*\S)\s*[(\[](?P<unit>[^()\[\]]+)[)\]]")
 
@@ -49,7 +53,8 @@ def propose(rows: pd.DataFrame, columns: Mapping[str, ColumnFacts], *, class_col
     draft.choose_target()
     problems = []
     if "image" not in draft.columns:
-        problems.append(f"a column must hold photographs or their names ({', '.join(SUFFIXES)}), but none does")
+        near = near_photographs(draft.rows, columns)
+        problems.append(f"a column must hold photographs or their names ({', '.join(SUFFIXES)}), but none does{near}")
     if not draft.targets:
         problems.append(draft.nothing_to_forecast)
     if problems:
@@ -66,8 +71,8 @@ class _Draft:
     """A proposal while column after column is looked at; columns, covariates, targets: as a task file has them."""
 
     def __init__(self, rows: pd.DataFrame, facts: Mapping[str, ColumnFacts], told: Sequence[str]) -> None:
-        self._rows, self._facts = rows.map(cell_text), facts
-        self._guess = ClassGuess(self._rows, facts, told)
+        self.rows, self._facts = rows.map(cell_text), facts
+        self._guess = ClassGuess(self.rows, facts, told)
         self.columns: JsonObject = {}
         self.covariates: list[str] = []
         self.targets: JsonObject = {}
@@ -82,8 +87,8 @@ class _Draft:
 
     def first_look(self, facts: ColumnFacts) -> str:
         """What a column is by itself, in words; those that may be groups are told of by `name_groups`."""
-        n, n_rows, name = facts.n_values, len(self._rows), facts.name
-        if not name:
+        n, n_rows, name = facts.n_values, len(self.rows), facts.name
+        if _UNNAMED.fullmatch(name):
             return "left out: it has no name"
         if facts.kind == "photographs":
             return self._first_of("image", name, "it holds the photographs")
@@ -92,8 +97,8 @@ class _Draft:
         if n < 2:
             only = "" if not n else f": {facts.examples[0]}"
             return f"left out: it has one value alone{only}" if n else "left out: it is empty"
-        if facts.kind == "lists":
-            return "left out: its values are no plain ones"
+        if facts.kind in NOT_READ:
+            return f"left out: {NOT_READ[facts.kind]}"
         if facts.n_missing and facts.kind == "text" and not facts.is_place:
             self._with_gaps.append(name)
             return f"left out: {facts.n_missing} of {n_rows} rows have no value, and a target must have one in each"
@@ -133,6 +138,7 @@ class _Draft:
             self.reasons[name] = f"{self._add_number(self._facts[name])}{alternative}"
 
     def _choose_classes(self) -> None:
+        written = [name for name, facts in self._facts.items() if facts.kind == "written numbers"]
         if hot := self._guess.one_hot(self._codes + self._groups):
             for name in hot:
                 others = ", ".join(other for other in hot if other != name)
@@ -146,6 +152,11 @@ class _Draft:
             self.nothing_to_forecast = (
                 f"what is to be forecast must be in one column, but {', '.join(hot)} tell a class together: in each "
                 "row one of them is 1; write a column with the name of that one"
+            )
+        elif written:  # they would be forecast if they could be read
+            self.nothing_to_forecast = (
+                f"what is to be forecast must be plain numbers, but {written[0]} holds "
+                f"{self._facts[written[0]].examples[0]}: write a point for a comma, and no unit"
             )
         elif (repeated := self._guess.by_values(among)) is not None:
             self._add_classes(repeated, self._guess.why_by_values(repeated))
@@ -172,11 +183,15 @@ class _Draft:
 
     def name_groups(self) -> None:
         """Event, site, domain and covariate among the columns with words: by what lies within what."""
-        rows, targets = self._rows, [of.get("column", name) for name, of in self.targets.items()]
+        rows, targets = self.rows, [of.get("column", name) for name, of in self.targets.items()]
         categories = [name for name in self._groups if self._facts[name].is_category or self._facts[name].is_label]
+        self._leave_out_people(categories)
         chain: list[str] = []
         for name in sorted((g for g in self._groups if g not in categories), key=lambda g: -rows[g].nunique()):
-            if not chain or determines(rows, chain[-1], [name]):
+            if chain and self._guess.same_classes(chain[-1], [name]):
+                self.reasons[chain[-1]] = f"left out: it tells the same groups as {name}"
+                chain[-1] = name
+            elif not chain or determines(rows, chain[-1], [name]):
                 chain.append(name)
             else:
                 categories.append(name)
@@ -184,12 +199,23 @@ class _Draft:
             self.columns["event"] = chain.pop(0)
             self.reasons[self.columns["event"]] = "event: all of its photographs have the same labels"
         self._name_site_and_domain(chain)
-        for name in [*categories, *self._with_gaps]:
-            if self.covariates:
+        classes = [name for name in targets if self._facts[name].kind == "text"] if len(targets) == 1 else []
+        for name in sorted([*categories, *self._with_gaps], key=lambda name: self._facts[name].is_place):
+            if classes and determines(rows[rows[name] != ""], name, classes):
+                self.reasons[name] = f"left out: it tells {classes[0]} by itself"
+            elif self.covariates:
                 self.reasons[name] = "left out: a further category, of which one may be a covariate"
-                continue
-            self.covariates = [name]
-            self.reasons[name] = "covariate: a category beside the groups; leave it out if no forecast will know it"
+            else:
+                self.covariates = [name]
+                self.reasons[name] = "covariate: a category beside the groups; leave it out if no forecast will know it"
+
+    def _leave_out_people(self, categories: Sequence[str]) -> None:
+        """Who took the photographs groups them where nothing else does, and is no category to forecast by."""
+        people = [name for name in self._groups if self._facts[name].is_person and name not in categories]
+        if {*self._groups} - {*categories, *people}:
+            for name in people:
+                self.reasons[name] = "left out: it tells who was there, beside groups that tell where"
+                self._groups.remove(name)
 
     def _name_site_and_domain(self, chain: Sequence[str]) -> None:
         """chain: groups, each within the next. The coarse ones are held out, since those within them are so, too."""
@@ -223,9 +249,9 @@ class _Draft:
     def doubts(self) -> tuple[str, ...]:
         """What looks like a mistake in the table."""
         words = [name for name, facts in self._facts.items() if facts.kind == "text" or name in self._codes]
-        known = self._rows.columns
+        known = self.rows.columns
         shown = [name for name, facts in self._facts.items() if name in known and facts.kind != "photographs"]
-        return tuple(odd_cells(self._rows[shown], words))
+        return tuple(odd_cells(self.rows[shown], words))
 
     def _first_of(self, role: str, name: str, reason: str) -> str:
         is_first = self.columns.setdefault(role, name) == name

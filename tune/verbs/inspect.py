@@ -57,7 +57,7 @@ def run(given: Given) -> int:
     if options.write and os.path.lexists(file):
         raise UserError(f"`--write` must not replace a task, but {file} is there; remove it first")
     table = read_raw_table(folder)
-    columns = column_facts(table.rows, table.photographs)
+    columns = column_facts(table.rows, table.photographs, table.bare)
     proposal = propose(table.rows, columns, class_columns=table.classes)
     images = _looked_at(options, proposal.task)
     problems, specimens = _tried(options, proposal.task)
@@ -73,7 +73,8 @@ def run(given: Given) -> int:
     if options.write:
         with whole_file(file) as temporary:
             temporary.write_text(_yaml_of(proposal), encoding="utf-8")
-        lines.append(f"wrote {shown(file)}; go on with `{next_command('search', data=folder)}`")
+        mend = "mend what the warnings above say, then " if specimens is None else ""
+        lines.append(f"wrote {shown(file)}; {mend}go on with `{next_command('search', data=folder)}`")
     console.finish(
         text="\n".join(lines),
         json={"task": proposal.values, "reasons": proposal.reasons, "problems": list(problems), "splits": facts}
