@@ -1,0 +1,202 @@
+"""What every epoch of many configurations scores on every fold: curves to try ways of searching and choosing on.
+
+python -m benchmarks.recorded_curves [--worlds 1 2 3 9] [--configs 24] [--epochs 20] [--size 600]
+
+Each configuration is trained in full, alone, on each of the five folds of each world, with nothing stopped or chosen;
+what is missing in benchmarks/recorded_curves.parquet is trained, configuration by configuration, so that a run which
+is cut off leaves as many of each world. Of those that are drawn every second is drawn evenly from the space; in the
+others each value is the default's as often as not, as a search comes to propose them.
+"""
+
+import argparse
+import json
+import os
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import RandomSampler
+
+from benchmarks.forecast_results import TRAINING_VERSION, losses_of
+from benchmarks.forecast_worlds import World
+from search_spaces.parameter import Plain
+from search_spaces.space import DEFAULT, SearchSpace
+from search_spaces.task_space import fit_to_task
+from trainable.config import TrialConfig
+from trainable.data.demo import DEMO_VERSION
+from trainable.data.task import beetles
+from trainable.frozen.backbone import load_backbone
+from trainable.plain_values import JsonObject
+from trainable.training.divergence import TrialDiverged
+from trainable.training.trainer import TailTrainer
+from tune.command_line.options import DataOptions
+from tune.decisions.define_by_run import StandIn
+from tune.decisions.tpe import draw_uniform
+
+RESULTS = Path(__file__).with_name("recorded_curves.parquet")
+N_FOLDS = 5
+DIGITS = 4
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Curve:
+    """One configuration on one fold of one world.
+
+    sites: those held out, as "PART/DOMAIN/SITE", PART being "id" or "ood"; n_events: of each. crps: float32
+    [epochs, sites, 3], means over a site's events, each with the sigma that fits the other sites best, in SPEI units;
+    shorter where the training diverged.
+    """
+
+    data: str
+    name: str
+    fold: int
+    config: JsonObject
+    sites: tuple[str, ...]
+    n_events: NDArray[np.int64]
+    crps: NDArray[np.float32]
+
+    def row(self) -> dict[str, object]:
+        """Of the table."""
+        return {
+            "data": self.data, "name": self.name, "fold": self.fold, "config": json.dumps(self.config, sort_keys=True),
+            "sites": list(self.sites), "n_events": self.n_events.tolist(), "crps": self.crps.ravel().tolist(),
+        }  # fmt: skip
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Self:
+        """Inverse of `row`."""
+        sites, crps = tuple(row["sites"]), np.asarray(row["crps"], dtype=np.float32)
+        return cls(
+            data=row["data"],
+            name=row["name"],
+            fold=int(row["fold"]),
+            config=json.loads(row["config"]),
+            sites=sites,
+            n_events=np.asarray(row["n_events"], dtype=np.int64),
+            crps=crps.reshape(-1, len(sites), 3),
+        )
+
+
+class Curves:
+    """The table, written anew as it grows, whole or not at all."""
+
+    def __init__(self, path: Path = RESULTS) -> None:
+        """Raises: ValueError for a table of another version of what trains or draws."""
+        self._path = path
+        self._rows: list[dict[str, Any]] = []
+        if path.exists():
+            table = pd.read_parquet(path)
+            if table.attrs.get("version") != _version():
+                raise ValueError(f"{path} must be of version {_version()}, but is of {table.attrs.get('version')}")
+            self._rows = [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+
+    def __iter__(self) -> Iterator[Curve]:
+        return map(Curve.of_row, self._rows)
+
+    def has(self, data: str, name: str, fold: int) -> bool:
+        """Whether it was recorded."""
+        return any((row["data"], row["name"], row["fold"]) == (data, name, fold) for row in self._rows)
+
+    def add(self, curves: list[Curve]) -> None:
+        """Append and write."""
+        if not curves:
+            return
+        self._rows += [curve.row() for curve in curves]
+        table = pd.DataFrame(self._rows).astype({"fold": "int8"})
+        table.attrs["version"] = _version()
+        scratch = self._path.with_suffix(".part")
+        table.to_parquet(scratch, compression="zstd", index=False)
+        os.replace(scratch, self._path)
+
+
+def configurations(space: SearchSpace, n: int, *, epochs: int) -> dict[str, TrialConfig]:
+    """By name: the default, `n` drawn ones, the first of them the same for every `n`, then the other named ones."""
+    named = {point.name: point.config.with_epochs(epochs) for point in space.named}
+    found = {DEFAULT: named[DEFAULT]}
+    default = space.values_of(found[DEFAULT])
+    for number in range(n):
+        drawing = _Drawing(number, default if number % 2 else {})
+        found[f"d{number:03d}"] = space.config(space.suggest(StandIn(drawing.value)), epochs)
+    return found | named
+
+
+class _Drawing:
+    """One configuration's values: even over a range, or, where there is a default, as often as not that."""
+
+    def __init__(self, seed: int, default: Mapping[str, Plain]) -> None:
+        self._sampler, self._coin, self._default = RandomSampler(seed=seed), random.Random(seed), default
+
+    def value(self, name: str, distribution: BaseDistribution) -> Plain:
+        drawn = draw_uniform(self._sampler, name, distribution)
+        return self._default.get(name, drawn) if self._coin.random() < 0.5 else drawn
+
+
+def record(world: World, name: str, config: TrialConfig, fold: int) -> Curve:
+    """Train to the end, and keep what each epoch scores."""
+    data = world.trial_data(fold)
+    domains = dict(zip(data.site_ids.tolist(), data.domain_ids.tolist(), strict=True))
+    sites: dict[str, int] = {}
+    epochs: list[list[tuple[float, ...]]] = []
+    trainer = TailTrainer(config, data, seed=0)
+    try:
+        while trainer.epoch < trainer.config.n_epochs:
+            trainer.train_epoch()
+            assert trainer.held_out_predictions is not None  # an epoch was trained
+            of_parts = losses_of(trainer.scorer.forecasts(trainer.held_out_predictions), domains)
+            found = {f"{part}/{site}": of for part, of_sites in of_parts.items() for site, of in of_sites.items()}
+            sites = {site: of.n_events for site, of in found.items()}
+            epochs.append([tuple(round(value, DIGITS) for value in of.crps) for of in found.values()])
+    except TrialDiverged:
+        pass
+    return Curve(
+        data=world.data,
+        name=name,
+        fold=fold,
+        config=config.to_dict(),
+        sites=tuple(sites),
+        n_events=np.array(list(sites.values()), dtype=np.int64),
+        crps=np.array(epochs, dtype=np.float32).reshape(len(epochs), len(sites), 3),
+    )
+
+
+def main() -> None:
+    """Record what is missing; see the module."""
+    options = _parse()
+    torch.set_num_threads(1)
+    space, _ = fit_to_task(SearchSpace.load("full"), beetles())
+    configs = configurations(space, options.configs, epochs=options.epochs)
+    blocks = {config.tail.n_blocks for config in configs.values()} | set(space.reachable_blocks())
+    backbone, cache, curves = load_backbone("tiny"), DataOptions().cache_folder, Curves(options.results)
+    worlds = [World(f"demo:{options.size}:{number}", backbone, cache, blocks) for number in options.worlds]
+    for name, config in configs.items():
+        for world in worlds:
+            missing = [fold for fold in range(N_FOLDS) if not curves.has(world.data, name, fold)]
+            curves.add([record(world, name, config, fold) for fold in missing])
+        print(f"{name}: recorded on {len(worlds)} worlds", flush=True)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.recorded_curves", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 3, 9], help="of the demo [1 2 3 9]")
+    parser.add_argument("--configs", type=int, default=24, help="drawn ones, beside the space's named ones [24]")
+    parser.add_argument("--epochs", type=int, default=20, help="of a trial at most [20]")
+    parser.add_argument("--size", type=int, default=600, help="images of a world [600]")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the table to go on with")
+    return parser.parse_args()
+
+
+def _version() -> str:
+    return f"{TRAINING_VERSION}.{DEMO_VERSION}"
+
+
+if __name__ == "__main__":
+    main()
