@@ -1,6 +1,6 @@
 """What every epoch of many configurations scores on every fold: curves to try ways of searching and choosing on.
 
-python -m benchmarks.recorded_curves [--worlds 1 2 3 9] [--configs 24] [--epochs 20] [--size 600]
+python -m benchmarks.recorded_curves [--worlds 1 2 3 9 10 11] [--configs 24] [--epochs 20] [--size 600]
 
 Each configuration is trained in full, alone, on each of the five folds of each world, with nothing stopped or chosen;
 what is missing in benchmarks/recorded_curves.parquet is trained, configuration by configuration, so that a run which
@@ -186,7 +186,9 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.recorded_curves", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 3, 9], help="of the demo [1 2 3 9]")
+    parser.add_argument(
+        "--worlds", type=int, nargs="+", default=[1, 2, 3, 9, 10, 11], help="of the demo [1 2 3 9 10 11]"
+    )
     parser.add_argument("--configs", type=int, default=24, help="drawn ones, beside the space's named ones [24]")
     parser.add_argument("--epochs", type=int, default=20, help="of a trial at most [20]")
     parser.add_argument("--size", type=int, default=600, help="images of a world [600]")
