@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from search_spaces.parameter import Parameter, encode, is_among
 from search_spaces.space import NamedConfig, SearchSpace
-from trainable.absent_settings import absent_settings
+from trainable.absent_settings import absent_settings, settings_without
 from trainable.counts import counted
 from trainable.data.task import Task
 from trainable.errors import UserError
@@ -17,7 +17,7 @@ def fit_to_task(space: SearchSpace, task: Task) -> tuple[SearchSpace, str | None
     Raises: UserError if nothing is left that varies.
     """
     absent = absent_settings(task)
-    fixed = {key: value for settings in absent.values() for key, value in settings.items()}
+    fixed = settings_without(absent)
     kept: list[Parameter] = []
     without: list[str] = []
     for parameter in space.parameters:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.shown import brief
@@ -53,6 +55,13 @@ def load_variant(name_or_path: str | Path, *, epochs: int | None = None) -> Tria
     """
     config = read_variant(name_or_path).config
     return config if epochs is None else config.with_values({"epochs": epochs})
+
+
+def variant_file(config: Mapping[str, Any], about: str) -> str:
+    """YAML of a variant's file that holds a configuration: nested values and, at the top, its `epochs`."""
+    values = {name: value for name, value in config.items() if name != "epochs"}
+    text = {"about": about, "epochs": config["epochs"], "config": values}
+    return yaml.safe_dump(text, sort_keys=False, allow_unicode=True)
 
 
 def read_variant(name_or_path: str | Path) -> Variant:

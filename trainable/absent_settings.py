@@ -1,5 +1,7 @@
 """What of a configuration a task has no use for: codes of groups without a column, losses of other targets."""
 
+from collections.abc import Mapping
+
 from trainable.config import TrialConfig
 from trainable.data.task import Task
 from trainable.plain_values import JsonObject
@@ -24,7 +26,11 @@ def absent_settings(task: Task) -> dict[str, JsonObject]:
     return absent
 
 
+def settings_without(absent: Mapping[str, JsonObject]) -> JsonObject:
+    """Key -> what it is without, of all that `absent_settings` found."""
+    return {key: value for settings in absent.values() for key, value in settings.items()}
+
+
 def without_absent(config: TrialConfig, task: Task) -> TrialConfig:
     """The configuration, all off that concerns what the task lacks."""
-    fixed = {key: value for settings in absent_settings(task).values() for key, value in settings.items()}
-    return config.with_values(fixed)
+    return config.with_values(settings_without(absent_settings(task)))

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-import yaml
-
+from search_spaces.variant import variant_file
 from trainable.counts import counted
 from trainable.data.task_words import groups_of
 from tune.decisions.trial_label import trial_label
@@ -161,10 +160,9 @@ def _winner(view: StudyView) -> Iterator[str]:
     else:
         found = [(best.trial_id, best.config)] if best is not None else []
     for name, config in found:
-        values = {key: value for key, value in config.items() if key != "epochs"}
-        text = {"about": f"{name} of the study {view.name}", "epochs": config["epochs"], "config": values}
+        text = variant_file(config, f"{name} of the study {view.name}")
         yield html.heading(f"Configuration of {name}")
-        yield html.details("YAML, for `train --variant` and `retrain --config`", yaml.safe_dump(text, sort_keys=False))
+        yield html.details("YAML, for `train --variant` and `retrain --config`", text)
 
 
 def _reproduction(view: StudyView) -> Iterator[str]:

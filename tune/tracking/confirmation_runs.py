@@ -5,12 +5,13 @@ trials; table and verdict in the study's run.
 import json
 from collections.abc import Mapping
 
+from search_spaces.variant import variant_file
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
 from tune.confirming.runs import Confirmation
 from tune.journal.entries import Confirming, EpochReported, TrialAsked, TrialEntry, VerdictReached
 from tune.tracking.desired_run import CONFIRMATION, DesiredRun, ms_of
 from tune.tracking.study_summary import StudySummary, run_name
-from tune.tracking.values import MAX_KEY, configuration_file, metric_key, varied_params
+from tune.tracking.values import MAX_KEY, metric_key, varied_params
 
 ARTIFACT = "confirmation.json"
 """In the study's run: the whole result."""
@@ -64,7 +65,7 @@ class ConfirmationRuns:
         run.tag("variant", confirmed.name)
         run.tag("fold", confirmed.fold)
         run.tag("hpo.seed", confirmed.seed)
-        run.artifacts["config.yaml"] = configuration_file(confirmed.record.config, name)
+        run.artifacts["config.yaml"] = variant_file(confirmed.record.config, name)
         return run
 
     def _conclude(self, reached: VerdictReached, runs: Mapping[str, DesiredRun], parent: DesiredRun) -> set[str]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from search_spaces.space import DEFAULT
+from search_spaces.variant import variant_file
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import (
@@ -33,7 +34,6 @@ from tune.tracking.saved_view import view_tags
 from tune.tracking.study_summary import REPORT, StudySummary, run_name
 from tune.tracking.values import (
     MAX_KEY,
-    configuration_file,
     configuration_params,
     study_params,
     study_tags,
@@ -238,7 +238,7 @@ def desired_runs(
 
 
 def _give_configuration(run: DesiredRun, trial: TrialRecord) -> None:
-    run.artifacts["config.yaml"] = configuration_file(trial.config, f"{run_name(trial)} of {run.tags['hpo.study']}")
+    run.artifacts["config.yaml"] = variant_file(trial.config, f"{run_name(trial)} of {run.tags['hpo.study']}")
 
 
 def _end_state(state: str, reason: str) -> tuple[RunStatus, str]:

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
-import yaml
-
 from trainable.config import PROJECTIONS, later_keys
 from trainable.plain_values import flattened
 from tune.decisions.trial_record import TrialRecord
@@ -91,13 +89,6 @@ def configuration_params(config: Mapping[str, Any]) -> dict[str, str]:
     if values.get("adapter.kind") == "full":
         values.update({name: None for leaf in _ADAPTER_ONLY if (name := f"adapter.{leaf}") in values})
     return {name[:MAX_KEY]: _param(value) for name, value in values.items()}
-
-
-def configuration_file(config: Mapping[str, Any], about: str) -> str:
-    """A whole configuration as a variant's file, which `train --variant` and `retrain --config` take."""
-    values = {name: value for name, value in config.items() if name != "epochs"}
-    text = {"about": about, "epochs": config["epochs"], "config": values}
-    return yaml.safe_dump(text, sort_keys=False, allow_unicode=True)
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
