@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from search_spaces.parameter import in_words
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.shown import brief
@@ -36,7 +37,7 @@ class Variant:
         width = max(map(len, self.config.flat()))
         lines = [f"{self.name}: {self.about}", ""]
         for key, value in self.config.flat().items():
-            shown = ", ".join(value) if isinstance(value, tuple) else value
+            shown = ", ".join(value) if isinstance(value, tuple) else in_words(value)
             lines.append(f"  {key:<{width}}  {shown}")
         if self.mended:
             lines += ["", "Mended:", *(f"  * {item}" for item in self.mended)]

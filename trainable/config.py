@@ -294,9 +294,9 @@ def _checked(value: Any, hint: Any, limits: Mapping[str, Any], path: str, proble
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        found = type(value).__name__
-        hint_text = " (YAML reads 1e-4 as text: write 1.0e-4)" if hint is float and found == "str" else ""
-        problems.append(f"`{path}` must be {_type_name(hint)}, but got {brief(value)} of type {found}{hint_text}")
+        as_text = " as text" if isinstance(value, str) else ""
+        hint_text = " (YAML reads 1e-4 as text: write 1.0e-4)" if hint is float and as_text else ""
+        problems.append(f"`{path}` must be {_type_name(hint)}, but got {brief(value)}{as_text}{hint_text}")
         return value
     if "low" in limits and not _inside(value, limits):
         left, right = "(" if limits["open_low"] else "[", ")" if limits["open_high"] else "]"

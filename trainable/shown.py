@@ -30,7 +30,11 @@ def shown(text: object, *, keep: str = "") -> str:
 
 
 def brief(value: object, *, longest: int = 80) -> str:
-    """`repr(value)`, cut in its middle where it is longer than a line should be for it."""
+    """`repr(value)`, cut in its middle where it is longer than a line should be for it; true, false and nothing as
+    users say them.
+    """
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
     return cut(repr(value), longest=longest)
 
 

@@ -109,7 +109,7 @@ def test_wrong_values_are_named_all_at_once(tmp_path: Path) -> None:
     assert caught.value.problems == (
         "`tail.n_blocks` must be in the space, [0, 6] in steps of 2, but got 3",
         "`adapter.targets` must be given, one of q_proj+v_proj, q_proj+k_proj+v_proj+out_proj+c_fc+c_proj",
-        "`optim.lr` must be in the space, [1e-05, 0.003] log, but got True",
+        "`optim.lr` must be in the space, [1e-05, 0.003] log, but got true",
         "`adapter.rank` is no active parameter of the space; "
         "active: tail.n_blocks, adapter.kind, adapter.targets, optim.lr",
     )
@@ -236,7 +236,7 @@ def test_a_mistaken_range_or_condition_is_refused_with_its_line(tmp_path: Path, 
         ),
         (
             "optim.lr: {float: [0.1, 0.2], why: x}",
-            "`role` of `optim.lr` must be one of scientific, nuisance, but got None",
+            "`role` of `optim.lr` must be one of scientific, nuisance, but got nothing",
         ),
         ("optim.lr: {float: [0.1, 0.2], role: nuisance}", "`why` of `optim.lr` must say why"),
         ("optim.lr: {role: nuisance, why: x}", "must have exactly one of choices, int, float, but got none"),
@@ -324,14 +324,14 @@ def test_mistakes_of_all_kinds_are_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("base: default\nparameters:\n" + LR, "`about` must say what the space is for, but got None"),
+        ("base: default\nparameters:\n" + LR, "`about` must say what the space is for, but got nothing"),
         ("about: x\nparameters:\n" + LR, "`base` must name a variant: combined, data_aug, default"),
         ("about: x\nbase: defalt\nparameters:\n" + LR, "mine.yaml:2: a variant must be one of combined"),
         (
             "about: x\nbase: 3\nparameters:\n" + LR,
             "mine.yaml:2: must be a variant's name or a mapping, but got 3",
         ),
-        ("about: x\nbase: default\n", "`parameters` must map configuration keys to ranges, but got None"),
+        ("about: x\nbase: default\n", "`parameters` must map configuration keys to ranges, but got nothing"),
         (
             HEAD.replace("parameters", "start_from: default\nparameters") + LR,
             "mine.yaml:3: `start_from` must be a list of variants",

@@ -1,10 +1,11 @@
 """Variant files: read, or refused with file, line and allowed values."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from search_spaces.variant import load_variant, read_variant
+from search_spaces.variant import list_variants, load_variant, read_variant
 from trainable.errors import UserError
 
 
@@ -35,7 +36,7 @@ def test_all_mistakes_are_named_at_once_with_their_lines(tmp_path: Path) -> None
     assert problems[0] == "mine.yaml:9: `mend` is not a key here; valid: about, epochs, config, mended"
     text = "\n".join(problems)
     assert "mine.yaml:2: `epochs` must be in [1, 1e+06], but got 0" in text
-    assert "mine.yaml:5: `optim.lr` must be a number, but got '1e-4' of type str (YAML reads 1e-4 as text" in text
+    assert "mine.yaml:5: `optim.lr` must be a number, but got '1e-4' as text (YAML reads 1e-4 as text" in text
     assert "mine.yaml:6: `optim.mometum` is not a configuration key; valid: optim.name" in text
     assert "mine.yaml:8: `adapter.kind` must be one of full, lora, dora, but got 'qlora'" in text
 
@@ -68,3 +69,11 @@ def test_an_unknown_variant_lists_the_known_ones() -> None:
 def test_a_length_below_one_is_refused() -> None:
     with pytest.raises(UserError, match=r"`epochs` must be in \[1"):
         load_variant("lora", epochs=0)
+
+
+@pytest.mark.parametrize("name", list_variants())
+def test_a_shown_variant_has_no_word_of_python(name):
+    text = read_variant(name).text()
+
+    assert re.search(r"adapter\.rank_stabilized +(true|false)\n", text)
+    assert not re.search(r"\b(None|True|False)\b", text)

@@ -57,7 +57,7 @@ def problems_of(values: object, **more: object) -> tuple[str, ...]:
     [
         ({"x": {"classes": "auot"}}, "`classes` must be auto, or a list of 2 to 500 names, but got 'auot'"),
         ({"x": {"classes": ["a"]}}, "a list of 2 to 500 names, but has 1"),
-        ({"x": {"classes": ["a", "b", None]}}, "must be a text, a number or true or false, but got None"),
+        ({"x": {"classes": ["a", "b", None]}}, "must be a text, a number or true or false, but got nothing"),
         ({"x": {"classes": ["a", 1, 1.0]}}, "`classes` must name each once, but '1' stands twice"),
         ({"x": {"classes": "auto", "real": "any"}}, "`x` must have one of `real` and `classes`, but has both"),
         ({"x": {"classes": "auto", "unit": "mm"}}, "`unit` is not a key here; valid: classes, column"),

@@ -48,10 +48,10 @@ def test_what_is_as_it_must_be_has_no_misfits() -> None:
     ("place", "value", "message"),
     [
         (["counts", "a"], 1.0, "`trap.counts.a` must be a whole number, but is 1.0"),
-        (["counts", "a"], True, "`trap.counts.a` must be a whole number, but is True"),
+        (["counts", "a"], True, "`trap.counts.a` must be a whole number, but is true"),
         (["counts"], [1], "`trap.counts` must be an object, but is [1]"),
         (["beetles"], "many", "`trap.beetles` must be a list, each an object, but is 'many'"),
-        (["beetles", 1, "name"], None, "`trap.beetles[1].name` must be a text, but is None"),
+        (["beetles", 1, "name"], None, "`trap.beetles[1].name` must be a text, but is nothing"),
         (["beetles", 0, "length_mm"], float("nan"), "`trap.beetles[0].length_mm` must be a finite number, but is nan"),
         (["beetles", 0, "length_mm"], "21", "`trap.beetles[0].length_mm` must be a finite number, but is '21'"),
         (["beetles", 0, "place"], [1], "place` must be a list of 2, each a finite number or null, but is [1]"),

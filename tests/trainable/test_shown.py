@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from trainable.shown import shown, spreadsheet_cell, well_formed
+from trainable.shown import brief, shown, spreadsheet_cell, well_formed
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,10 @@ def test_well_formed_text_differs_only_where_no_encoding_could_hold_it():
 )
 def test_a_cell_is_never_a_formula(text, cell):
     assert spreadsheet_cell(text) == cell
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(None, "nothing"), (True, "true"), (False, "false"), ("true", "'true'"), (0, "0")]
+)
+def test_a_value_in_a_message_is_as_a_user_wrote_it(value, words):
+    assert brief(value) == words

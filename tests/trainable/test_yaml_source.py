@@ -32,7 +32,7 @@ def test_every_value_knows_its_line(tmp_path: Path) -> None:
         ("a: 1\nb: 2\na: 3\n", "mine.yaml:3: `a` must stand once, but stands on line 1 already"),
         ("a: [1\n", "mine.yaml:2: must be valid YAML"),
         ("- a\n", "mine.yaml:1: must be a mapping of keys, but got ['a']"),
-        ("", "mine.yaml: must be a mapping of keys, but got None"),
+        ("", "mine.yaml: must be a mapping of keys, but got nothing"),
         ("a: 1\nyes: 2\n", "mine.yaml:2: a key must be text, but got 'yes'"),
         ("a: &x [1]\nb: *x\n", "YAML aliases (*name) must not be used"),
         ("a: 1\nb: !!python/object:os.system x\n", "mine.yaml:2: 'x' must be a plain value"),

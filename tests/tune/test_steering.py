@@ -328,7 +328,7 @@ def test_all_that_is_wrong_with_a_configuration_is_said_at_once(refused, study):
     assert [line for line in said.splitlines() if "`" in line] == [
         "error: `optim.l` is not a configuration key; did you mean `optim.lr`?",
         "error: `adapter.kind` must be one of full, lora, dora, but got 'lor'",
-        "error: `tail.n_blocks` must be a whole number, but got 2.5 of type float",
+        "error: `tail.n_blocks` must be a whole number, but got 2.5",
         "error: `optim.lr` must be in (0, 1], but got 7.0",
     ]
     assert refused("enqueue", study, "optim.lr=0.5", "tail.n_blocks=5").count("must be in the space") == 2

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainable.shown import brief
 from trainable.storage.place import Place, delete_file, file_names, read_as_file, written_as_file
 
 FORMAT_VERSION = 1
@@ -152,4 +153,5 @@ def identity_problems(wanted: Mapping[str, Any], found: Any, path: str = "") -> 
         if isinstance(value, Mapping):
             yield from identity_problems(value, other, f"{path}{key}.")
         elif value != other:
-            yield f"the checkpoint's `{path}{key}` must be {value!r}, but is {other!r}; give it its own checkpoint"
+            rule = f"the checkpoint's `{path}{key}` must be {brief(value)}"
+            yield f"{rule}, but is {brief(other)}; give it its own checkpoint"
