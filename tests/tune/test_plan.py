@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ from tune.measuring.costs import Costs
 from tune.measuring.step_probe import few_rows
 from tune.planning.plan_text import plan_text
 from tune.planning.study_plan import StudyPlan
+from tune.planning.summary import summary
 from tune.report.console import Console
+from tune.study.search_request import search_request
+from tune.study.study_data import load_study_data
 from tune.verbs.plan import plan_study
 
 SECTIONS = ["extraction", "trial", "search", "confirmation", "records", "wall_seconds", "device_seconds", "time_budget",
@@ -213,6 +217,15 @@ def test_the_rest_of_a_study_is_planned_and_a_finished_one_has_none(plan, finish
     assert (done.search.trials, done.search.epochs.high) == (0, 0)
     assert (more.search.trials, more.search.in_full, more.search.most_epochs) == (4, 0, 4 * 3)
     assert read_plain(study) == read_plain(finished_study)
+
+
+def test_a_study_without_trials_left_is_summed_up_by_its_confirmation(finished_study):
+    argv = ["search", "--local", "--resume", str(finished_study), "--confirm-top", "1", "--confirm-folds", "1"]
+    _, given = parse_command(argv)
+    request = search_request(replace(given, values=given.values | {"no_confirm": False}))
+    data = load_study_data(request.options, request.options, Console(json=False), request.task)
+
+    assert summary(request, data, None) == "plan: all trials have ended, then at most 6 epochs of confirmation"
 
 
 def test_what_a_study_refuses_is_said_before_any_data_are_read(plan, finished_study, capsys):

@@ -322,6 +322,12 @@ def test_a_finished_study_tries_what_was_enqueued_at_its_next_resume(cli, study)
     assert "is finished: all its 6 trials have ended" in again.stderr
 
 
+def test_the_search_that_takes_what_was_enqueued_is_named_as_it_was_run(cli, study):
+    said = cli("enqueue", study, *words()).stdout
+
+    assert f"for the next `sentinel-tune search --resume {study} --local`" in said
+
+
 def test_all_that_is_wrong_with_a_configuration_is_said_at_once(refused, study):
     said = refused("enqueue", study, "optim.lr=7", "optim.l=1", "adapter.kind=lor", "tail.n_blocks=2.5")
 

@@ -36,6 +36,10 @@ figure { margin: 1rem 0; }
 figure table { margin: .3rem 0 0; }
 figure img { display: block; max-width: 100%; min-width: 34rem; height: auto; }
 pre { padding: .8rem; overflow-x: auto; background: var(--soft); border: 1px solid var(--line); font-size: .82rem; }
+@media (max-width: 40rem) {
+  body { padding: 1.2rem .8rem 3rem; }
+  th, td { padding: .28rem .45rem; }
+}
 @media print {
   html { font-size: 10.5px; }
   body { max-width: none; padding: 0; font-size: 10.5px; }
