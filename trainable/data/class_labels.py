@@ -49,10 +49,10 @@ def classes_of(labels: pd.Series) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def note_bad_classes(labels: pd.Series, target: ClassTarget, problems: "Problems") -> None:
-    """Note labels that no classifier can be made of: all the same, or nearly all different."""
+def note_bad_classes(labels: pd.Series, target: ClassTarget, problems: "Problems", *, to_learn: bool) -> None:
+    """Note labels that no classifier can be made of: all the same where it is to learn them, or too many."""
     found = classes_of(labels)
-    if len(found) == 1:
+    if to_learn and labels.notna().all() and len(found) == 1:
         problems.add(
             "one value", f"`{target.name}` must have two classes at least, but is {brief(found[0])} everywhere"
         )

@@ -101,8 +101,9 @@ def row_names(rows: pd.DataFrame) -> list[str]:
     return [f"{split} row {number}" for split, number in zip(rows["split"], numbers, strict=True)]
 
 
-def note_bad_events(frame: pd.DataFrame, task: Task, problems: Problems) -> None:
-    """Note events of several sites or labels, sites of several domains, and targets that never differ.
+def note_bad_events(frame: pd.DataFrame, task: Task, problems: Problems, *, to_learn: bool = True) -> None:
+    """Note events of several sites or labels, sites of several domains, and of what is to be learnt targets that never
+    differ.
 
     An event of several dates passes: traps are left out for days, and nothing here depends on it.
     """
@@ -120,10 +121,10 @@ def note_bad_events(frame: pd.DataFrame, task: Task, problems: Problems) -> None
     _check_one(triples, "event_id", "labels", rule, names, problems)
     for target in task.targets:
         if isinstance(target, ClassTarget):
-            note_bad_classes(frame["label"], target, problems)
+            note_bad_classes(frame["label"], target, problems, to_learn=to_learn)
             continue
         same = frame[target.name].dropna().unique()
-        if len(same) == 1 and not target.is_standard:
+        if to_learn and len(same) == 1 and not target.is_standard:
             problems.add("one value", f"`{target.name}` must have two values at least, but is {same[0]:g} everywhere")
 
 

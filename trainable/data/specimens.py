@@ -88,6 +88,7 @@ def load_specimens(
     task: Task | None = None,
     skip_bad_images: bool = False,
     drop_duplicates: bool = False,
+    to_learn: bool = True,
     n_processes: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> Specimens:
@@ -99,7 +100,8 @@ def load_specimens(
     task: the challenge's, that of imageomics/sentinel-beetles, where none is given.
     cache_dir: for the demo, converted hub tables, and what checking images found.
     skip_bad_images: leave out unreadable images. drop_duplicates: of rows with the same image, byte for byte, keep the
-    first. n_processes: cores to check images on. progress: called with (images checked, images in all).
+    first. to_learn: whether targets must differ, and what makes them hard to learn is noted. n_processes: cores to
+    check images on. progress: called with (images checked, images in all).
 
     Raises: UserError listing every problem with split, row and value: columns, empty splits, values, events, images.
     """
@@ -107,7 +109,7 @@ def load_specimens(
     table = read_table(_demo_folder(data, cache_dir) or data, cache_dir=cache_dir, task=task)
     problems = Problems()
     frame = typed_frame(table.rows, task, problems)
-    note_bad_events(frame, task, problems)
+    note_bad_events(frame, task, problems, to_learn=to_learn)
     checks = check_images(
         table.images, n_threads=n_processes, cache_dir=cache_dir / "checked-images", progress=progress
     )
@@ -115,7 +117,7 @@ def load_specimens(
         note_bad_images(frame, checks.faults, table.images.where, problems)
     if lines := problems.lines():
         raise UserError(lines)
-    return _kept(table, frame, checks, task, source=data, drop_duplicates=drop_duplicates)
+    return _kept(table, frame, checks, task, source=data, drop_duplicates=drop_duplicates, to_learn=to_learn)
 
 
 def _demo_folder(data: str, cache_dir: Path) -> str | None:
@@ -140,7 +142,14 @@ def _demo_folder(data: str, cache_dir: Path) -> str | None:
 
 
 def _kept(
-    table: SpecimenTable, frame: pd.DataFrame, checks: ImageChecks, task: Task, *, source: str, drop_duplicates: bool
+    table: SpecimenTable,
+    frame: pd.DataFrame,
+    checks: ImageChecks,
+    task: Task,
+    *,
+    source: str,
+    drop_duplicates: bool,
+    to_learn: bool,
 ) -> Specimens:
     readable = [row for row in range(len(frame)) if row not in checks.faults]
     keep = np.array(readable, dtype=np.int64)
@@ -168,7 +177,7 @@ def _kept(
         n_duplicates=len(readable) - len(keep),
         digests=digests,
         names=names,
-        notes=_notes(table, kept, digests, names, task, n_scaled=sum(scaled)),
+        notes=_notes(table, kept, digests, names, task, n_scaled=sum(scaled), to_learn=to_learn),
         task=task,
     )
 
@@ -181,16 +190,17 @@ def _notes(
     task: Task,
     *,
     n_scaled: int,
+    to_learn: bool,
 ) -> tuple[str, ...]:
     copies, ids = copies_line(frame, digests, names, task.label_columns), shared_ids_line(frame["specimen_id"])
-    telling = telling_line(frame, task)
+    telling = telling_line(frame, task) if to_learn else None
     lines = (
         table.left_out,
         scaled_line(n_scaled) if n_scaled else None,
         copies and f"warning: {copies}",
         ids and f"warning: {ids}",
         telling and f"warning: {telling}",
-        *(f"warning: {line}" for line in rare_class_lines(frame, task)),
+        *(f"warning: {line}" for line in (rare_class_lines(frame, task) if to_learn else ())),
     )
     return tuple(line for line in lines if line)
 

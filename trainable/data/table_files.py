@@ -29,6 +29,8 @@ def read_csv(path: Path, wanted: Iterable[str]) -> pd.DataFrame:
     twice; OSError.
     """
     text = _text(path)
+    if not text.strip():
+        raise ValueError("it is empty")
     _check_separator(next(iter(text.splitlines()), ""), set(wanted))
     # the header as a row: pandas would rename a column that is there twice, and take a first one for an index
     rows = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, header=None)

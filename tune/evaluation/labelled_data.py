@@ -7,6 +7,7 @@ from dataclasses import replace
 import pandas as pd
 
 from trainable.counts import counted
+from trainable.data.odd_cells import NO_VALUE
 from trainable.data.specimen_tables import read_table
 from trainable.data.specimens import Specimens
 from trainable.data.task import Task
@@ -33,7 +34,7 @@ def load_labelled(
     if options.data is None:
         return _own_data(options, facts, task, console)
     try:
-        return load_study_specimens(options, console, task)
+        return load_study_specimens(options, console, task, to_learn=False)
     except UserError as error:
         if missing := _missing_labels(options, options.data, task, error):
             raise UserError(
@@ -132,6 +133,6 @@ def _missing_labels(options: EvaluateOptions, data: str, task: Task, error: User
 
 
 def _has_labels(values: pd.Series, task: Task) -> bool:
-    if task.has_classes:
-        return bool((values.notna() & (values.astype(str).str.strip() != "")).any())
-    return bool(pd.to_numeric(values, errors="coerce").notna().any())
+    given = values[values.notna()].astype(str).str.strip()
+    given = given[given != ""]
+    return bool(len(given)) if task.has_classes else not given.str.fullmatch(NO_VALUE).all()

@@ -48,6 +48,8 @@ def local_model(spec: str, *, tracking_uri: str | None, console: Console, cache:
         folder = Path(os.path.expanduser(spec))
         if not folder.is_dir():
             raise UserError(f"MODEL must be {_FORMS}, but got {spec!r}, which is not there")
+        if not (folder / "config.json").exists() and (folder / "model" / "config.json").is_file():
+            raise UserError(f"MODEL must be an exported folder, but {folder} holds one: give {folder / 'model'}")
         return folder
     uri = chosen_tracking_uri(tracking_uri)
     client = open_client(uri)

@@ -52,11 +52,11 @@ class StudyData:
 
 
 def load_study_specimens(
-    options: DataOptions | EvaluateOptions, console: Console, task: Task | None = None
+    options: DataOptions | EvaluateOptions, console: Console, task: Task | None = None, *, to_learn: bool = True
 ) -> Specimens:
     """Read and check the dataset; the demo is drawn on first use.
 
-    options: with the data named. task: None for that of the options or the data.
+    options: with the data named. task: None for that of the options or the data. to_learn: as of `load_specimens`.
     Raises: UserError with every problem of the data, or of the task's file.
     """
     assert options.data is not None
@@ -68,6 +68,7 @@ def load_study_specimens(
             cache_dir=options.cache_folder,
             skip_bad_images=options.skip_bad_images,
             drop_duplicates=options.drop_duplicates,
+            to_learn=to_learn,
             n_processes=options.workers,
         )
     except UserError as error:
