@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from docs.site.notebook import FILE, SHOWN_FOLDER, executed
 from docs.site.notebook_page import notebook_page
 from tests.conftest import DEMO
+from tune.cli import main
 from tune.execution.library_log import FILE_NAME, FOLDER_NAME
 
 MOST_BYTES = 300_000
@@ -65,6 +66,37 @@ def test_it_runs_and_shows_what_it_showed(tmp_path: Path):
     kept, now = nbformat.read(FILE, as_version=4), executed(tmp_path)
     for before, after in zip(code_cells(kept), code_cells(now), strict=True):
         assert kinds(after) == kinds(before), before.source
+
+
+LOAD = """
+import sys
+import tune
+
+sys.modules["ipywidgets"] = None  # as if it were not installed
+tune.load_model({model!r})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_model_is_loaded_without_a_word_of_a_librarys(demo_cache: Path, tmp_path: Path):
+    options = [
+        "--data",
+        DEMO,
+        "--epochs",
+        "1",
+        "--workers",
+        "1",
+        "--cache",
+        str(demo_cache),
+        "--out",
+        str(tmp_path / "m"),
+    ]
+    assert main(["train", "--variant", "default", *options]) == 0
+    cell = new_code_cell(LOAD.format(model=str(tmp_path / "m" / "model")))
+    NotebookClient(new_notebook(cells=[cell]), resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+    assert [output.output_type for output in cell.outputs] == ["execute_result"]
 
 
 class Watched(NotebookClient):

@@ -166,6 +166,18 @@ def test_a_confirmed_study_shows_verdict_pairs_and_errors_by_domain_and_site(cli
     assert all(page.words.count(target.removeprefix("SPEI_")) == 4 for target in TARGETS)
 
 
+@pytest.mark.parametrize("n_seen", [0, 7])
+def test_a_verdict_by_events_that_the_search_chose_by_is_warned_of(confirmed_study, n_seen):
+    entries = [
+        replace(e, of=replace(e.of, result=dict(e.of.result, n_seen=n_seen)))
+        if isinstance(getattr(e, "of", None), VerdictReached)
+        else e
+        for e in read_entries(confirmed_study)
+    ]
+
+    assert ("The search chose by some of the events that judge here" in page_of(entries).text) == bool(n_seen)
+
+
 def test_several_studies_stand_side_by_side_and_unlike_ones_are_warned_of(cli, finished_study, tmp_path):
     made = write_study(tmp_path / "made", made_study(12))
     file = tmp_path / "report.html"

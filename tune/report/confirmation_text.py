@@ -28,14 +28,15 @@ def confirmation_text(confirmed: Confirmed, task: Task) -> str:
         lines.append(f"failed in a run, so not compared: {', '.join(confirmed.failed)}")
     if confirmed.scored_by_search:
         shown = ", ".join(map(str, confirmed.scored_by_search))
-        lines.append(f"fold {shown} is the one that the search chose by: it favours its trials")
+        lines.append(f"warning: fold {shown} is the one that the search chose by: it favours its trials")
     if confirmed.n_left_out:
         lines.append(
             f"left out of all this: {counted(confirmed.n_left_out, 'held-out event')} that the search chose by"
         )
     if confirmed.n_seen:
         lines.append(
-            f"among it: {counted(confirmed.n_seen, 'event')} that the search chose by, since no other is held out"
+            f"warning: among it are {counted(confirmed.n_seen, 'event')} that the search chose by, since no other is "
+            "held out: they favour its trials"
         )
     lines += ["", *textwrap.wrap(f"Verdict: {confirmed.verdict}", COLUMNS)]
     return "\n".join(lines) + "\n"

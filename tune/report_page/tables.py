@@ -87,6 +87,8 @@ def confirmation(view: StudyView) -> Iterator[str]:
             f"{100 * confirmed.level:.1f} % interval", "better with"]  # fmt: skip
     cells = f"{counted(len(confirmed.folds), 'fold')} and {counted(len(confirmed.seeds), 'seed')}"
     yield html.table(head, rows, caption=f"Trained anew on {cells} that all share; a gain above 0 is better.")
+    if confirmed.n_seen or confirmed.scored_by_search:
+        yield html.warning("The search chose by some of the events that judge here, which favours what it chose.")
     if confirmed.failed:
         yield html.paragraph(f"Failed in a run, so not compared: {', '.join(confirmed.failed)}.", "note")
     pairs = [c for c in confirmed.candidates if c.difference is not None]
