@@ -181,6 +181,11 @@ SHAPES = {
         {"columns": {"id": "id", "date": "observed_on", "image": "file", "site": "place_guess"},
          "targets": {"scientific_name": {"classes": "auto"}}},
     ),
+    "a grade that places happen to share": (
+        {"file": PHOTOS, "forest": groups(4, "f"), "grade": ["casual"] * 6 + ["research"] * 6, "mass": VALUES},
+        {"columns": {"image": "file", "site": "forest"}, "covariates": ["grade"],
+         "targets": {"mass": {"real": "any"}}},
+    ),
     "photographs that only their photographers group": (
         {"file": PHOTOS, "observer": groups(4, "o"), "mass": VALUES},
         {"columns": {"image": "file", "site": "observer"}, "targets": {"mass": {"real": "any"}}},

@@ -129,6 +129,10 @@ def test_what_is_not_there_is_named_in_clear_lines(predict, pictures, tmp_path):
     assert f"left out of {pictures}: 1 image hidden" in ended.stderr
     assert f"the folder {tmp_path / 'empty'} has none" in ended.stderr
 
+    ended = predict("https://example.org/a.jpg")
+    assert ended.status == 2
+    assert "but https://example.org/a.jpg is an address; fetch it first" in ended.stderr
+
     for model, message in ((tmp_path / "no-model", "no-model"), (pictures, "config.json must be a JSON file")):
         ended = predict(pictures, model=model)
         assert ended.status == 2

@@ -191,7 +191,7 @@ class _Draft:
             if chain and self._guess.same_classes(chain[-1], [name]):
                 self.reasons[chain[-1]] = f"left out: it tells the same groups as {name}"
                 chain[-1] = name
-            elif not chain or determines(rows, chain[-1], [name]):
+            elif not chain or (determines(rows, chain[-1], [name]) and self._may_be_coarse(name)):
                 chain.append(name)
             else:
                 categories.append(name)
@@ -208,6 +208,11 @@ class _Draft:
             else:
                 self.covariates = [name]
                 self.reasons[name] = "covariate: a category beside the groups; leave it out if no forecast will know it"
+
+    def _may_be_coarse(self, name: str) -> bool:
+        """Whether places may lie within it: what has two values and no name of a place is rather a trait of them."""
+        facts = self._facts[name]
+        return facts.is_place or facts.is_identity or facts.n_values >= LEAST_DOMAINS
 
     def _leave_out_people(self, categories: Sequence[str]) -> None:
         """Who took the photographs groups them where nothing else does, and is no category to forecast by."""

@@ -120,6 +120,8 @@ def find_images(given: Sequence[str], say: Callable[[str], None]) -> tuple[Path,
                 problems.append(f"{problem} ({line})" if line else problem)
             elif line is not None:
                 say(line)
+        elif "://" in name:
+            problems.append(f"IMAGES must be files or folders, but {name} is an address; fetch it first")
         elif not os.path.isfile(path):
             why = why_absent(str(path))
             said = f" is not there{why.removeprefix(MISSING)}" if why.startswith(MISSING) else f": {why}"
