@@ -101,6 +101,9 @@ ARMS = {
                 "crps": {"loss.kind": "crps"},
                 "events count": {"loss.event_exponent": 1.0},
                 "moving average": {"optim.average": "ema", "optim.average_fraction": 0.1},
+                "no mixup": {"augment.mixup_alpha": 0.0},
+                "bags of 16": {"loss.bag_size": 16},
+                "bags of 16, no mixup": {"loss.bag_size": 16, "augment.mixup_alpha": 0.0},
                 "species code": {"tail.species_scale": 0.1, "augment.species_dropout": 0.3},
             }.items()
         ),

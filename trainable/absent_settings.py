@@ -18,7 +18,7 @@ def absent_settings(task: Task) -> dict[str, JsonObject]:
     if columns.domain is None and not task.covariates:  # the rate of both codes
         absent["domains"]["optim.domain_multiplier"] = TrialConfig(epochs=1).optim.domain_multiplier
     if columns.event is None:  # each image is one
-        absent["events of several images"] = {"loss.event_exponent": 0.0}
+        absent["events of several images"] = {"loss.event_exponent": 0.0, "loss.bag_size": 1}
     if task.has_classes:  # which have a loss of their own
         absent["real targets"] = {"loss.kind": "mse"}
     else:

@@ -138,12 +138,15 @@ class LossConfig:
     cross entropy, whatever it says.
     event_exponent: each image is weighted by (its event's size)^-exponent: 0, each image counts the same; 1, each event
     does.
+    bag_size: so many specimens of an event, or what it has, are one bag, whose mean forecast is held against their
+    label; 1, each specimen alone.
     label_smoothing: the part of a label that all classes share. class_exponent: each image is weighted further by (all
     weight of its class)^-exponent: 1, each class counts the same. Both are of classes alone.
     """
 
     kind: Literal["mse", "crps"] = "mse"
     event_exponent: float = _limits(0.0, 1.0, default=0.0)
+    bag_size: int = _later(1, low=1, high=1024)
     label_smoothing: float = _later(0.0, low=0.0, high=1.0, open_high=True)
     class_exponent: float = _later(0.0, low=0.0, high=1.0)
 

@@ -44,6 +44,7 @@ EVERYTHING_ON = {
     "tail.head_dropout": 0.1,
     "loss.kind": "crps",
     "loss.event_exponent": 0.5,
+    "loss.bag_size": 3,
     "optim.max_grad_norm": 1.0,
     "optim.warmup_fraction": 0.1,
     "optim.accumulation_steps": 2,

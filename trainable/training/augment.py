@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainable.randomness import make_generator, stream_seed
+from trainable.training.bags import borders, partners_in, places_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,8 @@ class Batch:
 
     targets: labels as they are learnt, of classes a share of each.
     tokens: as the store has them, or float32. species: None where no code reads them. After mixup: partner_domains,
-    partner_species, and shares, the part of the own specimen in the mixture.
+    partner_species, and shares, the part of the own specimen in the mixture. bags: each specimen's, on the CPU,
+    ascending; None where each is alone.
     """
 
     tokens: Float[Tensor, "batch tokens width"]
@@ -28,17 +30,19 @@ class Batch:
     shares: Float[Tensor, " batch"] | None = None
     species: Int64[Tensor, " batch"] | None = None
     partner_species: Int64[Tensor, " batch"] | None = None
+    bags: Int64[Tensor, " batch"] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def split(self, n_parts: int) -> list["Batch"]:
-        """At most `n_parts` batches of consecutive specimens, as equal as can be."""
+        """At most `n_parts` batches of consecutive specimens, as equal as can be; no bag is cut."""
         if n_parts == 1 or len(self) == 1:
             return [self]
         columns = [getattr(self, f.name) for f in fields(self)]
-        n_parts = min(n_parts, len(self))
-        chunks = [[None] * n_parts if c is None else c.tensor_split(n_parts) for c in columns]
+        cuts: int | list[int] = min(n_parts, len(self)) if self.bags is None else borders(self.bags, n_parts)
+        n_parts = cuts if isinstance(cuts, int) else len(cuts) + 1
+        chunks = [[None] * n_parts if c is None else c.tensor_split(cuts) for c in columns]
         return [Batch(*parts) for parts in zip(*chunks, strict=True)]
 
 
@@ -121,12 +125,26 @@ class EpochAugmentation:
             batch = replace(batch, species=species)
         return self._mix(batch) if self.strengths.mixup_alpha else batch
 
+    def _pairs(self, n: int) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
+        """A partner for each of n, and the part of the own one, on the CPU."""
+        alpha = self.strengths.mixup_alpha
+        partner = torch.randperm(n, generator=self._partners)
+        return partner, torch.from_numpy(self._shares.beta(alpha, alpha, size=n).astype(np.float32))
+
     def _mix(self, batch: Batch) -> Batch:
-        """Each specimen with a partner of the same batch, in a proportion of its own (Zhang 2018, arXiv 1710.09412)."""
-        device, alpha = batch.tokens.device, self.strengths.mixup_alpha
-        partner = torch.randperm(len(batch), generator=self._partners).to(device)
-        drawn = self._shares.beta(alpha, alpha, size=len(batch)).astype(np.float32)
-        shares = torch.from_numpy(drawn).to(device)
+        """Each specimen with a partner of the same batch, in a proportion of its own (Zhang 2018, arXiv 1710.09412).
+
+        In bags, a bag's specimens with those of one other bag, all in one proportion: of specimens with partners of
+        their own a mean says little of any event.
+        """
+        device = batch.tokens.device
+        if batch.bags is None:
+            partner, shares = self._pairs(len(batch))
+        else:
+            places = places_of(batch.bags)
+            other, of_bag = self._pairs(int(places[-1]) + 1)
+            partner, shares = partners_in(places, other), of_bag[places]
+        partner, shares = partner.to(device), shares.to(device)
         return Batch(
             tokens=torch.lerp(batch.tokens[partner], batch.tokens, shares[:, None, None]),
             domains=batch.domains,
@@ -136,4 +154,5 @@ class EpochAugmentation:
             shares=shares,
             species=batch.species,
             partner_species=None if batch.species is None else batch.species[partner],
+            bags=batch.bags,
         )

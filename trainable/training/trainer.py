@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -32,6 +33,7 @@ from trainable.training.assembly import (
     tail_of,
 )
 from trainable.training.augment import Batch, EpochAugmentation
+from trainable.training.bags import bags_of, over_bags
 from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
 from trainable.training.label_units import LabelUnits
@@ -306,7 +308,7 @@ class TailTrainer:
     def _train_steps(self) -> float:
         """One pass over the training specimens; returns the mean loss of those that took part."""
         order = torch.randperm(len(self.data.split.train), generator=make_generator(self.seed, "order", self.epoch))
-        shuffled = self.data.split.train[order.numpy()]
+        shuffled, bags = self._bagged(self.data.split.train[order.numpy()])
         batches = np.split(shuffled, range(self.config.optim.batch_size, len(shuffled), self.config.optim.batch_size))
         augmentation = EpochAugmentation(
             strengths_of(self.config, epoch=self.epoch),
@@ -322,8 +324,9 @@ class TailTrainer:
             if self.epoch == 0 and self.config.tail.probe_first:
                 self._fit_probe()
             self.tail.train()
-            for i, stored in enumerate(self._rows.batches([augmentation.keep(batch) for batch in batches], self._feed)):
-                batch = augmentation.apply(stored)
+            kept = [augmentation.keep(batch) for batch in batches]
+            for i, stored in enumerate(self._rows.batches(kept, self._feed)):
+                batch = augmentation.apply(stored if bags is None else replace(stored, bags=bags[kept[i]]))
                 step = self.epoch * self._n_steps + i
                 set_lr(self._optimizer, self._lr_factor(step))
                 total += self._step(batch) * len(batch)
@@ -331,6 +334,17 @@ class TailTrainer:
                     self._average.take_in(step)
                 n_seen += len(batch)
         return total.item() / n_seen
+
+    def _bagged(
+        self, shuffled: Int64[NDArray[np.int64], " train"]
+    ) -> tuple[Int64[NDArray[np.int64], " train"], Int64[Tensor, " specimens"] | None]:
+        """Each bag's specimens side by side, and every specimen's bag; as they were and None where there are none."""
+        if self.config.loss.bag_size == 1:
+            return shuffled, None
+        own = bags_of(self.data.event_ids[shuffled], size=self.config.loss.bag_size)
+        bags = torch.zeros(len(self.data.labels), dtype=torch.int64)
+        bags[torch.from_numpy(shuffled)] = torch.from_numpy(own)
+        return shuffled[np.argsort(own, kind="stable")], bags
 
     def _fit_probe(self) -> None:
         """Of regressor and codes, what has a rate."""
@@ -371,14 +385,22 @@ class TailTrainer:
                         species=part.species,
                         partner_species=part.partner_species,
                     )
-                losses = self._loss_of(outputs, part.targets)
-                loss = (part.weights * losses).sum() / len(batch)
+                loss = self._weighted_losses(outputs, part).sum() / len(batch)
                 loss.backward()
                 total += loss.detach()
         if self.config.optim.max_grad_norm:
             clip_parts(self._trained, self.config.optim.max_grad_norm)
         self._optimizer.step()
         return total
+
+    def _weighted_losses(self, outputs: Float[Tensor, "batch outputs"], batch: Batch) -> Float[Tensor, " losses"]:
+        """One a specimen, or a bag, which weighs as much as its specimens do together."""
+        if batch.bags is None:
+            return batch.weights * self._loss_of(outputs, batch.targets)
+        targets = over_bags(batch.targets, batch.bags, "mean")
+        return over_bags(batch.weights, batch.bags, "sum") * self._loss_of(
+            over_bags(outputs.to(torch.promote_types(outputs.dtype, targets.dtype)), batch.bags, "mean"), targets
+        )
 
     def _lr_factor(self, step: int) -> float:
         return lr_factor_of(self.config, step=step, n_steps=self.config.n_epochs * self._n_steps)
