@@ -1,6 +1,6 @@
 """By which number a search should choose: several of them on recorded curves, judged where none of them looked.
 
-python -m benchmarks.choosing [--pool 8]                  print CHOOSING.md's table
+python -m benchmarks.choosing [--pool 8]                  print the table
 
 On each world of benchmarks/recorded_curves.parquet pools of configurations are drawn, the default among them. Each way
 chooses one and its epoch by what fold f, or folds f and f + 1 together, held out, for each f; of the later fold the
