@@ -44,7 +44,7 @@ class Scale:
 def write_tables(results: Results, *, backbone: str, page: Path = PAGE) -> None:
     """Put each table between its marks, `<!-- table: KIND size=N epochs=N worlds=A-B -->` and `<!-- end -->`.
 
-    `dealt=SHARE` beside them is of worlds whose labels were dealt anew.
+    `dealt=SHARE` beside them is of worlds whose labels were dealt anew; `over=ARM` keeps what is held against it.
 
     Raises: KeyError for a kind that there is not.
     """
@@ -59,7 +59,10 @@ def write_tables(results: Results, *, backbone: str, page: Path = PAGE) -> None:
             worlds=range(first, last + 1),
             dealt=float(values.get("dealt", 0.0)),
         )
-        return match[1] + "\n" + _KINDS[kind](scale.find(results, backbone=backbone)) + "\n" + match[4]
+        found = scale.find(results, backbone=backbone)
+        if over := values.get("over"):
+            found = {name: of for name, of in found.items() if name not in ARMS or over in (name, ARMS[name].against)}
+        return match[1] + "\n" + _KINDS[kind](found) + "\n" + match[4]
 
     text = page.read_text(encoding="utf-8")
     page.write_text(_BLOCK.sub(table, text), encoding="utf-8")
@@ -72,7 +75,8 @@ def gains_table(found: Found) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, arm in ARMS.items():
-        if name != arm.against and (row := _row(name, found, against=arm.against)):
+        is_there = name in found and arm.against in found
+        if is_there and name != arm.against and (row := _row(name, found, against=arm.against)):
             rows.append(row)
     return "\n".join(rows) + "\n"
 
