@@ -13,7 +13,7 @@ from search_spaces.space import read_variant
 from tests.beetles import TARGETS
 from tests.tune.made_study import made_study, write_study
 from tune.decisions.standings import Standings
-from tune.journal.entries import FloorsMeasured, VerdictReached
+from tune.journal.entries import FloorsMeasured, SessionBegun, TrialAsked, TrialEnqueued, VerdictReached
 from tune.journal.journal import read_entries
 from tune.report_page.importance import MAX_TRIALS, importances
 from tune.report_page.study_page import report_page
@@ -119,6 +119,35 @@ def test_a_best_score_above_every_floor_is_said_to_be_above_it():
 
     assert "Above the lowest floor by" in page_of([first, *low]).text
     assert "Below the lowest floor by" in page_of([first, *entries]).text
+
+
+def test_the_command_that_makes_a_study_anew_is_that_of_all_its_sessions():
+    first, floors, session, *others = made_study(28)
+    *others, end = others
+    given = {"trials": 30, "target_score": 0.5}
+    more = [end, replace(session, n_trials=30, given=given), replace(session, n_trials=5, given={"trials": 5}), end]
+    study = [first, floors, replace(session, n_trials=12), *others, *more]
+    words = next(words for words in page_of(study).words if "sentinel-tune search" in words).splitlines()
+
+    search = "sentinel-tune search --data demo:120 --space smoke --trials 28 --target-score 0.5 --seed 0"
+    assert words == [f"{search} --local", "sentinel-tune replay study"]
+    on_ray = [replace(e, executor="ray") if isinstance(e, SessionBegun) else e for e in study]
+    assert f"{search}\n" in " ".join(page_of(on_ray).words)
+
+
+def test_a_study_with_enqueued_trials_says_that_its_command_lacks_them():
+    assert "enqueue" not in page_of(made_study(4)).text
+    entries = made_study(4)
+    (asked,) = [e for e in entries if isinstance(e, TrialAsked) and e.number == 2]
+    enqueued = [TrialEnqueued(request="a", values=asked.values or {}), replace(asked, origin="enqueued")]
+    at = entries.index(asked)
+    entries[at : at + 1] = enqueued
+    header = replace(entries[0], header={**entries[0].header, "n_trials": 3})
+    session = replace(entries[2], n_trials=3)
+    text = page_of([header, entries[1], session, *entries[3:]]).text
+
+    assert "--trials 3 " in text
+    assert "1 configuration that a user enqueued (t0002)" in text
 
 
 def test_why_trials_failed_is_told_as_text_and_not_as_markup():

@@ -149,6 +149,32 @@ def test_a_config_file_changes_nothing_unasked(study, tmp_path):
     assert "must stay 3" in problems_of("--resume", study, "--config", config, "--accept-change")[0]
 
 
+@pytest.mark.parametrize("verb", ["search", "plan"])
+def test_fewer_trials_than_were_begun_are_refused_before_anything_is_done(study, cli, verb):
+    before = (study / "journal.jsonl").read_bytes()
+    ended = cli(verb, "--resume", study, "--local", "--trials", N_TRIALS - 1)
+
+    assert (ended.status, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        f"error: `--trials` must be at least 5, the trials that were begun in the study {study}, but got 4; give more "
+        f"than 5 to search on, or leave the search as it is and `sentinel-tune confirm {study} --local`\n"
+    )
+    assert (study / "journal.jsonl").read_bytes() == before
+
+
+def test_trials_that_a_user_enqueued_do_not_count_among_those_of_trials(study):
+    def last_was_enqueued(entries: list[dict]) -> list[dict]:
+        asked = [entry for entry in entries if entry["event"] == "ask"][-1]
+        at = entries.index(asked)
+        enqueued = {"v": asked["v"], "event": "enqueue", "time": asked["time"], "request": "a"}
+        enqueued["values"] = asked["values"]
+        return [*entries[:at], enqueued, {**asked, "origin": "enqueued"}, *entries[at + 1 :]]
+
+    rewrite(study, last_was_enqueued)
+    assert ask("--resume", study, "--trials", N_TRIALS - 1).options.trials == N_TRIALS - 1
+    assert "`--trials` must be at least 4" in problems_of("--resume", study, "--trials", N_TRIALS - 2)[0]
+
+
 def test_another_folder_than_the_resumed_one_is_refused(study, tmp_path):
     assert "`--study` must be left out" in problems_of("--resume", study, "--study", tmp_path / "other")[0]
     assert ask("--resume", study, "--study", study).folder == study

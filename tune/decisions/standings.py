@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Self
 
 from trainable.plain_values import JsonObject
-from tune.decisions.trial_record import State, TrialRecord
+from tune.decisions.trial_record import ENQUEUED, State, TrialRecord
 from tune.journal.entries import (
     STATES,
     EpochReported,
@@ -109,6 +109,16 @@ class Standings:
     def n_trials(self) -> int:
         """The budget, all trials together: as many as a session asked for last, and those enqueued beside them."""
         return self._n_asked_for + self.n_enqueued
+
+    @property
+    def n_asked(self) -> int:
+        """Trials that were begun, those that a user enqueued not counted."""
+        return sum(trial.origin != ENQUEUED for trial in self.trials.values())
+
+    @property
+    def n_own(self) -> int:
+        """As `n_wanted`, those that a user enqueued not counted: what `--trials` says."""
+        return max(self._n_asked_for, self.n_asked)
 
     @property
     def n_told(self) -> int:

@@ -6,7 +6,7 @@ from search_spaces.variant import variant_file
 from trainable.counts import counted
 from trainable.data.task_words import groups_of
 from tune.decisions.trial_label import trial_label
-from tune.decisions.trial_record import SCORE, finite
+from tune.decisions.trial_record import ENQUEUED, SCORE, finite
 from tune.evaluation import markup as html
 from tune.printed.held_out_words import held_out_words
 from tune.printed.next_command import next_command
@@ -166,8 +166,8 @@ def _winner(view: StudyView) -> Iterator[str]:
 
 
 def _reproduction(view: StudyView) -> Iterator[str]:
-    header = view.standings.header
-    wanted = {name: view.options[name] for name in (*header.get("given", ()), "seed") if name in view.options}
+    standings, header = view.standings, view.standings.header
+    wanted = view.given | {"trials": standings.n_own, "local": standings.is_local}
     place = wanted.pop("tracking_uri", None)
     commands = [next_command("search", **wanted), next_command("replay", view.folder)]
     kept = {"data": "data_fingerprint", "backbone": "backbone_fingerprint", "commit": "git_commit"}
@@ -176,6 +176,12 @@ def _reproduction(view: StudyView) -> Iterator[str]:
         ["versions", ", ".join(f"{name} {version}" for name, version in (header.get("versions") or {}).items())],
     ]
     yield html.details("Commands", "\n".join(commands))
+    if enqueued := [trial.trial_id for trial in view.trials if trial.origin == ENQUEUED]:
+        yield html.paragraph(
+            f"Not in it: {counted(len(enqueued), 'configuration')} that a user enqueued ({', '.join(enqueued)}); "
+            "`sentinel-tune enqueue` has a new study try them, too.",
+            "note",
+        )
     yield html.table(["", "fingerprint or version"], rows, n_text=2)
     if place is not None:
         yield html.paragraph("Its records are in MLflow, too.", "note")

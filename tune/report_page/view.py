@@ -15,7 +15,7 @@ from tune.journal.entries import JournalEntry
 from tune.journal.journal import owner_of, read_entries
 from tune.journal.study_task import task_of_study
 from tune.report.trial_table import status_of
-from tune.study.kept_options import kept_options
+from tune.study.kept_options import given_options, kept_options
 
 MAX_DRAWN = 300
 """Lines in one figure: more of them are a blot, and make the page heavy."""
@@ -31,13 +31,16 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyView:
-    """A study at one moment. ends_at: trial id -> epochs of all trials when its last one was reported."""
+    """A study at one moment. given: of its options those that a user gave. ends_at: trial id -> epochs of all trials
+    when its last one was reported.
+    """
 
     folder: Place
     standings: Standings
     varied: tuple[Varied, ...]
     confirmed: Confirmed | None
     options: dict[str, Any]
+    given: dict[str, Any]
     is_running: bool
     steps: list[Step] = field(default_factory=list)
     ends_at: dict[str, int] = field(default_factory=dict)
@@ -112,6 +115,6 @@ def view_of(folder: Place, entries: list[JournalEntry], *, is_running: bool) -> 
         steps.append(Step(n, max(entry.time for entry in entries) - began, best))
     return StudyView(
         folder=folder, standings=standings, varied=varied_parameters(standings), confirmed=confirmed_of(entries),
-        options=kept_options(entries), is_running=is_running and standings.end_reason is None, steps=steps,
-        ends_at=ends_at,
+        options=kept_options(entries), given=given_options(entries),
+        is_running=is_running and standings.end_reason is None, steps=steps, ends_at=ends_at,
     )  # fmt: skip

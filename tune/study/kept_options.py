@@ -20,6 +20,23 @@ def kept_options(entries: Iterable[JournalEntry]) -> JsonObject:
     return in_names_of_now(kept, header)
 
 
+def given_options(entries: Iterable[JournalEntry]) -> JsonObject:
+    """Of `kept_options` those that a user gave, at the study's begin or later, and the seed."""
+    past = list(entries)
+    names = dict.fromkeys(name for entry in past for name in _given(entry))
+    kept = kept_options(past)
+    return {name: kept[name] for name in (*names, "seed") if name in kept}
+
+
+def _given(entry: JournalEntry) -> tuple[str, ...]:
+    match entry:
+        case StudyBegun():
+            return tuple(entry.header.get("given", ()))
+        case SessionBegun():
+            return tuple(entry.given)
+    return ()
+
+
 def in_names_of_now(options: JsonObject, header: JsonObject) -> JsonObject:
     """A study's options as one of now would have them: its backbone's name, one fold and no patience where that
     was all there was.

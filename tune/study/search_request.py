@@ -23,6 +23,7 @@ from tune.command_line.options import SearchOptions, plain_options, plain_value
 from tune.command_line.outputs import folder_problem
 from tune.command_line.parsing import Given
 from tune.confirming.runs import Confirmation
+from tune.decisions.standings import Standings
 from tune.journal.entries import (
     Confirming,
     JournalEntry,
@@ -38,6 +39,7 @@ from tune.journal.journal import certain_owner_of, read_entries
 from tune.journal.local_journal import taken_problem
 from tune.journal.requests import waiting_requests
 from tune.journal.study_task import task_of_study
+from tune.printed.next_command import next_command
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.study.changed_task import changed_task
@@ -176,6 +178,7 @@ def _resumed(given: Given) -> SearchRequest:
         *_unconfirmed(given, kept),
         *_changed_space(given, past, folder),
         *changed_task(given.values, kept, header, folder),
+        *_too_few_trials(given, past, folder),
     ]
     if problems:
         raise UserError(problems)
@@ -214,6 +217,18 @@ def _changed(given: Given, kept: Mapping[str, object], folder: Place) -> list[st
     if study is not None and study.absolute() != folder.absolute():
         problems.append(f"`--study` must be left out or be the folder of `--resume`, {folder}, but got {study}")
     return problems
+
+
+def _too_few_trials(given: Given, past: tuple[JournalEntry, ...], folder: Place) -> list[str]:
+    trials, standings = given.values.get("trials"), Standings.of(past)
+    n_asked = standings.n_asked
+    if trials is None or trials >= n_asked:
+        return []
+    return [
+        f"`--trials` must be at least {n_asked}, the trials that were begun in the study {folder}, but got {trials}; "
+        f"give more than {n_asked} to search on, or leave the search as it is and "
+        f"`{next_command('confirm', folder, local=standings.is_local)}`"
+    ]
 
 
 def _unconfirmed(given: Given, kept: Mapping[str, object]) -> list[str]:
