@@ -149,7 +149,9 @@ def test_how_things_stand_is_said_in_a_few_lines():
 
     assert re.fullmatch(rf"best      0\.\d{{4}}  t\d{{4}} .+, epoch \d of {EPOCHS}", lines[0])
     assert lines[1] == "trials    8 of 9 trials: 3 done, 5 pruned, 1 running"
-    assert re.fullmatch(r"time      \S+ used, about \d+s left \(\d+s to \d+s\), \S+ epochs a minute", lines[2])
+    assert re.fullmatch(
+        r"time      \S+ in this session, about \d+s left \(\d+s to \d+s\), \S+ epochs a minute", lines[2]
+    )
     assert re.fullmatch(rf"t0008     .{{24}}  epoch   1/{EPOCHS:<3}  rung -    best 0\.\d{{4}}", lines[3])
     assert len(lines) == 4
 

@@ -28,8 +28,8 @@ from tune.study.search_request import search_request
 from tune.study.study_data import load_study_data
 from tune.verbs.plan import plan_study
 
-SECTIONS = ["extraction", "trial", "search", "confirmation", "records", "wall_seconds", "device_seconds", "time_budget",
-            "notes"]  # fmt: skip
+SECTIONS = ["extraction", "trial", "search", "confirmation", "records", "start_seconds", "wall_seconds",
+            "device_seconds", "time_budget", "notes"]  # fmt: skip
 
 LACK = lack_of_bfloat16("cpu")
 
@@ -84,7 +84,9 @@ def test_what_is_stored_already_need_not_be_extracted_and_nothing_is_left_behind
     search, confirmation = found.search, found.confirmation
     for part in (search.epochs, search.wall_seconds, confirmation.wall_seconds, found.wall_seconds):
         assert 0 < part.low <= part.expected <= part.high
-    assert found.wall_seconds.expected > search.wall_seconds.expected + confirmation.wall_seconds.expected
+    for end in ("low", "expected", "high"):
+        lines = [getattr(part.wall_seconds, end) for part in (search, confirmation)]
+        assert getattr(found.wall_seconds, end) == pytest.approx(sum(lines) + found.start_seconds)
     check_text(plan_text(found), longest=str(demo_cache))
 
     one = plan("--search-folds", 1)  # a trial of two folds holds the weights and moments of two trainings
@@ -98,7 +100,7 @@ def check_text(text: str, *, longest: str) -> None:
     lines = text.splitlines()
     assert [line[:14].strip() for line in lines] == [
         "images", "features", "memory", "an epoch", "smallest", "largest", "side by side", "epochs", "search",
-        "confirmation", "checkpoints", "MLflow", "in all",
+        "confirmation", "starting up", "checkpoints", "MLflow", "in all",
     ]  # fmt: skip
     assert all(line[13] == " " != line[14] for line in lines)
     assert max(len(line) for line in lines) <= 130 + len(longest)
@@ -123,7 +125,9 @@ def test_missing_images_are_counted_and_timed_and_nothing_is_left_behind(plan, t
     assert found.extraction.images == 76
     assert found.extraction.bytes == 76 * 2 * 17 * 128 * 2  # images, taps, tokens, width, half precision
     assert found.extraction.image_seconds > 0
-    assert found.wall_seconds.expected > found.extraction.seconds > 0
+    assert found.extraction.seconds > 0
+    spans = found.search.wall_seconds.expected + found.confirmation.wall_seconds.expected
+    assert found.wall_seconds.expected == pytest.approx(found.start_seconds + found.extraction.seconds + spans)
 
 
 @pytest.mark.slow

@@ -108,7 +108,7 @@ def test_a_failed_trial_is_not_the_best_though_it_once_was() -> None:
 
 
 TABLE = """\
-demo-1: 4 trials in 1m23s: 1 completed, 1 pruned, 1 failed, 1 running
+demo-1: 4 trials: 1 completed, 1 pruned, 1 failed, 1 running; this command took 1m23s
 
 Best trial t0002: score 0.6000 at epoch 1 of 12
   adapter.kind=lora  adapter.rank=16  optim.lr=0.0003457
@@ -165,7 +165,9 @@ def test_a_part_that_was_not_held_out_is_shown_as_absent() -> None:
 
 def test_why_a_search_ended_early_is_said() -> None:
     entries = [*a_study()[:-1], make_entry("end", time=1.0, reason="time budget spent")]
-    assert "in 5s (time budget spent): " in result_table(entries, study="demo-1", seconds=5)
+    table = result_table(entries, study="demo-1", seconds=5)
+    assert table.startswith("demo-1: 4 trials (time budget spent): 1 completed")
+    assert "; this command took 5s\n" in table
 
 
 LINES = """\

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from search_spaces.space import SearchSpace
-from tests.tune.plain_entries import encoded, make_entry
+from tests.tune.plain_entries import encoded, make_entry, read_plain
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
 from trainable.training.best_forecasts import best_forecasts
@@ -21,6 +21,7 @@ from tune.decisions.rungs import rung_standings
 from tune.decisions.standings import Standings
 from tune.journal.entries import SessionBegun
 from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_entries
+from tune.report.status_text import status_text
 from tune.report.study_status import read_status
 
 ROOT = Path(__file__).parents[2]
@@ -123,6 +124,31 @@ def test_without_features_or_checkpoint_all_but_the_interval_is_told(cli, finish
     assert str(study / lost) in best["interval_note"]
 
 
+def test_a_score_of_another_epoch_than_the_checkpoints_has_no_interval_until_the_study_goes_on(
+    cli, finished_study, tmp_path
+):
+    study = Path(shutil.copytree(finished_study, tmp_path / "cut"))
+    entries = read_plain(study)
+    trial = next(t for t in Standings.of(read_entries(study)).trials.values() if (t.best_epoch or 0) > 1)
+    before = [
+        entry
+        for entry in entries[:-1]
+        if entry.get("trial", trial.trial_id) == trial.trial_id
+        and entry["event"] != "tell"
+        and entry.get("epoch", 0) < trial.best_epoch
+    ]
+    lines = [encoded({**entry, "seq": seq}) for seq, entry in enumerate([*before, entries[-1]])]
+    (study / FILE_NAME).write_bytes(b"".join(lines))
+    text = " ".join(cli("status", study).stdout.split())
+
+    assert "ended: finished" in text
+    assert f"interval: not known until the study goes on: the checkpoint of {trial.trial_id} has the weights" in text
+    assert "ask again" not in text
+    with Journal.open(study, say=print) as journal:
+        journal.append(SessionBegun(n_trials=5, executor="local"))
+        assert "interval: the best trial has just moved on; ask again" in cli("status", study).stdout
+
+
 def test_an_interval_that_takes_too_long_is_refused_with_its_length(finished_study):
     best = read_status(finished_study).standings.best()
     assert best is not None
@@ -152,7 +178,7 @@ def test_a_study_whose_process_was_killed_is_cut_off_and_its_trials_interrupted(
     outcome = cli("status", tmp_path / "study")
     assert "cut off" in outcome.stdout.splitlines()[0]
     assert "0 of 6 done: 1 interrupted" in outcome.stdout
-    assert "once resumed" in line_of(outcome.stdout, "used")
+    assert line_of(outcome.stdout, "used").endswith("; time left not known yet")
     assert f"search --resume {tmp_path / 'study'} --local\n" in outcome.stdout  # as it was searched
 
 
@@ -222,6 +248,7 @@ def test_time_used_adds_up_sessions_without_the_time_between_them(tmp_path):
     )
     status = read_status(study)
     assert status.seconds_used == 110.0
+    assert "1m50s used in 2 sessions, starting up not counted; about 17m30s left once resumed" in status_text(status)
     assert status.seconds_left == (1 + 5 * 4) * 50.0  # epochs that are left, one in 50 s in this session
 
 

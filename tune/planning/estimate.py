@@ -76,17 +76,20 @@ def estimate(
     of_one_fold = _seconds(costs, typical, replace(data, other_splits=()), setting)  # as a run of a confirmation is
     middle = statistics.fmean(of_one_fold.epoch(config) for config in typical)
     confirming = confirmation_ahead(n_confirming, rules, of_one_fold, epoch_seconds=middle) if n_confirming else None
-    start = setting.session_seconds + images.load_seconds + extraction.seconds + 2 * steps.start_seconds
+    search = _search(ahead, searching, steps, setting, max_epochs=options.epochs)
+    start = setting.session_seconds + images.load_seconds + steps.start_seconds
     parts = [searching, confirming] if confirming else [searching]
-    wall = _sum([part.wall_seconds for part in parts], plus=start)
+    spans = [search.wall_seconds, *([confirming.wall_seconds] if confirming else [])]
+    wall = _sum(spans, plus=start + extraction.seconds)
     return StudyPlan(
         extraction=extraction,
         trial=_needs(images, steps, seconds, setting),
-        search=_search(ahead, searching, steps, setting, max_epochs=options.epochs),
+        search=search,
         confirmation=None
         if confirming is None
         else _confirming(confirming, n_confirming, options.epochs, wall, setting),
         records=_records(request, costs, typical, steps, searching, n_confirming, tracking_uri),
+        start_seconds=start,
         wall_seconds=wall,
         device_seconds=_sum([_of_devices(part, setting) for part in parts], plus=extraction.seconds),
         time_budget=options.time_budget,

@@ -25,6 +25,7 @@ def _lines(plan: StudyPlan) -> Iterator[tuple[str, str]]:
             f"at most {counted(confirming.runs, 'run')} of {counted(confirming.epochs, 'epoch')}: "
             f"{_times(confirming.wall_seconds)}, {confirming.share:.0%} of all",
         )
+    yield "starting up", f"{duration(plan.start_seconds)}: libraries, backbone and workers, beside those of the search"
     records = plan.records
     free = "" if records.bytes_free is None else f", {size_text(records.bytes_free)} free"
     yield "checkpoints", f"{size_text(records.checkpoint_bytes)} in {records.study}{free}"

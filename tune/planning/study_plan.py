@@ -99,13 +99,18 @@ class Records:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyPlan:
-    """All of it. wall_seconds: from the command to its result, a time budget not counted."""
+    """All of it. start_seconds: of libraries, backbone and workers, beside those of the search.
+
+    wall_seconds: from the command to its result, the sum of start, extraction, search and confirmation; a time budget
+    not counted.
+    """
 
     extraction: Extraction
     trial: TrialNeeds
     search: Search
     confirmation: ConfirmationNeeds | None
     records: Records
+    start_seconds: float
     wall_seconds: Range
     device_seconds: Range
     time_budget: float | None

@@ -89,7 +89,7 @@ class LiveView:
         if self._is_confirming:
             return [*head, *self.study.confirmation.lines(now, rows - len(head))]
         used = duration(max(now - (self._began or now), 0.0))
-        head.append(f"time      {used} used{self._left(now)}")
+        head.append(f"time      {used} in this session{self._left(now)}")
         running = [_row(trial) for trial in standings.trials.values() if trial.state == "running"]
         n_shown = max(0, min(MOST_ROWS, rows - HEAD_ROWS))
         more = [f"          and {len(running) - n_shown} more"] if len(running) > n_shown else []

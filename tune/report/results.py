@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces.parameter import in_words
+from trainable.counts import counted
 from trainable.data.task import Task
 from trainable.data.task_words import (
     PART_NAMES,
@@ -93,8 +94,8 @@ def result_table(
 ) -> str:
     """At most 120 columns: how the search went, the best trial beside variants and floors, the commands to go on.
 
-    confirmation: its own table and verdict, if there is one. commands: shown one a line, whole even where they are
-    longer.
+    seconds: that this command took, starting up included. confirmation: its own table and verdict, if there is one.
+    commands: shown one a line, whole even where they are longer.
     """
     standings = Standings.of(entries)
     lines = [_summary(standings, study, seconds), ""]
@@ -147,10 +148,9 @@ def _best_entry(best: TrialRecord | None) -> JsonObject | None:
 def _summary(standings: Standings, study: str, seconds: float) -> str:
     counts = ((standings.count(state), state) for state in ("completed", "pruned", "failed", "paused", "running"))
     parts = ", ".join(f"{count} {state}" for count, state in counts if count)
-    n_trials = len(standings.trials)
-    word = "trial" if n_trials == 1 else "trials"
     reason = f" ({standings.end_reason})" if standings.end_reason not in (None, "", "finished") else ""
-    return f"{study}: {n_trials} {word} in {duration(seconds)}{reason}{': ' if parts else ''}{parts}"
+    trials = f"{counted(len(standings.trials), 'trial')}{reason}{': ' if parts else ''}{parts}"
+    return f"{study}: {trials}; this command took {duration(seconds)}"
 
 
 def _best_lines(best: TrialRecord) -> list[str]:

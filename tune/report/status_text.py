@@ -54,11 +54,13 @@ def _counts(status: StudyStatus) -> str:
 
 
 def _times(status: StudyStatus) -> str:
-    used = f"{duration(status.seconds_used)} used"
+    sessions = f"in {counted(status.n_sessions, 'session')}, starting up not counted"
+    used = f"{duration(status.seconds_used)} used {sessions}"
     if status.standings.n_told >= status.standings.n_wanted:
         return used
-    left = "time left not known yet" if status.seconds_left is None else f"about {duration(status.seconds_left)} left"
-    return f"{used}, {left}{'' if status.owner else ' once resumed'}"
+    if status.seconds_left is None:
+        return f"{used}; time left not known yet"
+    return f"{used}; about {duration(status.seconds_left)} left{'' if status.owner else ' once resumed'}"
 
 
 def _confirmation(status: StudyStatus) -> list[str]:

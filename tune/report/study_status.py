@@ -20,6 +20,8 @@ from tune.printed.next_command import next_command
 MAX_INTERVAL_SECONDS = 30.0
 """Predicting the held-out specimens for the interval may take so long; a status is to be had between two looks."""
 
+MOVED_ON = "the best trial has just moved on; ask again"
+
 SCORES = (SCORE, "score/id", "score/ood")
 
 
@@ -39,8 +41,10 @@ class Interval:
 class StudyStatus:
     """A study at one moment.
 
-    owner: who works on it; None if nobody does. seconds_used: of all sessions together. seconds_left: at the speed of
-    the latest session; None when nothing is known of it. confirmation: its runs so far. verdict: the latest.
+    owner: who works on it; None if nobody does. n_sessions: processes that worked on it, one after another.
+    seconds_used: of all sessions together, each from when its trials could begin: data were loaded and Ray started.
+    seconds_left: at the speed of the latest session; None when nothing is known of it. confirmation: its runs so far.
+    verdict: the latest.
     """
 
     folder: Place
@@ -48,6 +52,7 @@ class StudyStatus:
     rungs: list[RungStanding]
     owner: Owner | None
     interval: Interval
+    n_sessions: int
     seconds_used: float
     seconds_left: float | None
     confirmation: Confirmation
@@ -108,7 +113,8 @@ def read_status(folder: Place) -> StudyStatus:
         standings=standings,
         rungs=rung_standings(standings),
         owner=owner,
-        interval=_interval(folder, standings),
+        interval=_interval(folder, standings, is_running=owner is not None),
+        n_sessions=sum(isinstance(entry, SessionBegun) for entry in entries),
         seconds_used=_seconds_used(entries, now=now),
         seconds_left=pace.seconds_left(standings, now=now),
         confirmation=Confirmation.replay(entries),
@@ -131,7 +137,7 @@ def _seconds_used(entries: Sequence[JournalEntry], *, now: float) -> float:
     return used + (now - start if start is not None else 0.0)
 
 
-def _interval(folder: Place, standings: Standings) -> Interval:
+def _interval(folder: Place, standings: Standings, *, is_running: bool) -> Interval:
     """Of the best trial's scores, from its checkpoint's predictions for the held-out events."""
     best = standings.best()
     if best is None:
@@ -146,6 +152,16 @@ def _interval(folder: Place, standings: Standings) -> Interval:
     except (UserError, StorageError) as error:
         return Interval(scores={}, note=f"not known here: {str(error).splitlines()[0]}")
     if found.epoch != best.best_epoch:
-        moved_on = "the best trial has just moved on; ask again"
-        return Interval(scores={}, note=f"not known here: {found.damaged[0]}" if found.damaged else moved_on)
+        if found.damaged:
+            return Interval(scores={}, note=f"not known here: {found.damaged[0]}")
+        return Interval(scores={}, note=MOVED_ON if is_running else _apart(best, found.epoch))
     return Interval(level=LEVEL, scores=score_interval(found.forecasts, seed=0))
+
+
+def _apart(best: TrialRecord, epoch: int) -> str:
+    """Of a study that nobody works on: its session ended between a checkpoint and the report of its epoch, say."""
+    known = "not known here" if best.is_told else "not known until the study goes on"
+    return (
+        f"{known}: the checkpoint of {best.trial_id} has the weights of epoch {epoch}, its score is of epoch "
+        f"{best.best_epoch}"
+    )
