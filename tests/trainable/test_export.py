@@ -600,6 +600,22 @@ def test_the_card_says_where_scores_come_from_and_that_a_split_leaks(exports, to
     assert "Not measured" in unmeasured
 
 
+@pytest.mark.parametrize(
+    ("floor", "said"),
+    [
+        (0.6187, "Its score gains 0.0064 (1%) on the floor `constant`"),
+        (0.6123, "**It loses to the floor `constant`, which sees no image**"),
+        (0.5, "its score is 0.6123, and that of the floor 0.5000"),
+    ],
+)
+def test_the_card_says_whether_a_model_gains_on_the_best_floor_or_loses_to_it(exports, tower, tmp_path, floor, said):
+    floors = {"constant": {"score/all": floor}, "domain_mean": {"score/all": 0.9}}
+    text = card(exports, tower, tmp_path, floors=floors)
+
+    assert said in text.partition("## Known limits")[2]
+    assert ("gains" in text, "loses" in text) == (floor > 0.6123, floor <= 0.6123)
+
+
 def test_exporting_leaves_the_trained_tail_and_the_backbone_as_they_were(exports, tower, tmp_path):
     config = exports.config("dora", 1)
     tail = exports.tail(tower, config).train()

@@ -222,6 +222,20 @@ def test_a_candidate_that_is_better_on_average_but_not_beyond_noise_leads_and_is
     assert Confirmed.from_dict(json.loads(json.dumps(confirmed.to_dict()))) == confirmed
 
 
+@pytest.mark.parametrize(("errors", "n_worse"), [((3.0, 3.2), 2), ((0.2, 3.0), 1), ((0.2, 0.21), 0)])
+def test_a_verdict_says_who_of_those_it_decides_between_is_not_better_than_the_best_floor(world, errors, n_worse):
+    plan = (configuration("t0007", 8), configuration("default"))
+    confirmed = world(plan, dict(zip(("t0007", "default"), errors, strict=True))).confirmed
+    floor = min(of["score/all"] for of in confirmed.floors.values())
+    decided = {confirmed.winner, confirmed.leader}
+    worse = [c for c in confirmed.candidates if c.metrics["score/all"] >= floor and c.name in decided]
+    *_, last = confirmed.verdict.split("; ")
+
+    assert sum(c.metrics["score/all"] >= floor for c in confirmed.candidates) == n_worse
+    assert ("not better than the floor" in last) == bool(worse)
+    assert all(f"{c.name} ({c.metrics['score/all']:.3f})" in last for c in worse)
+
+
 def test_a_verdict_of_before_without_a_leader_is_led_by_the_winner_or_else_by_the_best_mean(confirmed_study):
     confirmed = confirmed_of(read_entries(confirmed_study))
     values = {name: value for name, value in confirmed.to_dict().items() if name != "leader"}

@@ -9,6 +9,7 @@ from trainable.data.task import Task, beetles
 from trainable.data.task_words import loss_name
 from trainable.export.facts import MemberFacts, ModelFacts
 from trainable.plain_values import JsonObject
+from trainable.scoring.best_floor import SCORE, best_floor
 from trainable.shown import shown
 
 _SCORES = (("score", "score/all"), ("ID score", "score/id"), ("OOD score", "score/ood"))
@@ -227,8 +228,7 @@ def _limits(facts: ModelFacts, task: Task, *, has_species: bool) -> Iterator[str
         )
     if has_species:
         yield "* A species that was not trained on, or not named, is *unknown* likewise: one common code."
-    if task.is_beetles:
-        yield "* The task is nearly flat: forecasts gain little over the floors; read the score beside them."
+    yield from _beside_floors(facts)
     if facts.n_leaked_events:
         yield (
             f"* **The {facts.holdout} split leaks**: {counted(facts.n_leaked_events, 'held-out event')} in the "
@@ -243,6 +243,18 @@ def _limits(facts: ModelFacts, task: Task, *, has_species: bool) -> Iterator[str
         yield "* **The backbone `tiny` has seen drawn beetles only**: it stands in for a real one to try the software."
     if facts.backbone == "tiny:random":
         yield "* **The backbone `tiny:random` has random weights**: it stands in for a real one to test the software."
+
+
+def _beside_floors(facts: ModelFacts) -> Iterator[str]:
+    floor = best_floor(facts.floors)
+    if floor is None or SCORE not in facts.scores:
+        return
+    score, named = facts.scores[SCORE], f"the floor `{floor.name}`, which sees no image"
+    if score < floor.score:
+        gain = f"{floor.score - score:.4f} ({(floor.score - score) / floor.score:.0%})"
+        yield f"* Its score gains {gain} on {named}; read it beside the floors."
+    else:
+        yield f"* **It loses to {named}**: its score is {score:.4f}, and that of the floor {floor.score:.4f}."
 
 
 def _use(task: Task, known_domains: Sequence[int] | Sequence[str], *, has_species: bool) -> Iterator[str]:

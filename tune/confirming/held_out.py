@@ -1,14 +1,14 @@
 """What a confirmation's runs are scored on: each fold's held-out events, without those that the search chose by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from trainable.scoring.out_of_fold import only_fresh
-from trainable.scoring.scoring import EventForecast, HeldOutScorer
+from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
 from trainable.scoring.targets import Targets
 from trainable.storage.place import Place
 from trainable.training.trial_data import TrialData
@@ -17,12 +17,13 @@ from tune.confirming.runs import fold_data_folder
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HeldOutFolds:
-    """scorers: fold -> of all its held-out events. seen: ids of the events that the search chose by. domain_of_site:
-    of all specimens. n_left_out: events that are left out for it. n_seen: those that are scored all the same, since
-    nothing else is held out of their fold.
+    """scorers: fold -> of all its held-out events. floors: fold -> floor -> its predictions. seen: ids of the events
+    that the search chose by. domain_of_site: of all specimens. n_left_out: events that are left out for it. n_seen:
+    those that are scored all the same, since nothing else is held out of their fold.
     """
 
     scorers: dict[int, HeldOutScorer]
+    floors: dict[int, dict[str, NDArray[np.float64]]]
     seen: NDArray[np.int64] | NDArray[np.str_]
     domain_of_site: dict[str, int]
     n_left_out: int
@@ -43,11 +44,19 @@ class HeldOutFolds:
                 fold: HeldOutScorer(d.labels, d.event_ids, d.site_ids, d.split, targets=d.targets)
                 for fold, d in of_fold.items()
             },
+            floors={
+                fold: floor_predictions(d.labels, d.event_ids, d.domain_ids, d.species, d.split, targets=d.targets)
+                for fold, d in of_fold.items()
+            },
             seen=seen,
             domain_of_site=dict(zip(search.site_ids.tolist(), search.domain_ids.tolist(), strict=True)),
             n_left_out=len(set().union(*shared.values()) - scored),
             n_seen=len(scored),
         )
+
+    def with_seen(self) -> Self:
+        """The same with all held-out events, as confirmations were scored before some were left out."""
+        return replace(self, seen=self.seen[:0], n_left_out=0, n_seen=self.n_left_out + self.n_seen)
 
     @property
     def targets(self) -> Targets:

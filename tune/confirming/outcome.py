@@ -5,7 +5,7 @@ STUDY/confirmation/NAME.json holds each configuration's out-of-fold forecasts, f
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from trainable.checksums import from_json, to_json
@@ -59,6 +59,7 @@ class Confirmed:
     noise. is_win: whether one does. leader: the winner, or the one that leads without proof, which may be "default".
     verdict: in words. fresh_only: whether held-out events that the search chose by
     were left out, n_left_out of them; n_seen: those that were scored all the same, since their fold has no other.
+    floors: name -> metrics of a forecast without images on the same events; empty where they were not written down.
     """
 
     holdout: str
@@ -79,6 +80,7 @@ class Confirmed:
     fresh_only: bool = False
     n_left_out: int = 0
     n_seen: int = 0
+    floors: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def members_of(self, candidate: ConfirmedConfiguration) -> tuple[ConfirmedConfiguration, ...]:
         """The configurations that are trained for a candidate: of an ensemble its members, else itself."""

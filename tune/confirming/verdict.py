@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 
 from search_spaces.space import DEFAULT
 from trainable.plain_values import JsonObject
+from trainable.scoring.best_floor import not_better_words
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import OutOfFold, paired_difference
 from trainable.storage.place import Place
 from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions
+from tune.confirming.floors import floors_on
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
 from tune.confirming.predicted import Predicted, predicted_by, scored
@@ -45,6 +47,8 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
     level = 1 - (1 - LEVEL) / max(1, len(measured) - 1)
     candidates = _compared([m[0] for m in measured], {m[0].name: m[1] for m in measured}, level)
     winner, is_win, words = _decide(candidates, failed)
+    leader, floors = winner if is_win else candidates[0].name, floors_on(held_out)
+    decided = {c.name: c.metrics["score/all"] for c in candidates if c.name in (leader, winner)}
     confirmed = Confirmed(
         holdout=header["options"]["holdout"],
         folds=tuple(folds),
@@ -59,11 +63,12 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
         failed=failed,
         winner=winner,
         is_win=is_win,
-        leader=winner if is_win else candidates[0].name,
-        verdict=words,
+        leader=leader,
+        verdict="; ".join(filter(None, (words, not_better_words(decided, floors)))),
         fresh_only=True,
         n_left_out=held_out.n_left_out,
         n_seen=held_out.n_seen,
+        floors=floors,
     )
     return Judged(confirmed=confirmed, forecasts={candidate.name: oof for candidate, oof in measured})
 

@@ -17,6 +17,7 @@ from trainable.scoring.out_of_fold import calibrated_sigmas
 from trainable.scoring.targets import kinds_of
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
+from tune.confirming.floors import floors_of
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration, confirmed_of, evidence, out_of_fold_of
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
@@ -44,7 +45,8 @@ class Recipe:
 
     name: that of its part, or an ensemble's. parts: one, or an ensemble's. sigmas: "known" and "unknown" (domains) ->
     one a target, of classes a temperature. scores, intervals: measured on events held out of training, as `scores_of`
-    says: "confirmation" or "held-out events". evidence: the forecasts behind them, None without a confirmation.
+    says: "confirmation" or "held-out events". floors: name -> metrics of a forecast without images on the same events,
+    where they are known. evidence: the forecasts behind them, None without a confirmation.
     is_winner: the confirmation decided for it.
     """
 
@@ -57,6 +59,7 @@ class Recipe:
     scores_of: str
     intervals: dict[str, tuple[float, float]]
     interval_level: float | None
+    floors: dict[str, dict[str, float]]
     evidence: JsonObject | None
     is_winner: bool
     verdict: str
@@ -84,7 +87,8 @@ def recipe_of(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Recip
 
     Raises: UserError when there is no such thing, or when nothing is known of its errors on events held out.
     """
-    confirmed, trials = confirmed_of(entries), Standings.of(entries).trials
+    confirmed, standings = confirmed_of(entries), Standings.of(entries)
+    trials = standings.trials
     header = study_of(entries).header
     if options.config is not None:
         chosen = _of_config(options.config, confirmed, trials, kept_options(entries), epochs=header["max_epochs"])
@@ -95,7 +99,7 @@ def recipe_of(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Recip
     if isinstance(chosen, ConfirmedConfiguration):
         assert confirmed is not None
         return _from_candidate(options, chosen, confirmed, study_seed=header["seed"])
-    return _from_trial(options, chosen, header)
+    return _from_trial(options, chosen, standings)
 
 
 def _decided_for(confirmed: Confirmed | None, options: RetrainOptions) -> ConfirmedConfiguration:
@@ -169,14 +173,16 @@ def _from_candidate(
         scores_of="confirmation",
         intervals=chosen.intervals,
         interval_level=confirmed.interval_level,
+        floors=floors_of(options.study, confirmed),
         evidence=evidence(confirmed, chosen, forecasts),
         is_winner=chosen.name == confirmed.winner,
         verdict=confirmed.verdict,
     )
 
 
-def _from_trial(options: RetrainOptions, trial: TrialRecord, header: JsonObject) -> Recipe:
+def _from_trial(options: RetrainOptions, trial: TrialRecord, standings: Standings) -> Recipe:
     assert trial.best_epoch is not None
+    header = standings.header
     name = trial.variant or trial.trial_id
     own_seed = header["seed"] if trial.seed is None else trial.seed
     metrics, task = trial.best_metrics, task_of_study(header)
@@ -191,6 +197,7 @@ def _from_trial(options: RetrainOptions, trial: TrialRecord, header: JsonObject)
         scores_of="held-out events",
         intervals={},
         interval_level=None,
+        floors=standings.floors,
         evidence=None,
         is_winner=False,
         verdict="",

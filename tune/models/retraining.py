@@ -3,15 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
-
-import numpy as np
 
 from trainable.data.specimens import Specimens
-from trainable.data.splits import SPLIT_SEED, Holdout, make_split, search_splits, whole
+from trainable.data.splits import whole
 from trainable.errors import UserError
-from trainable.scoring.out_of_fold import OutOfFold, only_fresh
-from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
 from trainable.storage.remote_folder import RemoteFolder
 from trainable.training.precision import Precision
 from trainable.training.trainer import TailTrainer
@@ -19,19 +14,18 @@ from trainable.training.trial_data import TrialData
 from trainable.trial import Trial, TrialTask
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import DataOptions
-from tune.confirming.outcome import confirmed_of
 from tune.execution.session import local_device, request_for
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
-from tune.journal.entries import FloorsMeasured, JournalEntry, study_of
+from tune.journal.entries import JournalEntry, study_of
 from tune.journal.study_task import task_of_study
 from tune.models.exporting import ModelQuality, Trained, export_trainers
 from tune.models.recipe import Recipe
 from tune.models.retrain_folder import MODEL_NAME, checkpoint_folder, claim_retrain_folder
 from tune.report.console import Console
 from tune.report.failed_training import tell_failure
-from tune.study.kept_options import in_names_of_now, kept_options
-from tune.study.study_data import StudyData, load_study_specimens, targets_of, write_trial_data
+from tune.study.kept_options import kept_options
+from tune.study.study_data import StudyData, load_study_specimens, write_trial_data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +51,8 @@ def make_model(
     """
     material = _material(options, recipe, entries, console)
     specimens = material.specimens
-    floors = _floors(entries, recipe, specimens)
     claim_retrain_folder(folder, identity)
-    data = StudyData(specimens=specimens, split=whole(specimens.frame), floors=floors)
+    data = StudyData(specimens=specimens, split=whole(specimens.frame), floors=recipe.floors)
     write_trial_data(data, material.features, folder / "data")
     trainers = train_members(recipe, folder, material.device, options, console)
     if trainers is None:
@@ -73,20 +66,20 @@ def make_model(
         backbone=kept_options(entries)["backbone"],
         specimens=specimens,
         sigmas=recipe.sigmas,
-        measured=_measured(recipe, floors),
+        measured=_measured(recipe),
         evidence=recipe.evidence,
         study_id=study_of(entries).study_id,
     )
     return True
 
 
-def _measured(recipe: Recipe, floors: dict[str, dict[str, float]]) -> ModelQuality:
+def _measured(recipe: Recipe) -> ModelQuality:
     return ModelQuality(
         scores=recipe.scores,
         scores_of=recipe.scores_of,
         intervals=recipe.intervals,
         interval_level=recipe.interval_level,
-        floors=floors,
+        floors=recipe.floors,
         verdict=recipe.verdict,
     )
 
@@ -155,27 +148,3 @@ def train_members(
         assert trial.trainer is not None  # no step failed
         trainers += trial.trainer.trainers  # one: the data are of one fold
     return trainers
-
-
-def _floors(entries: Sequence[JournalEntry], recipe: Recipe, specimens: Specimens) -> dict[str, dict[str, float]]:
-    """Metrics of the floors on the very events that the model's scores were measured on, pooled in the same way."""
-    confirmed = confirmed_of(entries)
-    if recipe.evidence is None or confirmed is None:
-        return next((entry.floors for entry in entries if isinstance(entry, FloorsMeasured)), {})
-
-    frame, holdout = specimens.frame, cast(Holdout, confirmed.holdout)
-    labels, events_of_rows, targets = specimens.labels, specimens.ids("event_id"), targets_of(specimens)
-    groups = frame["domain_id"].to_numpy(), frame["species"].to_numpy()
-    searched = in_names_of_now(study_of(entries).header["options"], study_of(entries).header)
-    splits = search_splits(frame, holdout=holdout, fold=searched["fold"], n=searched["search_folds"])
-    held_out = np.concatenate([rows for split in splits for rows in (split.id_, split.ood)])
-    seen = events_of_rows[held_out] if confirmed.fresh_only else events_of_rows[:0]
-    domain_of_site = dict(zip(frame["site_id"].astype(str), frame["domain_id"].tolist(), strict=True))
-    gathered: dict[str, dict[int, list[dict[str, EventForecast]]]] = {}
-    for fold in confirmed.folds:
-        split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
-        scorer = HeldOutScorer(labels, events_of_rows, frame["site_id"].to_numpy(), split, targets=targets)
-        predicted = floor_predictions(labels, events_of_rows, *groups, split, targets=targets)
-        for name, predictions in predicted.items():
-            gathered.setdefault(name, {})[fold] = [only_fresh(scorer.forecasts(predictions), seen)]
-    return {name: OutOfFold.gather(folds, domain_of_site).metrics() for name, folds in gathered.items()}

@@ -5,16 +5,17 @@ import textwrap
 from trainable.counts import counted
 from trainable.data.task import Task
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
-from tune.report.results import COLUMNS, metrics_table
+from tune.report.results import COLUMNS, floor_rows, metrics_table
 
 _NAME_WIDTH = 19
 
 
 def confirmation_text(confirmed: Confirmed, task: Task) -> str:
-    """Scores with intervals, differences to the default, R2 and MAE, the verdict; at most 120 columns."""
+    """Scores beside the floors and with intervals, differences to the default, the verdict; at most 120 columns."""
     folds, seeds = counted(len(confirmed.folds), "held-out fold"), counted(len(confirmed.seeds), "seed")
     lines = [f"Confirmed on {folds} x {seeds}, at most {counted(confirmed.epochs, 'epoch')}:", ""]
-    lines += [metrics_table([(candidate.name, candidate.metrics) for candidate in confirmed.candidates], task), ""]
+    rows = [(candidate.name, candidate.metrics) for candidate in confirmed.candidates]
+    lines += [metrics_table([*rows, *floor_rows(confirmed.floors)], task), ""]
     lines.append(
         f"{'':<{_NAME_WIDTH}}  score and {confirmed.interval_level:.0%} interval   gain on default, {_level(confirmed)}"
     )

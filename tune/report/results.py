@@ -176,8 +176,12 @@ def _rows(standings: Standings, best: TrialRecord | None) -> list[tuple[str, Map
     if best is not None:
         rows.append((f"best {_full_name(best)}", best.best_metrics))
     variants = [(name, t.best_metrics) for name, t in standings.variant_trials().items() if t is not best]
-    floors = [(f"floor {name}", standings.floors[name]) for name in FLOORS if name in standings.floors]
-    return rows + sorted(variants, key=_rank) + sorted(floors, key=_rank)
+    return rows + sorted(variants, key=_rank) + floor_rows(standings.floors)
+
+
+def floor_rows(floors: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Mapping[str, float]]]:
+    """Rows for `metrics_table`, from better to worse."""
+    return sorted([(f"floor {name}", floors[name]) for name in FLOORS if name in floors], key=_rank)
 
 
 def _rank(row: tuple[str, Mapping[str, Any]]) -> float:

@@ -5,8 +5,10 @@ from collections.abc import Iterator, Sequence
 from search_spaces.variant import variant_file
 from trainable.counts import counted
 from trainable.data.task_words import groups_of
+from trainable.scoring.best_floor import best_floor
+from tune.confirming.outcome import Confirmed
 from tune.decisions.trial_label import trial_label
-from tune.decisions.trial_record import ENQUEUED, SCORE, finite
+from tune.decisions.trial_record import ENQUEUED, SCORE
 from tune.evaluation import markup as html
 from tune.printed.held_out_words import held_out_words
 from tune.printed.next_command import next_command
@@ -52,14 +54,14 @@ def _together(views: Sequence[StudyView], title: str) -> Iterator[str]:
         yield html.warning("These studies differ in data, held-out events or length: their scores are not comparable.")
     rows = []
     for view in views:
-        best = view.standings.best()
+        best, floor = view.standings.best(), best_floor(view.standings.floors)
         rows.append(
             [
                 view.name,
                 "no score" if best is None else f"{best.trial_id} {trial_label(best)}",
                 view.confirmed.verdict if view.confirmed else "not confirmed",
                 html.number(None if best is None else best.best_score, 4),
-                html.number(_lowest_floor(view), 4),
+                html.number(None if floor is None else floor.score, 4),
                 str(len(view.trials)),
                 str(view.standings.n_reports),
                 duration(sum(t.seconds for t in view.trials)),
@@ -106,13 +108,16 @@ def _lead(view: StudyView) -> str:
 
 def _glance(view: StudyView) -> Iterator[tuple[str, str, str]]:
     standings, best = view.standings, view.standings.best()
+    confirmed_over_floor = list(_over_floor_where_confirmed(view.confirmed))
+    yield from confirmed_over_floor
     if best is None:
         yield "Best score", html.NOTHING, "no trial has a score"
     else:
-        yield "Best score", html.number(best.best_score, 4), f"{best.trial_id} {trial_label(best)}"
-        if (floor := _lowest_floor(view)) is not None and best.best_score is not None:
-            where, by = html.below(best.best_score, floor)
-            yield f"{where} the lowest floor by", html.number(by, 4), f"which scores {floor:.4f}"
+        yield "Best score", html.number(best.best_score, 4), f"{best.trial_id} {trial_label(best)}, in the search"
+        floor = None if confirmed_over_floor else best_floor(standings.floors)
+        if floor is not None and best.best_score is not None:
+            where, by = html.below(best.best_score, floor.score)
+            yield f"{where} the lowest floor by", html.number(by, 4), f"which scores {floor.score:.4f} in the search"
         default = standings.variant_trials().get("default")
         if default is not None and default.best_score is not None and best.best_score is not None:
             where, by = html.below(best.best_score, default.best_score)
@@ -129,9 +134,14 @@ def _glance(view: StudyView) -> Iterator[tuple[str, str, str]]:
     yield "Time of training", duration(sum(t.seconds for t in view.trials)), counted(standings.n_reports, "epoch")
 
 
-def _lowest_floor(view: StudyView) -> float | None:
-    found = [finite(metrics.get(SCORE)) for metrics in view.standings.floors.values()]
-    return min((score for score in found if score is not None), default=None)
+def _over_floor_where_confirmed(confirmed: Confirmed | None) -> Iterator[tuple[str, str, str]]:
+    """Of the leader, on the confirmation's folds."""
+    leader = confirmed.candidate(confirmed.leader) if confirmed is not None else None
+    floor = best_floor(confirmed.floors) if confirmed is not None else None
+    if leader is not None and floor is not None:
+        where, by = html.below(leader.metrics[SCORE], floor.score)
+        words = f"{leader.name}, where it was confirmed: {leader.metrics[SCORE]:.4f}, floor {floor.score:.4f}"
+        yield f"{where} the lowest floor by", html.number(by, 4), words
 
 
 def _parameters(view: StudyView) -> Iterator[str]:

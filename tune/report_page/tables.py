@@ -72,7 +72,7 @@ def confirmation(view: StudyView) -> Iterator[str]:
             "Not confirmed yet: a search's own best score flatters, since it was chosen by it.", "note"
         )
         return
-    rows = []
+    rows: list[tuple[float, list[str]]] = []
     for candidate in confirmed.candidates:
         difference = candidate.difference
         gain = html.NOTHING if difference is None else html.number(-difference.mean, 4, signed=True)
@@ -82,11 +82,18 @@ def confirmation(view: StudyView) -> Iterator[str]:
         interval = html.interval(*candidate.intervals[SCORE])
         p_better = None if difference is None else difference.p_better
         better_with = html.NOTHING if p_better is None else html.percent(p_better)
-        rows.append([candidate.name, html.number(candidate.metrics[SCORE], 4), interval, gain, bounds, better_with])
+        score = candidate.metrics[SCORE]
+        rows.append((score, [candidate.name, html.number(score, 4), interval, gain, bounds, better_with]))
+    for name, metrics in confirmed.floors.items():
+        score, label = metrics[SCORE], f"floor: {name.replace('_', ' ')}"
+        rows.append((score, [label, html.number(score, 4), *[html.NOTHING] * 4]))
+    rows.sort(key=lambda row: row[0])
     head = ["configuration", "score", f"{html.percent(confirmed.interval_level)} interval", "gain on default",
             f"{100 * confirmed.level:.1f} % interval", "better with"]  # fmt: skip
     cells = f"{counted(len(confirmed.folds), 'fold')} and {counted(len(confirmed.seeds), 'seed')}"
-    yield html.table(head, rows, caption=f"Trained anew on {cells} that all share; a gain above 0 is better.")
+    caption = f"Trained anew on {cells} that all share; a gain above 0 is better."
+    caption += " Floors see no image." if confirmed.floors else ""
+    yield html.table(head, [row for _, row in rows], caption=caption)
     if confirmed.n_seen or confirmed.scored_by_search:
         yield html.warning("The search chose by some of the events that judge here, which favours what it chose.")
     if confirmed.failed:

@@ -15,6 +15,7 @@ from pathlib import Path
 from trainable.counts import counted
 from trainable.data.task import Task
 from trainable.plain_values import JsonObject
+from trainable.scoring.best_floor import best_floor, not_better_words
 from trainable.shown import shown
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import SearchOptions
@@ -127,6 +128,8 @@ def _tell_recipe(recipe: Recipe, task: Task, console: Console) -> None:
             f"retraining {which} on all data for {part.epochs} of {counted(part.config.n_epochs, 'epoch')}, "
             f"{members} {seeds}"
         )
+    if words := _not_better(recipe):
+        console.say(f"warning: {words}")
     if recipe.evidence is None:
         calibration = "temperature" if task.has_classes else "sigma"
         console.say(
@@ -177,6 +180,7 @@ def _finish(
         "scores": recipe.scores,
         "scores_of": recipe.scores_of,
         "intervals": recipe.intervals,
+        "floors": recipe.floors,
         "seeds": recipe.seeds,
         "epochs": recipe.epochs,
         "members": [{"name": part.name, "epochs": part.epochs, "seed": seed} for part, seed in recipe.members],
@@ -203,4 +207,12 @@ def _score_lines(recipe: Recipe) -> list[str]:
             low_high = recipe.intervals.get(name)
             interval = f" [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""
             shown.append(f"{name.partition('/')[2]} {recipe.scores[name]:.3f}{interval}")
-    return [f"score of its {recipe.scores_of}: {'  '.join(shown)}"] if shown else []
+    if not shown:
+        return []
+    floor, words = best_floor(recipe.floors), _not_better(recipe)
+    beside = f"; the best floor there, {floor.name}, {floor.score:.3f}" if floor is not None else ""
+    return [f"score of its {recipe.scores_of}: {'  '.join(shown)}{beside}", *([words] if words else [])]
+
+
+def _not_better(recipe: Recipe) -> str:
+    return not_better_words({recipe.name: recipe.scores["score/all"]}, recipe.floors)
