@@ -208,9 +208,16 @@ def project(
             problems.append(f"`{key}` must be in the space, {parameter.range_text()}, but got {in_words(found)}")
         else:
             values[parameter.name] = value
-    for key, found in wanted.items():
-        if key not in by_key and key not in ignored_keys and encode(found) != encode(fixed[key]):
-            problems.append(
-                f"`{key}` does not vary in the space and must be {in_words(fixed[key])}, but got {in_words(found)}"
-            )
+    moved = [
+        key
+        for key, found in wanted.items()
+        if key not in by_key and key not in ignored_keys and encode(found) != encode(fixed[key])
+    ]
+    if moved:
+        names, needed, got = (
+            ", ".join(shown)
+            for shown in zip(*((f"`{key}`", in_words(fixed[key]), in_words(wanted[key])) for key in moved), strict=True)
+        )
+        do = "does" if len(moved) == 1 else "do"
+        problems.append(f"{names} {do} not vary in the space and must be {needed}, but got {got}")
     return values, problems

@@ -351,7 +351,14 @@ def test_a_variants_file_is_held_against_the_space_too(refused, study, tmp_path)
     file = tmp_path / "mine.yaml"
     file.write_text("about: mine\nepochs: 9\nconfig: {loss: {kind: mse}}\n")
 
-    assert "does not vary in the space" in refused("enqueue", study, file)
+    assert "`loss.kind`" in next(
+        line for line in refused("enqueue", study, file).splitlines() if "not vary in the space" in line
+    )
+    problems = refused("enqueue", study, "lora").splitlines()
+    assert sum("not vary in the space" in line for line in problems) == 1
+    (fixed,) = (line for line in problems if "not vary in the space" in line)
+    assert fixed.count("`") > 4  # all keys in one sentence
+    assert " do not vary in the space and must be " in fixed
     assert "among others" in refused("enqueue", study, file, "optim.lr=1e-3")
 
 

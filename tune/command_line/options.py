@@ -259,7 +259,9 @@ class EnqueueOptions(StudyOptions):
     """Options of `enqueue`."""
 
     configuration: tuple[str, ...] = argument(
-        "KEY=VALUE ..., the rest as in the space's base; or a variant by name, or a YAML file of one", file_names=True
+        "KEY=VALUE ..., such as optim.lr=2e-4 tail.n_blocks=2, the rest as in the space's base; or a YAML file of a "
+        "variant, or a variant by name where the study does not try it anyway",
+        file_names=True,
     )
 
 

@@ -117,7 +117,10 @@ class Decisions(TrialEntries):
                 f"({same[0].state}, {score})"
             )
         if values in requested or any(proposal.config == config for proposal in self.waiting()):
-            raise UserError("`enqueue` must be given a configuration that was not tried, but an equal one is queued")
+            raise UserError(
+                "`enqueue` must be given a configuration that was not tried, but an equal one is queued and runs "
+                "anyway, as the variants of a space do; give another"
+            )
 
     def stop_trial(self, trial_id: str, *, request: str) -> None:
         """End a trial that was not told, as a user asks. request: who asks, as an id."""
