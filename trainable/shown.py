@@ -48,8 +48,13 @@ def cut(text: str, *, longest: int) -> str:
 
 def meant(word: str, words: Collection[str]) -> str:
     """The end of a line about a word that there is not: the nearest one; empty where none is near."""
-    close = difflib.get_close_matches(word, words, n=1)
-    return f"; did you mean `{close[0]}`?" if close else ""
+    close = nearest(word, words)
+    return f"; did you mean `{close}`?" if close is not None else ""
+
+
+def nearest(word: str, words: Collection[str]) -> str | None:
+    """Of `words` the one that is most like `word`; None where none is like it."""
+    return next(iter(difflib.get_close_matches(word, words, n=1)), None)
 
 
 def size_text(n_bytes: float) -> str:

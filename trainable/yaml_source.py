@@ -10,7 +10,7 @@ import yaml
 
 from trainable.errors import UserError
 from trainable.plain_values import LARGEST_WHOLE
-from trainable.shown import brief
+from trainable.shown import brief, meant
 from trainable.text_file import read_text_file
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -95,7 +95,8 @@ def find_file(name_or_path: str | Path, folder: Path, what: str) -> Path:
         return path
     else:
         return path
-    raise UserError(f"{what} must be one of {', '.join(names)}, or the path of a YAML file, but got {brief(text)}")
+    got = f"{brief(text)}{meant(text, names)}"
+    raise UserError(f"{what} must be one of {', '.join(names)}, or the path of a YAML file, but got {got}")
 
 
 def file_names(folder: Path) -> tuple[str, ...]:

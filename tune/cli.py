@@ -157,7 +157,8 @@ def parse_command(argv: Sequence[str]) -> tuple[Verb, Given]:
         argv = [named.name, *own]
     elif argv and named is None and not argv[0].startswith("-"):
         names = [verb.name for verb in VERBS]
-        raise UserError(f"`VERB` must be one of {', '.join(names)}, but got {brief(argv[0])}{meant(argv[0], names)}")
+        hint = meant(argv[0], names) or "; `sentinel-tune --help` says what each is for"
+        raise UserError(f"`VERB` must be one of {', '.join(names)}, but got {brief(argv[0])}{hint}")
     arguments, unknown = _make_parser().parse_known_args(argv)
     verb: Verb = arguments.verb
     if verb.commands and not command and unknown and not unknown[0].startswith("-"):

@@ -33,7 +33,7 @@ def test_version_and_help_are_answered(capsys):
 def test_a_misspelt_option_gets_one_line_with_the_nearest_name(capsys):
     errors = fails(capsys, "search", "--trails", "3")
 
-    assert "did you mean `trials`?" in errors
+    assert "did you mean `--trials`?" in errors
     assert "Traceback" not in errors
 
 
@@ -43,6 +43,22 @@ def test_the_value_of_a_misspelt_option_is_not_called_an_option(words, capsys):
 
     assert len(errors) == 1
     assert "did you mean" in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["inspect", "--data", "x"], "did you mean DATA, which has no dashes: `sentinel-tune inspect DATA`?"),
+        (["report", "--out", "x"], "did you mean `--output`?"),
+        (["report", "--zebra", "x"], "; valid: --config, --json, --output, STUDIES"),
+        (["search", "--space", "smok"], "did you mean `smoke`?"),
+        (["train", "--variant", "lorra"], "did you mean `lora`?"),
+        (["help"], "`sentinel-tune --help` says what each is for"),
+    ],
+)
+def test_what_was_meant_is_named_as_it_is_to_be_typed(words, hint, capsys):
+    (error,) = fails(capsys, *words).splitlines()
+    assert error.endswith(hint)
 
 
 def test_every_bad_value_is_named_at_once(capsys):

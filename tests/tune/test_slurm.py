@@ -244,7 +244,7 @@ def test_without_sbatch_nothing_is_written_and_one_line_says_so(cli, folder, mon
         (["--nodes", "2", "--", "search", "--local"], "--local"),
         (["--", "search", "--address", "10.0.0.1:6379"], "--address"),
         (["--", "search", "--tracking-uri", "http://ada:geheim@mlflow.example"], "--tracking-uri"),
-        (["--", "search", "--trails", "3"], "did you mean `trials`?"),
+        (["--", "search", "--trails", "3"], "did you mean `--trials`?"),
         (["--", "predict", "model"], "must be given a command"),
         (["--out", "calendar", "--", "search"], "--out"),
         (["--log-dir", "a\\b", "--", "search"], "--log-dir"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from trainable.errors import UserError
-from trainable.shown import brief, meant
+from trainable.shown import brief, meant, nearest
 from trainable.yaml_source import Document, read_document
 from tune.command_line.declaration import Options, OptionValues, declarations, flag_of
 from tune.command_line.option_values import kinds_of, parse_value, words_of
@@ -177,13 +177,26 @@ def _options_of(document: Document, names: set[str]) -> dict[str, str]:
 
 def unknown_options(unknown: list[str], options_class: type[Options], verb: str) -> list[str]:
     """What is said of words that a verb does not take, a line each; the value of an unknown option needs none."""
-    names = {f.name for f in fields(options_class)} | {"config"}
     told = [
         word
         for before, word in zip(["", *unknown], unknown, strict=False)
         if word.startswith("--") or not before.startswith("--") or "=" in before
     ]
-    return [f"`{brief(word)[1:-1]}` is not an option of {verb}{_nearest(_name_of(word), names)}" for word in told]
+    return [
+        f"`{brief(word)[1:-1]}` is not an option of {verb}{_nearest_flag(word, options_class, verb)}" for word in told
+    ]
+
+
+def _nearest_flag(word: str, options_class: type[Options], verb: str) -> str:
+    """As `_nearest`, but with dashes, or in capitals what is given without an option's name."""
+    declared = declarations(options_class)
+    flags = {name.replace("_", "-"): flag_of(name, declared) for name in declared} | {"config": "--config"}
+    close = nearest(_name_of(word).replace("_", "-"), flags)
+    if close is None:
+        return f"; valid: {', '.join(sorted(flags.values()))}"
+    if flags[close].startswith("--"):
+        return f"; did you mean `{flags[close]}`?"
+    return f"; did you mean {flags[close]}, which has no dashes: `sentinel-tune {verb} {flags[close]}`?"
 
 
 def _name_of(word: str) -> str:
