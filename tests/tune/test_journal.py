@@ -220,7 +220,7 @@ def test_a_full_disk_cuts_the_partial_line_away_says_so_and_goes_on_when_there_i
     filler = start_script(FILLER, tmp_path)
     output, _ = filler.communicate(timeout=60)
     assert filler.returncode == 0
-    assert "make room, then go on with `sentinel-tune search --resume " in output
+    assert "make room, then resume the study\n" in output
     assert [entry.get("text") for entry in read_plain(tmp_path)] == [None, "fits", "room again"]
 
 

@@ -73,7 +73,7 @@ def test_bytes_of_another_program_are_noticed_before_the_next_event_and_left_as_
             file.write(b'{"v":1,"seq":2,"time":0.0,"event":"note","number":"foreign"}\n')
         written = path.read_bytes()
         for _ in range(2):
-            with pytest.raises(StudyWriteError, match=r"another program wrote to it.*--resume"):
+            with pytest.raises(StudyWriteError, match=r"another program wrote to it.*resume the study"):
                 journal.append(make_entry("note", number=2))
         assert path.read_bytes() == written
         assert [entry.get("number") for entry in map(plain, journal.entries())] == [None, 1]

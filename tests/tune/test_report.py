@@ -97,7 +97,10 @@ def test_the_json_object_is_strict_json_whatever_the_metrics_are() -> None:
 
 def test_a_study_without_any_score_has_no_best() -> None:
     assert result(a_study()[:4])["best"] is None
-    assert "No trial has a score." in result_table(a_study()[:4], study="demo-1", seconds=3)
+    table = result_table(a_study()[:4], study="demo-1", seconds=3)
+    assert "No trial has a score." in table
+    assert "floor constant" in table
+    assert "\nlora" not in table  # a row without a number says nothing
 
 
 def test_a_failed_trial_is_not_the_best_though_it_once_was() -> None:
@@ -168,6 +171,13 @@ def test_why_a_search_ended_early_is_said() -> None:
     table = result_table(entries, study="demo-1", seconds=5)
     assert table.startswith("demo-1: 4 trials (time budget spent): 1 completed")
     assert "; this command took 5s\n" in table
+
+
+def test_an_error_that_follows_the_result_is_not_told_in_it_too() -> None:
+    entries = [*a_study()[:-1], make_entry("end", time=1.0, reason="stopped by an error: `the folder` must; make room")]
+    table = result_table(entries, study="demo-1", seconds=5)
+    assert table.startswith("demo-1: 4 trials (stopped by an error): 1 completed")
+    assert "make room" not in table
 
 
 LINES = """\

@@ -12,6 +12,9 @@ from tune.decisions.trial_entries import TrialEntries
 EndState = Literal["completed", "interrupted", "failed"]
 """What became of a session's work, as its end says."""
 
+STOPPED_BY_ERROR = "stopped by an error"
+"""How a session's reason begins that an error ended; the error follows."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ends:

@@ -14,7 +14,7 @@ from trainable.failure import Failure, FailureKind
 from trainable.storage.place import Place
 from trainable.trial import StepResult, TrialTask
 from tune.confirming.runs import fold_data_folder
-from tune.decisions.ends import Ends, EndState
+from tune.decisions.ends import STOPPED_BY_ERROR, Ends, EndState
 from tune.decisions.trial_entries import TrialEntries
 from tune.decisions.trial_record import Ask
 from tune.journal.errors import StudyMovedError, StudyWriteError, not_writable
@@ -97,7 +97,7 @@ class Conductor:
             self.error, self.stop_reason = error, None
         self.error = self.error or error
         state: EndState = "interrupted" if isinstance(error, StudyWriteError) else "failed"
-        self.request_stop(f"stopped by an error: {error}", state)
+        self.request_stop(f"{STOPPED_BY_ERROR}: {error}", state)
 
     def next_task(self) -> TrialTask | Literal["wait", "finished"]:
         """The next trial to start; "wait" while a running trial may still need a retry."""

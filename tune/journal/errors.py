@@ -1,11 +1,14 @@
-"""What the user reads when a study takes no more."""
+"""What the user reads when a study takes no more.
+
+The command that resumes it is not part of it: whoever ends the work says it, and `status`, each with the options that
+the study was worked on with.
+"""
 
 from pathlib import Path
 
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
-from tune.printed.next_command import next_command
 
 
 class StudyWriteError(UserError):
@@ -30,7 +33,7 @@ def not_in_place(journal: Path, now: Path | None) -> StudyMovedError:
         fate, remedy = "removed", "restore it from a copy to go on; MLflow holds what was sent"
     else:
         fate = "replaced" if now == journal.parent else f"moved to {now}"
-        remedy = f"go on with `{next_command('search', resume=now)}`"
+        remedy = "resume the study there"
     error = StudyMovedError(
         f"`a study must stay where it is while a process writes it`, but {journal} was {fate}; this process stops; "
         f"{remedy}"
@@ -50,6 +53,5 @@ def not_writable(folder: Place, reason: str, *, what: str = "") -> StudyWriteErr
         remedy = "make room"
     place = f"{folder / what}" if what else f"{folder}"
     return StudyWriteError(
-        f"`the study's folder must be writable`, but {place} was not: {reason}; {remedy}, then go on with "
-        f"`{next_command('search', resume=folder)}`"
+        f"`the study's folder must be writable`, but {place} was not: {reason}; {remedy}, then resume the study"
     )

@@ -134,8 +134,7 @@ class LocalWriter:
             raise StudyWriteError(
                 f"`one process at a time may write a study`, but {path} has {size} bytes where this one left it with "
                 f"{self._size}: another program wrote to it; this process stops; end that one, see what "
-                f"`{next_command('replay', self.folder)}` says, then go on with "
-                f"`{next_command('search', resume=self.folder)}`"
+                f"`{next_command('replay', self.folder)}` says, then resume the study"
             )
 
     def entries(self) -> list[JournalEntry]:

@@ -132,7 +132,10 @@ class Console:
         commands = to_look_at(options, now_in or folder, tracking_uri, tracking.views)
         if now_in is not None:
             is_led = confirmed is not None and confirmed.leader != confirmed.winner
-            commands += after_search(options, now_in, is_confirmed=confirmed is not None, n_trials=more, is_led=is_led)
+            commands += after_search(
+                options, now_in, is_confirmed=confirmed is not None, n_trials=more, is_led=is_led,
+                has_best=standings.best() is not None,
+            )  # fmt: skip
         result = result_json(
             entries,
             study=study,

@@ -20,18 +20,25 @@ NOT_RETRAINED = ("epochs", "precision", "tracking_uri")
 
 
 def after_search(
-    options: SearchOptions, study: Place, *, is_confirmed: bool, n_trials: int | None, is_led: bool = False
+    options: SearchOptions,
+    study: Place,
+    *,
+    is_confirmed: bool,
+    n_trials: int | None,
+    is_led: bool = False,
+    has_best: bool = True,
 ) -> list[str]:
     """Confirm or retrain, and search on; n_trials: to ask for, None where those that were asked for do.
 
-    is_led: the default is kept, and another leads without proof, which can be retrained, too.
+    is_led: the default is kept, and another leads without proof, which can be retrained, too. has_best: whether any
+    trial has a score; without one there is nothing to confirm.
     """
     if is_confirmed:
         machine = carried(options, RetrainOptions, leave=NOT_RETRAINED) | _secret(options)
         then = [next_command("retrain", study, **machine)]
         then += [next_command("retrain", study, leading=True, **machine)] if is_led else []
     else:
-        then = [next_command("confirm", study, **of_session(options))]
+        then = [] if not has_best else [next_command("confirm", study, **of_session(options))]
     return [*then, next_command("search", resume=study, trials=n_trials, **of_session(options))]
 
 

@@ -23,6 +23,7 @@ from trainable.data.task_words import (
 )
 from trainable.plain_values import JsonObject
 from trainable.shown import well_formed
+from tune.decisions.ends import STOPPED_BY_ERROR
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import SCORE, TrialRecord, finite
 from tune.journal.entries import JournalEntry
@@ -148,7 +149,10 @@ def _best_entry(best: TrialRecord | None) -> JsonObject | None:
 def _summary(standings: Standings, study: str, seconds: float) -> str:
     counts = ((standings.count(state), state) for state in ("completed", "pruned", "failed", "paused", "running"))
     parts = ", ".join(f"{count} {state}" for count, state in counts if count)
-    reason = f" ({standings.end_reason})" if standings.end_reason not in (None, "", "finished") else ""
+    why = standings.end_reason or ""
+    if why.startswith(STOPPED_BY_ERROR):  # which is told behind the result
+        why = STOPPED_BY_ERROR
+    reason = f" ({why})" if why not in ("", "finished") else ""
     trials = f"{counted(len(standings.trials), 'trial')}{reason}{': ' if parts else ''}{parts}"
     return f"{study}: {trials}; this command took {duration(seconds)}"
 
@@ -175,7 +179,8 @@ def _rows(standings: Standings, best: TrialRecord | None) -> list[tuple[str, Map
     rows: list[tuple[str, Mapping[str, Any]]] = []
     if best is not None:
         rows.append((f"best {_full_name(best)}", best.best_metrics))
-    variants = [(name, t.best_metrics) for name, t in standings.variant_trials().items() if t is not best]
+    others = [(name, t.best_metrics) for name, t in standings.variant_trials().items() if t is not best]
+    variants = [] if best is None else others  # without any score there is nothing to compare
     return rows + sorted(variants, key=_rank) + floor_rows(standings.floors)
 
 

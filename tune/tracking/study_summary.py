@@ -138,7 +138,12 @@ class StudySummary:
         study = self._study or self.standings.study_id
         local = self.standings.is_local
         then = next_command("retrain", study) if self.confirmed else next_command("confirm", study, local=local)
-        commands = [then, next_command("report", study), next_command("search", resume=study, local=local)]
+        has_result = self.confirmed or self.standings.best() is not None
+        commands = [
+            *([then] if has_result else []),
+            next_command("report", study),
+            next_command("search", resume=study, local=local),
+        ]
         return "To go on:\n\n" + "\n".join(f"    {command}" for command in commands)
 
 
