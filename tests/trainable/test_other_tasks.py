@@ -1,7 +1,9 @@
 """Data of other kinds than the challenge's: read, held out, learnt, exported and predicted as their task says."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from trainable.data.telling_covariate import telling_line
 from trainable.errors import UserError
 from trainable.export.exporter import export_model
 from trainable.export.facts import ModelFacts
+from trainable.export.model_card import model_card
 from trainable.export.standalone import ExportedModel
 from trainable.export.submission import write_submission
 from trainable.frozen.backbone import load_backbone
@@ -240,6 +243,30 @@ def test_every_task_is_learnt_scored_exported_and_predicted(name, leaves, tmp_pa
     assert all(target in card for target in task.names)
     with pytest.raises(UserError, match="a submission is of the beetle challenge, but"):
         write_submission(tmp_path / "model", tmp_path / "submission")
+
+
+@pytest.mark.parametrize("name", ["one target, no groups but sites", "two targets, text groups"])
+def test_a_card_has_columns_of_id_and_ood_where_the_task_has_domains_alone(name):
+    task = task_of(name)
+    metrics = {"score/all": 0.9, "score/id": 0.8, "score/ood": 0.95, "r2_id/mass": 0.25, "r2_ood/mass": 0.1}
+    if task.columns.domain is None:
+        metrics = {"score/all": 0.9, "score/id": 0.9, "r2_id/mass": 0.25}
+    facts = replace(facts_of_scores(metrics), floors={"constant": metrics | {"score/all": 1.0}})
+    scores = model_card(facts, task=task, known_domains=["Nord"], sigmas={"known": [1.0] * len(task.targets)})
+    scores = scores.partition("## Scores")[2].partition("## Uncertainty")[0]
+
+    wanted = ["| | score | ID score | OOD score |", "| | ID mass | OOD mass |"]
+    if task.columns.domain is None:
+        wanted = ["| | score |", "| | mass |"]
+        assert not re.search(r"\b(ID|OOD)\b", scores)
+        assert "| this model | 0.2500 |" in scores
+    assert [line for line in scores.splitlines() if line.startswith("| | ")] == wanted
+
+
+def facts_of_scores(metrics: dict[str, float]) -> ModelFacts:
+    specimens = SimpleNamespace(source="leaves", fingerprint="f" * 64, frame=range(3))
+    config = TrialConfig.from_dict({"epochs": 1})
+    return replace(facts_of(config, specimens), scores=metrics, scores_of="held-out events")
 
 
 def facts_of(config: TrialConfig, specimens: Specimens) -> ModelFacts:

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from trainable.data.task import Task, beetles
-from trainable.data.task_words import groups_of, parts_of, score_words, short_names
+from trainable.data.task_words import SHARED_OF, groups_of, parts_of, score_words, short_names
 from tune.report.results import COLUMNS, metrics_table
 
 
@@ -35,8 +35,8 @@ def test_names_are_short_without_the_words_that_all_begin_with():
 
 def test_a_score_is_told_by_what_it_is_a_mean_of():
     assert score_words(beetles()) == "RMS of CRPS over targets, ID and OOD"
-    assert score_words(a_task("mass")) == "mean CRPS, each a share of a constant forecast's"
-    assert score_words(a_task("a", "b")) == "RMS of CRPS, each a share of a constant forecast's, over targets"
+    assert score_words(a_task("mass")) == f"mean CRPS, each a share of {SHARED_OF}"
+    assert score_words(a_task("a", "b")) == f"RMS of CRPS, each a share of {SHARED_OF}, over targets"
     assert groups_of(beetles()) == ("domain", "site")
     assert groups_of(a_task("a")) == ("image",)
 

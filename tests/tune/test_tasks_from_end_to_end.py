@@ -121,6 +121,11 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
         ended[verb] = cli(verb, *words, *([] if verb == "report" else ["--workers", 1]))
         assert ended[verb].status == 0, ended[verb].stderr
 
+    if not has_domains:  # in no table, of no line
+        cards = [file.read_text(encoding="utf-8") for file in Path().glob("models/**/README.md")]
+        shown = [text for verb, of in ended.items() if verb != "search" for text in (of.stdout, of.stderr)]
+        assert cards
+        assert not any(re.search(r"\b(OOD|ID|id|ood)\b", text) for text in (*cards, *shown))
     said = ended["search"].stderr
     assert "features are there already" in said
     assert ("tail.domain_scale" in said) == (not has_domains)  # dropped, and said so

@@ -39,11 +39,15 @@ def loss_name(task: Task) -> str:
     return _LOSSES[task.score.kind]
 
 
+SHARED_OF = "the loss of a constant fitted to all labelled events (the floor constant knows only those trained on)"
+"""What a score of the scale `skill` is a share of."""
+
+
 def score_words(task: Task) -> str:
     """What a score is: "RMS of CRPS over targets, ID and OOD"."""
     loss = loss_name(task)
     if task.score.scale == "skill":
-        loss += f",{'' if task.has_classes else ' each'} a share of a constant forecast's,"
+        loss += f",{'' if task.has_classes else ' each'} a share of {SHARED_OF},"
     over = [*(["targets"] if len(task.names) > 1 else []), *(["ID and OOD"] if task.columns.domain is not None else [])]
     return f"RMS of {loss} over {', '.join(over)}" if over else f"mean {loss.rstrip(',')}"
 

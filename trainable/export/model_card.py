@@ -6,18 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from trainable.config import TrialConfig, n_epochs_of
 from trainable.counts import counted
 from trainable.data.task import Task, beetles
-from trainable.data.task_words import loss_name
+from trainable.data.task_words import PART_NAMES, SHARED_OF, loss_name, parts_of, score_keys
 from trainable.export.facts import MemberFacts, ModelFacts
 from trainable.plain_values import JsonObject
 from trainable.scoring.best_floor import SCORE, best_floor
 from trainable.shown import shown
 
-_SCORES = (("score", "score/all"), ("ID score", "score/id"), ("OOD score", "score/ood"))
 _GROUPS = (("CRPS", "crps"), ("R2", "r2"), ("MAE", "mae"))
 _CLASS_GROUPS = (("Log loss", "log_loss"), ("Brier score", "brier"), ("Accuracy", "accuracy"), ("Macro F1", "macro_f1"),
                  ("Expected calibration error", "ece"))  # fmt: skip
 _NAMED_CLASSES = 20  # as many are listed on a card; all are in config.json
-_PARTS = (("ID", "id"), ("OOD", "ood"))
 
 
 def model_card(
@@ -137,28 +135,38 @@ def _scores(facts: ModelFacts, task: Task) -> Iterator[str]:
         yield f"\nVerdict: {facts.verdict}"
     yield f"\n{_score_words(task)}; lower is better. Floors are forecasts that see no image.\n"
     rows = {"this model": facts.scores, **{f"floor {name}": metrics for name, metrics in facts.floors.items()}}
-    yield from _table(rows, {title: key for title, key in _SCORES if key in facts.scores})
-    for title, key in _SCORES:
+    scores = {f"{part} score".removeprefix("all "): key for key, part in score_keys(task).items()}
+    yield from _table(rows, {title: key for title, key in scores.items() if key in facts.scores})
+    for title, key in scores.items():
         if key in facts.intervals:
             low, high = facts.intervals[key]
             yield f"\n{title}: {facts.scores[key]:.4f}, {facts.interval_level:.0%} interval [{low:.4f}, {high:.4f}]"
     if facts.intervals:
         yield f"\n{_INTERVALS[facts.scores_of == 'confirmation']}"
     for title, group in _CLASS_GROUPS if task.has_classes else _GROUPS:
-        columns = {f"{part} {target}": f"{group}_{name}/{target}" for part, name in _PARTS for target in task.names}
+        columns = {
+            f"{part} {target}".strip(): f"{group}_{name}/{target}"
+            for name, part in _parts(task).items()
+            for target in task.names
+        }
         if present := {column: key for column, key in columns.items() if key in facts.scores}:
             yield f"\n{title}:\n"
             yield from _table(rows, present)
 
 
+def _parts(task: Task) -> dict[str, str]:
+    """Those that figures are told of -> what they are called, of a task without domains nothing."""
+    return {part: PART_NAMES[part] for part in parts_of(task) if part != "all"} or {"id": ""}
+
+
 def _score_words(task: Task) -> str:
-    share = "" if task.score.scale == "raw" else ", as a share of what a constant forecast scores"
+    share = "" if task.score.scale == "raw" else f", as a share of {SHARED_OF},"
     over = ["targets"] * (not task.has_classes)
     if task.columns.domain is not None:
         over.append("over ID (known domains, unseen sites) and OOD (unseen domains) events")
     mean = f"the mean {loss_name(task)}{share}"
     if not over:
-        return f"The score is {mean}"
+        return f"The score is {mean}".rstrip(",")
     return f"The score is the root mean square of {mean} over {' and '.join(over).removeprefix('over ')}"
 
 

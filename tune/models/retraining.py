@@ -138,7 +138,7 @@ def train_members(
         trial = Trial(task, data)
         for _ in range(part.epochs):
             step = trial.step()
-            console.epoch(step, part.epochs)
+            console.epoch(step, part.epochs, data.targets.task)
             if step.failure is not None:
                 tell_failure(step.failure, f"{name} failed at epoch {step.epoch}", folder, console)
                 return None

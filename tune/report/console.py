@@ -12,6 +12,7 @@ from typing import Any
 
 from trainable.counts import counted
 from trainable.data.task import Task
+from trainable.data.task_words import score_keys
 from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.trial import StepResult
@@ -98,12 +99,12 @@ class Console:
         """A journal entry of this session."""
         (self._live or self._progress).handle(entry)
 
-    def epoch(self, step: StepResult, n_epochs: int) -> None:
+    def epoch(self, step: StepResult, n_epochs: int, task: Task) -> None:
         """An epoch of a training without a search."""
         for note in step.notes:
             self.say(note)
         if step.failure is None:
-            keys = ("train/loss", "score/all", "score/id", "score/ood")
+            keys = ("train/loss", *score_keys(task))
             shown = "  ".join(f"{key} {step.metrics[key]:.4f}" for key in keys if key in step.metrics)
             self.say(f"{step.trial_id}  epoch {step.epoch}/{n_epochs}  {shown}")
 

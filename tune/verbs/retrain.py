@@ -14,6 +14,7 @@ from pathlib import Path
 
 from trainable.counts import counted
 from trainable.data.task import Task
+from trainable.data.task_words import score_keys
 from trainable.plain_values import JsonObject
 from trainable.scoring.best_floor import best_floor, not_better_words
 from trainable.shown import shown
@@ -69,7 +70,7 @@ def run(given: Given) -> int:
             return EXIT_FAILED
     registered = None if registry is None else _register(registry, options, recipe, entries, folder, console)
     steps = after_training(options, folder / MODEL_NAME, kept_options(entries), task=task)
-    _finish(recipe, folder, registered, steps, console, seconds=time.monotonic() - started)
+    _finish(recipe, folder, registered, steps, console, task=task, seconds=time.monotonic() - started)
     return EXIT_DONE
 
 
@@ -169,10 +170,11 @@ def _finish(
     steps: Sequence[str],
     console: Console,
     *,
+    task: Task,
     seconds: float,
 ) -> None:
     model = folder / MODEL_NAME
-    lines = [f"{recipe.name} trained on all data in {duration(seconds)}: {shown(model)}", *_score_lines(recipe)]
+    lines = [f"{recipe.name} trained on all data in {duration(seconds)}: {shown(model)}", *_score_lines(recipe, task)]
     result: JsonObject = {
         "model": str(model),
         "registry_uri": None,
@@ -200,9 +202,9 @@ def _finish(
     console.finish(text="\n".join(lines), json=result)
 
 
-def _score_lines(recipe: Recipe) -> list[str]:
+def _score_lines(recipe: Recipe, task: Task) -> list[str]:
     shown = []
-    for name in ("score/all", "score/id", "score/ood"):
+    for name in score_keys(task):
         if name in recipe.scores:
             low_high = recipe.intervals.get(name)
             interval = f" [{low_high[0]:.3f}, {low_high[1]:.3f}]" if low_high else ""

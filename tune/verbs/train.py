@@ -13,6 +13,7 @@ from search_spaces.space import load_variant
 from trainable.absent_settings import without_absent
 from trainable.config import TrialConfig
 from trainable.data.splits import n_folds, usual_search_folds
+from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.export.placing import check_export_place
 from trainable.plain_values import JsonObject
@@ -59,7 +60,7 @@ def run(given: Given) -> int:
     folder = (wanted if options.out else claim_folder(wanted, mark=None)).absolute()
     check_export_place(folder / MODEL)
     write_trial_data(data, features, folder / "data")
-    trial, steps = _train(options, config, folder, device, console)
+    trial, steps = _train(options, config, folder, device, console, data.specimens.task)
     if (failure := steps[-1].failure) is not None:
         tell_failure(failure, f"failed at epoch {steps[-1].epoch}", folder, console)
         return 1
@@ -76,7 +77,7 @@ def run(given: Given) -> int:
 
 
 def _train(
-    options: TrainOptions, config: TrialConfig, folder: Path, device: str, console: Console
+    options: TrainOptions, config: TrialConfig, folder: Path, device: str, console: Console, task: Task
 ) -> tuple[Trial, list[StepResult]]:
     trial = Trial(
         TrialTask(
@@ -93,7 +94,7 @@ def _train(
     steps: list[StepResult] = []
     while len(steps) < config.n_epochs and (not steps or steps[-1].failure is None):
         steps.append(trial.step())
-        console.epoch(steps[-1], config.n_epochs)
+        console.epoch(steps[-1], config.n_epochs, task)
     return trial, steps
 
 
