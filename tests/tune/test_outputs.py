@@ -12,11 +12,25 @@ from tune.command_line.outputs import file_problem, folder_problem
 
 def test_a_place_that_can_be_written_is_no_problem_and_nothing_is_left_there(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "link").symlink_to("new/far")
-    for path in (tmp_path / "a", tmp_path / "new" / "b", tmp_path / "pipe", tmp_path / "link"):
+    (tmp_path / "link").symlink_to("far")
+    for path in (tmp_path / "a", tmp_path / "pipe", tmp_path / "link"):
         assert file_problem(path, "--csv") is None
     assert folder_problem(tmp_path / "new" / "c", "--out") is None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def test_a_file_in_a_folder_that_is_not_there_is_refused_and_no_folder_made(cli, tmp_path):
+    place, problem = tmp_path / "new" / "f.csv", f"must be in a folder that is there, but {tmp_path / 'new'} is not"
+    assert file_problem(place, "--csv") == f"`--csv` {problem}; make it, or give another place"
+    for words in (
+        ("trials", tmp_path, "--csv", place),
+        ("report", tmp_path, "--output", place),
+        ("predict", tmp_path, tmp_path, "--csv", place),
+        ("slurm", "--out", place, "--", "search"),
+    ):
+        ended = cli(*words)
+        assert (ended.status, problem in ended.stderr) == (2, True), words
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_begins_otherwise_than_ours_is_not_replaced(tmp_path):

@@ -90,6 +90,7 @@ def test_a_known_domain_is_not_remarked_on(predict, pictures):
 
 def test_csv_holds_a_row_a_specimen_then_a_row_an_event(predict, pictures, tmp_path):
     file = tmp_path / "new" / "out.csv"
+    file.parent.mkdir()
     result = predict(pictures, "--domain", 4, "--csv", file, "--json").result
 
     rows = list(csv.DictReader(file.read_text().splitlines()))

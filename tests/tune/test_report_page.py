@@ -56,13 +56,13 @@ def links(page: Page) -> Iterator[str]:
 
 
 def test_a_finished_study_is_one_file_that_asks_for_nothing_else(cli, finished_study, tmp_path):
-    file = tmp_path / "new" / "report.html"
+    file = tmp_path / "report.html"
     outcome = cli("report", finished_study, "--output", file)
     text = file.read_text(encoding="utf-8")
     page = Page(text)
     best = Standings.of(read_entries(finished_study)).best()
 
-    assert (outcome.status, outcome.stdout) == (0, f"{file}\n")
+    assert (outcome.status, outcome.stdout) == (0, f"wrote {file}\n")
     assert list(links(page)) == []
     assert "url(" not in text
     assert "://" not in text

@@ -31,11 +31,12 @@ def test_every_trial_is_a_line_with_what_it_is_how_it_stands_its_scores_and_what
 
 
 def test_a_csv_file_has_the_numbers_exactly_and_nothing_where_there_is_nothing(cli, finished_study, tmp_path):
-    file = tmp_path / "new" / "trials.csv"
+    file = tmp_path / "trials.csv"
     result = cli("trials", finished_study, "--csv", file, "--json").result
 
     rows = rows_of(file)
     assert result["csv"] == str(file)
+    assert cli("trials", finished_study, "--csv", file).stdout.endswith(f"\nwrote {file}\n")
     assert [float(row["score"]) for row in rows] == [trial["score"] for trial in result["trials"]]
     assert {row["rank"] for row, trial in zip(rows, result["trials"], strict=True) if trial["adapter"] == "full"} == {
         ""

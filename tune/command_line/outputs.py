@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from trainable.errors import UserError
+from trainable.shown import shown
 from trainable.whole_file import is_written_to
 
 _LEAST_BYTES = 4096
@@ -15,12 +16,16 @@ _LEAST_BYTES = 4096
 def file_problem(path: Path, option: str, *, begins: str | None = None) -> str | None:
     """What keeps `whole_file(path, in_place=True)` from writing; None when nothing is seen. Nothing is left behind.
 
+    Its folder must be there: it may be misspelt. Folders that an option itself names are made, with those above.
+
     begins: how all that is written there begins: a file that begins otherwise is none of ours, and is not replaced.
     """
     if os.path.isdir(path):  # False for a name that the system does not take
         return f"`{option}` must be a file, but {path} is a folder"
     try:
         fault = _fault_of_file(path)
+        if fault is None and not (folder := Path(os.path.realpath(path)).parent).is_dir():
+            return f"`{option}` must be in a folder that is there, but {folder} is not; make it, or give another place"
         if fault is None and begins is not None and not _is_replaceable(path, begins.encode()):
             return (
                 f"`{option}` must be a new file, or one that this command wrote, but {path} is another; remove it, or "
@@ -51,6 +56,11 @@ def folder_problem(folder: Path, option: str) -> str | None:
 def unwritten(path: Path, option: str, error: OSError) -> UserError:
     """What the user is told of an output that could be written when it was looked at, and then could not."""
     return UserError(_problem(path, option, _reason(error)))
+
+
+def wrote(path: Path) -> str:
+    """What the user is told of an output that was written: its whole path."""
+    return f"wrote {shown(path.absolute())}"
 
 
 def _problem(path: Path, option: str, fault: str) -> str:

@@ -1,7 +1,6 @@
 """Forecasts of images and their events, as a table, a CSV file and plain values."""
 
 import csv
-import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from trainable.counts import counted
 from trainable.plain_values import JsonObject
 from trainable.shown import shown, spreadsheet_cell
 from trainable.whole_file import whole_file
+from tune.command_line.outputs import wrote
 from tune.report.class_forecasts import ClassForecasts
 
 CSV_COLUMNS = ("level", "event", "image", "domain", "n_specimens")
@@ -91,7 +91,6 @@ def write_csv(path: Path, forecasts: Forecasts | ClassForecasts, *, domain: int 
     n_of_event = Counter(forecasts.event_of_file)
     shown_domain = spreadsheet_cell(domain) if isinstance(domain, str) else domain
     specimens = zip(forecasts.files, forecasts.event_of_file, forecasts.specimen_cells(), strict=True)
-    Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, in_place=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*CSV_COLUMNS, *forecasts.columns])
@@ -113,7 +112,7 @@ def forecast_table(forecasts: Forecasts | ClassForecasts, csv_file: Path | None)
     for event, words in zip(forecasts.events, forecasts.event_words(), strict=True):
         name = _short(f"event {shown(event)} ({n_of_event[event]})")
         lines.append(f"{name:<44}{words}")
-    return "\n".join([*lines, *([shown(csv_file)] if csv_file else [])])
+    return "\n".join([*lines, *([wrote(csv_file)] if csv_file else [])])
 
 
 def _short(name: str, width: int = 43) -> str:

@@ -1,7 +1,6 @@
 """All trials of a study, a row a trial: as a table, a CSV file and plain values."""
 
 import csv
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,6 @@ def status_of(trial: TrialRecord, *, is_running: bool) -> str:
 
 def write_trials_csv(path: Path, table: TrialTable) -> None:
     """Whole or not at all; numbers are exact, what there is not is empty. Raises: OSError."""
-    Path(os.path.realpath(path)).parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path, in_place=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(map(_cell, table.columns))

@@ -3,14 +3,13 @@
 sentinel-tune report STUDY [MORE STUDIES] [--output FILE] [--json]
 """
 
-import os
 from pathlib import Path
 
 from trainable.errors import UserError
 from trainable.storage.place import Place
 from trainable.whole_file import whole_file
 from tune.command_line.options import ReportOptions
-from tune.command_line.outputs import file_problem, unwritten
+from tune.command_line.outputs import file_problem, unwritten, wrote
 from tune.command_line.parsing import Given
 from tune.evaluation.markup import PAGE_BEGINS
 from tune.report.console import Console
@@ -29,13 +28,12 @@ def run(given: Given) -> int:
         raise UserError(problem)
     page = report_page(_views(options.studies))
     try:
-        Path(os.path.realpath(file)).parent.mkdir(parents=True, exist_ok=True)
         with whole_file(file, in_place=True) as temporary:
             temporary.write_text(page, encoding="utf-8")
     except OSError as error:
         raise unwritten(file, "--output", error) from error
     result = {"studies": [str(study) for study in options.studies], "report": str(file), "bytes": len(page.encode())}
-    Console(json=options.json).finish(text=str(file), json=result)
+    Console(json=options.json).finish(text=wrote(file), json=result)
     return 0
 
 

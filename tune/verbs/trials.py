@@ -5,7 +5,7 @@ sentinel-tune trials STUDY [--csv FILE] [--json]
 
 from trainable.errors import UserError
 from tune.command_line.options import TrialsOptions
-from tune.command_line.outputs import file_problem, unwritten
+from tune.command_line.outputs import file_problem, unwritten, wrote
 from tune.command_line.parsing import Given
 from tune.decisions.standings import Standings
 from tune.journal.journal import owner_of, read_entries
@@ -34,7 +34,7 @@ def run(given: Given) -> int:
             raise unwritten(options.csv, "--csv", error) from error
     csv = None if options.csv is None else str(options.csv)
     Console(json=options.json).finish(
-        text="\n".join([trial_text(table), *([csv] if csv else [])]),
+        text="\n".join([trial_text(table), *([] if options.csv is None else [wrote(options.csv)])]),
         json={"study": str(options.study), "study_id": standings.study_id, "trials": table.to_dicts(), "csv": csv},
     )
     return 0
