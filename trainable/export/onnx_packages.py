@@ -13,14 +13,15 @@ LATEST_FAILING = (2, 6)
 
 
 def check_packages() -> None:
-    """Raises: UserError naming what must be installed to write ONNX."""
-    if (problem := torch_problem(version("torch"))) is not None:
-        raise UserError(problem)
+    """Raises: UserError naming all that must be installed to write ONNX."""
+    problems = [problem for problem in [torch_problem(version("torch"))] if problem is not None]
     if missing := [name for name in PACKAGES if importlib.util.find_spec(name) is None]:
-        raise UserError(
+        problems.append(
             f"`--format onnx` must have {', '.join(PACKAGES)} installed, but lacks {', '.join(missing)}; "
             f"`pip install {' '.join(missing)}`, or `pip install -e '.[onnx]'` where this program was installed from"
         )
+    if problems:
+        raise UserError(problems)
 
 
 def torch_problem(installed: str) -> str | None:
