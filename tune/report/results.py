@@ -154,7 +154,8 @@ def _summary(standings: Standings, study: str, seconds: float) -> str:
         why = STOPPED_BY_ERROR
     reason = f" ({why})" if why not in ("", "finished") else ""
     trials = f"{counted(len(standings.trials), 'trial')}{reason}{': ' if parts else ''}{parts}"
-    return f"{study}: {trials}; this command took {duration(seconds)}"
+    text = f"{trials}; this command took {duration(seconds)}"
+    return f"{study}: {text}" if len(study) + len(text) + 2 <= COLUMNS else f"{study}:\n{text}"
 
 
 def _best_lines(best: TrialRecord) -> list[str]:
