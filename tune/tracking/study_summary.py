@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from trainable.counts import counted
 from trainable.data.task_words import score_keys, score_words
+from trainable.scoring.best_floor import best_floor
 from tune.confirming.outcome import Confirmed
 from tune.decisions.standings import Standings
 from tune.decisions.trial_label import trial_label
@@ -46,11 +47,11 @@ class StudySummary:
     def scores(self) -> dict[str, float]:
         """`score/best`, `score/default`, `score/floor`: each where there is one."""
         best, default = self.standings.best(), self.default
-        floors = [score for _, score in self._floors()]
+        floor = best_floor(self.standings.floors or {})  # none where the entry could not be read
         found = {
             "score/best": None if best is None else best.best_score,
             "score/default": None if default is None else default.best_score,
-            "score/floor": min(floors, default=None),
+            "score/floor": None if floor is None else floor.score,
         }
         return {name: score for name, score in found.items() if score is not None}
 
