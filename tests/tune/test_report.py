@@ -155,6 +155,14 @@ def test_the_table_fits_120_columns_whatever_names_and_values() -> None:
     assert "…" in table
 
 
+def test_however_long_its_path_a_study_and_its_number_of_trials_stand_on_one_line() -> None:
+    study = f"/data/{'x' * 95}"
+    first, second, *_ = result_table(a_study(), study=study, seconds=5).splitlines()
+    assert first == f"{study}: 4 trials"
+    assert second == "  1 completed, 1 pruned, 1 failed, 1 running; this command took 5s"
+    assert result_table(a_study()[:1], study="d", seconds=5).startswith("d: 0 trials; this command took 5s\n")
+
+
 def test_a_part_that_was_not_held_out_is_shown_as_absent() -> None:
     entries = [
         replace(e, metrics={name: value for name, value in e.metrics.items() if "ood" not in name})

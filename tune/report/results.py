@@ -153,9 +153,13 @@ def _summary(standings: Standings, study: str, seconds: float) -> str:
     if why.startswith(STOPPED_BY_ERROR):  # which is told behind the result
         why = STOPPED_BY_ERROR
     reason = f" ({why})" if why not in ("", "finished") else ""
-    trials = f"{counted(len(standings.trials), 'trial')}{reason}{': ' if parts else ''}{parts}"
-    text = f"{trials}; this command took {duration(seconds)}"
-    return f"{study}: {text}" if len(study) + len(text) + 2 <= COLUMNS else f"{study}:\n{text}"
+    # a script looks for the study and its number of trials: however long the path, they stay on one line
+    first = f"{study}: {counted(len(standings.trials), 'trial')}{reason}"
+    took = f"this command took {duration(seconds)}"
+    if not parts:
+        return f"{first}; {took}"
+    rest = f"{parts}; {took}"
+    return f"{first}: {rest}" if len(first) + len(rest) + 2 <= COLUMNS else f"{first}\n  {rest}"
 
 
 def _best_lines(best: TrialRecord) -> list[str]:
