@@ -6,7 +6,9 @@ import re
 import shlex
 import shutil
 import socket
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,7 +28,8 @@ from trainable.scoring.crps import crps_normal
 from trainable.scoring.evaluation import evaluate_forecasts
 from tune.cli import main
 from tune.evaluation.comparison_page import comparison_page
-from tune.evaluation.events import choose_events, leak_of, training_of
+from tune.evaluation.drawn import figures_of
+from tune.evaluation.events import ChosenEvents, choose_events, leak_of, training_of
 from tune.evaluation.figures import (
     calibration_curves,
     predicted_against_observed,
@@ -76,15 +79,29 @@ def evaluate(cli, demo_cache, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def report(model_folder, demo_cache) -> ModelReport:
+def report_on(model_folder, demo_cache) -> Callable[[str], ModelReport]:
+    """Reports of the trained model by which events it is scored on, "trained on" among them."""
+
+    @cache
+    def make(which: str) -> ModelReport:
+        specimens = load_specimens(DEMO, cache_dir=demo_cache, n_processes=1)
+        source = read_source("beetles", str(model_folder), model_folder)
+        training = training_of(source.facts, specimens)
+        if which == "trained on":
+            chosen = ChosenEvents(which="all", rows=training.rows, about=which)
+        else:
+            chosen = choose_events(which, specimens, {"beetles": training}, {"beetles": source.facts})
+        model = ExportedModel.load(model_folder)
+        forecasts = forecast_events(model, specimens, chosen.rows, progress=lambda *_: None)
+        return make_report(source, forecasts, specimens=specimens, chosen=chosen, training=training)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def report(report_on) -> ModelReport:
     """Of the trained model on its held-out events."""
-    specimens = load_specimens(DEMO, cache_dir=demo_cache, n_processes=1)
-    source = read_source("beetles", str(model_folder), model_folder)
-    training = training_of(source.facts, specimens)
-    chosen = choose_events("held-out", specimens, {"beetles": training}, {"beetles": source.facts})
-    model = ExportedModel.load(model_folder)
-    forecasts = forecast_events(model, specimens, chosen.rows, progress=lambda *_: None)
-    return make_report(source, forecasts, specimens=specimens, chosen=chosen, training=training)
+    return report_on("held-out")
 
 
 def renamed(report: ModelReport, site: str) -> ModelReport:
@@ -199,6 +216,28 @@ def test_specimens_that_were_trained_on_are_told(report, demo_cache):
     assert remembers.startswith(f"{facts.n_specimens} of the 120 specimens scored here were trained on by beetles")
     assert f"beetles scored {facts.scores['score/all']:.4f}" in elsewhere
     assert "chosen on these held-out events" in report.warnings()[0]
+
+
+@pytest.mark.parametrize(("which", "name"), [("held-out", "ID"), ("all", "known"), ("trained on", "trained on")])
+def test_id_is_said_of_held_out_events_alone(report_on, which, name):
+    report = report_on(which)
+    text, page = report_text(report), report_page(report, figures_of(report))
+    beside = compare([report, replace(report, name="copy")], report.data)
+    compared = comparison_text(beside) + comparison_page(beside, b"")
+
+    assert f"score, {name}  " in text
+    assert f"SPEI_1y, {name}  " in text
+    assert f'<td class="text">{name}</td>' in page
+    assert name in compared
+    for shown in (text, page, compared):
+        assert bool(re.search(r"\bID\b", shown)) == (name == "ID")
+    assert report.to_dict()["part_names"]["id"] == name
+    assert set(report.to_dict()["groups"]) >= {"all", "id"}  # the keys stay
+
+
+def test_models_of_which_one_was_trained_on_the_events_do_not_call_them_id(report_on, report):
+    remembers = replace(report, name="other", leak=report_on("trained on").leak)
+    assert compare([report, remembers], report.data).part_names["id"] == "known"
 
 
 def test_a_registered_model_trained_on_everything_is_scored_on_all_and_says_so(

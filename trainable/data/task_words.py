@@ -43,12 +43,15 @@ SHARED_OF = "the loss of a constant fitted to all labelled events (the floor con
 """What a score of the scale `skill` is a share of."""
 
 
-def score_words(task: Task) -> str:
-    """What a score is: "RMS of CRPS over targets, ID and OOD"."""
+def score_words(task: Task, *, parts: str = "ID and OOD") -> str:
+    """What a score is: "RMS of CRPS over targets, ID and OOD"; parts: what it is also over, where there are domains."""
     loss = loss_name(task)
     if task.score.scale == "skill":
         loss += f",{'' if task.has_classes else ' each'} a share of {SHARED_OF},"
-    over = [*(["targets"] if len(task.names) > 1 else []), *(["ID and OOD"] if task.columns.domain is not None else [])]
+    over = [
+        *(["targets"] if len(task.names) > 1 else []),
+        *([parts] if parts and task.columns.domain is not None else []),
+    ]
     return f"RMS of {loss} over {', '.join(over)}" if over else f"mean {loss.rstrip(',')}"
 
 

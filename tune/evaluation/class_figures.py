@@ -1,24 +1,24 @@
 """The pictures of an evaluation of classes: how far to trust a probability, what is confused, where it is costly."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from trainable.data.task_words import groups_of, loss_name
+from trainable.data.task_words import PART_NAMES, groups_of, loss_name
 from trainable.plain_values import JsonObject
 from trainable.scoring.class_evaluation import ClassEvaluation
 from trainable.scoring.evaluation import ModelForecasts
 from trainable.shown import shown
 from tune.evaluation.class_page import MOST_BY_THEMSELVES
-from tune.evaluation.look import COLOURS, LABELS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, png
+from tune.evaluation.look import COLOURS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, legend, png
 
 OTHERS = "all others"
 _LONGEST_NAME = 24
 _DOTS_SEED = 0
 
 
-def reliability(evaluation: ClassEvaluation, *, has_domains: bool) -> bytes:
+def reliability(evaluation: ClassEvaluation, *, has_domains: bool, part_names: Mapping[str, str] = PART_NAMES) -> bytes:
     """How often the most probable class is right by how probable it is; below, how many events are so confident."""
     figure = Figure(figsize=(5.4, 6.4), layout="constrained")
     axes, counts = figure.subplots(2, 1, height_ratios=(4, 1), sharex=True)
@@ -41,7 +41,7 @@ def reliability(evaluation: ClassEvaluation, *, has_domains: bool) -> bytes:
             markersize=5,
             linewidth=1.2,
             elinewidth=0.9,
-            label=LABELS[part if has_domains else "all"],
+            label=legend(part_names)[part if has_domains else "all"],
         )
         counts.bar(at, [found.n_events for found in bins], width=0.03, color=COLOURS[part], alpha=0.6)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right")

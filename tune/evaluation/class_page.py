@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-from trainable.data.task_words import PART_NAMES
 from trainable.scoring.class_evaluation import ClassEvaluation, ClassOutcome
 from tune.evaluation import markup as html
 from tune.evaluation.reports import CLASS_KINDS, ModelReport, shown_groups
@@ -61,7 +60,7 @@ def _figures(report: ModelReport, classes: ClassEvaluation) -> str:
             value = report.evaluation.groups[name].figure(target, kind)
             cells += [html.number(value), html.interval(*classes.intervals[name][kind])]
         rows.append([title, *cells])
-    above = [("", 1), *((PART_NAMES[name], 2) for name in groups)]
+    above = [("", 1), *((report.part_names[name], 2) for name in groups)]
     level = html.percent(report.evaluation.level)
     caption = (
         f"By event, over {sum(outcome.n_events > 0 for outcome in classes.outcomes)} classes that occur; {level}: "

@@ -1,7 +1,6 @@
 """`comparison.html`: several models on the same events, side by side."""
 
 from trainable.counts import counted
-from trainable.data.task_words import PART_NAMES
 from tune.evaluation import markup as html
 from tune.evaluation.reports import CLASS_KINDS, Comparison, shown_groups
 
@@ -54,7 +53,7 @@ def _scores(comparison: Comparison) -> str:
             cells.append(comparison.verdict(name))
         rows.append([name, *cells])
     head = ["model", *(["score", "interval"] * len(parts)), "difference", "interval", ""]
-    above = [("", 1), *((PART_NAMES[part], 2) for part in parts), (f"to {comparison.first}", 3)]
+    above = [("", 1), *((comparison.part_names[part], 2) for part in parts), (f"to {comparison.first}", 3)]
     return html.table(head, rows, above=above, strong=[0])
 
 
@@ -66,7 +65,7 @@ def _targets(comparison: Comparison) -> str:
         for target in comparison.evaluations[comparison.first].targets:
             groups = [evaluation.groups[part] for evaluation in comparison.evaluations.values()]
             cells = [html.number(group.figure(target, kind)) for kind in kinds for group in groups]
-            rows.append([target, PART_NAMES[part], *cells])
+            rows.append([target, comparison.part_names[part], *cells])
     names = list(comparison.evaluations)
     above = [("", 2), *((title, len(names)) for title in kinds.values())]
     return html.table(["target", "events", *(names * 3)], rows, above=above, n_text=2)

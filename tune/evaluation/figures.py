@@ -12,7 +12,7 @@ from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Coverage, ModelForecasts
 from trainable.scoring.targets import Targets
 from trainable.shown import shown
-from tune.evaluation.look import COLOURS, LABELS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, png
+from tune.evaluation.look import COLOURS, LONGEST_LEVEL, MARKERS, MOST_GROUPS, MUTED, dress, legend, png
 from tune.evaluation.worst_class_event import WorstClassEvent
 from tune.evaluation.worst_events import WorstEvent
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OFFSETS = (-0.22, 0.0, 0.22)  # of a model's three lines: all, ID, OOD
 
 
-def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
+def predicted_against_observed(forecasts: ModelForecasts, *, part_names: Mapping[str, str] = PART_NAMES) -> bytes:
     """A panel a target; a dot an event; the bands hold 68 % of events where sigma is right."""
     names = forecasts.targets.names
     figure, panels = _panels("forecast mean", names, height=4.6, of_one_scale=_are_of_one_scale(forecasts.targets))
@@ -31,7 +31,7 @@ def predicted_against_observed(forecasts: ModelForecasts) -> bytes:
         axes.plot([low, high], [low, high], color=MUTED, linewidth=0.8)
         for part, mask in forecasts.parts().items():
             sigma = float(forecasts.sigma[mask, i].mean())
-            of_part = f"{PART_NAMES[part]}, " if forecasts.has_domains else ""
+            of_part = f"{part_names[part]}, " if forecasts.has_domains else ""
             axes.fill_between(
                 [low, high],
                 [low - sigma, high - sigma],
@@ -94,7 +94,12 @@ def residuals_by_group(forecasts: ModelForecasts) -> bytes:
     return png(figure)
 
 
-def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]], *, has_domains: bool = True) -> bytes:
+def calibration_curves(
+    coverage: Mapping[str, Mapping[str, Sequence[Coverage]]],
+    *,
+    has_domains: bool = True,
+    part_names: Mapping[str, str] = PART_NAMES,
+) -> bytes:
     """A panel a target: how many labels lie in central intervals of a probability; on the line, sigma is right."""
     names = tuple(next(iter(coverage.values())))
     figure, panels = _panels("labels inside", names, height=4.6)
@@ -115,7 +120,7 @@ def calibration_curves(coverage: Mapping[str, Mapping[str, Sequence[Coverage]]],
                 marker=MARKERS[part],
                 markevery=marked,
                 markersize=5,
-                label=LABELS[part if has_domains else "all"],
+                label=legend(part_names)[part if has_domains else "all"],
             )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval")
         axes.set_aspect("equal")
@@ -137,7 +142,12 @@ def worst_events(events: Sequence[WorstEvent | WorstClassEvent]) -> bytes:
     return png(figure)
 
 
-def score_comparison(scores: Mapping[str, Mapping[str, tuple[float, float, float]]], differences: JsonObject) -> bytes:
+def score_comparison(
+    scores: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    differences: JsonObject,
+    *,
+    part_names: Mapping[str, str] = PART_NAMES,
+) -> bytes:
     """Left: each model's score with its interval; right: differences to the first.
 
     scores: model -> part -> score, low, high. differences: model -> part -> Difference.
@@ -145,10 +155,10 @@ def score_comparison(scores: Mapping[str, Mapping[str, tuple[float, float, float
     figure = Figure(figsize=(11, 1.5 + 0.75 * len(scores)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     names = list(scores)
-    labels = [shown(name) for name in names]
+    labels, parts = [shown(name) for name in names], legend(part_names)
     for place, name in enumerate(names):
         for offset, (part, (score, low, high)) in zip(_OFFSETS, scores[name].items(), strict=False):
-            _interval(left, place + offset, score, low, high, part, label=LABELS[part] if not place else None)
+            _interval(left, place + offset, score, low, high, part, label=parts[part] if not place else None)
         of_model = differences.get(name, {})
         shown_differences = [(part, of_model[f"score/{part}"]) for part in scores[name] if f"score/{part}" in of_model]
         for offset, (part, d) in zip(_OFFSETS, shown_differences, strict=False):

@@ -2,9 +2,12 @@
 
 import io
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
+
+from trainable.data.task_words import PART_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,7 +16,6 @@ COLOURS = {"id": "#2563a8", "ood": "#d9762b"}
 """Told apart by colour-blind readers too."""
 
 MARKERS = {"id": "o", "ood": "D"}
-LABELS = {"id": "ID: known domain", "ood": "OOD: unknown domain", "all": "all"}
 
 MOST_GROUPS = 60
 """Boxes side by side."""
@@ -23,6 +25,16 @@ LONGEST_LEVEL = 4
 
 MUTED = "#6b7280"
 _DPI = 110
+
+_DOMAINS = {"id": "known domain", "ood": "unknown domain"}
+
+
+def legend(part_names: Mapping[str, str]) -> dict[str, str]:
+    """What a legend calls each part: "ID: known domain"; its name alone where that is another one."""
+    return {
+        part: f"{name}: {_DOMAINS[part]}" if part in _DOMAINS and name == PART_NAMES[part] else name
+        for part, name in part_names.items()
+    }
 
 
 def dress(axes: "Axes", title: str) -> None:

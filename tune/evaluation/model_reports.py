@@ -15,7 +15,7 @@ from trainable.export.training_record import RECORD, TrainingRecord
 from trainable.scoring.evaluation import ModelForecasts, evaluate_forecasts, score_differences, with_common_parts
 from tune.evaluation.events import ChosenEvents, Training, leak_of
 from tune.evaluation.forecasting import targets_of_model
-from tune.evaluation.reports import Comparison, ModelReport, ScoredData
+from tune.evaluation.reports import Comparison, ModelReport, ScoredData, common_part_names
 from tune.evaluation.worst_events import find_worst_events
 from tune.study.study_data import split_floors
 
@@ -117,7 +117,7 @@ def compare(reports: list[ModelReport], data: ScoredData) -> Comparison:
     notes = list(dict.fromkeys(warning for report in reports for warning in report.warnings()))
     if any((f.is_known != common[name].is_known).any() for name, f in forecasts.items()):
         notes.append(
-            "the models know different domains: here an event is ID only where all of them know its domain, so scores "
+            "the models know different domains: here a domain is known only where all of them know it, so scores "
             "differ from those in their own reports"
         )
     first, *others = common
@@ -126,6 +126,7 @@ def compare(reports: list[ModelReport], data: ScoredData) -> Comparison:
         evaluations={name: evaluate_forecasts(f) for name, f in common.items()},
         differences={name: score_differences(common[name], common[first]) for name in others},
         notes=notes,
+        part_names=common_part_names(reports),
     )
 
 

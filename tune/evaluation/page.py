@@ -4,14 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainable.counts import counted
-from trainable.data.task_words import PART_NAMES, loss_name, score_words, short_names
+from trainable.data.task_words import loss_name, score_words, short_names
 from trainable.scoring.class_evaluation import ClassScores
 from trainable.scoring.evaluation import GroupScores
 from tune.evaluation import class_page
 from tune.evaluation import markup as html
-from tune.evaluation.reports import CLASS_KINDS, ModelReport, shown_groups
+from tune.evaluation.reports import CLASS_KINDS, PARTS_WORDS, ModelReport, shown_groups
 
-_PARTS = "ID are events of domains that the model knows, OOD those of domains that it does not."
 _PICTURES = (
     (
         "predicted",
@@ -41,11 +40,7 @@ def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
     data, has_domains, classes = report.data, bool(report.evaluation.domains), report.evaluation.classes
     lead = (
         f"{counted(data.n_events, 'event')} ({counted(data.n_specimens, 'specimen')}) of {data.source}: {data.about}. "
-        + (
-            "ID are events of domains that the model knows, OOD those of domains that it does not."
-            if has_domains
-            else ""
-        )
+        + (PARTS_WORDS[report.part_names["id"]] if has_domains else "")
     )
     pictures = {
         name: html.picture(figures[name], alt=f"{title} of {report.name}", caption=caption)
@@ -62,10 +57,10 @@ def report_page(report: ModelReport, figures: Mapping[str, bytes]) -> str:
         *_scores(report),
         *(_of_targets(report, pictures) if classes is None else class_page.sections(report, classes, pictures)),
         *([html.heading("Domains"), by_group] if has_domains else []),
-        *([_group_table("domain", report.evaluation.domains, has_parts=True)] if has_domains else []),
+        *([_group_table("domain", report.evaluation.domains, report.part_names)] if has_domains else []),
         html.heading("Sites"),
         *([] if has_domains else [by_group]),
-        _group_table("site", report.evaluation.sites, has_parts=has_domains),
+        _group_table("site", report.evaluation.sites, report.part_names if has_domains else {}),
         html.heading("Worst events"),
         pictures["worst"],
         html.heading("The model"),
@@ -91,7 +86,7 @@ def _glance(report: ModelReport) -> str:
     for name in shown_groups(evaluation):
         group = evaluation.groups[name]
         low, high = evaluation.intervals[f"score/{name}"]
-        label = "Score" if name == "all" else f"Score, {PART_NAMES[name]}"
+        label = "Score" if name == "all" else f"Score, {report.part_names[name]}"
         items.append((label, html.number(group.score), f"{level}: {html.interval(low, high)}"))
     if report.floors is not None:
         constant = report.floors["constant"]["score/all"]
@@ -104,16 +99,17 @@ def _scores(report: ModelReport) -> Iterator[str]:
     """The official parts, the floors under the model."""
     evaluation = report.evaluation
     parts, groups, task = list(evaluation.parts), shown_groups(evaluation), report.forecasts.targets.task
-    mean = f"mean {loss_name(task)}"
+    mean, names = f"mean {loss_name(task)}", report.part_names
+    over = " and ".join(names[part] for part in parts)
     head = [
         "",
-        *(PART_NAMES[name] for name in groups),
+        *(names[name] for name in groups),
         *(short_names(evaluation.targets) * len(parts)),
     ]
     above = [
         ("", 1),
         ("score", len(groups)),
-        *((f"{mean}, {PART_NAMES[part]}" if evaluation.domains else mean, len(evaluation.targets)) for part in parts),
+        *((f"{mean}, {names[part]}" if evaluation.domains else mean, len(evaluation.targets)) for part in parts),
     ]
     own = {f"score/{name}": evaluation.groups[name].score for name in groups}
     kind = task.score.kind
@@ -126,7 +122,7 @@ def _scores(report: ModelReport) -> Iterator[str]:
         rows,
         above=above,
         strong=[0],
-        caption=f"Score: {score_words(task)}; lower is better.",
+        caption=f"Score: {score_words(task, parts=over if len(parts) > 1 else '')}; lower is better.",
     )
     if report.floors is None:
         yield html.paragraph(f"Floors are missing: {report.floors_missing}.", "note")
@@ -145,7 +141,7 @@ def _targets(report: ModelReport) -> str:
         group = report.evaluation.groups[name]
         for target in group.targets:
             numbers = [html.number(group.figure(target, kind)) for kind in ("crps", "r2", "rmse", "bias", "mae")]
-            rows.append([target, PART_NAMES[name], str(group.n_events), *numbers])
+            rows.append([target, report.part_names[name], str(group.n_events), *numbers])
     head = ["target", "events", "number", "CRPS", "R²", "RMSE", "bias", "MAE"]
     caption = "CRPS, R², RMSE and bias (forecast minus observed) by event, MAE by image."
     return html.table(head, rows, n_text=2, caption=caption)
@@ -160,30 +156,31 @@ def _coverage(report: ModelReport) -> str:
             cells = []
             for point in (p for p in points if p.nominal in wanted):
                 cells += [html.percent(point.observed), f"{html.percent(point.low)} to {html.percent(point.high)}"]
-            rows.append([target, PART_NAMES[name], *cells])
+            rows.append([target, report.part_names[name], *cells])
     head = ["target", "events", *(["inside", "other sites"] * len(wanted))]
     above = [("", 2), *((f"{html.percent(p)} interval", 2) for p in wanted)]
     caption = f"Labels inside the forecast's interval, and the {html.percent(report.evaluation.level)} range of draws."
     return html.table(head, rows, above=above, n_text=2, caption=caption)
 
 
-def _group_table(kind: str, groups: Sequence[GroupScores], *, has_parts: bool) -> str:
+def _group_table(kind: str, groups: Sequence[GroupScores], part_names: Mapping[str, str]) -> str:
+    """part_names: empty where there are no parts."""
     targets = list(groups[0].targets)
-    short, part_head = short_names(targets), [""] if has_parts else []
+    short, part_head = short_names(targets), [""] if part_names else []
     of_classes = isinstance(groups[0].targets[targets[0]], ClassScores)
     kinds = CLASS_KINDS if of_classes else {"r2": "R² by event", "mae": "MAE by image", "bias": "bias"}
     head = [kind, *part_head, "events", "specimens", "score", *(kinds.values() if of_classes else short * len(kinds))]
-    above = [] if of_classes else [("", 4 + has_parts), *((title, len(targets)) for title in kinds.values())]
+    above = [] if of_classes else [("", 4 + bool(part_names)), *((title, len(targets)) for title in kinds.values())]
     rows = []
     for group in groups:
         cells = [html.number(group.figure(target, name), 2) for name in kinds for target in targets]
         counts = [str(group.n_events), str(group.n_images)]
-        part = [PART_NAMES[group.part]] if has_parts else []
+        part = [part_names[group.part]] if part_names else []
         rows.append([group.name, *part, *counts, html.number(group.score), *cells])
     caption = "score: root mean square over targets of mean CRPS. With few events, R² says little."
     if of_classes:
         caption = "By event; with few events, macro F1 and ECE say little."
-    return html.table(head, rows, above=above, n_text=1 + has_parts, caption=caption)
+    return html.table(head, rows, above=above, n_text=1 + bool(part_names), caption=caption)
 
 
 def _model(report: ModelReport) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from trainable.data.task_words import PART_NAMES
 from trainable.export.facts import ModelFacts
 from trainable.plain_values import JsonObject
 from trainable.scoring.evaluation import Evaluation, ModelForecasts
@@ -18,6 +19,17 @@ FORMAT_VERSION = 1
 
 CLASS_KINDS = {"log_loss": "log loss", "brier": "Brier", "accuracy": "accuracy", "macro_f1": "macro F1", "ece": "ECE"}
 """Figures of classes -> what they are called."""
+
+TRAINED_ON, KNOWN = "trained on", "known"
+"""What the events of known domains are called where a model was trained on all of them, on some or perhaps on some."""
+
+PARTS_WORDS = {
+    PART_NAMES["id"]: "ID are events of domains that the model knows, OOD those of domains that it does not.",
+    TRAINED_ON: "The model was trained on all events of domains that it knows; OOD are those of other domains.",
+    KNOWN: "Known are events of domains that the model knows, some of which it was, or may have been, trained on; OOD "
+    "are those of domains that it does not know.",
+}
+"""What the events of known domains are called -> what that means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +71,20 @@ class ModelReport:
     floors_missing: str
     worst: Sequence[WorstEvent | WorstClassEvent]
 
+    @property
+    def part_names(self) -> dict[str, str]:
+        """What the parts are called here: ID of events alone that were held out, or set apart by the data's own split.
+
+        "id" remains the key of the known domains' events in all files, whatever they are called.
+        """
+        return PART_NAMES | {"id": self._name_of_known()}
+
+    def _name_of_known(self) -> str:
+        if self.leak.n_specimens:
+            known = self.evaluation.groups.get("id")
+            return TRAINED_ON if known is not None and self.leak.n_specimens >= known.n_images else KNOWN
+        return KNOWN if self.leak.warning and self.data.which == "all" else PART_NAMES["id"]
+
     def warnings(self) -> list[str]:
         """What a reader must know before the first figure."""
         warnings = [self.leak.warning] if self.leak.warning else []
@@ -87,6 +113,7 @@ class ModelReport:
             | {name: getattr(facts, name) for name in trained},
             "data": asdict(self.data),
             "leak": asdict(self.leak),
+            "part_names": self.part_names,
             "warnings": self.warnings(),
             **self.evaluation.to_dict(),
             "floors": self.floors,
@@ -99,14 +126,16 @@ class ModelReport:
 class Comparison:
     """Several models on the same events, the first being what the others are compared to.
 
-    evaluations: by name, with the same events counted as ID for all. differences: name -> score/all, score/id,
-    score/ood -> that model's minus the first's. notes: what makes the comparison less than it seems.
+    evaluations: by name, with the same domains counted as known for all. differences: name -> score/all, score/id,
+    score/ood -> that model's minus the first's. notes: what makes the comparison less than it seems. part_names: what
+    the parts are called, as in `ModelReport`.
     """
 
     data: ScoredData
     evaluations: dict[str, Evaluation]
     differences: dict[str, dict[str, Difference]]
     notes: Sequence[str]
+    part_names: dict[str, str]
 
     @property
     def first(self) -> str:
@@ -127,6 +156,7 @@ class Comparison:
             "data": asdict(self.data),
             "compared_to": self.first,
             "notes": list(self.notes),
+            "part_names": self.part_names,
             "models": {
                 name: {
                     "score": evaluation.score,
@@ -163,6 +193,12 @@ def explaining_kinds(evaluation: Evaluation) -> tuple[str, ...]:
     if evaluation.classes is None:
         return ("r2", "mae", "rmse")
     return ("accuracy", "macro_f1", *(kind for kind in CLASS_KINDS if kind not in ("accuracy", "macro_f1")))
+
+
+def common_part_names(reports: Sequence[ModelReport]) -> dict[str, str]:
+    """What the parts of the same events are called for several models together."""
+    names = {report.part_names["id"] for report in reports}
+    return PART_NAMES | {"id": names.pop() if len(names) == 1 else KNOWN}
 
 
 def model_names(specs: Sequence[str]) -> list[str]:

@@ -4,12 +4,13 @@ import textwrap
 from collections.abc import Iterator
 
 from trainable.counts import counted
-from trainable.data.task_words import PART_NAMES, short_names
+from trainable.data.task_words import short_names
 from trainable.scoring.class_evaluation import ClassEvaluation
 from tune.evaluation.reports import CLASS_KINDS, Comparison, ModelReport, ScoredData, shown_groups
 from tune.report.results import COLUMNS
 
 _NAME = 22
+_SCORE, _INTERVAL = 12, 16
 _DASH = "-"
 
 
@@ -26,14 +27,16 @@ def comparison_text(comparison: Comparison) -> str:
     width = max(_NAME, *(len(_short(name)) + 2 for name in comparison.evaluations))
     targets = comparison.evaluations[comparison.first].targets
     short = ", ".join(short_names(targets))
-    parts = PART_NAMES if comparison.evaluations[comparison.first].domains else {"all": ""}
-    heads = "".join(f"{name:>8}" for part, name in parts.items() if part != "all")
+    parts = comparison.part_names if comparison.evaluations[comparison.first].domains else {"all": ""}
+    widths = {part: max(8, len(name) + 2) for part, name in parts.items()}
+    heads = "".join(f"{name:>{widths[part]}}" for part, name in parts.items() if part != "all")
     lines = [*_title("Side by side", comparison.data), ""]
     kinds = ("r2",) if comparison.evaluations[comparison.first].classes is None else ("accuracy", "macro_f1")
     title = f"R2: {short}" if len(kinds) == 1 else "accuracy, F1"
     lines.append(f"{'':<{width}}{'score':>7}{heads}   {'difference':<27}  {title:<18}")
     for name, evaluation in comparison.evaluations.items():
-        scores = "".join(_number(evaluation.groups[p].score if p in evaluation.groups else None) for p in parts)
+        of = evaluation.groups
+        scores = "".join(_number(of[p].score if p in of else None, width=width) for p, width in widths.items())
         gap = _DASH
         if name in comparison.differences:
             d = comparison.differences[name]["score/all"]
@@ -55,14 +58,18 @@ def _score_lines(report: ModelReport) -> Iterator[str]:
     evaluation = report.evaluation
     names = shown_groups(evaluation)
     level = f"{evaluation.level:.0%} interval"
-    yield f"{'':<{_NAME}}" + "".join(f"  {'score, ' + PART_NAMES[name]:<12}{level:<16}" for name in names).rstrip()
+    titles = {name: f"score, {report.part_names[name]}" for name in names}
+    widths = {name: max(_SCORE, len(title) + 2) for name, title in titles.items()}
+    heads = "".join(f"  {title:<{widths[name]}}{level:<{_INTERVAL}}" for name, title in titles.items())
+    yield f"{'':<{_NAME}}{heads}".rstrip()
     shown = ""
-    for name in names:
+    for name, width in widths.items():
         low, high = evaluation.intervals[f"score/{name}"]
-        shown += f"  {evaluation.groups[name].score:<12.4f}{f'[{low:.3f}, {high:.3f}]':<16}"
+        shown += f"  {evaluation.groups[name].score:<{width}.4f}{f'[{low:.3f}, {high:.3f}]':<{_INTERVAL}}"
     yield f"{_short(report.name):<{_NAME}}" + shown.rstrip()
     for floor, metrics in (report.floors or {}).items():
-        cells = "".join(f"  {metrics[f'score/{name}']:<28.4f}" for name in names if f"score/{name}" in metrics)
+        scores = {name: metrics[f"score/{name}"] for name in names if f"score/{name}" in metrics}
+        cells = "".join(f"  {score:<{widths[name] + _INTERVAL}.4f}" for name, score in scores.items())
         yield f"{'floor ' + floor:<{_NAME}}" + cells.rstrip()
     if report.floors is None:
         yield from textwrap.wrap(f"no floors: {report.floors_missing}", COLUMNS)
@@ -78,7 +85,7 @@ def _target_lines(report: ModelReport) -> Iterator[str]:
             kinds = ("crps", "r2", "mae", "rmse", "bias")
             numbers = "".join(_number(group.figure(target, kind), width=8) for kind in kinds)
             covered = f"{inside[0.5]:>9.0%} {inside[0.9]:>8.0%} "
-            yield f"{f'{target}, {PART_NAMES[name]}':<{_NAME}}{group.n_events:>8}{numbers}{covered}".rstrip()
+            yield f"{f'{target}, {report.part_names[name]}':<{_NAME}}{group.n_events:>8}{numbers}{covered}".rstrip()
     yield "CRPS, R2, RMSE, bias by event, MAE by image; in 50 %: labels inside the forecast's 50 % interval"
 
 
@@ -87,7 +94,8 @@ def _class_lines(report: ModelReport, classes: ClassEvaluation) -> Iterator[str]
     evaluation = report.evaluation
     names, level = shown_groups(evaluation), f"{evaluation.level:.0%} interval"
     (target,) = evaluation.targets
-    yield f"{_short(target):<{_NAME}}" + "".join(f"  {PART_NAMES[name]:<12}{level:<16}" for name in names).rstrip()
+    heads = "".join(f"  {report.part_names[name]:<{_SCORE}}{level:<{_INTERVAL}}" for name in names)
+    yield f"{_short(target):<{_NAME}}{heads}".rstrip()
     yield f"{'events':<{_NAME}}" + "".join(f"  {evaluation.groups[name].n_events:<28}" for name in names).rstrip()
     for kind, title in CLASS_KINDS.items():
         cells = ""

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from trainable.config import NO_DOMAIN
 from trainable.counts import counted
 from trainable.data.decoding import open_image
-from trainable.data.task_words import PART_NAMES, loss_name, short_names
+from trainable.data.task_words import loss_name, short_names
 from trainable.plain_values import JsonObject
 from trainable.scoring.class_rule import probabilities
 from trainable.scoring.evaluation import ModelForecasts
@@ -27,6 +27,7 @@ N_THUMBNAILS = 5
 _SIZE = 150
 _GAP = 6
 _MAX_NAME = 24  # of a site; longer ones would run into the next picture
+_KNOWN = {"id": "known", "ood": "unknown"}
 _PAPER = (255, 255, 255)
 
 
@@ -124,7 +125,7 @@ def _of_classes(
 
 
 def _which(event_id: int | str, site: str, domain: int | str, part: str, *, n_images: int) -> str:
-    of_domain = "" if domain == NO_DOMAIN else f"domain {domain} ({PART_NAMES[part]}) · "
+    of_domain = "" if domain == NO_DOMAIN else f"domain {domain} ({_KNOWN[part]}) · "
     return f"event {event_id} · site {_shortened(site)} · {of_domain}{counted(n_images, 'specimen')}"
 
 

@@ -141,7 +141,7 @@ def _write_comparison(comparison: Comparison, out: Path) -> list[Path]:
     from tune.evaluation.figures import score_comparison  # loads matplotlib
 
     scores = {name: scores_with_intervals(evaluation) for name, evaluation in comparison.evaluations.items()}
-    figure = score_comparison(scores, comparison.differences)
+    figure = score_comparison(scores, comparison.differences, part_names=comparison.part_names)
     return write_comparison(comparison, comparison_page(comparison, figure), figure, out=out)
 
 
