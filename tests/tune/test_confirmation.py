@@ -149,13 +149,15 @@ def test_the_searchs_readers_pass_over_a_confirmation(confirmed_study):
 
 @pytest.fixture
 def world(confirmed_study: Path, tmp_path: Path):
-    """Runs a planted confirmation on the real folds of a study: predictions are labels and noise, as told."""
+    """Runs a planted confirmation on the real folds of a study: predictions are labels and noise, as told; without it
+    a run fails.
+    """
     folder = tmp_path / "planted"
     shutil.copytree(confirmed_study / "data", folder / "data")
     header = read_plain(confirmed_study)[0]["header"]
     folds = tuple(sorted(int(path.name.partition("-")[2]) for path in (folder / "data").glob("fold-*")))
 
-    def run(configurations: tuple[Configuration, ...], errors: dict[str, float], *, seed: int = 0):
+    def run(configurations: tuple[Configuration, ...], errors: dict[str, float | None], *, seed: int = 0):
         (folder / "checkpoints").mkdir(exist_ok=True)
         confirmation = Confirmation()
         confirmation.begin(Plan(configurations=configurations, folds=folds, seeds=(1,), epochs=EPOCHS))
@@ -163,9 +165,13 @@ def world(confirmed_study: Path, tmp_path: Path):
             data = TrialData.load(fold_data_folder(folder / "data", ask.fold))
             scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split)
             rows = np.concatenate([data.split.id_, data.split.ood])
+            scale = errors[ask.origin.partition(":")[2]]
+            if scale is None:
+                confirmation.fail(ask.trial_id, Failure(type="ValueError", message="broken"))
+                continue
             for epoch in range(1, EPOCHS + 1):
                 rng = np.random.default_rng([seed, ask.number, epoch])
-                noise = rng.normal(scale=errors[ask.origin.partition(":")[2]], size=(len(rows), 3))
+                noise = rng.normal(scale=scale, size=(len(rows), 3))
                 predictions = (0.7 * data.labels[rows] + noise).astype(np.float32)
                 save_predictions(folder / "checkpoints" / ask.trial_id, epoch, predictions)
                 confirmation.report(ask.trial_id, epoch, scorer.score(predictions))
@@ -234,6 +240,22 @@ def test_a_verdict_says_who_of_those_it_decides_between_is_not_better_than_the_b
     assert sum(c.metrics["score/all"] >= floor for c in confirmed.candidates) == n_worse
     assert ("not better than the floor" in last) == bool(worse)
     assert all(f"{c.name} ({c.metrics['score/all']:.3f})" in last for c in worse)
+
+
+@pytest.mark.parametrize(
+    ("names", "failing", "words"),
+    [
+        (("default",), (), "the search found nothing but the default, so nothing is compared: keep it, or search on"),
+        (("a", "b", "default"), ("a", "b"), "all but the default failed in a run (a, b), so nothing is compared: keep"),
+        (("a", "default"), ("default",), "the default failed in a run, so nothing is compared: a has the best mean"),
+    ],
+)
+def test_a_verdict_without_a_rival_says_what_happened_and_what_gives_one(world, names, failing, words):
+    plan = tuple(configuration(name, rank) for name, rank in zip(names, (4, 8, 16), strict=False))
+    confirmed = world(plan, dict.fromkeys(names, 0.4) | dict.fromkeys(failing)).confirmed
+
+    assert confirmed.verdict.startswith(words)
+    assert (confirmed.is_win, confirmed.failed) == (False, failing)
 
 
 def test_a_verdict_of_before_without_a_leader_is_led_by_the_winner_or_else_by_the_best_mean(confirmed_study):

@@ -69,14 +69,18 @@ def test_the_verdict_leaves_out_the_events_of_both_folds(study, cli):
     assert set(HeldOutFolds.load(study, confirmed.folds).seen.tolist()) == chosen_by
 
 
-def test_all_that_is_wrong_with_folds_is_said_at_once(demo_search):
-    ended = demo_search("--search-folds", 6, "--fold", 9)
-
-    assert ended.status == 2
-    assert ended.stderr.splitlines()[-2:] == [
+def test_all_that_is_wrong_with_folds_is_said_at_once(cli, demo_search, demo_cache, tmp_path):
+    wrong = [
         "error: `0 <= --fold <= 4` must hold for --holdout both on this data, but got 9",
         "error: `--search-folds <= 5` must hold for --holdout both on this data, but got 6",
+        "error: `--confirm-folds <= 5` must hold for --holdout both on this data, but got 7",
     ]
+    words = ["--search-folds", 6, "--fold", 9, "--confirm-folds", 7]
+    ended = cli("search", "--local", "--data", "demo:120", "--cache", demo_cache, "--study", tmp_path / "s", *words)
+
+    assert ended.status == 2
+    assert ended.stderr.splitlines()[-3:] == wrong
+    assert demo_search(*words).stderr.splitlines()[-2:] == wrong[:2]  # nothing is confirmed
 
 
 def test_a_study_of_before_has_one_fold_and_ran_its_variants_in_full(tmp_path):

@@ -109,10 +109,13 @@ SEARCH_FOLDS = 2
 """Folds that score a search's trials where there are enough to confirm by others, too (benchmarks/SEARCHES.md)."""
 
 
-def search_splits(frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int | None) -> tuple[Split, ...]:
+def search_splits(
+    frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int | None, n_confirm: int | None = None
+) -> tuple[Split, ...]:
     """What each trial of a search is trained on and scored by together: a fold, and the n - 1 after it.
 
-    n: None for `SEARCH_FOLDS`, or one where fewer than two others would be left.
+    n: None for `SEARCH_FOLDS`, or one where fewer than two others would be left. n_confirm: folds that a confirmation
+    asks for, which are checked along with the others; None where it asks for none.
 
     Of the later ones only the domains are held out where `holdout` is "both": two domains say little of unseen ones,
     and sites are so few that two folds would hold out nearly all of them, which leaves no event to confirm by.
@@ -123,8 +126,12 @@ def search_splits(frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int | 
     if n is None:
         n = usual_search_folds(count)
     problems = [] if 0 <= fold < count else [_fold_problem(fold, count, holdout)]
-    if n > count:
-        problems.append(f"`--search-folds <= {count}` must hold for --holdout {holdout} on this data, but got {n}")
+    asked = {"--search-folds": n, "--confirm-folds": n_confirm or 0}
+    problems += [
+        f"`{option} <= {count}` must hold for --holdout {holdout} on this data, but got {wanted}"
+        for option, wanted in asked.items()
+        if wanted > count
+    ]
     if problems:
         raise UserError(problems)
     first = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)

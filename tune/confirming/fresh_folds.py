@@ -36,7 +36,9 @@ def fresh_folds(
     """
     count = n_folds(frame, holdout=holdout)
     if wanted > count:
-        raise UserError(f"`--confirm-folds <= {count}` must hold for --holdout {holdout}, but got {wanted}")
+        raise UserError(
+            f"`--confirm-folds <= {count}` must hold for --holdout {holdout} on this data, but got {wanted}"
+        )
     order = [(search_fold + 1 + i) % count for i in range(count)]
     events: dict[int, set[int]] = {}
     problems: list[str] = []

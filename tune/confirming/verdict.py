@@ -127,7 +127,12 @@ def _decide(candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str])
     """The winner's name, whether it beats the default beyond noise, and the verdict in words."""
     best = candidates[0]
     if DEFAULT in failed:
-        return best.name, False, f"the default failed, so nothing is compared: {best.name} has the best mean score"
+        return (
+            best.name,
+            False,
+            f"the default failed in a run, so nothing is compared: {best.name} has the best mean score; a run that "
+            "failed is not repeated: mend its cause and begin a new study",
+        )
     winners = [c for c in candidates if c.difference is not None and c.difference.is_win]
     if winners:
         winner = winners[0]
@@ -135,8 +140,21 @@ def _decide(candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str])
         return winner.name, True, f"{winner.name} beats default by {winner.difference.size}"
     rivals = [c for c in candidates if c.difference is not None]
     if not rivals:
-        return DEFAULT, False, "no candidate came to its end: keep the default"
+        return DEFAULT, False, _alone(failed)
     return DEFAULT, False, f"no candidate beats the default beyond noise: keep the default; {_lead(best, rivals[0])}"
+
+
+def _alone(failed: Sequence[str]) -> str:
+    """Why the default stands alone, and what gives it a rival."""
+    if not failed:
+        return (
+            "the search found nothing but the default, so nothing is compared: keep it, or search on with more --trials"
+        )
+    return (
+        f"all but the default failed in a run ({', '.join(failed)}), so nothing is compared: keep the default; a run "
+        "that failed is not repeated: search on with more --trials for other candidates, or mend the cause and begin a "
+        "new study"
+    )
 
 
 def _lead(best: ConfirmedConfiguration, rival: ConfirmedConfiguration) -> str:

@@ -18,7 +18,7 @@ from trainable.scoring.folds_scorer import floors
 from trainable.scoring.targets import Targets
 from trainable.storage.place import Place
 from tune.command_line.model_options import EvaluateOptions
-from tune.command_line.options import DataOptions, SplitOptions
+from tune.command_line.options import DataOptions, SearchOptions, SplitOptions
 from tune.extraction.request import Features
 from tune.report.console import Console
 
@@ -106,17 +106,18 @@ def load_study_data(
     task: Task | None = None,
     *,
     n_folds: int | None = 1,
+    n_confirm_folds: int | None = None,
 ) -> StudyData:
     """Load the dataset, hold events out, and score the floors on them.
 
-    task: as `load_study_specimens` takes it. n_folds: as `search_splits` takes them.
+    task: as `load_study_specimens` takes it. n_folds, n_confirm_folds: as `search_splits` takes them.
 
     Raises: UserError, also when a side of the split would be empty.
     """
     specimens = load_study_specimens(options, console, task)
     frame = specimens.frame
     holdout = split_options.holdout
-    splits = search_splits(frame, holdout=holdout, fold=split_options.fold, n=n_folds)
+    splits = search_splits(frame, holdout=holdout, fold=split_options.fold, n=n_folds, n_confirm=n_confirm_folds)
     for split in splits:
         _say_split(specimens, split, console)
     return StudyData(
@@ -125,6 +126,15 @@ def load_study_data(
         other_splits=splits[1:],
         floors=split_floors(specimens, splits),
     )
+
+
+def load_search_data(options: SearchOptions, console: Console, task: Task | None = None) -> StudyData:
+    """The same for a search: of all folds that score its trials.
+
+    Raises: UserError as `load_study_data`, also for folds to confirm on that the data do not have.
+    """
+    n_confirm = None if options.no_confirm else options.confirm_folds
+    return load_study_data(options, options, console, task, n_folds=options.search_folds, n_confirm_folds=n_confirm)
 
 
 def _say_split(specimens: Specimens, split: Split, console: Console) -> None:

@@ -30,7 +30,7 @@ from tune.printed.next_command import next_command
 from tune.report.console import Console
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import check_data
-from tune.study.study_data import StudyData, load_study_data
+from tune.study.study_data import StudyData, load_search_data
 from tune.tracking.uri import chosen_tracking_uri
 
 T = TypeVar("T")
@@ -61,9 +61,7 @@ def plan_study(given: Given, console: Console, *, fresh: FreshProcess | None = N
         problems.append(problem)
     data = _collected(
         problems,
-        lambda: load_study_data(
-            options, options, console, None if request is None else request.task, n_folds=options.search_folds
-        ),
+        lambda: load_search_data(options, console, None if request is None else request.task),
     )
     if request is None or data is None:
         raise UserError(problems)

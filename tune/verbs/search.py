@@ -33,7 +33,7 @@ from tune.report.next_steps import of_session
 from tune.report_page.kept_files import kept_files
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import Study, check_data, open_study
-from tune.study.study_data import StudyData, load_study_data, write_trial_data
+from tune.study.study_data import StudyData, load_search_data, write_trial_data
 from tune.tracking.client import describe
 from tune.tracking.tracker import Tracker, TrackingStatus
 from tune.tracking.uri import chosen_tracking_uri
@@ -67,7 +67,7 @@ def _run(
     options = request.options
     times = Times.of(options, search_more=search_more, now=time.time())
     tracking_uri = chosen_tracking_uri(options.tracking_uri)
-    data = load_study_data(options, options, console, request.task, n_folds=options.search_folds)
+    data = load_search_data(options, console, request.task)
     check_data(request, data)
     request = request.fitted_to(data.specimens.task, n_folds=len(data.splits), say=console.say)
     if search_more and request.is_finished:
