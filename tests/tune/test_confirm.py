@@ -85,7 +85,7 @@ def test_predictions_that_are_not_those_of_the_run_are_named_and_made_anew_by_th
     line = damaged.stderr.splitlines()[-1]
     (named,) = [file for file in wanted if str(file) in line]
     assert ("its sha256 must be" if has_checksum else "must score") in line
-    assert f"`sentinel-tune confirm {study}` trains that run anew" in line
+    assert f"`sentinel-tune confirm {study} --local` trains that run anew" in line
     for file in wanted:
         file.unlink()
     mended = cli("confirm", study, *in_process, *options)

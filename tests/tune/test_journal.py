@@ -1,6 +1,7 @@
 import json
 import math
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from tests.tune.plain_entries import make_entry, plain, read_plain
 from trainable.errors import UserError
 from tune.journal.journal import FILE_NAME, Journal
+from tune.journal.local_journal import taken_problem
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,6 +120,30 @@ def test_no_study_and_a_second_study_in_one_folder_are_refused(tmp_path):
     with pytest.raises(UserError, match="--resume"):
         begin(tmp_path)
     assert len(read_plain(tmp_path)) == 2
+
+
+SESSION = {"n_trials": 1, "device": "cpu", "precision": "float32", "host": "here", "pid": 1, "versions": {}}
+
+
+@pytest.mark.parametrize(("executor", "option"), [("local", " --local"), ("ray", "")])
+def test_a_study_that_is_there_is_gone_on_with_as_its_last_session_was(executor, option, tmp_path):
+    with begin(tmp_path) as journal:
+        for of_session in ("ray", "local", executor):
+            journal.append(make_entry("session", executor=of_session, **SESSION))
+
+    wanted = f"continue it with `sentinel-tune search --resume {tmp_path}{option}`, or"
+    with pytest.raises(UserError, match=re.escape(wanted)):
+        begin(tmp_path)
+    assert wanted in taken_problem(tmp_path)
+
+
+def test_a_damaged_study_that_is_there_is_told_to_be_there_all_the_same(tmp_path):
+    begin(tmp_path, n_events=2).close()
+    path = tmp_path / FILE_NAME
+    path.write_bytes(path.read_bytes().replace(b'"number":0', b'"number":7'))
+
+    with pytest.raises(UserError, match=f"`sentinel-tune search --resume {tmp_path}`"):
+        begin(tmp_path)
 
 
 def test_a_study_whose_first_line_was_torn_can_be_begun_anew(tmp_path):

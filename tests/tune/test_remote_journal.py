@@ -173,7 +173,11 @@ def test_a_second_study_in_one_place_and_a_second_writer_are_refused(remote):
     assert owner_of(remote) is None
     with pytest.raises(UserError, match=f"continue it with `sentinel-tune search --resume {remote}`"):
         begin(remote)
-    assert len(read_plain(remote)) == 2
+    with go_on(remote) as journal:
+        journal.append(make_entry("session", executor="local"))
+    with pytest.raises(UserError, match=f"continue it with `sentinel-tune search --resume {remote} --local`"):
+        begin(remote)
+    assert len(read_plain(remote)) == 3
 
 
 def test_each_renewal_is_as_long_as_the_others_so_that_no_reader_sees_the_half_of_one(remote):

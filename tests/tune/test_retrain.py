@@ -310,7 +310,7 @@ def test_lost_forecasts_of_the_confirmation_are_told_before_training(retrain, co
     shutil.rmtree(study / "confirmation")
     ended = retrain(study)
 
-    assert (ended.status, f"run `sentinel-tune confirm {study}` again" in ended.stderr) == (2, True)
+    assert (ended.status, f"run `sentinel-tune confirm {study} --local` again" in ended.stderr) == (2, True)
 
 
 def test_a_registry_that_is_down_is_told_before_training(retrain, confirmed_study, tmp_path):

@@ -111,8 +111,10 @@ def confirmed_of(entries: Iterable[JournalEntry]) -> Confirmed | None:
     return Confirmed.from_dict(results[-1]) if results else None
 
 
-def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: ConfirmedConfiguration) -> "OutOfFold":
-    """A candidate's forecasts of the held-out events.
+def out_of_fold_of(
+    study_folder: Place, confirmed: Confirmed, candidate: ConfirmedConfiguration, *, local: bool = False
+) -> "OutOfFold":
+    """A candidate's forecasts of the held-out events. local: whether the study does without Ray.
 
     Raises: UserError when the file is missing, damaged, or of another confirmation.
     """
@@ -120,7 +122,7 @@ def out_of_fold_of(study_folder: Place, confirmed: Confirmed, candidate: Confirm
 
     file = study_folder / FOLDER_NAME / f"{candidate.name}.json"
     rule = f"{file} must hold the forecasts of {candidate.name}"
-    remedy = f"run `{next_command('confirm', study_folder)}` again"
+    remedy = f"run `{next_command('confirm', study_folder, local=local)}` again"
     try:
         values = from_json(read_file(study_folder / FOLDER_NAME, f"{candidate.name}.json"))
         of = {

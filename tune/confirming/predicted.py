@@ -55,19 +55,21 @@ class Predicted:
 
 
 def predicted_by(
-    runs: Sequence[Run], name: str, study: Place, held_out: HeldOutFolds, seeds: Sequence[int]
+    runs: Sequence[Run], name: str, study: Place, held_out: HeldOutFolds, seeds: Sequence[int], *, local: bool
 ) -> Predicted:
     """A configuration's runs on the folds of `held_out`, all of which came to their end.
 
-    study: its folder. `read` raises UserError unless predictions are there and score what was reported.
+    study: its folder. local: whether it does without Ray. `read` raises UserError unless predictions are there and
+    score what was reported.
     """
     own = {(run.fold, run.seed): run for run in runs if run.name == name}
     curves = {fold: np.mean([_curve(own[fold, seed]) for seed in seeds], axis=0) for fold in held_out.scorers}
-    return Predicted(
-        name=name,
-        curves=curves,
-        read=lambda fold, epoch: [_read(study, own[fold, seed], epoch, held_out.scorers[fold]) for seed in seeds],
-    )
+    remedy = f"delete it, then `{next_command('confirm', study, local=local)}` trains that run anew"
+
+    def read(fold: int, epoch: int) -> list[NDArray[np.float32]]:
+        return [_read(study, own[fold, seed], epoch, held_out.scorers[fold], remedy=remedy) for seed in seeds]
+
+    return Predicted(name=name, curves=curves, read=read)
 
 
 def _curve(run: Run) -> list[float]:
@@ -75,9 +77,8 @@ def _curve(run: Run) -> list[float]:
     return [scores[epoch] for epoch in sorted(scores)]
 
 
-def _read(study: Place, run: Run, epoch: int, scorer: HeldOutScorer) -> NDArray[np.float32]:
+def _read(study: Place, run: Run, epoch: int, scorer: HeldOutScorer, *, remedy: str) -> NDArray[np.float32]:
     folder = study / "checkpoints" / run.record.trial_id
-    remedy = f"delete it, then `{next_command('confirm', study)}` trains that run anew"
     predictions = load_predictions(folder, epoch, remedy=remedy)
     reported, found = run.record.scores[epoch], scorer.score(predictions)["score/all"]
     if not abs(found - reported) <= SCORE_TOLERANCE:

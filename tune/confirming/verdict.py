@@ -25,10 +25,13 @@ class Judged:
     forecasts: dict[str, OutOfFold]
 
 
-def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None, header: JsonObject) -> Judged:
+def judge(
+    folder: Place, confirmation: Confirmation, *, search_fold: int | None, header: JsonObject, local: bool = False
+) -> Judged:
     """Compare the plan's configurations on the folds and seeds that all of them have come to the end of.
 
-    search_fold: the one that the search scored its trials on, None if none was. header: the study's.
+    search_fold: the one that the search scored its trials on, None if none was. header: the study's. local: whether
+    it does without Ray, for the command that mends it.
     Raises: ValueError while there is no such fold; UserError when predictions are missing or not those of the run.
     """
     plan = confirmation.plan
@@ -40,7 +43,7 @@ def judge(folder: Place, confirmation: Confirmation, *, search_fold: int | None,
         raise ValueError("no fold has a whole run of every configuration")
     held_out = HeldOutFolds.load(folder, folds)
     configurations = [c for c in plan.configurations if c.name not in failed]
-    trained = [predicted_by(runs, c.name, folder, held_out, seeds) for c in configurations]
+    trained = [predicted_by(runs, c.name, folder, held_out, seeds, local=local) for c in configurations]
     measured = [_measured(*of, held_out) for of in zip(configurations, trained, strict=True)]
     if plan.with_ensemble and len(trained) > 1 and len(folds) > 1:
         measured.append(_ensemble(trained, held_out))

@@ -63,7 +63,7 @@ class Standings:
                 self._n_asked_for = int(self.header.get("n_trials") or 0)
             case SessionBegun():
                 self.end_reason, self.ends_this_session = None, []
-                self.is_local = entry.executor == "local"
+                self.is_local = entry.is_local
                 self._n_asked_for = self._n_asked_for if entry.n_trials is None else entry.n_trials
             case TrialEnqueued():
                 self.n_enqueued += 1

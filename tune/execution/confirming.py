@@ -62,7 +62,7 @@ def _conclude(place: Workplace, confirmation: Confirmation) -> Confirmed | None:
 
     study, options = place.study, place.request.options
     try:
-        judged = judge(study.folder, confirmation, search_fold=options.fold, header=study.header)
+        judged = judge(study.folder, confirmation, search_fold=options.fold, header=study.header, local=options.local)
     except ValueError as error:
         command = next_command("confirm", study.folder, **of_session(options))
         place.console.say(f"no verdict yet: {error}; go on with `{command}`")

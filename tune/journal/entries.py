@@ -53,6 +53,11 @@ class SessionBegun(JournalEntry):
     given: JsonObject = field(default_factory=dict)
     queue: list[JsonObject] = field(default_factory=list)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether it does without Ray."""
+        return self.executor == "local"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloorsMeasured(JournalEntry):

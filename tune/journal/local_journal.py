@@ -17,6 +17,7 @@ from tune.journal.entries import JournalEntry
 from tune.journal.errors import StudyWriteError, not_in_place, not_writable
 from tune.journal.folder_lock import FILE_NAME, LockedJournal, lock_journal
 from tune.journal.lines import OLD_START, decode_entry, is_whole
+from tune.journal.resuming import begun_before
 from tune.printed.next_command import next_command
 
 
@@ -27,14 +28,7 @@ def taken_problem(folder: Path) -> str | None:
             is_begun = file.readline().endswith(b"\n")
     except OSError:
         return None
-    return _taken(folder) if is_begun else None
-
-
-def _taken(folder: Path) -> str:
-    return (
-        f"`the folder of a new study must be empty of studies`, but {folder / FILE_NAME} exists; "
-        f"continue it with `{next_command('search', resume=folder)}`, or choose another --study"
-    )
+    return begun_before(folder, folder / FILE_NAME, lambda: read_local_entries(folder)) if is_begun else None
 
 
 class LocalWriter:
@@ -62,9 +56,10 @@ class LocalWriter:
         locked = lock_journal(folder, create=True)
         try:
             with _opened(locked.file) as file:
-                is_begun = next(_lines(file), None) is not None
-            if is_begun:
-                raise UserError(_taken(folder))
+                lines = list(_lines(file))
+            if lines:
+                path = folder / FILE_NAME
+                raise UserError(begun_before(folder, path, lambda: _decoded(lines, path)))
             writer = cls(locked, n_entries=0, size=0)
             sync(folder)
         except BaseException:

@@ -12,8 +12,8 @@ from tune.journal.errors import not_writable
 from tune.journal.folder_lock import Owner
 from tune.journal.lease import Lease, LeaseTimes, remote_owner, watched_owner
 from tune.journal.lines import read_back
+from tune.journal.resuming import begun_before
 from tune.journal.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
-from tune.printed.next_command import next_command
 
 TIMES = LeaseTimes()
 
@@ -42,10 +42,8 @@ class RemoteWriter:
 
         def begin(log: RemoteLog) -> SegmentWriter:
             if log.lines:
-                raise UserError(
-                    f"`the folder of a new study must be empty of studies`, but {folder / FOLDER_NAME} exists; "
-                    f"continue it with `{next_command('search', resume=folder)}`, or choose another --study"
-                )
+                place = folder / FOLDER_NAME
+                raise UserError(begun_before(folder, place, lambda: log.entries(place)))
             return SegmentWriter(folder, 1, [])
 
         return cls._open(folder, begin, say=lambda _: None, times=times)

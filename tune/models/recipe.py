@@ -95,19 +95,19 @@ def recipe_of(options: RetrainOptions, entries: Sequence[JournalEntry]) -> Recip
     elif options.trial is not None:
         chosen = _of_trial(options.trial, confirmed, trials)
     else:
-        chosen = _decided_for(confirmed, options)
+        chosen = _decided_for(confirmed, options, local=standings.is_local)
     if isinstance(chosen, ConfirmedConfiguration):
         assert confirmed is not None
-        return _from_candidate(options, chosen, confirmed, study_seed=header["seed"])
+        return _from_candidate(options, chosen, confirmed, study_seed=header["seed"], local=standings.is_local)
     return _from_trial(options, chosen, standings)
 
 
-def _decided_for(confirmed: Confirmed | None, options: RetrainOptions) -> ConfirmedConfiguration:
+def _decided_for(confirmed: Confirmed | None, options: RetrainOptions, *, local: bool) -> ConfirmedConfiguration:
     if confirmed is None:
         raise UserError(
             f"`retrain` needs a confirmed winner, but {options.study} has no confirmation; run "
-            f"`{next_command('confirm', options.study)}`, or name a --trial, whose sigma then comes from the held-out "
-            "events that the search chose it by"
+            f"`{next_command('confirm', options.study, local=local)}`, or name a --trial, whose sigma then comes from "
+            "the held-out events that the search chose it by"
         )
     chosen = confirmed.candidate(confirmed.leader if options.leading else confirmed.winner)
     assert chosen is not None
@@ -158,10 +158,10 @@ def _of_config(
 
 
 def _from_candidate(
-    options: RetrainOptions, chosen: ConfirmedConfiguration, confirmed: Confirmed, *, study_seed: int
+    options: RetrainOptions, chosen: ConfirmedConfiguration, confirmed: Confirmed, *, study_seed: int, local: bool
 ) -> Recipe:
     members = confirmed.members_of(chosen)
-    forecasts = out_of_fold_of(options.study, confirmed, chosen)
+    forecasts = out_of_fold_of(options.study, confirmed, chosen, local=local)
     sigmas = calibrated_sigmas(forecasts, n_members=options.seeds)
     return Recipe(
         name=chosen.name,

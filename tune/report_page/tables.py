@@ -128,7 +128,7 @@ def errors(view: StudyView) -> Iterator[str]:
         yield html.paragraph("A confirmation keeps forecasts of held-out events; there is none yet.", "note")
         return
     try:
-        forecasts = out_of_fold_of(view.folder, confirmed, winner)
+        forecasts = out_of_fold_of(view.folder, confirmed, winner, local=view.standings.is_local)
     except (UserError, StorageError) as error:
         yield html.paragraph(f"Not known here: {str(error).splitlines()[0]}", "note")
         return

@@ -16,7 +16,8 @@ from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.confirming.choice import n_runs_reserved, reserved, thin_evidence
 from tune.execution.opening import Opening, opened
-from tune.journal.journal import has_study
+from tune.journal.journal import has_study, read_entries
+from tune.journal.resuming import was_local
 from tune.measuring.corners import corners
 from tune.measuring.fresh_process import FreshProcess, OnRay, beside_this_one
 from tune.measuring.step_probe import Steps, measure
@@ -80,9 +81,11 @@ def _check_study(request: SearchRequest, data: StudyData, console: Console) -> N
     if request.is_resume:
         check_data(request, data)
     elif has_study(request.folder):
+        local = was_local(read_entries(request.folder))
+        command = next_command("search", resume=request.folder, local=local)
         raise UserError(
             f"`--study` must be a new folder, but {request.folder} holds a study; resume it by "
-            f"`{next_command('search', resume=request.folder)}`, or name another"
+            f"`{command}`, or name another"
         )
     if not request.options.no_confirm:
         console.say(reserved(data.specimens.frame, request.options))
