@@ -1,5 +1,6 @@
 """What is confirmed stands beside the floors of the same folds: in tables, verdict, page, and what `retrain` says."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +26,7 @@ from tune.journal.journal import FILE_NAME, read_entries
 from tune.models.recipe import recipe_of
 from tune.report.confirmation_text import confirmation_text
 from tune.report_page.study_page import report_page
-from tune.report_page.view import view_of
+from tune.report_page.view import StudyView, view_of
 
 FLOORS = {"constant", "domain_mean", "species_mean"}
 LOW, HIGH = {"constant": {"score/all": 0.1}, "domain_mean": {"score/all": 0.2}}, {"constant": {"score/all": 9.0}}
@@ -96,14 +97,18 @@ class Cards(HTMLParser):
             self.found[-1].append(data)
 
 
-def page_with(study: Path, floors: dict[str, dict[str, float]]) -> str:
+def view_with(study: Path, floors: dict[str, dict[str, float]]) -> StudyView:
     entries = [
         replace(e, of=replace(e.of, result={**e.of.result, "floors": floors}))
         if isinstance(getattr(e, "of", None), VerdictReached)
         else e
         for e in read_entries(study)
     ]
-    return report_page([view_of(study, entries, is_running=False)])
+    return view_of(study, entries, is_running=False)
+
+
+def page_with(study: Path, floors: dict[str, dict[str, float]]) -> str:
+    return report_page([view_with(study, floors)])
 
 
 def test_the_page_lists_them_and_says_first_how_the_confirmed_one_stands_to_the_best(confirmed, confirmed_study):
@@ -124,6 +129,18 @@ def test_without_those_of_the_confirmation_the_page_says_that_its_number_is_the_
     (card,) = [card for card in Cards(page_with(confirmed_study, {})).found if "lowest floor" in card[0]]
 
     assert card[2].endswith("in the search")
+
+
+def test_several_studies_are_compared_by_the_floors_of_the_search_and_of_the_confirmation(confirmed, confirmed_study):
+    first, unconfirmed = view_with(confirmed_study, LOW), replace(view_with(confirmed_study, LOW), confirmed=None)
+    beside = re.findall(r"<tr>(.*?)</tr>", report_page([first, unconfirmed]).partition("</table>")[0], re.DOTALL)
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in beside]
+    best, floor = first.standings.best().best_score, best_floor(first.standings.floors).score
+    leader = confirmed.candidate(confirmed.leader).metrics["score/all"]
+
+    assert rows[1][3:7] == ["best score", "lowest floor", "leader&#x27;s score", "lowest floor"]
+    assert rows[2][3:7] == [f"{best:.4f}", f"{floor:.4f}", f"{leader:.4f}", "0.1000"]
+    assert rows[3][3:7] == [f"{best:.4f}", f"{floor:.4f}", "–", "–"]
 
 
 @pytest.mark.parametrize(("floors", "is_told"), [(LOW, True), (HIGH, False)])

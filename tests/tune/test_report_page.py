@@ -135,6 +135,19 @@ def test_the_command_that_makes_a_study_anew_is_that_of_all_its_sessions():
     assert f"{search}\n" in " ".join(page_of(on_ray).words)
 
 
+@pytest.mark.parametrize("n_sessions", [1, 2])
+def test_a_time_budget_is_in_the_command_where_one_session_made_the_study(n_sessions):
+    first, floors, session, *others = made_study(28)
+    given = {"trials": 500, "time_budget": 3600.0}
+    sessions = [replace(session, n_trials=500, given=given)] * n_sessions
+    page = page_of([first, floors, *sessions, *others])
+    command = next(words for words in page.words if "sentinel-tune search" in words)
+
+    assert ("--time-budget 3600" in command) == (n_sessions == 1)
+    assert ("--trials 500 " in command, "--trials 28 " in command) == (n_sessions == 1, n_sessions == 2)
+    assert ("which is one session's, since 2 sessions made the study" in page.text) == (n_sessions == 2)
+
+
 def test_a_study_with_enqueued_trials_says_that_its_command_lacks_them():
     assert "enqueue" not in page_of(made_study(4)).text
     entries = made_study(4)

@@ -52,24 +52,32 @@ def _together(views: Sequence[StudyView], title: str) -> Iterator[str]:
                      v.standings.header.get("max_epochs")) for v in views}  # fmt: skip
     if len(fingerprints) > 1:
         yield html.warning("These studies differ in data, held-out events or length: their scores are not comparable.")
-    rows = []
-    for view in views:
-        best, floor = view.standings.best(), best_floor(view.standings.floors)
-        rows.append(
-            [
-                view.name,
-                "no score" if best is None else f"{best.trial_id} {trial_label(best)}",
-                view.confirmed.verdict if view.confirmed else "not confirmed",
-                html.number(None if best is None else best.best_score, 4),
-                html.number(None if floor is None else floor.score, 4),
-                str(len(view.trials)),
-                str(view.standings.n_reports),
-                duration(sum(t.seconds for t in view.trials)),
-            ]
-        )
-    head = ["study", "best trial", "verdict", "score", "lowest floor", "trials", "epochs", "training"]
-    yield html.table(head, rows, n_text=3)
+    above = [("", 3), ("in the search", 2), ("where confirmed", 2), ("", 3)]
+    scored = ["best score", "lowest floor", "leader's score", "lowest floor"]
+    head = ["study", "best trial", "verdict", *scored, "trials", "epochs", "training"]
+    yield html.table(head, [_beside_others(view) for view in views], above=above, n_text=3)
     yield best_over_time(views)
+
+
+def _beside_others(view: StudyView) -> list[str]:
+    best, confirmed = view.standings.best(), view.confirmed
+    leader = confirmed.candidate(confirmed.leader) if confirmed is not None else None
+    floor, floor_there = best_floor(view.standings.floors), best_floor(confirmed.floors if confirmed else {})
+    scores = (
+        None if best is None else best.best_score,
+        None if floor is None else floor.score,
+        None if leader is None else leader.metrics[SCORE],
+        None if floor_there is None else floor_there.score,
+    )
+    return [
+        view.name,
+        "no score" if best is None else f"{best.trial_id} {trial_label(best)}",
+        confirmed.verdict if confirmed else "not confirmed",
+        *(html.number(score, 4) for score in scores),
+        str(len(view.trials)),
+        str(view.standings.n_reports),
+        duration(sum(t.seconds for t in view.trials)),
+    ]
 
 
 def _study(view: StudyView, *, level: int) -> Iterator[str]:
@@ -179,6 +187,9 @@ def _reproduction(view: StudyView) -> Iterator[str]:
     standings, header = view.standings, view.standings.header
     wanted = view.given | {"trials": standings.n_own, "local": standings.is_local}
     place = wanted.pop("tracking_uri", None)
+    budget = wanted.pop("time_budget", None) if view.n_sessions > 1 else None
+    if budget is not None:
+        wanted["trials"] = standings.n_asked
     commands = [next_command("search", **wanted), next_command("replay", view.folder)]
     kept = {"data": "data_fingerprint", "backbone": "backbone_fingerprint", "commit": "git_commit"}
     rows = [
@@ -186,6 +197,12 @@ def _reproduction(view: StudyView) -> Iterator[str]:
         ["versions", ", ".join(f"{name} {version}" for name, version in (header.get("versions") or {}).items())],
     ]
     yield html.details("Commands", "\n".join(commands))
+    if budget is not None:
+        yield html.paragraph(
+            f"Not in it: a --time-budget, which is one session's, since {view.n_sessions} sessions made the study; "
+            "--trials is how many they began.",
+            "note",
+        )
     if enqueued := [trial.trial_id for trial in view.trials if trial.origin == ENQUEUED]:
         yield html.paragraph(
             f"Not in it: {counted(len(enqueued), 'configuration')} that a user enqueued ({', '.join(enqueued)}); "

@@ -11,7 +11,7 @@ from tune.confirming.outcome import Confirmed, confirmed_of
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 from tune.decisions.varied import Varied, varied_parameters
-from tune.journal.entries import JournalEntry
+from tune.journal.entries import JournalEntry, SessionBegun
 from tune.journal.journal import owner_of, read_entries
 from tune.journal.study_task import task_of_study
 from tune.report.trial_table import status_of
@@ -31,8 +31,8 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyView:
-    """A study at one moment. given: of its options those that a user gave. ends_at: trial id -> epochs of all trials
-    when its last one was reported.
+    """A study at one moment. given: of its options those that a user gave. n_sessions: that worked on it. ends_at:
+    trial id -> epochs of all trials when its last one was reported.
     """
 
     folder: Place
@@ -42,6 +42,7 @@ class StudyView:
     options: dict[str, Any]
     given: dict[str, Any]
     is_running: bool
+    n_sessions: int
     steps: list[Step] = field(default_factory=list)
     ends_at: dict[str, int] = field(default_factory=dict)
 
@@ -117,4 +118,5 @@ def view_of(folder: Place, entries: list[JournalEntry], *, is_running: bool) -> 
         folder=folder, standings=standings, varied=varied_parameters(standings), confirmed=confirmed_of(entries),
         options=kept_options(entries), given=given_options(entries),
         is_running=is_running and standings.end_reason is None, steps=steps, ends_at=ends_at,
+        n_sessions=sum(isinstance(entry, SessionBegun) for entry in entries),
     )  # fmt: skip
