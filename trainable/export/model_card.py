@@ -9,7 +9,8 @@ from trainable.data.task import Task, beetles
 from trainable.data.task_words import PART_NAMES, SHARED_OF, loss_name, parts_of, score_keys
 from trainable.export.facts import MemberFacts, ModelFacts
 from trainable.plain_values import JsonObject
-from trainable.scoring.best_floor import SCORE, best_floor
+from trainable.scoring.best_floor import best_floor
+from trainable.scoring.metrics import SCORE
 from trainable.shown import shown
 
 _GROUPS = (("CRPS", "crps"), ("R2", "r2"), ("MAE", "mae"))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-SCORE = "score/all"
+from trainable.scoring.metrics import SCORE
 
 
 class Floor(NamedTuple):

@@ -9,7 +9,7 @@ import pandas as pd
 from search_spaces.space import DEFAULT, SearchSpace
 from search_spaces.variant import load_variant
 from trainable.counts import counted
-from trainable.data.splits import n_folds, usual_search_folds
+from trainable.data.splits import n_folds
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from tune.command_line.options import SearchOptions
@@ -60,19 +60,18 @@ def thin_evidence(frame: pd.DataFrame, options: SearchOptions, *, is_begun: bool
         n_all = counted(chosen.n_seen + chosen.n_fresh, "event")
         share = f"{chosen.n_seen} of the" if chosen.n_fresh else "all"
         why = f"the search chooses by {share} {n_all} that the verdict judges by, which favours what it chose"
-    return f"warning: {why}; {_remedy(frame, options, is_begun=is_begun)}"
+    return f"warning: {why}; {_remedy(frame, options, chosen, is_begun=is_begun)}"
 
 
 def _is_thin(chosen: FreshFolds) -> bool:
     return chosen.n_seen > 0 or chosen.n_fresh < FEW_EVENTS
 
 
-def _remedy(frame: pd.DataFrame, options: SearchOptions, *, is_begun: bool) -> str:
+def _remedy(frame: pd.DataFrame, options: SearchOptions, chosen: FreshFolds, *, is_begun: bool) -> str:
     """The first option that leaves enough: more folds to confirm by, fewer to search by, another holdout."""
-    count, n_used = n_folds(frame, holdout=options.holdout), len(_folds(frame, options).folds)
-    n_searched = options.search_folds or usual_search_folds(count)
-    ways = [replace(options, confirm_folds=n) for n in range(n_used + 1, count + 1)]
-    ways += [replace(options, search_folds=n) for n in range(n_searched - 1, 0, -1)]
+    count = n_folds(frame, holdout=options.holdout)
+    ways = [replace(options, confirm_folds=n) for n in range(len(chosen.folds) + 1, count + 1)]
+    ways += [replace(options, search_folds=n) for n in range(chosen.n_searched - 1, 0, -1)]
     for way in ways:
         with suppress(UserError):  # of a fold that holds nothing out
             if not _is_thin(found := _folds(frame, way)):

@@ -17,12 +17,14 @@ from trainable.errors import UserError
 class FreshFolds:
     """folds: ascending. n_fresh: distinct held-out events that the search did not choose by. n_left_out: those that it
     did. n_seen: of these, the ones that are scored all the same, since nothing else is held out of their fold.
+    n_searched: folds that the search chose by.
     """
 
     folds: tuple[int, ...]
     n_fresh: int
     n_left_out: int
     n_seen: int
+    n_searched: int
 
 
 def fresh_folds(
@@ -71,7 +73,11 @@ def _choose(events: dict[int, set[int]], *, seen: set[int], searched: set[int], 
     shared = set().union(*(events[fold] & seen for fold in chosen))
     kept = set().union(*(events[fold] for fold in chosen if not events[fold] - seen))
     return FreshFolds(
-        folds=tuple(sorted(chosen)), n_fresh=len(fresh), n_left_out=len(shared - kept), n_seen=len(shared & kept)
+        folds=tuple(sorted(chosen)),
+        n_fresh=len(fresh),
+        n_left_out=len(shared - kept),
+        n_seen=len(shared & kept),
+        n_searched=len(searched),
     )
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from trainable.config import TrialConfig, n_epochs_of
 from trainable.plain_values import JsonObject
+from trainable.scoring.metrics import SCORE
 from tune.journal.entries import (
     STATES,
     CheckpointWritten,
@@ -19,9 +20,6 @@ from tune.journal.entries import (
     TrialStopped,
     TrialTold,
 )
-
-SCORE = "score/all"
-"""The metric that a search minimises."""
 
 EPOCH_SECONDS = "time/epoch_seconds"
 """The metric that says how long an epoch took."""

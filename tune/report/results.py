@@ -22,10 +22,11 @@ from trainable.data.task_words import (
     short_names,
 )
 from trainable.plain_values import JsonObject
+from trainable.scoring.metrics import SCORE
 from trainable.shown import well_formed
 from tune.decisions.ends import STOPPED_BY_ERROR
 from tune.decisions.standings import Standings
-from tune.decisions.trial_record import SCORE, TrialRecord, finite
+from tune.decisions.trial_record import TrialRecord, finite
 from tune.journal.entries import JournalEntry
 from tune.journal.study_task import task_of_study
 from tune.printed.secrets_left_out import redact

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from trainable.errors import UserError
+from trainable.scoring.metrics import SCORE
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import StorageError
 from tune.confirming.outcome import confirmed_of
@@ -12,7 +13,7 @@ from tune.confirming.runs import Confirmation
 from tune.decisions.pace import Pace
 from tune.decisions.rungs import RungStanding, rung_standings
 from tune.decisions.standings import Standings
-from tune.decisions.trial_record import SCORE, TrialRecord
+from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import JournalEntry, RungDecided, SessionBegun, TrialTold
 from tune.journal.journal import Owner, owner_of, read_entries
 from tune.printed.next_command import next_command

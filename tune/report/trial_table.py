@@ -9,11 +9,12 @@ from typing import Any
 from trainable.counts import counted
 from trainable.data.task_words import score_keys
 from trainable.plain_values import JsonObject
+from trainable.scoring.metrics import SCORE
 from trainable.shown import shown, spreadsheet_cell
 from trainable.whole_file import whole_file
 from tune.decisions.standings import Standings
 from tune.decisions.trial_label import trial_label
-from tune.decisions.trial_record import SCORE, TrialRecord, finite
+from tune.decisions.trial_record import TrialRecord, finite
 from tune.decisions.varied import Varied, shown_value, varied_parameters
 from tune.journal.study_task import task_of_study
 from tune.report.results import duration

@@ -6,9 +6,10 @@ from search_spaces.variant import variant_file
 from trainable.counts import counted
 from trainable.data.task_words import groups_of
 from trainable.scoring.best_floor import best_floor
+from trainable.scoring.metrics import SCORE
 from tune.confirming.outcome import Confirmed
 from tune.decisions.trial_label import trial_label
-from tune.decisions.trial_record import ENQUEUED, SCORE
+from tune.decisions.trial_record import ENQUEUED
 from tune.evaluation import markup as html
 from tune.printed.held_out_words import held_out_words
 from tune.printed.next_command import next_command

@@ -9,13 +9,14 @@ from trainable.data.task import Task
 from trainable.data.task_words import PART_NAMES, groups_of, loss_name, score_keys, score_words, short_names
 from trainable.errors import UserError
 from trainable.scoring.crps import Floats
+from trainable.scoring.metrics import SCORE
 from trainable.scoring.out_of_fold import PartForecasts
 from trainable.scoring.targets import Targets
 from trainable.storage.remote_folder import StorageError
 from tune.confirming.outcome import ConfirmedConfiguration, out_of_fold_of
 from tune.decisions.rungs import rung_standings
 from tune.decisions.trial_label import trial_label
-from tune.decisions.trial_record import SCORE, TrialRecord, finite
+from tune.decisions.trial_record import TrialRecord, finite
 from tune.evaluation import markup as html
 from tune.report.results import duration
 from tune.report_page.drawing import WIDTH, axes, figure, line, scale, text

@@ -20,11 +20,12 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 
 from trainable.plain_values import JsonObject
+from trainable.scoring.metrics import SCORE
 from trainable.storage.place import Place
 from trainable.storage.remote_folder import RemoteFolder
 from tune.decisions.sampler import STATES, Space, distributions_of, without_notices
 from tune.decisions.standings import Standings
-from tune.decisions.trial_record import SCORE, TrialRecord
+from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import JournalEntry, TrialTold, study_of
 
 FILE_NAME = "optuna.log"

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from trainable.counts import counted
 from trainable.data.task_words import score_keys, score_words
 from trainable.scoring.best_floor import best_floor
+from trainable.scoring.metrics import SCORE
 from tune.confirming.outcome import Confirmed
 from tune.decisions.standings import Standings
 from tune.decisions.trial_label import trial_label
-from tune.decisions.trial_record import SCORE, TrialRecord, finite
+from tune.decisions.trial_record import TrialRecord, finite
 from tune.decisions.varied import Varied, varied_parameters
 from tune.journal.entries import STATES
 from tune.journal.study_task import task_of_study

@@ -18,12 +18,12 @@ from trainable.errors import UserError
 from trainable.export.placing import check_export_place
 from trainable.plain_values import JsonObject
 from trainable.scoring.intervals import LEVEL, score_interval
+from trainable.scoring.metrics import SCORE
 from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
 from tune.command_line.options import TrainOptions
 from tune.command_line.outputs import folder_problem
 from tune.command_line.parsing import Given
-from tune.decisions.trial_record import SCORE
 from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
 from tune.report.console import Console
