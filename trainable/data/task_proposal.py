@@ -8,20 +8,18 @@ import pandas as pd
 
 from trainable.data.cell_forms import NOT_READ
 from trainable.data.class_folders import SUFFIXES
-from trainable.data.class_guess import ClassGuess, determines
+from trainable.data.class_guess import ClassGuess
 from trainable.data.column_facts import ColumnFacts, cell_text
 from trainable.data.near_photographs import near_photographs
 from trainable.data.odd_cells import odd_cells
 from trainable.data.task import Task
+from trainable.data.task_groups import TaskGroups
 from trainable.data.task_source import FRAME_COLUMNS, LONGEST_NAME
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 
 FEW_VALUES = 10
 """Whole numbers of no more different values look like a code."""
-
-LEAST_DOMAINS = 3
-"""Of a domain, where a finer group has so many: fewer leave too little to train on when one is held out."""
 
 _UNNAMED = re.compile(r"(Unnamed: .*)?")  # as pandas saves an index, and reads it
 
@@ -182,63 +180,13 @@ class _Draft:
         return f"target: it holds numbers, {facts.n_values} different ones"
 
     def name_groups(self) -> None:
-        """Event, site, domain and covariate among the columns with words: by what lies within what."""
-        rows, targets = self.rows, [of.get("column", name) for name, of in self.targets.items()]
-        categories = [name for name in self._groups if self._facts[name].is_category or self._facts[name].is_label]
-        self._leave_out_people(categories)
-        chain: list[str] = []
-        for name in sorted((g for g in self._groups if g not in categories), key=lambda g: -rows[g].nunique()):
-            if chain and self._guess.same_classes(chain[-1], [name]):
-                self.reasons[chain[-1]] = f"left out: it tells the same groups as {name}"
-                chain[-1] = name
-            elif not chain or (determines(rows, chain[-1], [name]) and self._may_be_coarse(name)):
-                chain.append(name)
-            else:
-                categories.append(name)
-        if chain and determines(rows, chain[0], targets):
-            self.columns["event"] = chain.pop(0)
-            self.reasons[self.columns["event"]] = "event: all of its photographs have the same labels"
-        self._name_site_and_domain(chain)
-        classes = [name for name in targets if self._facts[name].kind == "text"] if len(targets) == 1 else []
-        for name in sorted([*categories, *self._with_gaps], key=lambda name: self._facts[name].is_place):
-            if classes and determines(rows[rows[name] != ""], name, classes):
-                self.reasons[name] = f"left out: it tells {classes[0]} by itself"
-            elif self.covariates:
-                self.reasons[name] = "left out: a further category, of which one may be a covariate"
-            else:
-                self.covariates = [name]
-                self.reasons[name] = "covariate: a category beside the groups; leave it out if no forecast will know it"
-
-    def _may_be_coarse(self, name: str) -> bool:
-        """Whether places may lie within it: what has two values and no name of a place is rather a trait of them."""
-        facts = self._facts[name]
-        return facts.is_place or facts.is_identity or facts.n_values >= LEAST_DOMAINS
-
-    def _leave_out_people(self, categories: Sequence[str]) -> None:
-        """Who took the photographs groups them where nothing else does, and is no category to forecast by."""
-        people = [name for name in self._groups if self._facts[name].is_person and name not in categories]
-        if {*self._groups} - {*categories, *people}:
-            for name in people:
-                self.reasons[name] = "left out: it tells who was there, beside groups that tell where"
-                self._groups.remove(name)
-
-    def _name_site_and_domain(self, chain: Sequence[str]) -> None:
-        """chain: groups, each within the next. The coarse ones are held out, since those within them are so, too."""
-        if not chain:
-            return
-        enough = [place for place in range(1, len(chain)) if self._facts[chain[place]].n_values >= LEAST_DOMAINS]
-        domain = enough[-1] if enough else len(chain) - 1
-        site = max(0, domain - 1)
-        roles = {"site": (site, "held out as a whole, so that no place is on two sides")}
-        if domain > site:
-            roles["domain"] = (domain, "each site lies in one")
-        for name in chain[:site]:
-            self.reasons[name] = f"left out: it lies within {chain[site]}"
-        for role, (place, why) in roles.items():
-            self.columns[role] = chain[place]
-            self.reasons[chain[place]] = f"{role}: {self._facts[chain[place]].n_values} groups, {why}"
-        for name in chain[domain + 1 :]:
-            self.reasons[name] = f"left out: it is coarser than {chain[domain]}"
+        """Event, site, domain and covariate among the columns with words."""
+        found = TaskGroups(rows=self.rows, facts=self._facts, guess=self._guess, names=self._groups)
+        targets = [of.get("column", name) for name, of in self.targets.items()]
+        found.find(with_gaps=self._with_gaps, targets=targets)
+        self.columns |= found.columns
+        self.covariates = found.covariates
+        self.reasons |= found.reasons
 
     def name_alternatives(self) -> None:
         """Of columns that are no target, but could be classes: how they would be forecast."""

@@ -29,6 +29,24 @@ def bags_of(
     return np.unique(first, return_inverse=True)[1]
 
 
+def side_by_side(
+    rows: Int64[NDArray[np.int64], " train"],
+    event_ids: Shaped[NDArray[np.generic], " specimens"],
+    *,
+    size: int,
+) -> tuple[Int64[NDArray[np.int64], " train"], Int64[Tensor, " specimens"] | None]:
+    """The rows with each bag's side by side, and every specimen's bag; as they were and None where a bag holds one.
+
+    rows: of specimens, in an order drawn at random. event_ids: of all specimens.
+    """
+    if size == 1:
+        return rows, None
+    own = bags_of(event_ids[rows], size=size)
+    bags = torch.zeros(len(event_ids), dtype=torch.int64)
+    bags[torch.from_numpy(rows)] = torch.from_numpy(own)
+    return rows[np.argsort(own, kind="stable")], bags
+
+
 def over_bags(
     values: Float[Tensor, "batch ..."], bags: Int64[Tensor, " batch"], reduce: Literal["mean", "sum"]
 ) -> Float[Tensor, "bags ..."]:

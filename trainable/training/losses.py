@@ -10,6 +10,8 @@ from jaxtyping import Float, Float32, Int64, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainable.training.bags import over_bags
+
 LossOf: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """Outputs [batch, outputs] and what they should have been -> a loss a specimen."""
 
@@ -30,6 +32,23 @@ def class_losses(
 ) -> Float[Tensor, " batch"]:
     """Cross entropy; shares: of each class, 1 in all: after mixup and smoothing of several."""
     return -(shares * torch.log_softmax(logits, dim=1)).sum(dim=1)
+
+
+def weighted_losses(
+    outputs: Float[Tensor, "batch outputs"],
+    targets: Float[Tensor, "batch outputs"],
+    weights: Float[Tensor, " batch"],
+    bags: Int64[Tensor, " batch"] | None,
+    *,
+    loss_of: LossOf,
+) -> Float[Tensor, " losses"]:
+    """One a specimen; or, of bags, one a bag, which weighs as much as its specimens do together."""
+    if bags is None:
+        return weights * loss_of(outputs, targets)
+    of_bags = over_bags(targets, bags, "mean")
+    return over_bags(weights, bags, "sum") * loss_of(
+        over_bags(outputs.to(torch.promote_types(outputs.dtype, of_bags.dtype)), bags, "mean"), of_bags
+    )
 
 
 def class_shares(

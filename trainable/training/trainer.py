@@ -33,10 +33,11 @@ from trainable.training.assembly import (
     tail_of,
 )
 from trainable.training.augment import Batch, EpochAugmentation
-from trainable.training.bags import bags_of, over_bags
+from trainable.training.bags import side_by_side
 from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
 from trainable.training.label_units import LabelUnits
+from trainable.training.losses import weighted_losses
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, part_of, set_lr
 from trainable.training.parts import masks_of_parts
 from trainable.training.precision import Precision
@@ -308,7 +309,9 @@ class TailTrainer:
     def _train_steps(self) -> float:
         """One pass over the training specimens; returns the mean loss of those that took part."""
         order = torch.randperm(len(self.data.split.train), generator=make_generator(self.seed, "order", self.epoch))
-        shuffled, bags = self._bagged(self.data.split.train[order.numpy()])
+        shuffled, bags = side_by_side(
+            self.data.split.train[order.numpy()], self.data.event_ids, size=self.config.loss.bag_size
+        )
         batches = np.split(shuffled, range(self.config.optim.batch_size, len(shuffled), self.config.optim.batch_size))
         augmentation = EpochAugmentation(
             strengths_of(self.config, epoch=self.epoch),
@@ -334,17 +337,6 @@ class TailTrainer:
                     self._average.take_in(step)
                 n_seen += len(batch)
         return total.item() / n_seen
-
-    def _bagged(
-        self, shuffled: Int64[NDArray[np.int64], " train"]
-    ) -> tuple[Int64[NDArray[np.int64], " train"], Int64[Tensor, " specimens"] | None]:
-        """Each bag's specimens side by side, and every specimen's bag; as they were and None where there are none."""
-        if self.config.loss.bag_size == 1:
-            return shuffled, None
-        own = bags_of(self.data.event_ids[shuffled], size=self.config.loss.bag_size)
-        bags = torch.zeros(len(self.data.labels), dtype=torch.int64)
-        bags[torch.from_numpy(shuffled)] = torch.from_numpy(own)
-        return shuffled[np.argsort(own, kind="stable")], bags
 
     def _fit_probe(self) -> None:
         """Of regressor and codes, what has a rate."""
@@ -385,22 +377,14 @@ class TailTrainer:
                         species=part.species,
                         partner_species=part.partner_species,
                     )
-                loss = self._weighted_losses(outputs, part).sum() / len(batch)
+                losses = weighted_losses(outputs, part.targets, part.weights, part.bags, loss_of=self._loss_of)
+                loss = losses.sum() / len(batch)
                 loss.backward()
                 total += loss.detach()
         if self.config.optim.max_grad_norm:
             clip_parts(self._trained, self.config.optim.max_grad_norm)
         self._optimizer.step()
         return total
-
-    def _weighted_losses(self, outputs: Float[Tensor, "batch outputs"], batch: Batch) -> Float[Tensor, " losses"]:
-        """One a specimen, or a bag, which weighs as much as its specimens do together."""
-        if batch.bags is None:
-            return batch.weights * self._loss_of(outputs, batch.targets)
-        targets = over_bags(batch.targets, batch.bags, "mean")
-        return over_bags(batch.weights, batch.bags, "sum") * self._loss_of(
-            over_bags(outputs.to(torch.promote_types(outputs.dtype, targets.dtype)), batch.bags, "mean"), targets
-        )
 
     def _lr_factor(self, step: int) -> float:
         return lr_factor_of(self.config, step=step, n_steps=self.config.n_epochs * self._n_steps)
