@@ -164,8 +164,8 @@ def test_all_that_cannot_work_is_told_at_once_with_exit_status_2(cli, tmp_path, 
     assert len(problems) == 3
     assert f"127.0.0.1:{dead_port}" in problems[0]
     assert "geheim" not in ended.stderr
-    assert "--confirm-folds" in problems[1]
-    assert "--device cuda" in problems[2]
+    assert "--device cuda" in problems[1]
+    assert "--confirm-folds" in problems[2]
     assert again.status == 2
     assert "holds a study" in again.stderr
     assert "`--gpus-per-trial auto` must have a CUDA device" in again.stderr

@@ -209,6 +209,18 @@ parameters:
 """
 
 
+@pytest.mark.parametrize("verb", ["search", "search --local", "extract", "extract --local"])
+def test_a_gpu_that_this_machine_lacks_is_told_before_any_data_are_read(cli, verb, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    ended = cli(*verb.split(), "--device", "cuda", "--data", tmp_path / "nothing", "--space", "smoke")
+
+    assert ended.status == 2
+    assert [line for line in ended.stderr.splitlines() if line.startswith("error: ")] == [
+        "error: `--device cuda` needs a GPU, but this machine has none; use `--device cpu` or `--device auto`"
+    ]
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -1,5 +1,6 @@
 """Where a command computes: Ray around it or not, on which device, in which number format."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -55,7 +56,8 @@ def compute_session(options: SearchOptions | ExtractOptions, say: Callable[[str]
     from tune.cluster.ray_cluster import n_gpus, ray_session  # loads ray
 
     with ray_session(address=options.address, n_workers=options.workers) as own, _nodes_asked_for(options, say):
-        session = ComputeSession(_device(options.device, n_gpus=n_gpus(), where="the Ray cluster"))
+        where = "the Ray cluster" if own is None else "this machine"
+        session = ComputeSession(_device(options.device, n_gpus=n_gpus(), where=where))
         if own is None:
             yield session
             return
@@ -90,6 +92,15 @@ def _nodes_asked_for(
             gpus = options.gpus_per_trial
     asked = Placement(cpus_per_trial=cpus, gpus_per_trial=gpus)
     return nodes_asked_for(asked, count, wait_seconds=options.wait_for_nodes, say=say)
+
+
+def check_device(options: SearchOptions | ExtractOptions) -> None:
+    """Look for the GPU that `--device cuda` needs where it is this machine's, before anything is read.
+
+    Raises: UserError when there is none. What a cluster has is known once it is joined.
+    """
+    if options.device == "cuda" and (options.local or not (options.address or os.environ.get("RAY_ADDRESS"))):
+        local_device(options)
 
 
 def local_device(options: MachineOptions) -> str:

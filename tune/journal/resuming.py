@@ -9,20 +9,20 @@ from tune.journal.entries import JournalEntry, SessionBegun
 from tune.printed.next_command import next_command
 
 
-def was_local(entries: Iterable[JournalEntry]) -> bool:
-    """Whether the last session did without Ray."""
-    return [entry.is_local for entry in entries if isinstance(entry, SessionBegun)][-1:] == [True]
+def resume_command(folder: Place, read: Callable[[], Iterable[JournalEntry]]) -> str:
+    """What searches on, with or without Ray as the last session did.
+
+    read: gives the entries; what is wrong with those of a damaged study the command will say.
+    """
+    sessions: list[SessionBegun] = []
+    with suppress(UserError):
+        sessions = [entry for entry in read() if isinstance(entry, SessionBegun)]
+    return next_command("search", resume=folder, local=bool(sessions) and sessions[-1].is_local)
 
 
 def begun_before(folder: Place, journal: Place, read: Callable[[], Iterable[JournalEntry]]) -> str:
-    """Why no new study can begin in a folder that holds one, and the command that goes on with that.
-
-    read: gives its entries; those of a damaged one the command will name.
-    """
-    local = False
-    with suppress(UserError):
-        local = was_local(read())
+    """Why no new study can begin in a folder that holds one; read: as of `resume_command`."""
     return (
         f"`the folder of a new study must be empty of studies`, but {journal} exists; continue it with "
-        f"`{next_command('search', resume=folder, local=local)}`, or choose another --study"
+        f"`{resume_command(folder, read)}`, or choose another --study"
     )

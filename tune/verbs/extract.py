@@ -8,7 +8,7 @@ from trainable.counts import counted
 from tune.cluster.node_checks import check_nodes
 from tune.command_line.options import ExtractOptions
 from tune.command_line.parsing import Given
-from tune.execution.session import compute_session, request_for
+from tune.execution.session import check_device, compute_session, request_for
 from tune.extraction.extraction import make_features
 from tune.extraction.needs import needs_of
 from tune.report.console import Console
@@ -20,6 +20,7 @@ def run(given: Given) -> int:
     options: ExtractOptions = given.options()
     console = Console(json=options.json)
     space = SearchSpace.load(options.space)
+    check_device(options)
     specimens = load_study_specimens(options, console)
     with compute_session(options, console.say) as session:
         request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=session.device)

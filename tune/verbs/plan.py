@@ -16,8 +16,9 @@ from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.confirming.choice import n_runs_reserved, reserved, thin_evidence
 from tune.execution.opening import Opening, opened
+from tune.execution.session import check_device
 from tune.journal.journal import has_study, read_entries
-from tune.journal.resuming import was_local
+from tune.journal.resuming import resume_command
 from tune.measuring.corners import corners
 from tune.measuring.fresh_process import FreshProcess, OnRay, beside_this_one
 from tune.measuring.step_probe import Steps, measure
@@ -27,7 +28,6 @@ from tune.planning.plan_text import plan_text
 from tune.planning.problems import problems_of
 from tune.planning.reachable import tracking_problem
 from tune.planning.study_plan import StudyPlan
-from tune.printed.next_command import next_command
 from tune.report.console import Console
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import check_data
@@ -60,6 +60,7 @@ def plan_study(given: Given, console: Console, *, fresh: FreshProcess | None = N
     uri = _collected(problems, lambda: chosen_tracking_uri(options.tracking_uri))
     if uri is not None and (problem := tracking_problem(uri)) is not None:
         problems.append(problem)
+    _collected(problems, lambda: check_device(options))
     data = _collected(
         problems,
         lambda: load_search_data(options, console, None if request is None else request.task),
@@ -81,8 +82,7 @@ def _check_study(request: SearchRequest, data: StudyData, console: Console) -> N
     if request.is_resume:
         check_data(request, data)
     elif has_study(request.folder):
-        local = was_local(read_entries(request.folder))
-        command = next_command("search", resume=request.folder, local=local)
+        command = resume_command(request.folder, lambda: read_entries(request.folder))
         raise UserError(
             f"`--study` must be a new folder, but {request.folder} holds a study; resume it by "
             f"`{command}`, or name another"

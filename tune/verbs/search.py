@@ -20,6 +20,7 @@ from tune.execution.confirming import confirm
 from tune.execution.interrupts import EXIT_INTERRUPTED, Interrupts
 from tune.execution.library_log import LibraryLog, libraries_logged
 from tune.execution.opening import Opening, opened
+from tune.execution.session import check_device
 from tune.execution.workplace import Workplace
 from tune.extraction.extraction import make_features
 from tune.extraction.request import Features
@@ -67,6 +68,7 @@ def _run(
     options = request.options
     times = Times.of(options, search_more=search_more, now=time.time())
     tracking_uri = chosen_tracking_uri(options.tracking_uri)
+    check_device(options)
     data = load_search_data(options, console, request.task)
     check_data(request, data)
     request = request.fitted_to(data.specimens.task, n_folds=len(data.splits), say=console.say)
