@@ -470,8 +470,10 @@ def test_the_pages_are_whole_in_a_narrow_window(report, tmp_path):
 
 def test_text_keeps_to_120_columns(report):
     long = replace(report, name="a-model-with-a-very-long-name-" * 4)
-    text = report_text(long) + comparison_text(compare([long, report], report.data))
+    beside = comparison_text(compare([long, report], report.data))
+    text = report_text(long) + beside
 
+    assert beside.endswith("\nbeetles: no difference beyond noise\n")  # whole, however long the first one's name is
     assert max(map(len, text.splitlines())) <= 120
     assert f"{report.evaluation.score:.4f}" in text
     assert "floor constant" in text

@@ -23,7 +23,7 @@ def report_text(report: ModelReport) -> str:
 
 
 def comparison_text(comparison: Comparison) -> str:
-    """A line a model: scores, difference to the first with its interval, R2."""
+    """A line a model: scores, difference to the first with its interval, R2; below, whether it differs beyond noise."""
     width = max(_NAME, *(len(_short(name)) + 2 for name in comparison.evaluations))
     targets = comparison.evaluations[comparison.first].targets
     short = ", ".join(short_names(targets))
@@ -43,10 +43,10 @@ def comparison_text(comparison: Comparison) -> str:
             gap = f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}]"
         everything = evaluation.groups["all"]
         r2 = "".join(_number(everything.figure(t, k), width=6, digits=2) for k in kinds for t in targets)
-        verdict = f"  {comparison.verdict(name)}" if name in comparison.differences else ""
-        lines.append(f"{_short(name):<{width}}{scores[1:]}   {gap:<27} {r2}{verdict}"[:COLUMNS].rstrip())
+        lines.append(f"{_short(name):<{width}}{scores[1:]}   {gap:<27} {r2}"[:COLUMNS].rstrip())
     words = f"difference: score minus that of {_short(comparison.first)} on the same events, below 0 is better"
-    return "\n".join([*lines, "", *textwrap.wrap(words, COLUMNS)]) + "\n"
+    verdicts = (f"{_short(name)}: {comparison.verdict(name)}" for name in comparison.differences)
+    return "\n".join([*lines, "", *textwrap.wrap(words, COLUMNS), *verdicts]) + "\n"
 
 
 def _title(name: str, data: ScoredData) -> list[str]:
