@@ -74,6 +74,7 @@ def leaf_data(specimens: Specimens, cache: Path, *, holdout: str) -> TrialData:
         event_ids=specimens.ids("event_id"),
         site_ids=specimens.ids("site_id"),
         species=specimens.ids("species"),
+        numbers=specimens.numbers,
         split=make_split(specimens.frame, holdout=holdout, fold=0, seed=0),
         targets=Targets.of(specimens.task, specimens.labels, specimens.ids("event_id")),
     ).save(cache / "data")

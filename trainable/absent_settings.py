@@ -15,10 +15,12 @@ def absent_settings(task: Task) -> dict[str, JsonObject]:
         absent["domains"] = {"tail.domain_scale": 0.0, "augment.domain_dropout": 0.0}
     if not task.covariates:
         absent["covariates"] = {"tail.species_scale": 0.0, "augment.species_dropout": 0.0}
-    if columns.domain is None and not task.covariates:  # the rate of both codes
+    if columns.domain is None and not task.covariates and not task.numbers:  # the rate of all codes
         absent["domains"]["optim.domain_multiplier"] = TrialConfig(epochs=1).optim.domain_multiplier
     if columns.event is None:  # each image is one
         absent["events of several images"] = {"loss.event_exponent": 0.0, "loss.bag_size": 1}
+    if not task.numbers:
+        absent["numbers"] = {"tail.number_scale": 0.0, "augment.number_dropout": 0.0}
     if task.has_classes:  # which have a loss of their own
         absent["real targets"] = {"loss.kind": "mse"}
     else:

@@ -64,15 +64,16 @@ class TailConfig:
 
     n_blocks: trainable transformer blocks N, counted from the top. domain_scale: norm of the domain code at the start
     relative to the unit-norm image feature; 0 switches the code off. species_scale: the same of a code for the
-    specimen's `scientificName`. head_dropout: probability between the regressor's layers. head: the regressor's hidden
-    layers: "mlp", 512-128-32 as published; "narrow", one of 64; "linear", none, so that there is nothing to drop.
-    probe_first: regressor and codes are trained to their end on frozen features before the first epoch, from where
-    everything trains.
+    specimen's `scientificName`. number_scale: the same of a linear code for the task's numbers. head_dropout:
+    probability between the regressor's layers. head: the regressor's hidden layers: "mlp", 512-128-32 as published;
+    "narrow", one of 64; "linear", none, so that there is nothing to drop. probe_first: regressor and codes are trained
+    to their end on frozen features before the first epoch, from where everything trains.
     """
 
     n_blocks: int = _limits(0, 64, default=2)
     domain_scale: float = _limits(0.0, 100.0, default=1.0)
     species_scale: float = _later(0.0, low=0.0, high=100.0)
+    number_scale: float = _later(0.0, low=0.0, high=100.0)
     head_dropout: float = _limits(0.0, 1.0, default=0.0, open_high=True)
     head: Literal["mlp", "narrow", "linear"] = _later("mlp")
     probe_first: bool = _later(False)
@@ -83,11 +84,11 @@ class OptimConfig:
     """How the tail's weights move.
 
     lr: base learning rate. Block i of N gets lr * block_multiplier * (1 + layer_slope * i / N), i from 0 at the deepest
-    trainable block; ln_post, head (regressor) and domain code get lr times their multipliers, a species code the domain
-    code's. schedule: "constant", or "cosine": linear warm-up over warmup_fraction of the steps, full rate over
-    hold_fraction, then a cosine down to final_lr_fraction. batch_size: specimens a step. accumulation_steps: parts a
-    batch is split into to save memory, same gradient and same masks but for rounding. max_grad_norm: gradients of each
-    parameter group are clipped to this norm; 0 is off.
+    trainable block; ln_post, head (regressor) and domain code get lr times their multipliers, codes for species and
+    numbers the domain code's. schedule: "constant", or "cosine": linear warm-up over warmup_fraction of the steps, full
+    rate over hold_fraction, then a cosine down to final_lr_fraction. batch_size: specimens a step. accumulation_steps:
+    parts a batch is split into to save memory, same gradient and same masks but for rounding. max_grad_norm: gradients
+    of each parameter group are clipped to this norm; 0 is off.
     average: which weights predict, in place of the newest: "ema", an exponential average over average_fraction of all
     steps, or "last", the mean over the last average_fraction of them, from when those begin.
     """
@@ -118,8 +119,9 @@ class AugmentConfig:
     feature_noise: SD of Gaussian noise, in units of the features' own SD over all images, held-out ones among them.
     mixup_alpha: Beta(alpha, alpha) of mixup over features, targets and codes (Zhang 2018, arXiv 1710.09412).
     specimen_dropout: probability that a specimen is left out of a step. domain_dropout, species_dropout: probability,
-    per specimen, that its domain, or the name of its species, is replaced by *unknown*. ramp_fraction: share of the
-    epochs over which all strengths grow linearly from 0; 0 means full strength from the first epoch.
+    per specimen, that its domain, or the name of its species, is replaced by *unknown*; number_dropout: that all its
+    numbers are taken for missing. ramp_fraction: share of the epochs over which all strengths grow linearly from 0; 0
+    means full strength from the first epoch.
     """
 
     feature_noise: float = _limits(0.0, 10.0, default=0.0)
@@ -127,6 +129,7 @@ class AugmentConfig:
     specimen_dropout: float = _limits(0.0, 1.0, default=0.0, open_high=True)
     domain_dropout: float = _limits(0.0, 1.0, default=0.2)
     species_dropout: float = _later(0.0, low=0.0, high=1.0)
+    number_dropout: float = _later(0.0, low=0.0, high=1.0)
     ramp_fraction: float = _limits(0.0, 1.0, default=0.0)
 
 

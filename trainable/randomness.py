@@ -24,6 +24,8 @@ Purpose = Literal[
     "probe",
     "species weights",
     "species",
+    "number weights",
+    "numbers",
 ]
 _PURPOSES = get_args(Purpose)
 

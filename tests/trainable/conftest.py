@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -16,6 +17,7 @@ from trainable.export.facts import ModelFacts
 from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.tail.tail import Tail
 from trainable.training.assembly import tail_of
+from trainable.training.number_units import NumberUnits
 
 FACTS: dict[str, Any] = {
     "name": "lora",
@@ -47,6 +49,7 @@ class Exports:
     n_blocks = 6
     known_domains = (1, 4, 9)
     known_species = ("Agonum nitens", "Carabus goryi")
+    number_units = NumberUnits(("size_mm", "elevation"), np.array([12.5, 840.0]), np.array([2.25, 310.0]))
     sigmas = {"known": [0.9, 0.8, 0.7], "unknown": [1.3, 1.2, 1.1]}  # noqa: RUF012
     kinds: dict[str, dict[str, Any]] = {  # noqa: RUF012
         "full": {"kind": "full"},
@@ -79,7 +82,8 @@ class Exports:
         tap = architecture.n_blocks - config.tail.n_blocks - n_between
         state = backbone.tail_state(architecture.n_blocks - tap)
         n_known = {"n_domains": len(self.known_domains), "n_species": len(self.known_species)}
-        tail = tail_of(config, architecture, state, tap=tap, **n_known, seed=seed)
+        n_numbers = len(self.number_units.names)
+        tail = tail_of(config, architecture, state, tap=tap, **n_known, n_numbers=n_numbers, seed=seed)
         generator = torch.Generator().manual_seed(100 + seed)
         with torch.no_grad():
             for parameter in tail.parameters():
@@ -96,6 +100,7 @@ class Exports:
         given = {
             "known_domains": self.known_domains,
             "known_species": self.known_species if config.tail.species_scale else None,
+            "number_units": self.number_units if config.tail.number_scale else None,
             "sigmas": self.sigmas,
             "facts": self.facts(config, seeds=tuple(range(len(tails)))),
         }
@@ -108,11 +113,13 @@ class Exports:
         pixels: torch.Tensor,
         domains: torch.Tensor,
         species: torch.Tensor | None = None,
+        numbers: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What the tail, adapters and all, makes of the backbone's taps, in float64: [B, 3], not clipped."""
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
         with torch.inference_mode():
-            return in_float64(tail)(taps_in_float64(backbone, pixels, [tap])[tap], domains, species=species)
+            taps = taps_in_float64(backbone, pixels, [tap])
+            return in_float64(tail)(taps[tap], domains, species=species, numbers=numbers)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ compare what the same operations make of the same numbers in the same order, or 
 """
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -118,10 +118,11 @@ def predicted_in_float64(
     pixels: torch.Tensor,
     domains: Sequence[int | None],
     species: Sequence[str | None] | None = None,
+    numbers: Sequence[Mapping[str, float | None] | None] | None = None,
 ) -> NDArray[np.float64]:
     """`model.predict_pixels`, exact."""
     exact = ExportedModel(model.config, [in_float64(member) for member in model.members])
-    return exact.predict_pixels(pixels.double(), domains, species)
+    return exact.predict_pixels(pixels.double(), domains, species, numbers)
 
 
 def _double(values: object) -> torch.Tensor:

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import time
@@ -14,9 +15,11 @@ from sklearn.metrics import r2_score
 from tests.beetles import LABEL_RANGE, TARGETS
 from trainable.data.decoding import decode
 from trainable.data.demo import N_WORLDS, draw_demo
-from trainable.data.demo_world import DOMAINS, LABEL_GRID
+from trainable.data.demo_pictures import draw_specimen, make_looks
+from trainable.data.demo_world import DOMAINS, LABEL_GRID, make_world
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import make_split
+from trainable.data.task import Task
 from trainable.errors import UserError
 
 
@@ -77,6 +80,7 @@ def test_shards_have_the_hubs_names_columns_types_and_features(demo: Specimens, 
         **dict.fromkeys(["eventID", "domainID"], "int64"),
         **dict.fromkeys(["siteID", "scientificName", "collectDate", "public_id"], "string"),
         **dict.fromkeys(["relative_img_loc", "colorpicker_path", "scalebar_path"], "string"),
+        "size_mm": "double",  # which the hub's have not
     }
     for shard in shards:
         schema = pq.read_schema(shard)
@@ -85,6 +89,32 @@ def test_shards_have_the_hubs_names_columns_types_and_features(demo: Specimens, 
         assert features.keys() == columns.keys()
         assert features["colorpicker_full_path"] == {"_type": "Image"}
         assert features["SPEI_1y"] == {"dtype": "float64", "_type": "Value"}
+
+
+def test_sizes_are_drawn_apart_from_labels_splits_and_pictures_which_are_those_of_before_them(tmp_path: Path) -> None:
+    of_world, of_looks, of_pictures, of_split = np.random.default_rng(7).spawn(4)
+    world = make_world(76, of_world)
+    looks = make_looks(world, of_looks)
+    pictures = [draw_specimen(world, looks, specimen, of_pictures) for specimen in range(76)]
+    validation = np.sort(of_split.permutation(76)[:8])
+
+    specimens = load_specimens("demo:76:7", cache_dir=tmp_path, n_processes=1)
+
+    order = [int(name.removeprefix("DEMO.")) for name in specimens.frame["specimen_id"]]
+    assert order[-8:] == validation.tolist()
+    assert specimens.images.read(range(76)) == [pictures[specimen] for specimen in order]
+    table = specimens.frame.to_csv(index=False).encode()
+    assert hashlib.sha256(table).hexdigest() == "ccc371c44f88c2a59db0cefb9916de94f319abd1cfd7261a49e26857614927e1"
+
+
+def test_sizes_tell_a_little_of_the_two_year_index_and_some_are_missing(cache_dir: Path) -> None:
+    specimens = load_specimens("demo", task=Task.load("demo-size"), cache_dir=cache_dir, n_processes=1)
+    sizes = specimens.numbers[:, 0]
+    is_known = np.isfinite(sizes)
+
+    assert 0.07 < 1 - is_known.mean() < 0.13
+    assert 5 < sizes[is_known].min() < sizes[is_known].max() < 20
+    assert 0.1 < np.corrcoef(sizes[is_known], specimens.labels[is_known, 0])[0, 1] < 0.6
 
 
 def test_all_three_images_of_a_specimen_are_real(demo: Specimens, cache_dir: Path) -> None:

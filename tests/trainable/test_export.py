@@ -30,6 +30,7 @@ from trainable.export.submission import write_submission
 from trainable.export.torch_program import write_program
 from trainable.frozen.backbone import Backbone
 from trainable.tail.tail import Regressor, Tail
+from trainable.training import number_units
 
 N_IMAGES = 5
 DOMAINS = [1, 4, 9, 1000, None]
@@ -637,3 +638,4 @@ def test_exporting_leaves_the_trained_tail_and_the_backbone_as_they_were(exports
 
 def test_the_file_that_travels_alone_has_the_limits_of_a_task():
     assert (standalone.MOST_TARGETS, standalone.MOST_CLASSES) == (task_source.MOST_TARGETS, class_list.MOST_CLASSES)
+    assert (standalone.MOST_NUMBERS, standalone.MOST_SDS) == (task_source.MOST_NUMBERS, number_units.MOST_SDS)

@@ -137,6 +137,12 @@ def test_whatever_one_value_of_the_configuration_is_there_is_a_model_or_lines_th
         (["sha256", "config.json"], NOT_THERE, "`sha256` must name files inside of the folder"),
         (["sha256", "x" * 300], "0" * 64, "must be readable, but is not"),
         (["format_version"], True, "must have format_version 1, but has true"),
+        (["numbers"], [], "`numbers` must be a list of 1 to 100"),
+        (["numbers"], [{"name": "a", "mean": 0, "sd": 0}], "`numbers` must be a list of 1 to 100, each an object with"),
+        (["numbers"], [{"name": "a", "mean": float("nan"), "sd": 1}], "`numbers` must be a list"),
+        (["numbers"], [{"name": "a", "mean": 0}], "`numbers` must be a list"),
+        (["numbers"], [{"name": "a", "mean": 0, "sd": 1}] * 2, "numbers are named once each"),
+        (["numbers"], [{"name": "a", "mean": 0, "sd": 1}], "it lacks number_code.weight"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_be_is_named_in_one_line(folder, place, value, message):
@@ -232,7 +238,8 @@ def test_a_configuration_that_is_no_json_is_one_line(folder, content, message):
 
 
 def test_the_configuration_that_is_read_is_the_one_that_is_written(folder):
-    assert set(SCHEMA) - {"known_species", "members"} == set(folder.config)  # a code for them, members of other forms
+    optional = {"known_species", "numbers", "members"}  # a code for them, members of other forms
+    assert set(SCHEMA) - optional == set(folder.config)
     assert SCHEMA["targets"][1](list(TARGETS))
     assert SCHEMA["label_range"][1](list(LABEL_RANGE))
     assert folder.problems() == ()

@@ -131,12 +131,21 @@ def test_training_goes_on_to_the_bit_and_not_with_other_names():
         TailTrainer(through.config, renamed(Amara="Zabrus"), seed=0).load_state_dict(state)
 
 
-@pytest.fixture(scope="module")
-def species_model(exports, tower, tmp_path_factory):
+@pytest.fixture(scope="module", params=[0.0, 0.5], ids=["species", "species and numbers"])
+def species_model(request, exports, tower, tmp_path_factory):
     """Two members with a code for species: the tails, and the folder that they were exported to."""
-    config = exports.config("lora", 2, species_scale=1.0)
+    config = exports.config("lora", 2, species_scale=1.0, number_scale=request.param)
     tails = [exports.tail(tower, config, seed=seed) for seed in (0, 1)]
     return tails, exports.export(tmp_path_factory.mktemp("species") / "model", tower, config, *tails)
+
+
+def known_numbers(model: ExportedModel):
+    """Of five specimens, as they are given and as a tail reads them; None and None where the model reads none."""
+    if not model.numbers:
+        return None, None
+    given = [{"size_mm": 14.75, "elevation": 530}, {"elevation": 840.0, "size_mm": None}, {}, None, {"size_mm": 1e9}]
+    inputs = [[1, -1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1], [0, 0, 1, 1], [5, 0, 0, 1]]
+    return given, torch.tensor(inputs, dtype=torch.float64)
 
 
 def test_an_export_predicts_as_trained_with_names_without_and_with_unseen_ones(species_model, exports, tower):
@@ -145,10 +154,12 @@ def test_an_export_predicts_as_trained_with_names_without_and_with_unseen_ones(s
     assert model.known_species == exports.known_species
     assert torch.equal(model.species_indices(NAMES), NAME_INDICES)
 
+    given, inputs = known_numbers(model)
     for names, indices in ((NAMES, NAME_INDICES), (None, torch.full((5,), 2))):
-        members = [exports.as_trained(tower, tail, PIXELS, INDICES, indices) for tail in tails]
+        members = [exports.as_trained(tower, tail, PIXELS, INDICES, indices, inputs) for tail in tails]
         wanted = torch.stack(members).mean(dim=0).clamp(-2.09, 2.09)
-        assert_rounded(model.predict_pixels(PIXELS, DOMAINS, names), wanted, forward_terms(tower.architecture, 6))
+        found = model.predict_pixels(PIXELS, DOMAINS, names, given)
+        assert_rounded(found, wanted, forward_terms(tower.architecture, 6))
     assert not np.array_equal(model.predict_pixels(PIXELS, DOMAINS, NAMES), model.predict_pixels(PIXELS, DOMAINS, None))
 
 
@@ -187,7 +198,10 @@ def test_the_configuration_holds_the_names_and_the_card_says_so(species_model, e
     card = (folder / "README.md").read_text()
 
     assert read_config(folder)["known_species"] == ["Agonum nitens", "Carabus goryi"]
-    for part in ("species trained on: 2", "codes of domain and species", "--species", "or not named, is *unknown*"):
+    codes = (
+        "codes of domain, species and numbers" if "numbers" in read_config(folder) else "codes of domain and species"
+    )
+    for part in ("species trained on: 2", codes, "--species", "or not named, is *unknown*"):
         assert part in card
     assert "known_species" not in read_config(exported)
     assert "species" not in (exported / "README.md").read_text()
@@ -199,5 +213,7 @@ def test_a_torch_program_takes_the_species_as_well(species_model, tmp_path):
 
     program = torch.export.load(write_program(model, tmp_path / "beetles.pt2")).module()
 
-    found = program(PIXELS, model.domain_indices(DOMAINS), model.species_indices(NAMES)).detach().numpy()
-    assert_rounded(found, predicted_in_float64(model, PIXELS, DOMAINS, NAMES), 1000)
+    given, _ = known_numbers(model)
+    inputs = [] if given is None else [model.number_inputs(given)]
+    found = program(PIXELS, model.domain_indices(DOMAINS), model.species_indices(NAMES), *inputs).detach().numpy()
+    assert_rounded(found, predicted_in_float64(model, PIXELS, DOMAINS, NAMES, given), 1000)

@@ -99,7 +99,7 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path):
     lines = refused(tmp_path, text)
 
     for number, part in [
-        (11, "`sites` is not a key here; valid: about, columns, covariates, targets, score"),
+        (11, "`sites` is not a key here; valid: about, columns, covariates, numbers, targets, score"),
         (1, "`about` must be a text, but got [1]"),
         (2, "`immage` is not a key here; did you mean `image`?; valid: image, event, site, domain, id, date"),
         (2, "`site` must be the name of a column, or be left out, but got ''"),

@@ -206,12 +206,17 @@ def test_what_depends_on_what_a_task_lacks_goes_with_it():
 OF_CLASSES = ("loss.label_smoothing", "loss.class_exponent")
 
 
-def test_the_challenge_lacks_nothing_but_what_only_classes_have():
+OF_NUMBERS = ("tail.number_scale", "augment.number_dropout")
+
+
+def test_the_challenge_lacks_nothing_but_what_only_classes_and_numbers_have():
     """Its proposals are those of a space without: what drops out is asked of no random stream."""
     for name in list_spaces():
         space = SearchSpace.load(name)
         fitted, line = fit_to_task(space, beetles())
-        assert fitted == replace(space, parameters=tuple(p for p in space.parameters if p.key not in OF_CLASSES))
+        assert fitted == replace(
+            space, parameters=tuple(p for p in space.parameters if p.key not in (*OF_CLASSES, *OF_NUMBERS))
+        )
         assert (line is None) == (fitted == space)
     for name in list_variants():
         config = load_variant(name, epochs=3)
@@ -226,6 +231,16 @@ def test_classes_have_a_loss_of_their_own():
     assert "loss.kind" not in keys
     assert "no real targets" in line
     assert all(point.config.loss.kind == "mse" for point in fitted.start_from)
+
+
+def test_numbers_that_a_task_has_are_varied_and_said_to_be_lacking_where_it_has_none():
+    with_numbers, line = fit_to_task(SearchSpace.load("full"), Task.load("demo-size"))
+    without, other_line = fit_to_task(SearchSpace.load("full"), Task.load("demo-one"))
+
+    assert set(OF_NUMBERS) < {p.key for p in with_numbers.parameters}
+    assert not set(OF_NUMBERS) & {*line.replace(",", "").split(), *(p.key for p in without.parameters)}
+    assert "the task has no numbers" in other_line
+    assert set(OF_NUMBERS) < {*other_line.replace(",", "").split()}
 
 
 def test_a_space_of_what_a_task_lacks_alone_is_refused():

@@ -43,8 +43,8 @@ LEAVES = {
     "shortest": SHORTEST,
 }
 N_EVENTS = 24  # of leaves
-READS_COVARIATE = "three real targets"
-"""Whose model has a code for a covariate: it is a trial of the search, which the verdict may not choose."""
+READS_COVARIATE = ("three real targets", "demo-size")
+"""Whose models have codes for covariate and numbers: a trial of the search, which the verdict may not choose."""
 
 CLASSES = {
     "12 classes": {"event": "plot", "site": "place", "domain": "region"},
@@ -64,18 +64,33 @@ sys.path[0] = {folder!r}
 from standalone import ExportedModel
 model = ExportedModel.load({model!r})
 images = [open(name, "rb").read() for name in {images!r}]
-values = model.predict(images, [{domain!r}, "nowhere"], ["Acer", None])
-named, unseen, none = model.predict(images[:1] * 3, [{domain!r}] * 3, ["Acer", "Ulmus", None]).tolist()
+values = model.predict(images, [{domain!r}, "nowhere"], ["Acer", None], [{{"size_mm": 14.5}}, None])
+known = (*model.known_species, "Acer")[0]
+named, unseen, none = model.predict(images[:1] * 3, [{domain!r}] * 3, [known, "Ulmus", None]).tolist()
 assert unseen == none
 assert (named != unseen) == model.reads_species
+large, usual = model.predict(images[:1] * 2, [{domain!r}] * 2, None, [{{"size_mm": 14.5}}, None]).tolist()
+assert (large != usual) == bool(model.numbers)
 assert not {{"trainable", "tune", "search_spaces"}} & sys.modules.keys()
 forecast = model.forecast(values, ["a", "b"], [{domain!r}, "nowhere"])
-print(json.dumps({{"values": values.tolist(), "forecast": forecast, "reads": model.reads_species}}))
+found = {{"values": values.tolist(), "reads": model.reads_species, "numbers": model.numbers}}
+print(json.dumps(found | {{"forecast": forecast}}))
 """
 
 
 def test_the_page_explains_every_key_of_a_task_and_its_tasks_are_sound():
-    keys = [*Columns.__slots__, "about", "covariates", "targets", "real", "classes", "unit", "column", *Score.__slots__]
+    keys = [
+        *Columns.__slots__,
+        "about",
+        "covariates",
+        "numbers",
+        "targets",
+        "real",
+        "classes",
+        "unit",
+        "column",
+        *Score.__slots__,
+    ]
 
     for key in keys:
         assert re.search(rf"^\|.*`((columns|score): )?{key}`.*\|.*\|.*\|$", PAGE, re.M), key
@@ -89,7 +104,7 @@ def test_the_page_explains_every_key_of_a_task_and_its_tasks_are_sound():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["demo-one", "demo-species", *LEAVES])
+@pytest.mark.parametrize("name", ["demo-one", "demo-size", "demo-species", *LEAVES])
 @pytest.mark.usefixtures("demo_cache")
 def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
@@ -111,12 +126,13 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
         if verb == "search":
             at = words.index("--data")
             words[at : at + 2] = [*data, "--space", "space.yaml"]
-        if verb == "retrain" and name == READS_COVARIATE:
+        if verb == "retrain" and name in READS_COVARIATE:
             words += ["--trial", "t0000"]
         if verb == "predict":
             words += [
                 *(["--domain", str(domain)] if has_domains else []),
                 *(["--species", "Acer"] * bool(task.covariates)),
+                *(["--numbers", str(write_numbers(tmp_path))] * bool(task.numbers)),
             ]
         ended[verb] = cli(verb, *words, *([] if verb == "report" else ["--workers", 1]))
         assert ended[verb].status == 0, ended[verb].stderr
@@ -130,6 +146,7 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
     assert "features are there already" in said
     assert ("tail.domain_scale" in said) == (not has_domains)  # dropped, and said so
     assert ("tail.species_scale" in said) == (not task.covariates)
+    assert ("tail.number_scale" in said) == (not task.numbers)
     header = study_of(read_entries(tmp_path / "studies" / "leaves")).header
     task = task.with_classes(Task.from_dict(header["task"]).classes)
     assert header["task"] == task.to_dict()
@@ -140,7 +157,8 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
     assert ("score_ood" in cli("trials", "studies/leaves").stdout) == has_domains
     assert cli("status", "studies/leaves").status == 0
     alone = check_alone(tmp_path, task, ended["predict"], domain=domain)
-    assert alone["reads"] or name != READS_COVARIATE
+    assert alone["reads"] or name not in READS_COVARIATE
+    assert alone["numbers"] == list(task.numbers)
     words = ["models/leaves/model", "photographs", "--species", "Ulmus", "--workers", 1]
     assert (
         not alone["reads"] or "species 'Ulmus' was not trained on: treated as unknown" in cli("predict", *words).stderr
@@ -160,8 +178,10 @@ def write_space(file: Path) -> None:
     """The small space of tests, and what a task may not have."""
     values = yaml.safe_load(PLAIN.read_text(encoding="utf-8"))
     codes = SearchSpace.load("full").to_dict()["parameters"]
-    codes["tail.species_scale"]["choices"].remove(0.0)
-    values["parameters"] |= {key: codes[key] for key in ("tail.domain_scale", "tail.species_scale")}
+    for key in ("tail.species_scale", "tail.number_scale"):
+        codes[key]["choices"].remove(0.0)
+        values["parameters"][key] = codes[key]
+    values["parameters"]["tail.domain_scale"] = codes["tail.domain_scale"]
     file.write_text(yaml.safe_dump(values | {"start_from": []}, sort_keys=False), encoding="utf-8")
 
 
@@ -172,6 +192,13 @@ def save_photographs(tmp_path: Path, task: Task, data: str) -> int | str | None:
     for row, content in enumerate(specimens.images.read([0, 1])):
         (tmp_path / "photographs" / f"{row}.png").write_bytes(content)
     return None if task.columns.domain is None else specimens.ids("domain_id")[0].item()
+
+
+def write_numbers(tmp_path: Path) -> Path:
+    """A table of the photographs in which one has a size."""
+    table = tmp_path / "photographs" / "metadata.csv"
+    table.write_text("file_name,size_mm\n0.png,14.5\n1.png,\n", encoding="utf-8")
+    return table
 
 
 def check_words(text: str, task: Task, *, part: str) -> None:

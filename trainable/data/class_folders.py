@@ -10,7 +10,14 @@ import pandas as pd
 
 from trainable.data.folder_walk import find_files
 from trainable.data.image_sources import ImageFiles
-from trainable.data.specimen_schema import READ_SPLITS, SPLIT_NAMES, SpecimenTable, make_table, missing_columns
+from trainable.data.specimen_schema import (
+    READ_SPLITS,
+    SPLIT_NAMES,
+    SpecimenTable,
+    make_table,
+    missing_columns,
+    needed_columns,
+)
 from trainable.data.task import Task
 from trainable.errors import UserError
 
@@ -40,12 +47,14 @@ def other_tables(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".jsonl", ".json"))
 
 
-def read_class_folders(folder: Path, rows: pd.DataFrame, task: Task) -> SpecimenTable:
+def read_class_folders(folder: Path, rows: pd.DataFrame, task: Task, *, to_learn: bool = True) -> SpecimenTable:
     """The photographs of `class_folder_rows` in the columns of a task.
 
+    to_learn: as of `read_table`.
     Raises: UserError for a task with other columns.
     """
-    if problems := missing_columns(str(folder), rows.columns, [task.columns.image, *task.required_columns]):
+    needed = [task.columns.image, *needed_columns(task, to_learn=to_learn)]
+    if problems := missing_columns(str(folder), rows.columns, needed):
         raise UserError(f"{problem} (of folders called as classes are)" for problem in problems)
     ordered = [rows[rows["split"] == split] for split in READ_SPLITS]
     images = ImageFiles(tuple(str(folder / name) for part in ordered for name in part["file_name"]))

@@ -16,12 +16,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from trainable.data.demo_pictures import Looks, draw_colorpicker, draw_scalebar, draw_specimen, make_looks
-from trainable.data.demo_world import DOMAINS, MIN_PER_SITE, N_SITES, TARGETS, World, make_world
+from trainable.data.demo_world import DOMAINS, MIN_PER_SITE, N_SITES, TARGETS, World, draw_sizes, make_world
 from trainable.errors import UserError
 from trainable.shown import brief
 
 DEMO_VERSION = 1
 """Raise it with any change to what is drawn: a drawing of another version is not reused."""
+
+TABLE_VERSION = 2
+"""Raise it with any column that is added: pictures, labels and splits are what they were."""
 
 N_WORLDS = 2**63
 """Seeds of demos are 0 to this less one; those from it on are of the worlds that `tiny` was pretrained on."""
@@ -34,6 +37,7 @@ ROWS_PER_GROUP = 100  # as `datasets` writes tables with images
 
 _IMAGES = ("file_path", "colorpicker_full_path", "scalebar_full_path")
 _INTEGERS = ("eventID", "domainID")
+_NUMBERS = ("size_mm",)
 _STRINGS = (
     "siteID",
     "scientificName",
@@ -80,10 +84,10 @@ def draw_demo(path: Path, *, n_specimens: int = N_SPECIMENS, seed: int = 0) -> N
 
 
 def _write(folder: Path, n_specimens: int, seed: int) -> None:
-    of_world, of_looks, of_pictures, of_split = np.random.default_rng(seed).spawn(4)
+    of_world, of_looks, of_pictures, of_split, of_sizes = np.random.default_rng(seed).spawn(5)
     world = make_world(n_specimens, of_world)
     looks = make_looks(world, of_looks)
-    columns = _columns(world, looks, of_pictures)
+    columns = _columns(world, looks, of_pictures) | {"size_mm": draw_sizes(world, of_sizes)}
     order = of_split.permutation(n_specimens)
     n_validation = round(n_specimens * VALIDATION_SHARE)
     folder.mkdir(parents=True)
@@ -124,10 +128,10 @@ def _write_shard(path: Path, columns: dict[str, list[object]], rows: NDArray[np.
 
 
 def _schema() -> pa.Schema:
-    """The hub's schema, with the features that `datasets` reads from a shard's metadata."""
+    """The hub's schema and the sizes, with the features that `datasets` reads from a shard's metadata."""
     types = dict.fromkeys(_IMAGES, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
     types |= dict.fromkeys(TARGETS, pa.float64()) | dict.fromkeys(_INTEGERS, pa.int64())
-    types |= dict.fromkeys(_STRINGS, pa.string())
+    types |= dict.fromkeys(_STRINGS, pa.string()) | dict.fromkeys(_NUMBERS, pa.float64())
     features = {
         name: {"_type": "Image"} if name in _IMAGES else {"dtype": _dtype_name(type_), "_type": "Value"}
         for name, type_ in types.items()

@@ -79,6 +79,8 @@ _OWN_SPECIES, _SHARED_SPECIES, _SHARED_POOL = 9, 5, 24
 _SPECIES_TILT = (
     0.6  # how much an event's 2-year index shifts which species are caught, log weight per unit (assumption)
 )
+_SIZE_OF_SPECIES, _SIZE_OF_YEARS, _SIZE_OF_SPECIMEN = 1.0, 0.6, 1.0  # mm, the second per unit of SPEI (assumption)
+_SHARE_UNMEASURED = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,16 @@ def make_world(n_specimens: int, rng: np.random.Generator) -> World:
         specimen_species=specimen_species,
         species_names=species_names,
     )
+
+
+def draw_sizes(world: World, rng: np.random.Generator) -> list[object]:
+    """Each specimen's length in mm, to a tenth; None where nobody measured. Wet years grow larger beetles, a little."""
+    of_species = 12 + _SIZE_OF_SPECIES * rng.normal(size=len(world.species_names))
+    wet = world.event_labels[world.specimen_event, TARGETS.index("SPEI_2y")]
+    noise = rng.normal(size=len(wet))
+    sizes = of_species[world.specimen_species] + _SIZE_OF_YEARS * wet + _SIZE_OF_SPECIMEN * noise
+    is_measured = rng.random(len(wet)) >= _SHARE_UNMEASURED
+    return [round(float(size), 1) if known else None for size, known in zip(sizes, is_measured, strict=True)]
 
 
 def _specimens_per_site(n_specimens: int) -> Ints:

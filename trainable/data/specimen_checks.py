@@ -20,6 +20,9 @@ from trainable.shown import brief, cut
 LABEL_TOLERANCE = 0.005
 """How far a label in standard units may lie outside of its bounds: the challenge's published ones have two decimals."""
 
+LARGEST_NUMBER = 1e30
+"""Of numbers known when predicting: what says "no data" in a map, -3.4e38, is none."""
+
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _MOST_DIGITS = 18  # of 2**63, less one
 
@@ -72,7 +75,7 @@ def typed_frame(rows: pd.DataFrame, task: Task, problems: Problems) -> pd.DataFr
     """`Specimens.frame` of rows in the task's columns; what cannot be typed is noted, and NaN, -1 or "" in the frame.
 
     Without a column of events each row is its own; without one of sites the event is; without one of domains all are
-    `NO_DOMAIN`.
+    `NO_DOMAIN`. A number that is not known, or whose column is absent, is NaN.
     """
     names = row_names(rows)
     rows = _plain_cells(rows, names, problems)
@@ -92,7 +95,17 @@ def typed_frame(rows: pd.DataFrame, task: Task, problems: Problems) -> pd.DataFr
     for target, column in zip(task.targets, task.label_columns, strict=True):
         typed_labels = class_labels if isinstance(target, ClassTarget) else _labels
         frame[column] = typed_labels(rows[target.column], target, names, problems)  # type: ignore[arg-type]
-    return frame[[*FRAME_COLUMNS, *task.label_columns]]
+    absent = pd.Series(np.nan, index=rows.index)
+    for column, source in zip(task.number_columns, task.numbers, strict=True):
+        frame[column] = number_values(rows.get(source, absent), source, names, problems)
+    return frame[[*FRAME_COLUMNS, *task.label_columns, *task.number_columns]]
+
+
+def note_no_numbers(frame: pd.DataFrame, task: Task, problems: Problems) -> None:
+    """Note columns of numbers, which are to be learnt from, that have none at all."""
+    for column, source in zip(task.number_columns, task.numbers, strict=True):
+        if frame[column].isna().all():
+            problems.add("no numbers", f"column {source} must have a number in some rows, but has none in any")
 
 
 def row_names(rows: pd.DataFrame) -> list[str]:
@@ -237,6 +250,18 @@ def _labels(values: pd.Series, target: RealTarget, names: list[str], problems: P
     for row in np.flatnonzero(~is_good):
         rule = f"{names[row]}: {_rule(target)}, but got {_shown(values.iloc[row])}"
         problems.add(f"{target.column} out of range", rule)
+    return np.where(is_good, numbers, np.nan)
+
+
+def number_values(values: pd.Series, source: str, names: list[str], problems: Problems) -> NDArray[np.float64]:
+    """Of a column that is known when predicting; NaN for an empty cell, and for what is no number, which is noted."""
+    texts = _strings(values)
+    is_date = pd.api.types.is_datetime64_any_dtype(values)
+    numbers = pd.to_numeric(texts if is_date else values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    is_good = np.abs(numbers) <= LARGEST_NUMBER  # NaN is not
+    for row in np.flatnonzero(~is_good & (texts != "")):
+        rule = f"{source} must be a number within {LARGEST_NUMBER:g}, or an empty cell where it is not known"
+        problems.add(f"{source} is no number", f"{names[row]}: {rule}, but got {_shown(values.iloc[row])}")
     return np.where(is_good, numbers, np.nan)
 
 

@@ -17,6 +17,7 @@ from trainable.data.specimen_schema import (
     SpecimenTable,
     make_table,
     missing_columns,
+    needed_columns,
     read_columns,
     unknown_splits,
 )
@@ -31,8 +32,11 @@ _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[A-Za-z]:[\\/]")
 METADATA = ("metadata.csv", "metadata.parquet", "metadata.jsonl")
 
 
-def read_image_folder(folder: Path, task: Task) -> SpecimenTable:
-    """Rows of metadata files in the folder or in its split folders, with paths relative to the metadata file."""
+def read_image_folder(folder: Path, task: Task, *, to_learn: bool = True) -> SpecimenTable:
+    """Rows of metadata files in the folder or in its split folders, with paths relative to the metadata file.
+
+    to_learn: as of `read_table`.
+    """
     tables: list[pd.DataFrame] = []
     problems: list[str] = []
     for place in (folder, *split_folders(folder)):
@@ -41,7 +45,7 @@ def read_image_folder(folder: Path, task: Task) -> SpecimenTable:
             problems.append(f"{place} must have one metadata file, but has {', '.join(p.name for p in found)}")
         for path in found[:1]:
             try:
-                tables.append(_located(_read_metadata(path, task), path, folder, task))
+                tables.append(_located(_read_metadata(path, task), path, folder, task, to_learn=to_learn))
             except UserError as error:
                 problems += error.problems
     if problems:
@@ -77,11 +81,11 @@ def _read_metadata(path: Path, task: Task) -> pd.DataFrame:
         raise UserError(f"{path} must be readable, but: {error}") from error
 
 
-def _located(rows: pd.DataFrame, metadata: Path, folder: Path, task: Task) -> pd.DataFrame:
+def _located(rows: pd.DataFrame, metadata: Path, folder: Path, task: Task, *, to_learn: bool) -> pd.DataFrame:
     """Add each row's split and the path of its image."""
     image_names = tuple(dict.fromkeys(("file_name", task.columns.image)))
     image_column = next((name for name in image_names if name in rows.columns), None)
-    problems = missing_columns(str(metadata), rows.columns, task.required_columns)
+    problems = missing_columns(str(metadata), rows.columns, needed_columns(task, to_learn=to_learn))
     if image_column is None:
         problems.append(
             f"{metadata}: column {' or '.join(image_names)} must be there, but has {', '.join(rows.columns)}"

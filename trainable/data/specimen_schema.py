@@ -37,7 +37,12 @@ class SpecimenTable:
 def read_columns(task: Task) -> tuple[str, ...]:
     """What is read of a table beside the images: what must be there, and an id where there is one."""
     optional = () if task.columns.id is None else (task.columns.id,)
-    return (*task.required_columns, *optional)
+    return (*task.required_columns, *task.numbers, *optional)
+
+
+def needed_columns(task: Task, *, to_learn: bool) -> tuple[str, ...]:
+    """What must be there of a table beside the images; a model does without numbers that it has learnt to read."""
+    return (*task.required_columns, *(task.numbers if to_learn else ()))
 
 
 def make_table(

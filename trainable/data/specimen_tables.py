@@ -21,6 +21,7 @@ from trainable.data.specimen_schema import (
     SpecimenTable,
     make_table,
     missing_columns,
+    needed_columns,
     read_columns,
     unknown_splits,
 )
@@ -29,31 +30,33 @@ from trainable.data.task import Task
 from trainable.errors import UserError
 
 
-def read_table(data: str, *, cache_dir: Path, task: Task) -> SpecimenTable:
+def read_table(data: str, *, cache_dir: Path, task: Task, to_learn: bool = True) -> SpecimenTable:
     """Read the columns of a task from `hf://OWNER/NAME` or a folder; images are only located.
+
+    to_learn: whether the task's numbers must be there.
 
     Raises: UserError for what is not there, cannot be read, lacks columns or has an empty split.
     """
     if data.startswith(HUB):
-        return _read_hub(data, cache_dir, task)
+        return _read_hub(data, cache_dir, task, to_learn=to_learn)
     folder = Path(os.path.expanduser(data))
     if not folder.is_dir():
         raise UserError(f"--data must be `demo`, `hf://OWNER/NAME` or a folder, but there is no folder {data}")
     if any(metadata_files(place) for place in (folder, *split_folders(folder))):
-        return read_image_folder(folder, task)
+        return read_image_folder(folder, task, to_learn=to_learn)
     shards, left_out = find_files(folder, lambda name: name.endswith(".parquet"))
     line = left_out.line(folder, "parquet file", with_others=False)
     if shards:
-        return replace(_read_shards(folder, shards, task), left_out=line)
+        return replace(_read_shards(folder, shards, task, to_learn=to_learn), left_out=line)
     if (rows := class_folder_rows(folder)) is not None:
-        return read_class_folders(folder, rows, task)
+        return read_class_folders(folder, rows, task, to_learn=to_learn)
     raise UserError(
         f"a data folder must hold parquet shards (such as data/train-00000-of-00002.parquet) or images with one of "
         f"{', '.join(METADATA)}, but {folder} has neither{f' ({line})' if line else ''}"
     )
 
 
-def _read_hub(data: str, cache_dir: Path, task: Task) -> SpecimenTable:
+def _read_hub(data: str, cache_dir: Path, task: Task, *, to_learn: bool) -> SpecimenTable:
     """Download through `datasets`, which turns any dataset it can load into Arrow files; they are read from there."""
     import datasets
 
@@ -66,10 +69,10 @@ def _read_hub(data: str, cache_dir: Path, task: Task) -> SpecimenTable:
     files: dict[str, list[str]] = {}
     for split, dataset in loaded.items():
         files.setdefault(SPLIT_NAMES.get(split, split), []).extend(file["filename"] for file in dataset.cache_files)
-    return _read_tables(data, files, _arrow_schema, _arrow_rows, task, follow_paths=True)
+    return _read_tables(data, files, _arrow_schema, _arrow_rows, task, to_learn=to_learn, follow_paths=True)
 
 
-def _read_shards(folder: Path, shards: Sequence[Path], task: Task) -> SpecimenTable:
+def _read_shards(folder: Path, shards: Sequence[Path], task: Task, *, to_learn: bool) -> SpecimenTable:
     files: dict[str, list[str]] = {}
     named = {path: _split_of(path.relative_to(folder)) for path in shards}
     for path, split in named.items():
@@ -77,7 +80,7 @@ def _read_shards(folder: Path, shards: Sequence[Path], task: Task) -> SpecimenTa
         files.setdefault(split or (path.name if any(named.values()) else "train"), []).append(str(path))
     if problems := _missing_shards(shards):
         raise UserError(problems)
-    return _read_tables(str(folder), files, pq.read_schema, _parquet_rows, task, follow_paths=False)
+    return _read_tables(str(folder), files, pq.read_schema, _parquet_rows, task, to_learn=to_learn, follow_paths=False)
 
 
 def _split_of(path: Path) -> str | None:
@@ -109,6 +112,7 @@ def _read_tables(
     read_rows: Callable[[str, list[str]], tuple[pa.Table, list[Chunk]]],
     task: Task,
     *,
+    to_learn: bool,
     follow_paths: bool,
 ) -> SpecimenTable:
     problems, wanted = unknown_splits(source, files), read_columns(task)
@@ -116,7 +120,7 @@ def _read_tables(
     for split in READ_SPLITS:
         for path in files.get(split, []):
             try:
-                problems += (found := _schema_problems(path, read_schema(path), task))
+                problems += (found := _schema_problems(path, read_schema(path), task, to_learn=to_learn))
                 if not found:
                     rows, parts = read_rows(path, list(wanted))
                     named = with_class_names(arrow_frame(rows, wanted), rows.schema, task)
@@ -131,9 +135,10 @@ def _read_tables(
     return make_table(source, tables, TableImages(chunks, task.columns.image, follow_paths=follow_paths), files, task)
 
 
-def _schema_problems(path: str, schema: pa.Schema, task: Task) -> list[str]:
+def _schema_problems(path: str, schema: pa.Schema, task: Task, *, to_learn: bool) -> list[str]:
     image = task.columns.image
-    problems = missing_columns(path, [*schema.names, *stored_ranges(schema)], [image, *task.required_columns])
+    needed = [image, *needed_columns(task, to_learn=to_learn)]
+    problems = missing_columns(path, [*schema.names, *stored_ranges(schema)], needed)
     try:
         check_once(schema.names, [image, *read_columns(task)])
     except ValueError as error:

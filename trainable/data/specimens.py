@@ -17,11 +17,18 @@ from numpy.typing import NDArray
 
 from trainable.data.class_labels import class_indices, classes_of
 from trainable.data.copies import copies_line, first_rows, shared_ids_line
-from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, draw_demo
+from trainable.data.demo import DEMO_VERSION, N_SPECIMENS, TABLE_VERSION, draw_demo
 from trainable.data.image_checks import ImageChecks, check_images, scaled_line
 from trainable.data.image_sources import ImageSource, SomeImages
 from trainable.data.rare_classes import rare_class_lines
-from trainable.data.specimen_checks import Problems, note_bad_events, note_bad_images, row_names, typed_frame
+from trainable.data.specimen_checks import (
+    Problems,
+    note_bad_events,
+    note_bad_images,
+    note_no_numbers,
+    row_names,
+    typed_frame,
+)
 from trainable.data.specimen_schema import SpecimenTable
 from trainable.data.specimen_tables import read_table
 from trainable.data.task import Task, beetles
@@ -38,7 +45,8 @@ class Specimens:
 
     frame: RangeIndex; split ("train" or "validation"), event_id and domain_id (int64, or text where a column has
     words), site_id, species (the covariate), date, specimen_id (text), and the task's targets (float64, within their
-    bounds), or "label" (the name of a class). images: encoded, in the frame's order.
+    bounds), or "label" (the name of a class), and `number_columns` (float64, NaN where missing). images: encoded, in
+    the frame's order.
     fingerprint: hex sha256 of all rows and image bytes, in order: equal data have it equal, wherever they lie.
     images_fingerprint: of the images alone.
     n_dropped: specimens left out for their images. source: what was asked for. n_duplicates: specimens left out since
@@ -73,6 +81,11 @@ class Specimens:
             return class_indices(self.frame["label"], self.task.classes)
         return self.frame[list(self.task.names)].to_numpy(np.float64)
 
+    @property
+    def numbers(self) -> NDArray[np.float64] | None:
+        """What is known of every specimen when predicting, [n, numbers], NaN where missing; None of a task without."""
+        return self.frame[list(self.task.number_columns)].to_numpy(np.float64) if self.task.numbers else None
+
     def ids(self, column: str) -> NDArray[np.int64] | NDArray[np.str_]:
         """A column of groups or names, [n]: numbers as int64, all else as text."""
         values = self.frame[column]
@@ -100,16 +113,18 @@ def load_specimens(
     task: the challenge's, that of imageomics/sentinel-beetles, where none is given.
     cache_dir: for the demo, converted hub tables, and what checking images found.
     skip_bad_images: leave out unreadable images. drop_duplicates: of rows with the same image, byte for byte, keep the
-    first. to_learn: whether targets must differ, and what makes them hard to learn is noted. n_processes: cores to
-    check images on. progress: called with (images checked, images in all).
+    first. to_learn: whether targets must differ and numbers be there, and what makes them hard to learn is noted.
+    n_processes: cores to check images on. progress: called with (images checked, images in all).
 
     Raises: UserError listing every problem with split, row and value: columns, empty splits, values, events, images.
     """
     task = task or beetles()
-    table = read_table(_demo_folder(data, cache_dir) or data, cache_dir=cache_dir, task=task)
+    table = read_table(_demo_folder(data, cache_dir) or data, cache_dir=cache_dir, task=task, to_learn=to_learn)
     problems = Problems()
     frame = typed_frame(table.rows, task, problems)
     note_bad_events(frame, task, problems, to_learn=to_learn)
+    if to_learn:
+        note_no_numbers(frame, task, problems)
     checks = check_images(
         table.images, n_threads=n_processes, cache_dir=cache_dir / "checked-images", progress=progress
     )
@@ -131,7 +146,7 @@ def _demo_folder(data: str, cache_dir: Path) -> str | None:
             f"of, such as demo:300:7, but got {brief(data)}"
         )
     n_specimens, world = (*map(int, numbers), *(N_SPECIMENS, 0)[len(numbers) :])
-    folder = cache_dir / f"demo-{DEMO_VERSION}-{n_specimens}-{world}"
+    folder = cache_dir / f"demo-{DEMO_VERSION}.{TABLE_VERSION}-{n_specimens}-{world}"
     if not os.path.lexists(folder):
         try:
             draw_demo(folder, n_specimens=n_specimens, seed=world)
@@ -194,12 +209,14 @@ def _notes(
 ) -> tuple[str, ...]:
     copies, ids = copies_line(frame, digests, names, task.label_columns), shared_ids_line(frame["specimen_id"])
     telling = telling_line(frame, task) if to_learn else None
+    absent = [name for name in task.numbers if name not in table.rows.columns]
     lines = (
         table.left_out,
         scaled_line(n_scaled) if n_scaled else None,
         copies and f"warning: {copies}",
         ids and f"warning: {ids}",
         telling and f"warning: {telling}",
+        f"the table has no column {', '.join(absent)}: taken for missing" if absent else None,
         *(f"warning: {line}" for line in (rare_class_lines(frame, task) if to_learn else ())),
     )
     return tuple(line for line in lines if line)

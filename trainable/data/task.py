@@ -25,13 +25,15 @@ TASK_FILE = "task.yaml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One task, checked. covariates: columns of categories that are known when predicting."""
+    """One task, checked. covariates: columns of categories that are known when predicting; numbers: those of numbers
+    that are."""
 
     about: str
     columns: Columns
     covariates: tuple[str, ...]
     targets: tuple[Target, ...]
     score: Score
+    numbers: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Self:
@@ -61,6 +63,8 @@ class Task:
         values["columns"] = {name: column for name, column in columns.items() if column is not None}
         if self.covariates:
             values["covariates"] = list(self.covariates)
+        if self.numbers:
+            values["numbers"] = list(self.numbers)
         values["targets"] = {target.name: _target_dict(target) for target in self.targets}
         values["score"] = {"kind": self.score.kind, "scale": self.score.scale}
         return values
@@ -105,6 +109,11 @@ class Task:
         """Columns of `Specimens.frame` with the labels: a class may be called like any other column."""
         return ("label",) if self.has_classes else self.names
 
+    @property
+    def number_columns(self) -> tuple[str, ...]:
+        """Columns of `Specimens.frame` with the numbers: a target may be called like one."""
+        return tuple(f"number:{name}" for name in self.numbers)
+
     def with_classes(self, names: Sequence[str]) -> Self:
         """The same with these classes, if its target is one of whatever classes the data have."""
         (first, *_) = self.targets
@@ -114,7 +123,7 @@ class Task:
 
     @property
     def required_columns(self) -> tuple[str, ...]:
-        """Columns that a table must have beside the images."""
+        """Columns that a table must have beside the images, but for `numbers` where nothing is learnt from it."""
         groups = (self.columns.event, self.columns.domain, self.columns.site)
         named = (*(target.column for target in self.targets), *groups, *self.covariates, self.columns.date)
         return tuple(name for name in named if name is not None)

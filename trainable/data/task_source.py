@@ -35,9 +35,12 @@ from trainable.yaml_source import Document, Position
 FRAME_COLUMNS = ("split", "event_id", "domain_id", "site_id", "species", "date", "specimen_id")
 """Columns of `Specimens.frame` beside the targets', whose names no real target can have."""
 
-MOST_TARGETS, LONGEST_NAME = 100, 60
+MOST_TARGETS, MOST_NUMBERS, LONGEST_NAME = 100, 100, 60
 
-_KEYS = ("about", "columns", "covariates", "targets", "score")
+INPUTS = ("image", "domain", "species", "event")
+"""What a served model calls what it is given beside the numbers, none of which can be called so."""
+
+_KEYS = ("about", "columns", "covariates", "numbers", "targets", "score")
 _COLUMNS = tuple(Columns.__slots__)
 _REAL, _CLASSES = ("real", "unit", "column"), ("classes", "column")
 _FORECAST = ("mu", "sigma")  # what follows a target's name in tables of forecasts
@@ -53,11 +56,12 @@ def read_parts(document: Document) -> JsonObject:
         "about": reader.text(("about",), values.get("about", "")),
         "columns": reader.columns(values.get("columns")),
         "covariates": reader.covariates(values.get("covariates", [])),
+        "numbers": reader.numbers(values.get("numbers", [])),
         "targets": reader.targets(values.get("targets")),
     }
     parts["score"] = reader.score(values.get("score", {}), _kinds(parts["targets"], values.get("targets")))
     if not reader.problems:
-        reader.check_columns_once(parts["columns"], parts["covariates"], parts["targets"])
+        reader.check_columns_once(parts["columns"], parts["covariates"], parts["numbers"], parts["targets"])
     if reader.problems:
         raise UserError(reader.problems)
     return parts
@@ -125,6 +129,17 @@ class _Reader:
             return ()
         if len(value) > 1:
             self.note(("covariates",), f"`covariates` must name one column at most so far, but got {', '.join(value)}")
+        return tuple(value)
+
+    def numbers(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
+            self.note(("numbers",), f"`numbers` must be a list of columns, but got {brief(value)}")
+            return ()
+        if len(value) > MOST_NUMBERS:
+            self.note(("numbers",), f"`numbers` must name {MOST_NUMBERS} columns at most, but got {len(value)}")
+        for name in value:
+            if name in INPUTS:
+                self.note(("numbers",), f"a number must not be called {', '.join(INPUTS)}, but one is `{name}`")
         return tuple(value)
 
     def targets(self, value: object) -> tuple[Target, ...]:
@@ -214,7 +229,13 @@ class _Reader:
         kind = next((kind for kind in kinds if kind == given.get("kind")), kinds[0])
         return Score(kind=kind, scale="raw" if given.get("scale", Score().scale) == "raw" else "skill")
 
-    def check_columns_once(self, columns: Columns, covariates: tuple[str, ...], targets: tuple[Target, ...]) -> None:
+    def check_columns_once(
+        self,
+        columns: Columns,
+        covariates: tuple[str, ...],
+        numbers: tuple[str, ...],
+        targets: tuple[Target, ...],
+    ) -> None:
         """A label, say, that is a covariate too would be known when predicting."""
         uses: dict[str, list[tuple[Position, str]]] = {}
         for role in _COLUMNS:
@@ -222,6 +243,8 @@ class _Reader:
                 uses.setdefault(column, []).append((("columns", role), f"`columns.{role}`"))
         for column in covariates:
             uses.setdefault(column, []).append((("covariates",), "`covariates`"))
+        for column in numbers:
+            uses.setdefault(column, []).append((("numbers",), "`numbers`"))
         for target in targets:
             uses.setdefault(target.column, []).append((("targets", target.name), f"target `{target.name}`"))
         for column, places in uses.items():

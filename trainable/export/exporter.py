@@ -43,6 +43,7 @@ from trainable.scoring.targets import Targets
 from trainable.tail.adapters import adapter_config, adapter_state, merge_adapters
 from trainable.tail.tail import Tail
 from trainable.training.label_units import LabelUnits
+from trainable.training.number_units import NumberUnits
 
 CARD, EVIDENCE = "README.md", "confirmation.json"
 TOLERANCE = 1e-5
@@ -64,6 +65,7 @@ def export_model(
     units: LabelUnits | None = None,
     known_domains: Sequence[int] | Sequence[str],
     known_species: Sequence[str] | None = None,
+    number_units: NumberUnits | None = None,
     sigmas: Mapping[str, Sequence[float]],
     facts: ModelFacts,
     evidence: Mapping[str, Any] | None = None,
@@ -74,7 +76,8 @@ def export_model(
     backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
     targets: what they forecast, in units in which they learnt it; the challenge's where none are given.
     known_domains, known_species: ascending, as the tails' codes have them; known_species is None where no tail has
-    one. sigmas: "known" and "unknown" -> one a target; of classes a temperature. record: of what was trained on.
+    one, and number_units where none has a code for numbers. sigmas: "known" and "unknown" -> one a target; of classes a
+    temperature. record: of what was trained on.
     Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
     not finite and positive.
     """
@@ -91,6 +94,8 @@ def export_model(
             config["members"] = forms
         if known_species is not None:
             config["known_species"] = list(known_species)
+        if number_units is not None:
+            config["numbers"] = number_units.to_dict()
         state = _shared_and_own([_member_state(tower, tail) for tail in trained])
         _check_finite(state)
         _save(temporary / WEIGHTS, state)
@@ -101,6 +106,7 @@ def export_model(
             task=targets.task,
             known_domains=known_domains,
             known_species=known_species,
+            number_units=number_units,
             sigmas=sigmas,
             has_record=record is not None,
         )
@@ -110,7 +116,8 @@ def export_model(
         if record is not None:
             (temporary / RECORD).write_text(to_json(record.to_dict(), indent=0) + "\n", encoding="utf-8")
         write_config(temporary, config, unchecked=(CARD,))
-        _check_equal(ExportedModel.load(temporary), tower, trained, sizes=torch.from_numpy(targets.spread))
+        exported = ExportedModel.load(temporary)
+        _check_equal(exported, tower, trained, number_units, sizes=torch.from_numpy(targets.spread))
 
     return place_folder(folder, write, own_names=EXPORT_NAMES, what=EXPORT)
 
@@ -175,6 +182,7 @@ def _form(tail: Tail) -> JsonObject:
     return {
         "domain_code": None if code is None else list(code.embedding.weight.shape),
         "reads_species": tail.species_code is not None,
+        **({} if tail.number_code is None else {"reads_numbers": True}),
         "head_widths": [layers[0].in_features, *(layer.out_features for layer in layers)],
     }
 
@@ -217,6 +225,8 @@ def _member_state(backbone: Backbone, tail: Tail) -> dict[str, Tensor]:
         if code is not None:
             n_codes = len(code.embedding.weight)
             state[f"{name}.weight"] = code(torch.arange(n_codes))  # a table: what computed it is not needed
+    if tail.number_code is not None:
+        state["number_code.weight"] = tail.number_code.table()
     return state
 
 
@@ -232,6 +242,7 @@ def _merged(tail: Tail) -> Tail:
         proj=tail.proj,
         domain_code=tail.domain_code,
         species_code=tail.species_code,
+        number_code=tail.number_code,
         head=tail.head,
     )
 
@@ -283,7 +294,14 @@ def _check_finite(state: Mapping[str, Tensor]) -> None:
 
 
 @torch.inference_mode()
-def _check_equal(exported: ExportedModel, backbone: Backbone, tails: Sequence[Tail], *, sizes: Tensor) -> None:
+def _check_equal(
+    exported: ExportedModel,
+    backbone: Backbone,
+    tails: Sequence[Tail],
+    number_units: NumberUnits | None,
+    *,
+    sizes: Tensor,
+) -> None:
     """Exported against trained on fixed images, each member by itself. sizes: of usual values, one a target.
 
     Raises: ExportMismatch.
@@ -293,16 +311,28 @@ def _check_equal(exported: ExportedModel, backbone: Backbone, tails: Sequence[Ta
     pixels = backbone.transform.normalize(torch.from_numpy(images))
     domains = torch.arange(_N_CHECKED) % (len(exported.known_domains) + 1)
     names = torch.arange(_N_CHECKED) % (len(exported.known_species) + 1)
+    inputs, as_trained = _checked_numbers(exported, number_units)
     for index, (member, tail) in enumerate(zip(exported.members, tails, strict=True)):
         species = None if tail.species_code is None else names
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
-        wanted = tail(backbone.forward_taps(pixels, [tap])[tap], domains, species=species)
-        error = float(((member(pixels, domains, species) - wanted).abs() / torch.maximum(wanted.abs(), sizes)).max())
+        wanted = tail(backbone.forward_taps(pixels, [tap])[tap], domains, species=species, numbers=as_trained)
+        found = member(pixels, domains, species, inputs)
+        error = float(((found - wanted).abs() / torch.maximum(wanted.abs(), sizes)).max())
         if not error <= TOLERANCE:
             raise ExportMismatch(
                 f"exported and trained must agree within {TOLERANCE:g}, but member {index} differs by {error:.3g}; "
                 "nothing was exported"
             )
+
+
+def _checked_numbers(exported: ExportedModel, units: NumberUnits | None) -> tuple[Tensor | None, Tensor | None]:
+    """Made-up numbers, far and missing ones among them, as the exported model reads them and as the training did."""
+    if units is None:
+        return None, None
+    drawn = np.random.default_rng(_CHECK_SEED).normal(scale=3, size=(_N_CHECKED, len(units.names)))
+    numbers = np.where(drawn > 1, np.nan, units.mean + units.sd * drawn)
+    rows = [dict(zip(units.names, row, strict=True)) for row in numbers.tolist()]
+    return exported.number_inputs(rows), torch.from_numpy(units.read(numbers))
 
 
 def _on_cpu(backbone: Backbone) -> Backbone:

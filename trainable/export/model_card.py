@@ -12,6 +12,7 @@ from trainable.plain_values import JsonObject
 from trainable.scoring.best_floor import best_floor
 from trainable.scoring.metrics import SCORE
 from trainable.shown import shown
+from trainable.training.number_units import MOST_SDS, NumberUnits
 
 _GROUPS = (("CRPS", "crps"), ("R2", "r2"), ("MAE", "mae"))
 _CLASS_GROUPS = (("Log loss", "log_loss"), ("Brier score", "brier"), ("Accuracy", "accuracy"), ("Macro F1", "macro_f1"),
@@ -25,22 +26,23 @@ def model_card(
     task: Task | None = None,
     known_domains: Sequence[int] | Sequence[str],
     known_species: Sequence[str] | None = None,
+    number_units: NumberUnits | None = None,
     sigmas: Mapping[str, Sequence[float]],
     has_record: bool = False,
 ) -> str:
     """Markdown, in the layout of model cards on the Hugging Face hub.
 
-    task: the challenge's where none is given. known_species: None without a code for them. has_record: whether
+    task: the challenge's where none is given. known_species, number_units: None without a code. has_record: whether
     digests of what was trained on lie beside the card.
     """
     task = task or beetles()
     sections = {
         "What it is": _what(facts, task),
-        "How it was trained": _training(facts, task, known_domains, known_species, has_record=has_record),
+        "How it was trained": _training(facts, task, known_domains, known_species, number_units, has_record=has_record),
         "Scores": _scores(facts, task),
         "Uncertainty": _uncertainty(sigmas, task),
-        "Known limits": _limits(facts, task, has_species=known_species is not None),
-        "How to use it": _use(task, known_domains, has_species=known_species is not None),
+        "Known limits": _limits(facts, task, number_units, has_species=known_species is not None),
+        "How to use it": _use(task, known_domains, number_units, has_species=known_species is not None),
     }
     parts = [f"# {facts.name}\n"]
     parts += [f"## {title}\n\n{chr(10).join(lines)}\n" for title, lines in sections.items()]
@@ -77,6 +79,7 @@ def _training(
     task: Task,
     known_domains: Sequence[int] | Sequence[str],
     known_species: Sequence[str] | None,
+    number_units: NumberUnits | None,
     *,
     has_record: bool,
 ) -> Iterator[str]:
@@ -93,6 +96,8 @@ def _training(
         yield f"* domains trained on: {_listed(known_domains)}"
     if known_species is not None:
         yield f"* species trained on: {len(known_species)}, whose names are the `known_species` of `config.json`"
+    if number_units is not None:
+        yield f"* numbers read: {_listed(map(_number_words, number_units.to_dict()))}"
     if facts.holdout == "all":
         yield "* held out: nothing; the final training takes all data"
     else:
@@ -113,8 +118,14 @@ def _what_trained(values: JsonObject) -> str:
     kind = "all weights" if adapter.kind == "full" else f"{adapter.kind} adapters of rank {adapter.rank}"
     if adapter.kind != "full" and adapter.rank_stabilized:
         kind += ", rank-stabilized"
-    codes = "codes of domain and species" if config.tail.species_scale else "domain code"
+    scales = {"species": config.tail.species_scale, "numbers": config.tail.number_scale}
+    *others, last = ["domain", *(name for name, scale in scales.items() if scale)]
+    codes = f"codes of {', '.join(others)} and {last}" if others else "domain code"
     return f"{kind} in the last {counted(config.tail.n_blocks, 'block')}, `ln_post`, {codes} and regressor"
+
+
+def _number_words(of: JsonObject) -> str:
+    return f"{of['name']} (mean {of['mean']:.6g}, SD {of['sd']:.6g})"
 
 
 def _length(of: ModelFacts | MemberFacts) -> str:
@@ -217,7 +228,7 @@ def _temperatures(found: Mapping[str, Sequence[float]]) -> Iterator[str]:
     yield from (f"| {kind} | {values[0]:.4f} |" for kind, values in found.items())
 
 
-def _limits(facts: ModelFacts, task: Task, *, has_species: bool) -> Iterator[str]:
+def _limits(facts: ModelFacts, task: Task, number_units: NumberUnits | None, *, has_species: bool) -> Iterator[str]:
     if task.is_beetles:
         low, high = task.targets[0].low, task.targets[0].high
         yield f"* Labels are ranks of a 36-year climatology within [{low:g}, {high:g}]; forecasts are clipped to them."
@@ -237,6 +248,11 @@ def _limits(facts: ModelFacts, task: Task, *, has_species: bool) -> Iterator[str
         )
     if has_species:
         yield "* A species that was not trained on, or not named, is *unknown* likewise: one common code."
+    if number_units is not None:
+        yield (
+            f"* A number that is not given is taken for missing; one more than {MOST_SDS:g} SDs from the mean counts "
+            "as that far."
+        )
     yield from _beside_floors(facts)
     if facts.n_leaked_events:
         yield (
@@ -266,10 +282,16 @@ def _beside_floors(facts: ModelFacts) -> Iterator[str]:
         yield f"* **It loses to {named}**: its score is {score:.4f}, and that of the floor {floor.score:.4f}."
 
 
-def _use(task: Task, known_domains: Sequence[int] | Sequence[str], *, has_species: bool) -> Iterator[str]:
-    """With made-up names of the challenge; of another task, with one of its own domains."""
+def _use(
+    task: Task,
+    known_domains: Sequence[int] | Sequence[str],
+    number_units: NumberUnits | None,
+    *,
+    has_species: bool,
+) -> Iterator[str]:
+    """With made-up names of the challenge; of another task, with one of its own domains, and the usual numbers."""
     if not task.is_beetles:
-        yield from _use_of(task, known_domains)
+        yield from _use_of(task, known_domains, number_units)
         return
     name = " --species 'Carabus nemoralis'" if has_species else ""
     yield "```bash\nsentinel-tune predict . beetles/*.jpg --domain 11" + name
@@ -287,15 +309,21 @@ def _use(task: Task, known_domains: Sequence[int] | Sequence[str], *, has_specie
     )
 
 
-def _use_of(task: Task, known_domains: Sequence[int] | Sequence[str]) -> Iterator[str]:
+def _use_of(
+    task: Task, known_domains: Sequence[int] | Sequence[str], number_units: NumberUnits | None
+) -> Iterator[str]:
     domain = known_domains[0] if task.columns.domain is not None and known_domains else None
     given = "" if domain is None else f" --domain {shlex.quote(str(domain))}"
+    numbers = ""
+    if number_units is not None:
+        usual = {of["name"]: float(f"{of['mean']:.3g}") for of in number_units.to_dict()}
+        given, numbers = f"{given} --numbers photographs/metadata.csv", f", numbers=[{usual!r}]"
     yield "```bash\nsentinel-tune predict . photographs/*.jpg" + given + "\n```"
     yield "\nElsewhere, with torch and open_clip alone, by `trainable/export/standalone.py` of sentinel-tune:\n"
     yield (
         "```python\nfrom standalone import ExportedModel\n\nmodel = ExportedModel.load('.')\n"
         "images = [open('photograph.jpg', 'rb').read()]\n"
-        f"predictions = model.predict(images, domains=[{domain!r}])\n"
+        f"predictions = model.predict(images, domains=[{domain!r}]{numbers})\n"
         f"forecasts = model.forecast(predictions, ['my event'], [{domain!r}])\n```"
     )
 

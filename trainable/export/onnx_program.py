@@ -1,8 +1,8 @@
 """An exported model as one ONNX file: images and indices of domains in, a value a target out.
 
-Of a model with a code for species, indices of these go in as well. What is needed beside the graph (targets, bounds,
-sigmas, or classes and temperatures, known domains, the transform that makes images of photographs) is in the file's
-metadata, each as JSON.
+Of a model with a code for species, indices of these go in as well, and numbers of one that reads them. What is needed
+beside the graph (targets, bounds, sigmas, or classes and temperatures, known domains, means and SDs of numbers, the
+transform that makes images of photographs) is in the file's metadata, each as JSON.
 """
 
 import json
@@ -21,7 +21,7 @@ from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.export.onnx_packages import check_packages
 from trainable.export.standalone import ExportedModel
-from trainable.export.torch_program import MOST_IMAGES, Program, example_inputs
+from trainable.export.torch_program import MOST_IMAGES, example_inputs, input_names, program_of
 from trainable.plain_values import JsonObject
 from trainable.shown import size_text
 from trainable.whole_file import whole_file
@@ -34,7 +34,7 @@ OPSET = 18
 
 METADATA = (
     *("targets", "bounds", "label_range", "sigmas", "classes", "temperatures"),
-    *("known_domains", "known_species", "transform", "task"),
+    *("known_domains", "known_species", "numbers", "transform", "task"),
 )
 """Keys of `config.json` that are the file's metadata, too, where the model has them."""
 
@@ -63,8 +63,8 @@ def write_onnx(model: ExportedModel, file: Path, *, sizes: Sequence[float]) -> O
     """Write `file` (.onnx), whole or not at all, after checking what onnxruntime makes of it.
 
     The batch may have any size from 1 on. Inputs `images` float32 [B, 3, S, S] as `ExportedModel.pixels` makes them,
-    `domains` and `species` int64 [B]; output `mu` float32 [B, targets], clipped to their bounds, or `logits` [B,
-    classes].
+    `domains` and `species` int64 [B], `numbers` float32 [B, inputs] as `number_inputs` makes them; output `mu` float32
+    [B, targets], clipped to their bounds, or `logits` [B, classes].
     sizes: of usual values, one a target; differences are told as shares of them, and of larger values.
     Raises: UserError for packages that are missing, or weights beyond what one file holds. OnnxMismatch; OSError.
     """
@@ -109,18 +109,18 @@ def _check_size(model: ExportedModel) -> None:
 
 
 def _graph(model: ExportedModel) -> "ModelProto":
-    names = ("images", "domains", "species")
+    names = ["images", *input_names(model)[1:]]
     batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     examples = example_inputs(model, 2)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "# The axis name: batch")  # all inputs share it, as they are meant to
         program = torch.onnx.export(
-            Program(model).eval(),
+            program_of(model).eval(),
             examples,
             dynamo=True,  # the other exporter, of TorchScript, is deprecated from torch 2.9 on
             verbose=False,
             opset_version=OPSET,
-            input_names=list(names[: len(examples)]),
+            input_names=names,
             output_names=[_output_name(model)],
             dynamic_shapes=tuple({0: batch} for _ in examples),
         )
@@ -145,7 +145,7 @@ def _largest_difference(content: bytes, model: ExportedModel, sizes: Sequence[fl
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    names, program, found = [given.name for given in session.get_inputs()], Program(model), []
+    names, program, found = [given.name for given in session.get_inputs()], program_of(model), []
     for n in _BATCHES:
         given = example_inputs(model, n)
         wanted: Tensor = program(*given)

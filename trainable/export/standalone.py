@@ -4,14 +4,16 @@ This one file travels with the weights and imports torch and open_clip, and nump
 bring. It reads `config.json` and `model.safetensors`; nothing of a model folder is executed or unpickled.
 
     model = ExportedModel.load("folder")
-    predictions = model.predict(images, domains, species)       # [n, targets], one row a specimen
-    model.forecast(predictions, events, domains)                # event -> {"mu": [targets], "sigma": [targets]}
+    predictions = model.predict(images, domains, species, numbers)      # [n, targets], one row a specimen
+    model.forecast(predictions, events, domains)                        # event -> {"mu": [targets], "sigma": [targets]}
 
 Of a model of *classes* a row of predictions is a logit a class, and `forecast` tells {"logits": [classes],
 "temperature": float, "probabilities": [classes]}; `model.classes` has their names.
 
 A *specimen* is one photographed beetle, an *event* all that were caught at one place and date, a *domain* an
 ecological region, a *species* is told by its scientific name; one that was not trained on, or None, is *unknown*.
+*Numbers* are what is known of a specimen beside its photograph, by name, such as {"size_mm": 12.5}; one that is absent,
+None or NaN is *missing*. Domain, species and numbers may each be of no effect in a model.
 `Model` is the interface of the beetle challenge.
 """
 
@@ -28,7 +30,7 @@ import sys
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 import open_clip
@@ -49,9 +51,12 @@ IMAGE_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 LOWEST_SIGMA = 1e-3
 """A challenge's forecast never has a sigma below: it survives rounding to 4 decimals."""
 
+MOST_SDS = 5.0
+"""A number further from the training's mean counts as so far; a copy of that of the training."""
+
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _MOST_CONFIG_BYTES, _MOST_FILES, MOST_PATCHES = 1 << 20, 1000, 1 << 14
-MOST_TARGETS, MOST_CLASSES = 100, 500  # copies of those of a task: this file travels alone
+MOST_TARGETS, MOST_CLASSES, MOST_NUMBERS = 100, 500, 100  # copies of those of a task: this file travels alone
 _NO_TEXT = {"context_length": 1, "vocab_size": 1, "width": 8, "heads": 1, "layers": 1}  # only the other tower is used
 _SLIVER = 100  # sides' ratio beyond which the middle alone is resized: the whole would take gigabytes
 _DEPTHS = (8, 10, 12, 14, 16)  # bits of cameras and scanners
@@ -107,6 +112,17 @@ _EPS: Rule = (
     lambda value: type(value) is dict and [*value] == ["eps"] and _POSITIVE[1](value["eps"]),
 )
 
+_FINITE = _number(-sys.float_info.max, sys.float_info.max)
+_OF_NUMBER: dict[str, Rule] = {"name": _TEXT, "mean": _FINITE, "sd": _POSITIVE}
+_NUMBER_UNITS: Rule = (
+    "an object with " + "; ".join(f"{name}: {rule[0]}" for name, rule in _OF_NUMBER.items()),
+    lambda value: (
+        type(value) is dict
+        and value.keys() == _OF_NUMBER.keys()
+        and all(_OF_NUMBER[key][1](of) for key, of in value.items())
+    ),
+)
+
 TOWER: dict[str, Rule] = {
     "layers": _whole(1, 256),
     "width": _WIDTH,
@@ -147,6 +163,7 @@ SCHEMA: dict[str, Any] = {
     "label_range": _list(_number(-1e6, 1e6), 2, 2, ascending=True),
     "known_domains": _list(_whole(-(1 << 63), (1 << 63) - 1), 0, 1 << 20, ascending=True),
     "known_species": _list(_TEXT, 0, 1 << 20, ascending=True),
+    "numbers": _list(_NUMBER_UNITS, 1, MOST_NUMBERS),
     "sigmas": dict.fromkeys(("known", "unknown"), _list(_POSITIVE, 3, 3)),
     "facts": ("an object", lambda value: isinstance(value, dict)),
     "sha256": _ANY,
@@ -154,6 +171,7 @@ SCHEMA: dict[str, Any] = {
 _MEMBER: dict[str, Rule] = {
     "domain_code": SCHEMA["domain_code"],
     "reads_species": _one_of(True, False),
+    "reads_numbers": _one_of(True, False),
     "head_widths": SCHEMA["head_widths"],
 }
 """What tells a member from the others beside its weights, where they are not all of one form."""
@@ -166,12 +184,14 @@ SCHEMA["members"] = (
 
 def _is_member(value: object) -> bool:
     return (
-        isinstance(value, dict) and value.keys() == _MEMBER.keys() and all(_MEMBER[k][1](v) for k, v in value.items())
+        isinstance(value, dict)
+        and _MEMBER.keys() - {"reads_numbers"} <= value.keys() <= _MEMBER.keys()
+        and all(_MEMBER[k][1](v) for k, v in value.items())
     )
 
 
 _GROUP = _or(SCHEMA["known_domains"], _list(_TEXT, 0, 1 << 20, ascending=True))
-_BOUND = _or(_one_of(None), _number(-sys.float_info.max, sys.float_info.max))
+_BOUND = _or(_one_of(None), _FINITE)
 _ONLY_CHALLENGE = ("label_range",)
 
 TASK_SCHEMA: dict[str, object] = {
@@ -194,7 +214,7 @@ CLASS_SCHEMA: dict[str, object] = {
 }
 """Of a model of classes: a temperature divides logits, larger or smaller by whether the domain was trained on."""
 
-_MAY_LACK = {"facts", "quick_gelu", "known_species", "members", *TOWER}
+_MAY_LACK = {"facts", "quick_gelu", "known_species", "numbers", "members", *TOWER}
 
 
 class ModelFolderError(ValueError):
@@ -209,7 +229,7 @@ class ModelFolderError(ValueError):
 
 
 class Network(nn.Module):
-    """Pixels, domain and species to a value an output: open_clip's tower, unit norm, plus codes, regressor.
+    """Pixels, domain, species and numbers to a value an output: open_clip's tower, unit norm, plus codes, regressor.
 
     An output is a target, or a class.
     """
@@ -220,30 +240,41 @@ class Network(nn.Module):
         *,
         domain_shape: Sequence[int] | None,
         species_shape: Sequence[int] | None = None,
+        number_shape: Sequence[int] | None = None,
         head_widths: Sequence[int],
     ) -> None:
-        """domain_shape, species_shape: rows (known ones, then *unknown*) and channels of the codes, or None without."""
+        """domain_shape, species_shape: rows (known ones, then *unknown*) and channels of the codes, or None without.
+
+        number_shape: channels and inputs (numbers, then indicators of missing ones) of their code, or None without.
+        """
         super().__init__()
         self.visual = visual
         self.domain_code = None if domain_shape is None else nn.Embedding(domain_shape[0], domain_shape[1])
         self.species_code = None if species_shape is None else nn.Embedding(species_shape[0], species_shape[1])
+        self.number_code = None if number_shape is None else nn.Linear(number_shape[1], number_shape[0], bias=False)
         self.head = nn.ModuleList(nn.Linear(n, m) for n, m in zip(head_widths[:-1], head_widths[1:]))  # noqa: B905, RUF007
 
-    def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
-        """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown) -> [B, outputs], not clipped."""
+    def forward(
+        self, pixels: Tensor, domains: Tensor, species: Tensor | None = None, numbers: Tensor | None = None
+    ) -> Tensor:
+        """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown), float32 [B, inputs] (None: all missing) ->
+        [B, outputs], not clipped.
+        """
         output = self.visual(pixels)
-        return self._forecast(output[0] if isinstance(output, tuple) else output, domains, species)
+        return self._forecast(output[0] if isinstance(output, tuple) else output, domains, species, numbers)
 
     def tokens(self, pixels: Tensor, n_blocks: int) -> Tensor:
         """What leaves the first `n_blocks` blocks: [B, tokens, width]."""
         stream: Tensor = self.visual._embeds(pixels)  # type: ignore[operator]
         return _through(self.blocks[:n_blocks], stream)
 
-    def from_tokens(self, tokens: Tensor, n_blocks: int, domains: Tensor, species: Tensor | None) -> Tensor:
+    def from_tokens(
+        self, tokens: Tensor, n_blocks: int, domains: Tensor, species: Tensor | None, numbers: Tensor | None
+    ) -> Tensor:
         """The rest of `forward`, of what left the first `n_blocks` blocks."""
         pooled, _ = self.visual._pool(_through(self.blocks[n_blocks:], tokens))  # type: ignore[operator]
         projection = self.visual.proj
-        return self._forecast(pooled if projection is None else pooled @ projection, domains, species)
+        return self._forecast(pooled if projection is None else pooled @ projection, domains, species, numbers)
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -251,7 +282,7 @@ class Network(nn.Module):
         blocks: nn.ModuleList = self.visual.transformer.resblocks  # type: ignore[union-attr,assignment]
         return blocks
 
-    def _forecast(self, features: Tensor, domains: Tensor, species: Tensor | None) -> Tensor:
+    def _forecast(self, features: Tensor, domains: Tensor, species: Tensor | None, numbers: Tensor | None) -> Tensor:
         x = F.normalize(features, dim=-1)
         if self.domain_code is not None:
             x = x + self.domain_code(domains)
@@ -259,6 +290,11 @@ class Network(nn.Module):
             if species is None:
                 species = torch.full_like(domains, self.species_code.num_embeddings - 1)
             x = x + self.species_code(species)
+        if self.number_code is not None:
+            if numbers is None:
+                zeros = features.new_zeros(len(features), self.number_code.in_features // 2)
+                numbers = torch.cat([zeros, torch.ones_like(zeros)], dim=1)
+            x = x + self.number_code(numbers)
         for layer in self.head[:-1]:
             x = F.gelu(layer(x))
         result: Tensor = self.head[-1](x)
@@ -273,13 +309,16 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
         self.n_shared = _n_shared(members)
 
-    def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
+    def forward(
+        self, pixels: Tensor, domains: Tensor, species: Tensor | None = None, numbers: Tensor | None = None
+    ) -> Tensor:
         """As `Network.forward`, of each member: [members, B, outputs]."""
         first: Network = self.members[0]  # type: ignore[assignment]
+        known = (domains, species, numbers)
         if self.n_shared is None or len(self.members) == 1:
-            return torch.stack([member(pixels, domains, species) for member in self.members])
+            return torch.stack([member(pixels, *known) for member in self.members])
         tokens, depth = first.tokens(pixels, self.n_shared), self.n_shared
-        return torch.stack([member.from_tokens(tokens, depth, domains, species) for member in self.members])  # type: ignore[operator]
+        return torch.stack([member.from_tokens(tokens, depth, *known) for member in self.members])  # type: ignore[operator]
 
 
 def _through(blocks: Iterable[nn.Module], stream: Tensor) -> Tensor:
@@ -330,7 +369,8 @@ class ExportedModel:
 
     config: `config.json`. members: the networks whose mean is predicted. known_domains: ascending; a domain's index is
     its place among them, all others share the index after the last. known_species: likewise, names; none without a code
-    for them. classes: names of what the outputs are logits of; none of real targets, which are an output each.
+    for them. numbers: names of those that are read, in the order of the inputs. classes: names of what the outputs are
+    logits of; none of real targets, which are an output each.
     """
 
     def __init__(self, config: dict[str, Any], members: Sequence[Network]) -> None:
@@ -339,6 +379,7 @@ class ExportedModel:
         self.members = self.ensemble.members
         self.known_domains: tuple[int, ...] | tuple[str, ...] = tuple(config["known_domains"])
         self.known_species: tuple[str, ...] = tuple(config.get("known_species", ()))
+        self.numbers: tuple[str, ...] = tuple(of["name"] for of in config.get("numbers", ()))
         self.targets: tuple[str, ...] = tuple(config["targets"])
         self.classes: tuple[str, ...] = tuple(config.get("classes", ()))
         lows, highs = zip(*_bounds(config))  # noqa: B905 - a submission is run by any Python
@@ -379,20 +420,41 @@ class ExportedModel:
         names = (name.strip() if isinstance(name, str) else None for name in species)  # NaN, too, is no name
         return torch.tensor([known.get(name, len(known)) for name in names], dtype=torch.int64)
 
+    def number_inputs(self, numbers: Sequence[Mapping[str, object] | None]) -> Tensor:
+        """Numbers by name -> float32 [B, inputs]: standardised, 0 where missing; then 1 for each that is missing.
+
+        None, NaN, what is no number, and names that are not there are missing; other names are passed over.
+        """
+        given = [[_plain_number(None if row is None else row.get(name)) for name in self.numbers] for row in numbers]
+        values = np.array(given, dtype=np.float64).reshape(len(numbers), len(self.numbers))
+        mean, sd = (np.array([of[name] for of in self.config.get("numbers", ())]) for name in ("mean", "sd"))
+        is_missing = ~np.isfinite(values)
+        with np.errstate(over="ignore"):
+            standard = np.clip((values - mean) / sd, -MOST_SDS, MOST_SDS)
+        inputs = np.concatenate([np.where(is_missing, 0.0, standard), is_missing], axis=1)
+        return torch.from_numpy(inputs.astype(np.float32))
+
     def pixels(self, images: Sequence[bytes | Image.Image]) -> Tensor:
         """Encoded or opened images of any mode and size -> float32 [B, 3, S, S], as in training to the bit."""
         return self._normalized([decode(image, self.config["transform"]) for image in images])
 
     @torch.inference_mode()
     def predict_pixels(
-        self, pixels: Tensor, domains: Sequence[int | str | None], species: Sequence[str | None] | None = None
+        self,
+        pixels: Tensor,
+        domains: Sequence[int | str | None],
+        species: Sequence[str | None] | None = None,
+        numbers: Sequence[Mapping[str, object] | None] | None = None,
     ) -> NDArray[np.float64]:
         """float32 [B, 3, S, S] -> [B, outputs]: the mean of the members, clipped to the targets' bounds."""
-        given = [pixels, self.domain_indices(domains)]
-        if species is not None:
-            given.append(self.species_indices(species))
+        given = (
+            pixels,
+            self.domain_indices(domains),
+            None if species is None else self.species_indices(species),
+            None if numbers is None else self.number_inputs(numbers).to(pixels.dtype),
+        )
         device = next(self.members.parameters()).device
-        on_device = [tensor.to(device) for tensor in given]
+        on_device = [None if tensor is None else tensor.to(device) for tensor in given]
         outputs = self.ensemble(*on_device)
         low, high = self.limits
         result: NDArray[np.float64] = np.clip(outputs.double().mean(dim=0).cpu().numpy(), low, high)
@@ -403,6 +465,7 @@ class ExportedModel:
         images: Sequence[bytes | Image.Image],
         domains: Sequence[int | str | None],
         species: Sequence[str | None] | None = None,
+        numbers: Sequence[Mapping[str, object] | None] | None = None,
         *,
         batch_size: int = 32,
         progress: Callable[[int, int], None] | None = None,
@@ -410,20 +473,21 @@ class ExportedModel:
         """Specimens -> [n, outputs]. images: any sequence, read in order; progress: called with (done, all) after each
         batch.
 
-        species: None: all unknown.
-        Raises: ValueError unless there is a domain, and a species if any, for each image; whatever PIL raises for bytes
-        that are no image.
+        species: None: all unknown. numbers: by name, as `number_inputs` takes them; None: all missing.
+        Raises: ValueError unless there is a domain, and a species and numbers if any, for each image; whatever PIL
+        raises for bytes that are no image.
         """
-        if len(images) != len(domains):
-            raise ValueError(f"every image needs a domain (or None), but got {len(images)} and {len(domains)}")
-        if species is not None and len(images) != len(species):
-            raise ValueError(f"every image needs a species (or None), but got {len(images)} and {len(species)}")
+        known = {"a domain": domains, "a species": species, "numbers": numbers}
+        for what, given in known.items():
+            if given is not None and len(images) != len(given):
+                raise ValueError(f"every image needs {what} (or None), but got {len(images)} and {len(given)}")
         results = [np.empty((0, len(self.classes or self.targets)))]
         n_done = 0
         for decoded in self._decoded_batches(images, batch_size):
             batch = slice(n_done, n_done + len(decoded))
             names = None if species is None else species[batch]
-            results.append(self.predict_pixels(self._normalized(decoded), domains[batch], names))
+            of_each = None if numbers is None else numbers[batch]
+            results.append(self.predict_pixels(self._normalized(decoded), domains[batch], names, of_each))
             n_done = batch.stop
             if progress is not None:
                 progress(n_done, len(images))
@@ -505,12 +569,13 @@ class Model:
         """One event's specimens -> target -> {"mu", "sigma"}.
 
         Of each: `relative_img` (PIL), `domainID`, `scientificName`; without a domain or a name it is of an unknown one.
+        Numbers that the model reads are taken by their own names.
         """
         if not datapoints:
             raise ValueError("an event must have at least one specimen, but has none")
         domains = [point.get("domainID") for point in datapoints]
         species = [point.get("scientificName") for point in datapoints]
-        predictions = self._model.predict([point["relative_img"] for point in datapoints], domains, species)
+        predictions = self._model.predict([point["relative_img"] for point in datapoints], domains, species, datapoints)
         event = self._model.forecast(predictions, ["event"] * len(domains), domains)["event"]
         return {
             target: {"mu": event["mu"][i], "sigma": event["sigma"][i]} for i, target in enumerate(self._model.targets)
@@ -617,6 +682,13 @@ def _domain_id(domain: Any) -> int | None:
 
 def _domain_name(domain: object) -> str | None:
     return None if domain is None else str(domain).strip()
+
+
+def _plain_number(number: object) -> float:
+    try:
+        return float(number) if isinstance(number, (str, SupportsFloat)) else math.nan
+    except (TypeError, ValueError, OverflowError):  # words, tables, whole numbers beyond all floats
+        return math.nan
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -783,6 +855,7 @@ def _forms(config: Values) -> list[Values]:
     alike = {
         "domain_code": config["domain_code"],
         "reads_species": "known_species" in config,
+        "reads_numbers": "numbers" in config,
         "head_widths": config["head_widths"],
     }
     return list(config.get("members", [alike] * config["n_members"]))
@@ -793,6 +866,7 @@ def _network(tower: nn.Module, config: Values, form: Values) -> Network:
         tower,
         domain_shape=form["domain_code"],
         species_shape=_species_shape(config) if form["reads_species"] else None,
+        number_shape=_number_shape(config) if form.get("reads_numbers") else None,
         head_widths=form["head_widths"],
     )
 
@@ -801,6 +875,12 @@ def _species_shape(config: Values) -> list[int] | None:
     if "known_species" not in config:
         return None
     return [len(config["known_species"]) + 1, config["model_cfg"]["embed_dim"]]
+
+
+def _number_shape(config: Values) -> list[int] | None:
+    if "numbers" not in config:
+        return None
+    return [config["model_cfg"]["embed_dim"], 2 * len(config["numbers"])]
 
 
 def _agreements(config: Values) -> dict[str, bool]:
@@ -823,6 +903,10 @@ def _agreements(config: Values) -> dict[str, bool]:
         "there are n_members members": len(forms) == config["n_members"],
         "members read species where some are known": "known_species" in config
         or not any(form["reads_species"] for form in forms),
+        "members read numbers where some are named": "numbers" in config
+        or not any(form.get("reads_numbers") for form in forms),
+        "numbers are named once each": len({of["name"] for of in config.get("numbers", ())})
+        == len(config.get("numbers", ())),
         "transform.image_size is the tower's": config["transform"]["image_size"] == side,
         f"an image has 1 to {MOST_PATCHES} patches": 1 <= (side // patch) ** 2 <= MOST_PATCHES,
     }

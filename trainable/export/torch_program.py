@@ -1,6 +1,7 @@
 """An exported model as one `torch.export` program: pixels and indices of domains in, a value a target out.
 
-Of a model with a code for species, indices of these go in as well. Of classes a logit each comes out.
+Of a model with a code for species, indices of these go in as well; of one that reads numbers, those as
+`ExportedModel.number_inputs` makes them, last. Of classes a logit each comes out.
 """
 
 import io
@@ -29,7 +30,9 @@ class ProgramMismatch(RuntimeError):
 
 
 class Program(nn.Module):
-    """pixels float32 [B, 3, S, S], domain and species indices int64 [B] -> [B, outputs]: the members' mean, clipped."""
+    """Pixels float32 [B, 3, S, S], indices of domains int64 [B], and what else the model reads -> [B, outputs]: the
+    members' mean, clipped.
+    """
 
     low: Tensor
     high: Tensor
@@ -40,10 +43,25 @@ class Program(nn.Module):
         for name, limits in zip(("low", "high"), model.limits, strict=True):
             self.register_buffer(name, torch.from_numpy(limits).float())
 
-    def forward(self, pixels: Tensor, domains: Tensor, species: Tensor | None = None) -> Tensor:
-        """pixels: as `ExportedModel.pixels` makes them; domains, species: as `domain_indices`, `species_indices` do."""
-        outputs: Tensor = self.ensemble(pixels, domains, species)
+    def forward(
+        self, pixels: Tensor, domains: Tensor, species: Tensor | None = None, numbers: Tensor | None = None
+    ) -> Tensor:
+        """Each as the method of `ExportedModel` makes it: pixels, domain_indices, species_indices, number_inputs."""
+        outputs: Tensor = self.ensemble(pixels, domains, species, numbers)
         return outputs.mean(dim=0).clamp(self.low, self.high)
+
+
+class NamelessProgram(Program):
+    """The same of a model that reads numbers and no species."""
+
+    def forward(self, pixels: Tensor, domains: Tensor, numbers: Tensor) -> Tensor:  # type: ignore[override]
+        """As a `Program`'s."""
+        return super().forward(pixels, domains, None, numbers)
+
+
+def program_of(model: ExportedModel) -> Program:
+    """The program that takes what the model reads, as `input_names` has it."""
+    return NamelessProgram(model) if model.numbers and not model.reads_species else Program(model)
 
 
 def write_program(model: ExportedModel, file: Path) -> Path:
@@ -55,7 +73,7 @@ def write_program(model: ExportedModel, file: Path) -> Path:
     file = Path(os.path.abspath(file))
     batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     examples = example_inputs(model, _N_EXAMPLES)
-    program = torch.export.export(Program(model), examples, dynamic_shapes=tuple({0: batch} for _ in examples))
+    program = torch.export.export(program_of(model), examples, dynamic_shapes=tuple({0: batch} for _ in examples))
     content = io.BytesIO()  # torch ends the whole process when a disk takes no more
     torch.export.save(program, content, extra_files={CONFIG: json.dumps(model.config)})
     _check_equal(content, model)
@@ -68,7 +86,7 @@ def write_program(model: ExportedModel, file: Path) -> Path:
 @torch.no_grad()
 def _check_equal(content: io.BytesIO, model: ExportedModel) -> None:
     content.seek(0)
-    program, wanted = torch.export.load(content).module(), Program(model)
+    program, wanted = torch.export.load(content).module(), program_of(model)
     for n in (1, _N_EXAMPLES, 2 * _N_EXAMPLES + 1):
         given = example_inputs(model, n)
         outputs = wanted(*given)
@@ -77,11 +95,27 @@ def _check_equal(content: io.BytesIO, model: ExportedModel) -> None:
             raise ProgramMismatch(f"program and model must agree within {TOLERANCE:g}, but differ by {error:.3g}")
 
 
+def input_names(model: ExportedModel) -> tuple[str, ...]:
+    """What a `Program` is given, in order."""
+    return ("pixels", "domains", *(["species"] * model.reads_species), *(["numbers"] * bool(model.numbers)))
+
+
 def example_inputs(model: ExportedModel, n: int) -> tuple[Tensor, ...]:
-    """Inputs of a `Program` for `n` made-up images, of all domains and species in turn; the same at each call."""
+    """Inputs of a `Program` for `n` made-up images, of all domains and species in turn; the same at each call.
+
+    Of numbers each third is missing.
+    """
     size = model.config["transform"]["image_size"]
     pixels = torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(_SEED))
-    domains = torch.arange(n) % (len(model.known_domains) + 1)
-    if not model.reads_species:
-        return pixels, domains
-    return pixels, domains, torch.arange(n) % (len(model.known_species) + 1)
+    rows = torch.arange(n)
+    units = model.config.get("numbers", ())
+    known = [
+        {} if row % 3 == 2 else {of["name"]: of["mean"] + (row - 1) * of["sd"] for of in units} for row in range(n)
+    ]
+    made = {
+        "pixels": pixels,
+        "domains": rows % (len(model.known_domains) + 1),
+        "species": rows % (len(model.known_species) + 1),
+        "numbers": model.number_inputs(known),
+    }
+    return tuple(made[name] for name in input_names(model))

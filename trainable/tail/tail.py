@@ -1,4 +1,4 @@
-"""The trained part above the tap: blocks, `ln_post`, pooling, the codes of domain and species, the regressor.
+"""The trained part above the tap: blocks, `ln_post`, pooling, the codes of domain, species and numbers, the regressor.
 
 tap -> [frozen blocks between] -> blocks -> ln_post, pool -> proj (frozen) -> unit norm -> + codes -> regressor
 """
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from trainable.architecture import VisionArchitecture
 from trainable.randomness import seeded_globally
 from trainable.tail.blocks import fuse_block_state, make_block
+from trainable.tail.number_code import NumberCode
 
 HIDDEN_WIDTHS: dict[str, tuple[int, ...]] = {"mlp": (512, 128, 32), "narrow": (64,), "linear": ()}
 """Hidden layers of each kind of regressor; "mlp" as the published systems have them.
@@ -90,7 +91,7 @@ class Regressor(nn.Module):
 
 
 class Tail(nn.Module):
-    """From tap features, domain and species indices to a value a target, or a logit a class. Built by `make_tail`."""
+    """From tap features and what is known beside them to a value a target, or a logit a class. Built by `make_tail`."""
 
     proj: Float[Tensor, "width embed_dim"]
 
@@ -104,6 +105,7 @@ class Tail(nn.Module):
         proj: Float[Tensor, "width embed_dim"],
         domain_code: CategoryCode | None,
         species_code: CategoryCode | None = None,
+        number_code: NumberCode | None = None,
         head: Regressor,
     ) -> None:
         super().__init__()
@@ -114,6 +116,7 @@ class Tail(nn.Module):
         self.register_buffer("proj", proj)
         self.domain_code = domain_code
         self.species_code = species_code
+        self.number_code = number_code
         self.head = head
 
     def forward(
@@ -125,15 +128,23 @@ class Tail(nn.Module):
         *,
         species: Int64[Tensor, " batch"] | None = None,
         partner_species: Int64[Tensor, " batch"] | None = None,
+        numbers: Float[Tensor, "batch inputs"] | None = None,
     ) -> Float[Tensor, "batch outputs"]:
         """Tap features and indices of domains and species -> the units that are learnt.
 
-        partner_domains, partner_species, shares: as `CategoryCode.mixed` takes them. species: needed by a species code.
+        partner_domains, partner_species, shares: as `CategoryCode.mixed` takes them. species, numbers (as
+        `NumberCode` takes them): needed by a code for them.
         Under autocast the blocks alone compute in half precision: what follows is a row an image.
         """
         features = self.embed(tokens)
         return self.regress(
-            features, domains, partner_domains, shares, species=species, partner_species=partner_species
+            features,
+            domains,
+            partner_domains,
+            shares,
+            species=species,
+            partner_species=partner_species,
+            numbers=numbers,
         )
 
     def regress(
@@ -145,6 +156,7 @@ class Tail(nn.Module):
         *,
         species: Int64[Tensor, " batch"] | None = None,
         partner_species: Int64[Tensor, " batch"] | None = None,
+        numbers: Float[Tensor, "batch inputs"] | None = None,
     ) -> Float[Tensor, "batch outputs"]:
         """What `forward` makes of `embed`'s features."""
         with _without_autocast(features.device):
@@ -154,6 +166,10 @@ class Tail(nn.Module):
                 if species is None:
                     raise ValueError("a tail with a species code must be given species, but got none")
                 features = features + self.species_code.mixed(species, partner_species, shares)
+            if self.number_code is not None:
+                if numbers is None:
+                    raise ValueError("a tail with a code for numbers must be given numbers, but got none")
+                features = features + self.number_code(numbers)
             output: Tensor = self.head(features)
         return output
 
@@ -203,6 +219,8 @@ def make_tail(
     domain_scale: float,
     n_species: int = 0,
     species_scale: float = 0.0,
+    n_numbers: int = 0,
+    number_scale: float = 0.0,
     n_outputs: int = 3,
     head: Literal["mlp", "narrow", "linear"] = "mlp",
     head_dropout: float = 0.0,
@@ -214,7 +232,8 @@ def make_tail(
 
     open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`. Those that train are copied, the
     others stay where they are, memory-mapped or shared. trains_blocks: False leaves the blocks frozen for adapters.
-    domain_scale, species_scale: norm of the code at the start; 0 leaves it out. n_domains, n_species: known ones.
+    domain_scale, species_scale, number_scale: norm of the code at the start; 0 leaves it out. n_domains, n_species:
+    known ones. n_numbers: that are known when predicting.
     head: one of `HIDDEN_WIDTHS`. The global random state is not touched.
     Raises: ValueError when `tap` lies above the lowest trainable block.
     """
@@ -240,6 +259,8 @@ def make_tail(
         domain_code = CategoryCode(n_domains, embed_dim, scale=domain_scale) if domain_scale else None
     with seeded_globally(seed, "species weights"):
         species_code = CategoryCode(n_species, embed_dim, scale=species_scale) if species_scale else None
+    with seeded_globally(seed, "number weights"):
+        number_code = NumberCode(n_numbers, embed_dim, scale=number_scale) if number_scale else None
     return Tail(
         architecture,
         between=list(all_blocks[:n_between]),
@@ -248,6 +269,7 @@ def make_tail(
         proj=open_clip_state["proj"],
         domain_code=domain_code,
         species_code=species_code,
+        number_code=number_code,
         head=regressor,
     )
 

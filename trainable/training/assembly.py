@@ -24,12 +24,14 @@ def tail_of(
     tap: int,
     n_domains: int,
     n_species: int = 0,
+    n_numbers: int = 0,
     n_outputs: int = 3,
     seed: int,
 ) -> Tail:
     """The tail of a configuration as it is before the first step, adapters included, on the CPU.
 
     open_clip_state: float32 weights of the blocks from `tap` up, `ln_post` and `proj`. n_domains, n_species: known.
+    n_numbers: that the task has.
     """
     adapter = config.adapter
     is_adapted = adapter.kind != "full" and config.tail.n_blocks > 0
@@ -42,6 +44,8 @@ def tail_of(
         domain_scale=config.tail.domain_scale,
         n_species=n_species,
         species_scale=config.tail.species_scale,
+        n_numbers=n_numbers,
+        number_scale=config.tail.number_scale,
         n_outputs=n_outputs,
         head=config.tail.head,
         head_dropout=config.tail.head_dropout,
@@ -120,5 +124,6 @@ def strengths_of(config: TrialConfig, *, epoch: int) -> Strengths:
         specimen_dropout=augment.specimen_dropout,
         domain_dropout=augment.domain_dropout,
         species_dropout=augment.species_dropout,
+        number_dropout=augment.number_dropout,
     )
     return full.ramped(epoch=epoch, epochs=config.n_epochs, ramp_fraction=augment.ramp_fraction)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainable.randomness import make_generator, stream_seed
+from trainable.tail.number_code import all_missing
 from trainable.training.bags import borders, partners_in, places_of
 
 
@@ -17,9 +18,9 @@ class Batch:
     """Specimens of one step on the training device.
 
     targets: labels as they are learnt, of classes a share of each.
-    tokens: as the store has them, or float32. species: None where no code reads them. After mixup: partner_domains,
-    partner_species, and shares, the part of the own specimen in the mixture. bags: each specimen's, on the CPU,
-    ascending; None where each is alone.
+    tokens: as the store has them, or float32. species, numbers: None where no code reads them. After mixup:
+    partner_domains, partner_species, and shares, the part of the own specimen in the mixture. bags: each specimen's, on
+    the CPU, ascending; None where each is alone.
     """
 
     tokens: Float[Tensor, "batch tokens width"]
@@ -31,6 +32,7 @@ class Batch:
     species: Int64[Tensor, " batch"] | None = None
     partner_species: Int64[Tensor, " batch"] | None = None
     bags: Int64[Tensor, " batch"] | None = None
+    numbers: Float[Tensor, "batch inputs"] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -55,6 +57,7 @@ class Strengths:
     specimen_dropout: float = 0.0
     domain_dropout: float = 0.0
     species_dropout: float = 0.0
+    number_dropout: float = 0.0
 
     def ramped(self, *, epoch: int, epochs: int, ramp_fraction: float) -> "Strengths":
         """The strengths in epoch `epoch` (from 0) of `epochs`: linearly from 0 over the first `ramp_fraction`.
@@ -70,6 +73,7 @@ class Strengths:
             specimen_dropout=self.specimen_dropout * share,
             domain_dropout=self.domain_dropout * share,
             species_dropout=self.species_dropout * share,
+            number_dropout=self.number_dropout * share,
         )
 
 
@@ -94,6 +98,7 @@ class EpochAugmentation:
         self._noise = make_generator(seed, "noise", epoch, channel_std.device)
         self._domains = make_generator(seed, "domains", epoch)
         self._species = make_generator(seed, "species", epoch)
+        self._numbers = make_generator(seed, "numbers", epoch)
         self._partners = make_generator(seed, "mixup", epoch)
         self._shares = np.random.default_rng(stream_seed(seed, "mixup", epoch))
 
@@ -107,7 +112,7 @@ class EpochAugmentation:
         return indices[kept]
 
     def apply(self, batch: Batch) -> Batch:
-        """Noise, then dropout of categories, then mixup, in float32; noise is added in place to tokens of that type."""
+        """Noise, dropout of what is known, then mixup, in float32; noise is added in place to tokens of that type."""
         if self.strengths.feature_noise or self.strengths.mixup_alpha:
             batch = replace(batch, tokens=batch.tokens.float())
         if self.strengths.feature_noise:
@@ -123,6 +128,10 @@ class EpochAugmentation:
             dropped = torch.rand(len(batch), generator=self._species) < self.strengths.species_dropout
             species = batch.species.masked_fill(dropped.to(batch.species.device), self._unknown_species)
             batch = replace(batch, species=species)
+        if self.strengths.number_dropout and batch.numbers is not None:
+            dropped = torch.rand(len(batch), generator=self._numbers) < self.strengths.number_dropout
+            is_dropped = dropped.to(batch.numbers.device)[:, None]
+            batch = replace(batch, numbers=torch.where(is_dropped, all_missing(batch.numbers), batch.numbers))
         return self._mix(batch) if self.strengths.mixup_alpha else batch
 
     def _pairs(self, n: int) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
@@ -155,4 +164,7 @@ class EpochAugmentation:
             species=batch.species,
             partner_species=None if batch.species is None else batch.species[partner],
             bags=batch.bags,
+            numbers=None
+            if batch.numbers is None
+            else torch.lerp(batch.numbers[partner], batch.numbers, shares[:, None]),
         )

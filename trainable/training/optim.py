@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 Groups = list[dict[str, object]]
 
-_PARTS = (("ln_post.", "ln_post"), ("head.", "head"), ("domain_code.", "domain"), ("species_code.", "species"))
+_PARTS = (("ln_post.", "ln_post"), ("head.", "head"), ("domain_code.", "domain"), ("species_code.", "species"),
+          ("number_code.", "numbers"))  # fmt: skip
 
 
 class ParameterGroupError(RuntimeError):
@@ -30,10 +31,11 @@ class Multipliers:
     domain: float = 1.0
 
     def of(self, part: str, *, n_blocks: int) -> float:
-        """The factor of a part: "block_0", ..., "ln_post", "head", "domain" or "species", which has the domain's."""
+        """The factor of a part: "block_0", ..., "ln_post", "head" or "domain", which "species" and "numbers" share."""
         if part.startswith("block_"):
             return self.block * (1 + self.layer_slope * int(part.removeprefix("block_")) / n_blocks)
-        return {"ln_post": self.ln_post, "head": self.head, "domain": self.domain, "species": self.domain}[part]
+        codes = dict.fromkeys(("domain", "species", "numbers"), self.domain)
+        return {"ln_post": self.ln_post, "head": self.head, **codes}[part]
 
 
 def part_of(name: str) -> str | None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainable.randomness import stream_seed
+from trainable.tail.number_code import all_missing
 from trainable.tail.tail import Tail
 from trainable.training.augment import Batch
 from trainable.training.losses import LossOf
@@ -31,27 +32,36 @@ _ROUND_ITERATIONS, _MOST_ROUNDS, _PATIENCE = 5, 40, 3
 
 @dataclass(frozen=True, slots=True)
 class ProbeRows:
-    """What a probe sees of specimens. features: what `Tail.embed` makes of them. species: None without a code."""
+    """What a probe sees of specimens. features: what `Tail.embed` makes of them. species, numbers: None if unread."""
 
     features: Float[Tensor, "specimens embed_dim"]
     domains: Int64[Tensor, " specimens"]
     targets: Float[Tensor, "specimens outputs"]
     weights: Float[Tensor, " specimens"]
     species: Int64[Tensor, " specimens"] | None = None
+    numbers: Float[Tensor, "specimens inputs"] | None = None
 
     @classmethod
     @torch.no_grad()
     def pooled(cls, tail: Tail, batches: Iterable[Batch]) -> Self:
         """One pass of the tail's blocks over all batches."""
-        found = [(tail.embed(b.tokens), b.domains, b.targets, b.weights, b.species) for b in batches]
-        *columns, species = zip(*found, strict=True)
+        found = [(tail.embed(b.tokens), b.domains, b.targets, b.weights, b.species, b.numbers) for b in batches]
+        *columns, species, numbers = zip(*found, strict=True)
         features, domains, targets, weights = map(torch.cat, columns)
-        return cls(features, domains, targets, weights, None if tail.species_code is None else torch.cat(species))
+        return cls(
+            features,
+            domains,
+            targets,
+            weights,
+            None if tail.species_code is None else torch.cat(species),
+            None if tail.number_code is None else torch.cat(numbers),
+        )
 
     def of(self, rows: Bool[Tensor, " specimens"]) -> "ProbeRows":
         """Some of them."""
-        species = None if self.species is None else self.species[rows]
-        return ProbeRows(self.features[rows], self.domains[rows], self.targets[rows], self.weights[rows], species)
+        species, numbers = (None if of is None else of[rows] for of in (self.species, self.numbers))
+        features, domains, targets, weights = self.features, self.domains, self.targets, self.weights
+        return ProbeRows(features[rows], domains[rows], targets[rows], weights[rows], species, numbers)
 
 
 def set_aside(
@@ -75,16 +85,21 @@ def probe_loss(
     unknown_domain: int,
     species_dropout: float = 0.0,
     unknown_species: int = 0,
+    number_dropout: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """The training's loss without chance: of dropped and kept domains and species by their probabilities."""
+    """The training's loss without chance: of dropped and kept domains, species and numbers by their probabilities."""
     of_domains = _kept_and_dropped(rows.domains, domain_dropout, unknown_domain)
     of_species = [(1.0, rows.species)]
     if rows.species is not None:
         of_species = [*_kept_and_dropped(rows.species, species_dropout, unknown_species)]
+    of_numbers = [(1.0, rows.numbers)]
+    if rows.numbers is not None:
+        of_numbers = [(1 - number_dropout, rows.numbers), (number_dropout, all_missing(rows.numbers))]
     loss = torch.zeros_like(rows.weights[0])
-    for (domain_share, domains), (species_share, species) in product(of_domains, of_species):
-        if share := domain_share * species_share:
-            losses = loss_of(tail.regress(rows.features, domains, species=species), rows.targets)
+    of_all = product(of_domains, of_species, of_numbers)
+    for (domain_share, domains), (species_share, species), (number_share, numbers) in of_all:
+        if share := domain_share * species_share * number_share:
+            losses = loss_of(tail.regress(rows.features, domains, species=species, numbers=numbers), rows.targets)
             loss = loss + share * (rows.weights * losses).mean()
     return loss
 

@@ -16,6 +16,7 @@ from trainable.training.augment import Batch
 from trainable.training.feed import FeatureFeed
 from trainable.training.label_units import LabelUnits
 from trainable.training.losses import LossOf, class_shares, class_weights, event_weights
+from trainable.training.number_units import NumberUnits
 from trainable.training.resident_feed import ResidentFeed
 from trainable.training.trial_data import TrialData
 
@@ -23,13 +24,14 @@ from trainable.training.trial_data import TrialData
 @dataclass(frozen=True, eq=False)
 class Rows:
     """labels: in the units that are learnt, of classes a share of each. weights: 0 for specimens that are held out.
-    species: None where no code reads them.
+    species, numbers: None where no code reads them; numbers as `NumberUnits.read` gives them.
     """
 
     labels: Float32[Tensor, "specimens outputs"]
     domains: Int64[Tensor, " specimens"]
     weights: Float32[Tensor, " specimens"]
     species: Int64[Tensor, " specimens"] | None = None
+    numbers: Float32[Tensor, "specimens inputs"] | None = None
 
     @classmethod
     def place(
@@ -39,10 +41,11 @@ class Rows:
         units: LabelUnits,
         known_domains: Sequence[int] | Sequence[str],
         known_species: Sequence[str] | None = None,
+        number_units: NumberUnits | None = None,
         loss: LossConfig,
         device: torch.device,
     ) -> Self:
-        """known_domains: ascending. known_species: the same, or None where no code reads them."""
+        """known_domains: ascending. known_species, number_units: the same, or None where no code reads them."""
         train, task = data.split.train, data.targets.task
         weights = np.zeros(len(data.labels), dtype=np.float32)
         weights[train] = event_weights(data.event_ids[train], exponent=loss.event_exponent)
@@ -59,6 +62,9 @@ class Rows:
             species=None
             if known_species is None
             else torch.from_numpy(_places(data.species, known_species)).to(device),
+            numbers=None
+            if number_units is None or data.numbers is None
+            else torch.from_numpy(number_units.read(data.numbers)).to(device),
         )
 
     def batches(
@@ -74,12 +80,12 @@ class Rows:
             parts: Sequence[Tensor] = column.index_select(0, order).split(sizes)
             return parts
 
-        species = repeat(None) if self.species is None else batched(self.species)
+        species, numbers = (repeat(None) if of is None else batched(of) for of in (self.species, self.numbers))
         columns = [batched(column) for column in (self.domains, self.labels, self.weights)]
-        for tokens, domains, targets, weights, names in zip(
-            feed.batches(index_batches), *columns, species, strict=False
+        for tokens, domains, targets, weights, names, known in zip(
+            feed.batches(index_batches), *columns, species, numbers, strict=False
         ):
-            yield Batch(tokens, domains, targets, weights, species=names)
+            yield Batch(tokens, domains, targets, weights, species=names, numbers=known)
 
     @torch.no_grad()
     def loss_of_zero(self, train: Int64[NDArray[np.int64], " train"], loss_of: LossOf) -> float:

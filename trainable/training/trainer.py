@@ -38,6 +38,7 @@ from trainable.training.checkpoint import identity_problems
 from trainable.training.divergence import TrialDiverged, check_loss
 from trainable.training.label_units import LabelUnits
 from trainable.training.losses import weighted_losses
+from trainable.training.number_units import NumberUnits
 from trainable.training.optim import clip_parts, load_optimizer_tensors, optimizer_tensors, part_of, set_lr
 from trainable.training.parts import masks_of_parts
 from trainable.training.precision import Precision
@@ -54,7 +55,8 @@ class TailTrainer:
 
     epoch: finished epochs. history: each one's metrics. best_epoch: the epoch (from 1) of the lowest `score/all`, 0
     before there is one. held_out_predictions: of the last epoch trained here, None before. n_trainable: numbers that
-    train. known_domains, known_species: ascending, of the training specimens; known_species is None without a code.
+    train. known_domains, known_species: ascending, of the training specimens; known_species is None without a code, and
+    number_units too.
     units: in which the tail learns and predicts; `predict` converts.
     """
 
@@ -86,6 +88,9 @@ class TailTrainer:
         self.known_domains = tuple(np.unique(data.domain_ids[data.split.train]).tolist())
         used = without_absent(config, data.targets.task)
         self.known_species = data.train_species() if used.tail.species_scale else None
+        self.number_units = None
+        if used.tail.number_scale and data.numbers is not None:
+            self.number_units = NumberUnits.of(data.targets.task.numbers, data.numbers, data.split.train)
         store = data.store
         self.tap = store.best_tap(self._n_frozen())
         self.tail = tail_of(
@@ -95,6 +100,7 @@ class TailTrainer:
             tap=self.tap,
             n_domains=len(self.known_domains),
             n_species=len(self.known_species or ()),
+            n_numbers=len(data.targets.task.numbers),
             n_outputs=data.targets.task.n_outputs,
             seed=seed,
         ).to(self.device)
@@ -113,6 +119,7 @@ class TailTrainer:
             units=self.units,
             known_domains=self.known_domains,
             known_species=self.known_species,
+            number_units=self.number_units,
             loss=used.loss,
             device=self.device,
         )
@@ -213,7 +220,7 @@ class TailTrainer:
         none = torch.empty((0, self.data.targets.task.n_outputs), device=self.device)
         with self.precision.step(), self.precision.forward():
             batches = self._batches_in_order(indices)
-            outputs = [self.tail(batch.tokens, batch.domains, species=batch.species) for batch in batches]
+            outputs = [self.tail(b.tokens, b.domains, species=b.species, numbers=b.numbers) for b in batches]
         result: NDArray[np.float32] = torch.cat([none, *outputs]).cpu().numpy()
         return self.units.labels(result)
 
@@ -291,6 +298,7 @@ class TailTrainer:
             "split": [self.data.split.policy, self.data.split.fold],
             "known_domains": list(self.known_domains),
             **({} if self.known_species is None else {"known_species": list(self.known_species)}),
+            **({} if self.number_units is None else {"numbers": self.number_units.to_dict()}),
             **({} if self.data.targets.task.is_beetles else {"task": self.data.targets.task.fingerprint}),
         }
 
@@ -343,7 +351,8 @@ class TailTrainer:
         self.tail.eval()
         train = self.data.split.train
         moving = {id(p) for group in self._optimizer.param_groups if group["base_lr"] for p in group["params"]}
-        parameters = [p for n, p in self._trained if part_of(n) in ("head", "domain", "species") and id(p) in moving]
+        parts = ("head", "domain", "species", "numbers")
+        parameters = [p for n, p in self._trained if part_of(n) in parts and id(p) in moving]
         if not parameters:
             return
         without_chance = partial(
@@ -354,6 +363,7 @@ class TailTrainer:
             unknown_domain=self._unknown_domain,
             species_dropout=self.config.augment.species_dropout,
             unknown_species=len(self.known_species or ()),
+            number_dropout=self.config.augment.number_dropout,
         )
         with self.precision.step():
             with self.precision.forward():
@@ -376,6 +386,7 @@ class TailTrainer:
                         part.shares,
                         species=part.species,
                         partner_species=part.partner_species,
+                        numbers=part.numbers,
                     )
                 losses = weighted_losses(outputs, part.targets, part.weights, part.bags, loss_of=self._loss_of)
                 loss = losses.sum() / len(batch)

@@ -23,6 +23,7 @@ ONE_SPLIT_VERSION = 1
 """Of a file with one split, which programs of before several folds read, too."""
 FILE_NAME = "data.npz"
 _COLUMNS = ("labels", "domain_ids", "event_ids", "site_ids", "species")
+_NUMBERS = "numbers"  # of tasks that have some
 _ROWS = ("train", "id_", "ood")
 _REMEDY = "start the search again to write it"
 
@@ -32,7 +33,8 @@ class TrialData:
     """Features, labels and sides of n specimens; row i is the same specimen everywhere.
 
     labels: float32 [n, targets]. domain_ids, event_ids: int64 or str [n]. site_ids, species: str [n], a species that
-    has no name being `NO_NAME`. targets: what the labels are of. split: of the first fold. other_splits: of further
+    has no name being `NO_NAME`. numbers: float64 [n, numbers], NaN where missing; None of a task without. targets: what
+    the labels are of. split: of the first fold. other_splits: of further
     folds that a trial is trained on as well, and scored on together.
     remote_store: URI that a node without the store copies it from; None when nodes share its path.
     """
@@ -47,15 +49,21 @@ class TrialData:
     other_splits: tuple[Split, ...] = ()
     remote_store: str | None = None
     targets: Targets = field(default_factory=Targets.beetles)
+    numbers: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        """Raises: ValueError unless every column has a row for each of the store's specimens."""
+        """Raises: ValueError unless every column has a row for each of the store's specimens, and the task's width."""
         lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
         if set(lengths.values()) != {self.store.n}:
             raise ValueError(f"every column must have {self.store.n} rows as the feature store has, but got {lengths}")
         if self.labels.ndim != 2 or self.labels.shape[1] != len(self.targets):
             wanted = f"[{self.store.n}, {len(self.targets)}] for {', '.join(self.targets.names)}"
             raise ValueError(f"labels must be {wanted}, but are {list(self.labels.shape)}")
+        names = self.targets.task.numbers
+        shape = None if self.numbers is None else self.numbers.shape
+        if shape != ((self.store.n, len(names)) if names else None):
+            wanted = f"[{self.store.n}, {len(names)}] for {', '.join(names)}" if names else "absent"
+            raise ValueError(f"numbers must be {wanted}, but are {'absent' if shape is None else list(shape)}")
 
     @property
     def splits(self) -> tuple[Split, ...]:
@@ -86,6 +94,8 @@ class TrialData:
         if not self.targets.task.is_beetles:
             meta["targets"] = self.targets.to_dict()
         arrays = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
+        if self.numbers is not None:
+            arrays[_NUMBERS] = self.numbers.astype(np.float64)
         arrays |= {"site_ids": self.site_ids.astype(np.str_), "species": self.species.astype(np.str_)}
         for number, split in enumerate(self.splits):
             arrays |= {_rows_name(number, name): np.asarray(getattr(split, name), dtype=np.int64) for name in _ROWS}
@@ -121,6 +131,7 @@ class TrialData:
                 targets=Targets.from_dict(meta["targets"]) if "targets" in meta else Targets.beetles(),
                 split=splits[0],
                 other_splits=tuple(splits[1:]),
+                numbers=arrays.get(_NUMBERS),
                 **{name: arrays[name] for name in _COLUMNS},
             )
         except ValueError as error:

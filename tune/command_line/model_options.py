@@ -115,4 +115,7 @@ class PredictOptions(MachineOptions, ModelOptions, TrackingUri, title="the forec
     species: str | None = option(
         None, "the scientific name, or the task's other covariate, of all images, for models that read it [unknown]"
     )
+    numbers: Path | None = option(
+        None, "a table of the images' paths and the numbers that the model reads [missing]", file_names=True
+    )
     csv: Path | None = option(None, "write a CSV file: a row a specimen, then a row an event", file_names=True)

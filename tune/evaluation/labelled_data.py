@@ -126,7 +126,7 @@ def _missing_labels(options: EvaluateOptions, data: str, task: Task, error: User
         return []
 
     try:
-        rows = read_table(data, cache_dir=options.cache_folder, task=task).rows
+        rows = read_table(data, cache_dir=options.cache_folder, task=task, to_learn=False).rows
     except UserError:
         return []
     return [column for column in wanted if not _has_labels(rows[column], task)]

@@ -144,6 +144,7 @@ def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int = 1) -> "
         event_ids=rows // 2,
         site_ids=np.array([f"site-{row % 8}" for row in rows]),
         species=np.array(["any"] * features.n),
+        numbers=rng.normal(size=(len(rows), len(task.numbers))) if task.numbers else None,
         targets=Targets(task=task, spread=ones, floor=ones),
         split=splits[0],
         other_splits=tuple(splits[1:]),

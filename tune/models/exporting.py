@@ -72,6 +72,7 @@ def export_trainers(
         units=trainers[0].units,
         known_domains=trainers[0].known_domains,
         known_species=next((t.known_species for t in trainers if t.known_species is not None), None),
+        number_units=next((t.number_units for t in trainers if t.number_units is not None), None),
         sigmas=sigmas,
         facts=facts,
         evidence=evidence,

@@ -79,13 +79,14 @@ def _write(place: Path, folder: Path, model: "LoggedModel", *, run_id: str, scra
         assert reader is not None
         assert reader.origin is not None
         shutil.copy(reader.origin, scratch / _READER_NAME)
+        config = parse_json((folder / "config.json").read_bytes())
         mlflow.pyfunc.save_model(
             path=str(place),
             python_model=str(Path(__file__).with_name("served_model.py")),
             code_paths=[str(scratch / _READER_NAME)],
             artifacts={ARTIFACT: str(folder)},
-            signature=_signature(parse_json((folder / "config.json").read_bytes())),
-            input_example=_example(),
+            signature=_signature(config),
+            input_example=_example(config),
             pip_requirements=list(REQUIREMENTS),
             mlflow_model=Model(
                 artifact_path=model.artifact_location, model_uuid=model.model_id, run_id=run_id, model_id=model.model_id
@@ -104,6 +105,7 @@ def _signature(config: JsonObject) -> "ModelSignature":
         ColSpec(AnyType(), "domain", required=False),
         ColSpec(AnyType(), "species", required=False),
         ColSpec(AnyType(), "event", required=False),
+        *(ColSpec(AnyType(), of["name"], required=False) for of in config.get("numbers", ())),
     ]
     outputs = [ColSpec(DataType[kind], column) for column, kind in _output_columns(config).items()]
     return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
@@ -120,8 +122,8 @@ def _output_columns(config: JsonObject) -> dict[str, str]:
     return {target: "string", f"{target}_event": "string"} | dict.fromkeys(probabilities, "double")
 
 
-def _example() -> "pd.DataFrame":
-    """Two specimens of one event, one of another, of one species."""
+def _example(config: JsonObject) -> "pd.DataFrame":
+    """Two specimens of one event, one of another, of one species, each number as it usually is."""
     import pandas as pd
     from PIL import Image
 
@@ -130,6 +132,6 @@ def _example() -> "pd.DataFrame":
         buffer = io.BytesIO()
         Image.new("RGB", (24, 24), (shade, shade // 2, 40)).save(buffer, "PNG")
         images.append(base64.b64encode(buffer.getvalue()).decode())
-    return pd.DataFrame(
-        {"image": images, "domain": [1, 1, 3], "species": ["Carabus nemoralis"] * 3, "event": ["a", "a", "b"]}
-    )
+    usual = {of["name"]: [of["mean"]] * 3 for of in config.get("numbers", ())}
+    names = {"species": ["Carabus nemoralis"] * 3, "event": ["a", "a", "b"]}
+    return pd.DataFrame({"image": images, "domain": [1, 1, 3], **names, **usual})

@@ -8,6 +8,7 @@ Input, a row a specimen:
     domain   its domain's number, or name where the model's domains are named; missing, or left out: unknown
     species  its scientific name; missing, or left out: unknown; not read by models without a code for it
     event    what event it belongs to; missing, or left out: an event of its own
+    NUMBER   for each number that the model reads, by its name; missing, or left out: not known
 Output, a row a specimen, in the input's order and with its index:
     TARGET                           for each of the model's targets, predicted from this specimen alone
     TARGET_mu, TARGET_sigma          the forecast for its event: a normal, equal on all rows of the event
@@ -19,6 +20,7 @@ Of a model of classes:
 """
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import mlflow
@@ -40,12 +42,14 @@ class ServedModel(mlflow.pyfunc.PythonModel):
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """See the module's docstring.
 
-        Raises: ValueError naming every row whose image, domain, species or event cannot be read, in one line.
+        Raises: ValueError naming every row whose image, domain, species, event or number cannot be read, in one line.
         """
-        images, domains, species, events = _read(
-            model_input, are_names=any(isinstance(domain, str) for domain in self.model.known_domains)
+        images, domains, species, events, numbers = _read(
+            model_input,
+            are_names=any(isinstance(domain, str) for domain in self.model.known_domains),
+            names=self.model.numbers,
         )
-        predictions = self.model.predict(images, domains, species)
+        predictions = self.model.predict(images, domains, species, numbers)
         forecasts = self.model.forecast(predictions, events, domains)
         if self.model.classes:
             found = np.array([forecasts[event]["probabilities"] for event in events], dtype=np.float64)
@@ -73,9 +77,12 @@ class ServedModel(mlflow.pyfunc.PythonModel):
 
 
 def _read(
-    frame: pd.DataFrame, *, are_names: bool
-) -> tuple[list[bytes], list[int | str | None], list[str | None], list[int]]:
-    """Images, domains and species (None: unknown), and the number of each row's event; are_names: of domains."""
+    frame: pd.DataFrame, *, are_names: bool, names: Sequence[str] = ()
+) -> tuple[list[bytes], list[int | str | None], list[str | None], list[int], list[dict[str, float | None]]]:
+    """Images, domains and species (None: unknown), the number of each row's event, and what is known of it by name.
+
+    are_names: of domains. names: of the numbers that the model reads.
+    """
     read_domain = _domain_name if are_names else _domain
     problems: list[str] = []
     nothing = [None] * len(frame)
@@ -83,11 +90,16 @@ def _read(
     domains = [read_domain(value, row, problems) for row, value in enumerate(frame.get("domain", nothing))]
     species = [_species(value, row, problems) for row, value in enumerate(frame.get("species", nothing))]
     events = [_event(value, row, problems) for row, value in enumerate(frame.get("event", nothing))]
+    known = {
+        name: [_number(value, name, row, problems) for row, value in enumerate(frame.get(name, nothing))]
+        for name in names
+    }
     if problems:
         raise ValueError("; ".join(problems))
+    numbers = [{name: column[row] for name, column in known.items()} for row in range(len(frame))]
     codes, _ = pd.factorize(pd.Series(events, dtype=object))
     own = iter(range(len(frame), 2 * len(frame)))  # a row without an event gets a number that no event has
-    return images, domains, species, [int(code) if code >= 0 else next(own) for code in codes]
+    return images, domains, species, [int(code) if code >= 0 else next(own) for code in codes], numbers
 
 
 def _image(value: Any, row: int, problems: list[str]) -> bytes:
@@ -131,6 +143,15 @@ def _species(value: object, row: int, problems: list[str]) -> str | None:
         problems.append(f"row {row}: `species` must be text or missing, but got {_shown(value)}")
         return None
     return value
+
+
+def _number(value: object, name: str, row: int, problems: list[str]) -> float | None:
+    if _is_missing(value):
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        problems.append(f"row {row}: `{name}` must be a number or missing, but got {_shown(value)}")
+        return None
+    return float(value)
 
 
 def _event(value: object, row: int, problems: list[str]) -> Any:

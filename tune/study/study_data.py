@@ -204,6 +204,7 @@ def write_trial_data(data: StudyData, features: Features, folder: Place) -> None
         event_ids=specimens.ids("event_id"),
         site_ids=specimens.frame["site_id"].to_numpy(str),
         species=specimens.frame["species"].to_numpy(str),
+        numbers=specimens.numbers,
         targets=targets_of(specimens),
         split=data.split,
         other_splits=data.other_splits,

@@ -120,6 +120,8 @@ def _evaluate(
     reports = []
     for source in sources:
         model = open_model(str(source.folder), options.tracking_uri, device, console)
+        if unnamed := [name for name in model.numbers if name not in specimens.task.numbers]:
+            console.say(f"{source.name} reads {', '.join(unnamed)}, which the task does not name: taken for missing")
         progress = ImageProgress(sys.stderr, f"predicting with {source.name}")
         forecasts = forecast_events(model, specimens, chosen.rows, progress=progress.show)
         training = trainings[source.name]

@@ -1,9 +1,10 @@
 """Forecasts from image files with an exported model: a specimen an image, an event a folder.
 
-sentinel-tune predict MODEL IMAGES.. [--domain ID] [--species NAME] [--csv FILE] [--json]
+sentinel-tune predict MODEL IMAGES.. [--domain ID] [--species NAME] [--numbers TABLE] [--csv FILE] [--json]
 
 IMAGES are files, or folders that are searched with all below them. Images that lie in one folder are one event,
-but for models of a task without events: there each is its own.
+but for models of a task without events: there each is its own. TABLE (.csv, .parquet, .jsonl) has the paths of images,
+relative to itself, in a column `file_name` or as the task calls it, and numbers that the model reads.
 """
 
 import os
@@ -18,6 +19,8 @@ from trainable.data.folder_walk import find_files
 from trainable.data.image_checks import check_images, scaled_line
 from trainable.data.image_sources import ImageFiles
 from trainable.data.lazy_images import LazyImages
+from trainable.data.number_table import read_numbers
+from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.plain_values import LARGEST_WHOLE
 from trainable.shown import brief
@@ -57,8 +60,9 @@ def run(given: Given) -> int:
         console.say(_unknown_domain(domain, model.known_domains))
     if (line := _species_line(options.species, model)) is not None:
         console.say(line)
+    numbers = _numbers(options, model, task, files, console)
     events = events_of(files) if task.columns.event is not None else tuple(map(str, files))
-    forecasts, images_per_second = _predict(model, files, events, domain, options)
+    forecasts, images_per_second = _predict(model, files, events, domain, numbers, options)
     fault = _written(forecasts, options, domain)
     csv_file = options.csv if fault is None else None
     _finish(
@@ -155,6 +159,7 @@ def _predict(
     files: Sequence[Path],
     names: tuple[str, ...],
     domain: int | str | None,
+    numbers: list[dict[str, float]] | None,
     options: PredictOptions,
 ) -> tuple[Forecasts | ClassForecasts, float]:
     """The forecasts, and images a second; names: of the files' events."""
@@ -166,7 +171,7 @@ def _predict(
     started = time.monotonic()
     domains = [domain] * len(files)
     images = LazyImages(len(files), lambda rows: [_bytes_of(files[row]) for row in rows])
-    values = model.predict(images, domains, [options.species] * len(files), progress=progress.show)
+    values = model.predict(images, domains, [options.species] * len(files), numbers, progress=progress.show)
     speed = len(files) / (time.monotonic() - started)
     events = {str(event): forecast for event, forecast in model.forecast(values, names, domains).items()}
     if not model.classes:
@@ -211,6 +216,7 @@ def _finish(
         "domain": domain,
         "domain_is_known": is_known,
         "species": options.species,
+        **({} if options.numbers is None else {"numbers": str(options.numbers)}),
         **forecasts.to_dict(),
         "csv": None if csv_file is None else str(csv_file),
         "images_per_second": round(speed, 1),
@@ -244,6 +250,26 @@ def _unknown_domain(domain: int | str | None, known: Sequence[object]) -> str:
     if domain is None:
         return f"no --domain is given: treated as unknown (trained on: {listed})"
     return f"domain {domain} was not trained on: treated as unknown (trained on: {listed})"
+
+
+def _numbers(
+    options: PredictOptions, model: "ExportedModel", task: Task, files: Sequence[Path], console: Console
+) -> list[dict[str, float]] | None:
+    """What is known of each file; says what is not.
+
+    Raises: UserError with every problem of the table.
+    """
+    if not model.numbers:
+        if options.numbers is not None:
+            console.say("--numbers is given, but this model reads none")
+        return None
+    if options.numbers is None:
+        console.say(f"no --numbers are given: {', '.join(model.numbers)} taken for missing")
+        return None
+    numbers, lines = read_numbers(options.numbers, files, model.numbers, task)
+    for line in lines:
+        console.say(line)
+    return numbers
 
 
 def _species_line(species: str | None, model: "ExportedModel") -> str | None:
