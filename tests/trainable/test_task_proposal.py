@@ -280,3 +280,15 @@ def test_encoded_photographs_of_parquet_files_are_found(demo_cache):
     assert proposal.values["columns"]["image"] == "file_path"
     assert {"event": "eventID", "site": "siteID", "domain": "domainID"}.items() <= proposal.values["columns"].items()
     assert list(proposal.values["targets"]) == ["SPEI_30d", "SPEI_1y", "SPEI_2y"]
+
+
+def test_quantities_that_are_no_target_are_said_to_be_of_use_as_numbers_and_none_is_proposed_as_one():
+    rows = pd.DataFrame(
+        {"image": PHOTOS, "mass": VALUES, "latitude": VALUES[::-1], "size": ["", *map(str, VALUES[1:])]}
+        | {"site_id": ["", *range(1, N)], "colour": ["", *"abcdefghijk"]}
+    )
+    proposal = propose(rows, column_facts(rows))
+
+    known = [name for name, reason in proposal.reasons.items() if "known when you forecast, `numbers` may" in reason]
+    assert known == ["latitude", "size"]
+    assert "numbers" not in proposal.values

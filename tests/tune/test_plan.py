@@ -276,7 +276,12 @@ def test_on_ray_and_on_this_machine_measurements_have_processes_of_their_own(pro
     assert [path for path in processes.folder.iterdir() if not path.name.startswith("process-")] == []
 
 
-TASKS = [(beetles(), 3), (Task.load("demo-one"), 1), (Task.load("demo-species").with_classes("abcdefg"), 7)]
+TASKS = [
+    (beetles(), 3),
+    (Task.load("demo-one"), 1),
+    (Task.load("demo-size"), 1),
+    (Task.load("demo-species").with_classes("abcdefg"), 7),
+]
 
 
 @pytest.mark.parametrize(("task", "n"), TASKS)

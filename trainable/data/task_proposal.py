@@ -101,7 +101,7 @@ class _Draft:
             self._with_gaps.append(name)
             return f"left out: {facts.n_missing} of {n_rows} rows have no value, and a target must have one in each"
         if facts.n_missing:
-            return f"left out: {facts.n_missing} of {n_rows} rows have no value, and every row needs one"
+            return f"left out: {facts.n_missing} of {n_rows} rows have no value, and every row needs one{_known(facts)}"
         if facts.kind == "dates":
             return self._first_of("date", name, "its values are dates")
         if facts.counts_rows:
@@ -109,7 +109,7 @@ class _Draft:
         if n == n_rows and (facts.kind == "text" or facts.is_identity):
             return self._first_of("id", name, "each row has its own")
         if facts.is_coordinate and not self._is_y_alone(facts):
-            return "left out: it tells place or time, which a photograph's group stands for"
+            return f"left out: it tells place or time, which a photograph's group stands for{_known(facts)}"
         if facts.may_be_group:
             self._groups.append(name)
             return "left out: rows may belong together by it"
@@ -214,6 +214,12 @@ class _Draft:
         """Whether it is the y that is told by an image x, and no height."""
         numbers = [f.name.lower() for f in self._facts.values() if "numbers" in f.kind]
         return facts.name.lower() == "y" and "x" not in numbers
+
+
+def _known(facts: ColumnFacts) -> str:
+    """How what is no target may still be of use, where it holds quantities."""
+    is_quantity = facts.kind in ("numbers", "whole numbers") and not (facts.is_identity or facts.is_place)
+    return "; if it is known when you forecast, `numbers` may name it" if is_quantity else ""
 
 
 def _target_name(text: str) -> str:
