@@ -87,24 +87,32 @@ def draw_configs(space: SearchSpace, *, n: int, epochs: int, seed: int) -> dict[
 
 def make_pool(number: int, space: SearchSpace, folder: Path, *, n: int, epochs: int) -> Pool:
     """Train what is not there; a configuration that diverged on a fold is left out."""
-    configs = draw_configs(space, n=n, epochs=epochs, seed=number)
-    blocks = {config.tail.n_blocks for config, _ in configs.values()}
+    drawn = draw_configs(space, n=n, epochs=epochs, seed=number)
+    configs, values = ({name: pair[i] for name, pair in drawn.items()} for i in (0, 1))
+    blocks = {config.tail.n_blocks for config in configs.values()}
     world = World(f"demo:600:{number}", load_backbone("tiny"), DataOptions().cache_folder, blocks)
+    return trained_pool(world, configs, values, folder, prefix=f"{epochs}-{number}")
+
+
+def trained_pool(
+    world: World, configs: Mapping[str, TrialConfig], values: Mapping[str, JsonObject], folder: Path, *, prefix: str
+) -> Pool:
+    """Train what is not there; prefix: of its files. A configuration that diverged on a fold is left out."""
     kept = {}
     for fold in range(FOLDS):
-        for name, (config, _) in configs.items():
-            file = folder / f"{epochs}-{number}-{fold}-{name}.npy"
+        for name, config in configs.items():
+            file = folder / f"{prefix}-{fold}-{name}.npy"
             if not file.exists():
                 np.save(file, _train(world, config, fold))
             kept[name, fold] = np.load(file)
-    whole = [name for name in configs if all(len(kept[name, fold]) == epochs for fold in range(FOLDS))]
+    whole = [name for name, c in configs.items() if all(len(kept[name, fold]) == c.epochs for fold in range(FOLDS))]
     frame = world.specimens.frame
     events, sites = frame["event_id"].to_numpy(np.int64), frame["site_id"].to_numpy(np.str_)
     splits = [make_split(frame, holdout="both", fold=fold, seed=SPLIT_SEED) for fold in range(FOLDS)]
     scorers = {fold: HeldOutScorer(world.labels, events, sites, split) for fold, split in enumerate(splits)}
     kept = {(name, fold): predictions for (name, fold), predictions in kept.items() if name in whole}
     return Pool(
-        values={name: configs[name][1] for name in whole},
+        values={name: values[name] for name in whole},
         kept=kept,
         scorers=scorers,
         domain_of_site=dict(zip(sites.tolist(), frame["domain_id"].tolist(), strict=True)),
@@ -164,6 +172,9 @@ def pseudo_searches(pool: Pool, space: SearchSpace, *, n_folds: int) -> Iterator
         folds = [(search + 1 + i) % FOLDS for i in range(n_folds)]
         held_out = HeldOutFolds(
             scorers={fold: pool.scorers[fold] for fold in folds},
+            floors={},
+            group_floors={},
+            is_known={},
             seen=pool.seen(search),
             domain_of_site=pool.domain_of_site,
             n_left_out=0,

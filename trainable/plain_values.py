@@ -67,7 +67,8 @@ def misfits(value: object, hint: Any, name: str) -> Iterator[str]:
 
 
 def _field_misfits(values: Mapping[str, object], kind: Any, name: str) -> Iterator[str]:
-    has_default = set() if is_typeddict(kind) else {f.name for f in fields(kind) if f.default is not MISSING}
+    given = () if is_typeddict(kind) else fields(kind)
+    has_default = {f.name for f in given if f.default is not MISSING or f.default_factory is not MISSING}
     for key, hint in get_type_hints(kind).items():
         if key in values:
             yield from misfits(values[key], hint, f"{name}.{key}")

@@ -29,6 +29,7 @@ from trainable.export.standalone import ExportedModel, ModelFolderError, decode,
 from trainable.export.submission import write_submission
 from trainable.export.torch_program import write_program
 from trainable.frozen.backbone import Backbone
+from trainable.scoring.group_floor import GroupFloor, SharedFloor
 from trainable.tail.tail import Regressor, Tail
 from trainable.training import number_units
 
@@ -217,6 +218,78 @@ def test_an_ensemble_of_unlike_members_predicts_their_mean(order, exports, tower
     assert np.array_equal(
         submitted.predict_pixels(pixels, DOMAINS, species), model.predict_pixels(pixels, DOMAINS, species)
     )
+
+
+def floors_of(exports, shares) -> list[SharedFloor]:
+    """Tables of made-up values, of known groups and of all others."""
+    known = {"domain": exports.known_domains, "species": exports.known_species}
+    rng = np.random.default_rng(3)
+    return [
+        SharedFloor(
+            by=by,
+            share=share,
+            floor=GroupFloor(known=np.asarray(known[by]), table=rng.normal(size=(len(known[by]) + 1, 3))),
+        )
+        for by, share in shares.items()
+    ]
+
+
+@pytest.mark.rounding
+@pytest.mark.parametrize("shares", [{"domain": 0.3}, {"species": 0.9}, {"species": 0.2, "domain": 0.3}], ids=", ".join)
+@pytest.mark.parametrize("which", [[0, 1], [0, 1, 2]], ids=["no code for species", "one with a code"])
+def test_floors_have_their_shares_of_what_is_predicted_for_known_domains(which, shares, exports, tower, tmp_path):
+    tails, floors = [unlike_tails(exports, tower)[i] for i in which], floors_of(exports, shares)
+    pixels, indices, names = draw_pixels(), torch.tensor([0, 1, 2, 3, 3]), torch.tensor([0, 1, 2, 2, 0])
+    of_each = [exports.as_trained(tower, tail, pixels, indices, names) for tail in tails]
+    known = exports.known_species if "species" in shares or 2 in which else None
+
+    folder = exports.export(
+        tmp_path / "model", tower, exports.config("lora", 2), *tails, known_species=known, floors=floors
+    )
+    model = ExportedModel.load(folder)
+
+    own = torch.stack(of_each).mean(dim=0)
+    wanted = (1 - sum(shares.values())) * own
+    for floor in floors:
+        rows = {"domain": indices, "species": names}[floor.by]
+        wanted = wanted + floor.share * torch.from_numpy(floor.floor.table)[rows]
+    wanted[3:] = own[3:]  # of domains that were not trained on
+    species = ["Agonum nitens", "Carabus goryi", None, "Nobody knows", "Agonum nitens"] if known else None
+    assert model.reads_species == bool(known)
+    assert_rounded(model.predict_pixels(pixels, DOMAINS, species), wanted.clamp(-2.09, 2.09), N_TERMS)
+    if known:
+        alike = model.predict_pixels(pixels, DOMAINS, [None] * N_IMAGES)
+        assert np.array_equal(model.predict_pixels(pixels, DOMAINS), alike)  # where no names are given, all are unknown
+    if len(shares) == len(which):
+        write_program(model, tmp_path / "model.pt2")  # compares the two
+        write_submission(folder, tmp_path / "submission")
+        submitted = ExportedModel.load(tmp_path / "submission").predict_pixels(pixels, DOMAINS, species)
+        assert np.array_equal(submitted, model.predict_pixels(pixels, DOMAINS, species))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config.update(floors={"colour": 0.5}), "`floors` must be an object of the shares"),
+        (lambda config: config.update(floors={"domain": 1.0}), "`floors` must be an object of the shares"),
+        (lambda config: config.update(floors={"domain": 0.0}), "`floors` must be an object of the shares"),
+        (lambda config: config.update(floors={"species": 0.5}), "floors are by species where some are known"),
+    ],
+)
+def test_floors_that_are_not_as_they_must_be_are_refused_in_one_line(change, message, exports, tower, tmp_path):
+    tail = unlike_tails(exports, tower)[0]
+    folder = exports.export(
+        tmp_path / "model", tower, exports.config("lora", 2), tail, floors=floors_of(exports, {"domain": 0.5})
+    )
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    write_config(folder, config, unchecked=("README.md",))
+
+    with pytest.raises(ModelFolderError) as raised:
+        ExportedModel.load(folder)
+
+    assert len(raised.value.problems) == 1
+    assert message in raised.value.problems[0]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ class Planted:
         names: tuple[str, ...] = NAMES,
         seeds: tuple[int, ...] = (1,),
         with_ensemble: bool = True,
+        with_floors: bool = False,
         folds: tuple[int, ...] | None = None,
     ) -> Judged:
         """noise_of: (name, event id of each prediction) -> SD of the noise."""
@@ -69,6 +70,7 @@ class Planted:
                 seeds=seeds,
                 epochs=EPOCHS,
                 with_ensemble=with_ensemble,
+                with_floors=with_floors,
             )
         )
         while (ask := confirmation.ask()) is not None:
@@ -95,6 +97,27 @@ class Planted:
             own = np.flatnonzero(data.event_ids[rows] == event)
             found[event] = (parts[own[0]], data.labels[rows[own[0]]], clipped[own].mean(axis=0))
         return found
+
+    def floor(self, fold: int, by: str) -> np.ndarray:
+        """What each held-out specimen's group had among the training events, each counted once: written out plainly."""
+        data = self.data[fold]
+        groups = {"domain_mean": data.domain_ids, "species_mean": data.species}[by]
+        label_of = {data.event_ids[row]: data.labels[row].astype(np.float64) for row in data.split.train}
+        found = []
+        for row in np.concatenate([data.split.id_, data.split.ood]):
+            own = {data.event_ids[other] for other in data.split.train if groups[other] == groups[row]}
+            found.append(np.mean([label_of[event] for event in own or label_of], axis=0))
+        return np.array(found)
+
+    def error_of(self, predictions: dict[int, np.ndarray], *, without: int | None) -> float:
+        """As `error`, of one array a fold, of events of known domains alone."""
+        apart, squared = set() if without is None else set(self.events(without, predictions[without])), {}
+        for fold in self.folds:
+            if fold != without:
+                for event, (part, label, mu) in self.events(fold, predictions[fold]).items():
+                    if event not in apart and part == "id":
+                        squared.setdefault(part, []).append((label - mu) ** 2)
+        return float(np.sqrt(np.mean(squared["id"]))) if squared else float("nan")
 
     def error(self, name: str, seeds: tuple[int, ...], *, without: int | None, epoch: int) -> float:
         """Root mean square over parts and targets of root mean squared errors, the fold's own events left out."""
@@ -163,6 +186,43 @@ def test_what_a_member_is_good_at_on_a_fold_does_not_choose_it_for_that_fold(pla
                 np.testing.assert_allclose(mu, wanted[int(event)][2], rtol=1e-6)
 
 
+def test_floors_have_shares_of_each_fold_by_how_they_err_on_the_others(planted):
+    judged = planted.judge(lambda *_: 2.3, with_floors=True)
+
+    whole = judged.confirmed.candidate("ensemble").floor_shares
+    assert 0.02 < sum(whole.values()) < 0.98  # else little is shown
+    for fold in (None, *planted.folds):
+        epochs = {name: planted.best_epoch(name, without=fold) for name in NAMES}
+        errors = {name: planted.error(name, (1,), without=fold, epoch=epochs[name]) for name in NAMES}
+        sources = {"": {}, "domain_mean": {}, "species_mean": {}}
+        for other in planted.folds:
+            half = sorted(errors, key=errors.get)[:2]
+            of_each = [planted.predicted[name, other, 1, epochs[name]].astype(np.float64) for name in half]
+            sources[""][other] = np.mean(of_each, axis=0)
+            sources |= {by: sources[by] | {other: planted.floor(other, by)} for by in ("domain_mean", "species_mean")}
+        weights = {name: planted.error_of(of, without=fold) ** -20.0 for name, of in sources.items()}
+        shares = {name: weight / sum(weights.values()) for name, weight in weights.items()}
+        kept = {name: share for name, share in shares.items() if name and share >= 0.01}  # none where they are NaN
+        if fold is None:
+            assert whole == pytest.approx(kept)
+            continue
+        kept[""] = 1 - sum(kept.values())
+        mixed = sum(share * sources[name][fold] for name, share in kept.items())
+        n_known = len(planted.data[fold].split.id_)
+        mixed[n_known:] = sources[""][fold][n_known:]  # of unknown domains
+        wanted = planted.events(fold, mixed)
+        for part in judged.forecasts["ensemble"].parts.values():
+            for event, mu in zip(part.event_ids[part.folds == fold], part.mu[0][part.folds == fold], strict=True):
+                np.testing.assert_allclose(mu, wanted[int(event)][2], rtol=1e-9, atol=1e-12)
+
+
+def test_beside_configurations_that_see_nearly_all_floors_have_no_share(planted):
+    plain, beside = (planted.judge(lambda *_: 0.3, with_floors=with_floors) for with_floors in (False, True))
+
+    assert beside.confirmed.candidate("ensemble").floor_shares == {}
+    assert plain.confirmed == beside.confirmed
+
+
 def test_the_level_is_that_of_one_more_candidate_and_the_result_comes_back(planted):
     alone = planted.judge(lambda *_: 0.5, with_ensemble=False).confirmed
     shutil.rmtree(planted.folder / "checkpoints")
@@ -197,7 +257,8 @@ def test_one_configuration_or_one_fold_make_no_ensemble(planted, given):
 def test_a_plan_of_before_has_no_ensemble_and_stays_as_it_was():
     values = {"configurations": [], "folds": [1], "seeds": [2], "epochs": 3}
 
-    assert Plan.from_dict(values) == Plan(configurations=(), folds=(1,), seeds=(2,), epochs=3, with_ensemble=False)
+    of_before = Plan(configurations=(), folds=(1,), seeds=(2,), epochs=3, with_ensemble=False, with_floors=False)
+    assert Plan.from_dict(values) == of_before
 
 
 # --- trained, exported and used

@@ -39,6 +39,7 @@ from trainable.export.standalone import (
 from trainable.export.training_record import RECORD, TrainingRecord
 from trainable.frozen.backbone import Backbone
 from trainable.plain_values import JsonObject
+from trainable.scoring.group_floor import SharedFloor
 from trainable.scoring.targets import Targets
 from trainable.tail.adapters import adapter_config, adapter_state, merge_adapters
 from trainable.tail.tail import Tail
@@ -67,6 +68,7 @@ def export_model(
     known_species: Sequence[str] | None = None,
     number_units: NumberUnits | None = None,
     sigmas: Mapping[str, Sequence[float]],
+    floors: Sequence[SharedFloor] = (),
     facts: ModelFacts,
     evidence: Mapping[str, Any] | None = None,
     record: TrainingRecord | None = None,
@@ -76,8 +78,9 @@ def export_model(
     backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
     targets: what they forecast, in units in which they learnt it; the challenge's where none are given.
     known_domains, known_species: ascending, as the tails' codes have them; known_species is None where no tail has
-    one, and number_units where none has a code for numbers. sigmas: "known" and "unknown" -> one a target; of classes a
-    temperature. record: of what was trained on.
+    one and no floor is by species, and number_units where none has a code for numbers. sigmas: "known" and "unknown" ->
+    one a target; of classes a temperature. floors: what has a share of predictions for known domains beside the tails.
+    record: of what was trained on.
     Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
     not finite and positive.
     """
@@ -85,18 +88,22 @@ def export_model(
     _check_sigmas(sigmas, n_targets=len(targets))
     tower = _on_cpu(backbone)
     trained = [_in_label_units(copy.deepcopy(tail).cpu().eval(), units) for tail in tails]
+    floors = sorted(floors, key=lambda floor: floor.by)
 
     def write(temporary: Path) -> None:
         config = _config(tower, trained[0], targets=targets, known_domains=known_domains, sigmas=sigmas, facts=facts)
         config["n_members"] = len(trained)
         forms = [_form(tail) for tail in trained]
-        if any(form != forms[0] for form in forms):
+        reads_names = known_species is not None
+        if any(form != forms[0] or form["reads_species"] != reads_names for form in forms):
             config["members"] = forms
         if known_species is not None:
             config["known_species"] = list(known_species)
         if number_units is not None:
             config["numbers"] = number_units.to_dict()
-        state = _shared_and_own([_member_state(tower, tail) for tail in trained])
+        if floors:
+            config["floors"] = {floor.by: floor.share for floor in floors}
+        state = _shared_and_own([_member_state(tower, tail, floors) for tail in trained])
         _check_finite(state)
         _save(temporary / WEIGHTS, state)
         for index, tail in enumerate(trained):
@@ -116,8 +123,8 @@ def export_model(
         if record is not None:
             (temporary / RECORD).write_text(to_json(record.to_dict(), indent=0) + "\n", encoding="utf-8")
         write_config(temporary, config, unchecked=(CARD,))
-        exported = ExportedModel.load(temporary)
-        _check_equal(exported, tower, trained, number_units, sizes=torch.from_numpy(targets.spread))
+        exported, spread = ExportedModel.load(temporary), torch.from_numpy(targets.spread)
+        _check_equal(exported, tower, trained, number_units, floors, sizes=spread)
 
     return place_folder(folder, write, own_names=EXPORT_NAMES, what=EXPORT)
 
@@ -216,7 +223,7 @@ def _in_label_units(tail: Tail, units: LabelUnits | None) -> Tail:
 
 
 @torch.no_grad()
-def _member_state(backbone: Backbone, tail: Tail) -> dict[str, Tensor]:
+def _member_state(backbone: Backbone, tail: Tail, floors: Sequence[SharedFloor]) -> dict[str, Tensor]:
     """One member's weights under the names of `standalone.Network`, adapters merged, float32."""
     visual = {**backbone.visual.state_dict(), **_merged(tail).open_clip_state()}
     state = {f"visual.{name}": value for name, value in visual.items()}
@@ -227,7 +234,7 @@ def _member_state(backbone: Backbone, tail: Tail) -> dict[str, Tensor]:
             state[f"{name}.weight"] = code(torch.arange(n_codes))  # a table: what computed it is not needed
     if tail.number_code is not None:
         state["number_code.weight"] = tail.number_code.table()
-    return state
+    return state | {f"floor.{floor.by}.weight": torch.from_numpy(floor.floor.table).float() for floor in floors}
 
 
 def _merged(tail: Tail) -> Tail:
@@ -299,6 +306,7 @@ def _check_equal(
     backbone: Backbone,
     tails: Sequence[Tail],
     number_units: NumberUnits | None,
+    floors: Sequence[SharedFloor],
     *,
     sizes: Tensor,
 ) -> None:
@@ -312,12 +320,13 @@ def _check_equal(
     domains = torch.arange(_N_CHECKED) % (len(exported.known_domains) + 1)
     names = torch.arange(_N_CHECKED) % (len(exported.known_species) + 1)
     inputs, as_trained = _checked_numbers(exported, number_units)
+    given = (pixels, domains, names if exported.reads_species else None, inputs)
     for index, (member, tail) in enumerate(zip(exported.members, tails, strict=True)):
         species = None if tail.species_code is None else names
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
-        wanted = tail(backbone.forward_taps(pixels, [tap])[tap], domains, species=species, numbers=as_trained)
-        found = member(pixels, domains, species, inputs)
-        error = float(((found - wanted).abs() / torch.maximum(wanted.abs(), sizes)).max())
+        own = tail(backbone.forward_taps(pixels, [tap])[tap], domains, species=species, numbers=as_trained)
+        wanted = _beside_floors(own, floors, domains, names, is_known=domains < len(exported.known_domains))
+        error = float(((member(*given) - wanted).abs() / torch.maximum(wanted.abs(), sizes)).max())
         if not error <= TOLERANCE:
             raise ExportMismatch(
                 f"exported and trained must agree within {TOLERANCE:g}, but member {index} differs by {error:.3g}; "
@@ -333,6 +342,16 @@ def _checked_numbers(exported: ExportedModel, units: NumberUnits | None) -> tupl
     numbers = np.where(drawn > 1, np.nan, units.mean + units.sd * drawn)
     rows = [dict(zip(units.names, row, strict=True)) for row in numbers.tolist()]
     return exported.number_inputs(rows), torch.from_numpy(units.read(numbers))
+
+
+def _beside_floors(
+    own: Tensor, floors: Sequence[SharedFloor], domains: Tensor, species: Tensor, *, is_known: Tensor
+) -> Tensor:
+    """What a tail predicts, mixed with floors by their shares where the domain is known."""
+    mixed = (1 - sum(floor.share for floor in floors)) * own.double()
+    for floor in floors:
+        mixed += floor.share * torch.from_numpy(floor.floor.table)[domains if floor.by == "domain" else species]
+    return torch.where(is_known[:, None], mixed, own.double()).float()
 
 
 def _on_cpu(backbone: Backbone) -> Backbone:

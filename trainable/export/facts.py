@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from trainable.errors import UserError
@@ -34,6 +34,7 @@ class ModelFacts:
     of a forecast without images. verdict: of the confirmation, in words. precision: trained in,
     in words; empty where it was not recorded. versions: of the libraries. members: of an ensemble of several
     configurations, whose own config is empty, its epochs those of the longest training, and its seeds those of each.
+    floor_shares: floor -> its share of forecasts for known domains, beside the networks'.
     """
 
     name: str
@@ -61,10 +62,13 @@ class ModelFacts:
     precision: str = ""
     versions: dict[str, str]
     members: tuple[MemberFacts, ...] = ()
+    floor_shares: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> JsonObject:
         """Plain values for strict JSON; metrics that are not finite are left out."""
-        return asdict(self) | {
+        shares = {"floor_shares": self.floor_shares} if self.floor_shares else {}
+        rest = {name: value for name, value in asdict(self).items() if name != "floor_shares"}
+        return rest | {
             "seeds": list(self.seeds),
             "members": [asdict(member) for member in self.members],
             "held_out_sites": list(self.held_out_sites),
@@ -72,6 +76,7 @@ class ModelFacts:
             "scores": _finite(self.scores),
             "intervals": {name: list(limits) for name, limits in self.intervals.items()},
             "floors": {name: _finite(metrics) for name, metrics in self.floors.items()},
+            **shares,
         }
 
     @classmethod

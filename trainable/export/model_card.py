@@ -56,6 +56,13 @@ def _what(facts: ModelFacts, task: Task) -> Iterator[str]:
         f"{_in_and_out(task)}: {members} on the vision tower `{facts.backbone}`. "
         "Adapters are merged; `adapter/`, where there is one, holds them apart in peft's format."
     )
+    if facts.floor_shares:
+        floors = " and ".join(f"{share:.0%} of the floor `{name}`" for name, share in facts.floor_shares.items())
+        own = 1 - sum(facts.floor_shares.values())
+        yield (
+            f"\nOf a forecast for a domain that was trained on, {own:.0%} is theirs, and {floors}: the training labels "
+            "of the domain or the species, whatever the photograph shows."
+        )
     if task.has_classes:
         more = ", and more, which the `classes` of `config.json` name" * (task.n_outputs > _NAMED_CLASSES)
         yield f"\nThe classes are {_listed(task.classes[:_NAMED_CLASSES])}{more}."

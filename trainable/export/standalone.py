@@ -164,6 +164,10 @@ SCHEMA: dict[str, Any] = {
     "known_domains": _list(_whole(-(1 << 63), (1 << 63) - 1), 0, 1 << 20, ascending=True),
     "known_species": _list(_TEXT, 0, 1 << 20, ascending=True),
     "numbers": _list(_NUMBER_UNITS, 1, MOST_NUMBERS),
+    "floors": (
+        'an object of the shares, above 0 and below 1 together, of "domain", "species" or both',
+        lambda value: type(value) is dict and _are_shares(value),
+    ),
     "sigmas": dict.fromkeys(("known", "unknown"), _list(_POSITIVE, 3, 3)),
     "facts": ("an object", lambda value: isinstance(value, dict)),
     "sha256": _ANY,
@@ -190,6 +194,14 @@ def _is_member(value: object) -> bool:
     )
 
 
+def _are_shares(value: dict[str, object]) -> bool:
+    shares = [share for by, share in value.items() if by in _KNOWN and type(share) is float and share > 0]
+    return 0 < len(shares) == len(value) and sum(shares) < 1
+
+
+_KNOWN = {"domain": "known_domains", "species": "known_species"}
+"""Where a configuration has what a floor's rows are of."""
+
 _GROUP = _or(SCHEMA["known_domains"], _list(_TEXT, 0, 1 << 20, ascending=True))
 _BOUND = _or(_one_of(None), _FINITE)
 _ONLY_CHALLENGE = ("label_range",)
@@ -214,7 +226,7 @@ CLASS_SCHEMA: dict[str, object] = {
 }
 """Of a model of classes: a temperature divides logits, larger or smaller by whether the domain was trained on."""
 
-_MAY_LACK = {"facts", "quick_gelu", "known_species", "numbers", "members", *TOWER}
+_MAY_LACK = {"facts", "quick_gelu", "known_species", "numbers", "floors", "members", *TOWER}
 
 
 class ModelFolderError(ValueError):
@@ -242,10 +254,14 @@ class Network(nn.Module):
         species_shape: Sequence[int] | None = None,
         number_shape: Sequence[int] | None = None,
         head_widths: Sequence[int],
+        floors: Mapping[str, tuple[int, float]] | None = None,
+        n_known_domains: int = 0,
     ) -> None:
         """domain_shape, species_shape: rows (known ones, then *unknown*) and channels of the codes, or None without.
 
         number_shape: channels and inputs (numbers, then indicators of missing ones) of their code, or None without.
+        floors: "domain" and "species" -> rows (as above) of what is forecast for them whatever an image shows, and its
+        share of the outputs for known domains.
         """
         super().__init__()
         self.visual = visual
@@ -253,6 +269,10 @@ class Network(nn.Module):
         self.species_code = None if species_shape is None else nn.Embedding(species_shape[0], species_shape[1])
         self.number_code = None if number_shape is None else nn.Linear(number_shape[1], number_shape[0], bias=False)
         self.head = nn.ModuleList(nn.Linear(n, m) for n, m in zip(head_widths[:-1], head_widths[1:]))  # noqa: B905, RUF007
+        rows_and_shares = floors or {}
+        self.floor = nn.ModuleDict({by: nn.Embedding(n, head_widths[-1]) for by, (n, _) in rows_and_shares.items()})
+        self.floor_shares = {by: share for by, (_, share) in rows_and_shares.items()}
+        self.n_known_domains = n_known_domains
 
     def forward(
         self, pixels: Tensor, domains: Tensor, species: Tensor | None = None, numbers: Tensor | None = None
@@ -287,9 +307,7 @@ class Network(nn.Module):
         if self.domain_code is not None:
             x = x + self.domain_code(domains)
         if self.species_code is not None:
-            if species is None:
-                species = torch.full_like(domains, self.species_code.num_embeddings - 1)
-            x = x + self.species_code(species)
+            x = x + _row_of(self.species_code, species, domains)
         if self.number_code is not None:
             if numbers is None:
                 zeros = features.new_zeros(len(features), self.number_code.in_features // 2)
@@ -298,7 +316,22 @@ class Network(nn.Module):
         for layer in self.head[:-1]:
             x = F.gelu(layer(x))
         result: Tensor = self.head[-1](x)
-        return result
+        return self._beside_floors(result, domains, species) if self.floor else result
+
+    def _beside_floors(self, own: Tensor, domains: Tensor, species: Tensor | None) -> Tensor:
+        """Of known domains a share alone is what the image says, of unknown ones all."""
+        mixed = (1 - sum(self.floor_shares.values())) * own
+        for by, table in self.floor.items():
+            mixed = mixed + self.floor_shares[by] * _row_of(table, domains if by == "domain" else species, domains)
+        return torch.where((domains < self.n_known_domains)[:, None], mixed, own)
+
+
+def _row_of(table: nn.Module, indices: Tensor | None, domains: Tensor) -> Tensor:
+    """The table's rows; the last one, of *unknown*, where no indices are given for as many specimens as domains."""
+    if indices is None:
+        indices = torch.full_like(domains, table.num_embeddings - 1)  # type: ignore[operator,arg-type]
+    rows: Tensor = table(indices)
+    return rows
 
 
 class Ensemble(nn.Module):
@@ -868,6 +901,8 @@ def _network(tower: nn.Module, config: Values, form: Values) -> Network:
         species_shape=_species_shape(config) if form["reads_species"] else None,
         number_shape=_number_shape(config) if form.get("reads_numbers") else None,
         head_widths=form["head_widths"],
+        floors={by: (len(config[_KNOWN[by]]) + 1, share) for by, share in config.get("floors", {}).items()},
+        n_known_domains=len(config["known_domains"]),
     )
 
 
@@ -907,6 +942,8 @@ def _agreements(config: Values) -> dict[str, bool]:
         or not any(form.get("reads_numbers") for form in forms),
         "numbers are named once each": len({of["name"] for of in config.get("numbers", ())})
         == len(config.get("numbers", ())),
+        "floors are by species where some are known": "known_species" in config
+        or "species" not in config.get("floors", ()),
         "transform.image_size is the tower's": config["transform"]["image_size"] == side,
         f"an image has 1 to {MOST_PATCHES} patches": 1 <= (side // patch) ** 2 <= MOST_PATCHES,
     }

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float64, Int64, Shaped
 from numpy.typing import ArrayLike, NDArray
 
 from trainable.scoring.crps import Floats
-from trainable.scoring.rule import Rule
+from trainable.scoring.group_floor import BY_DOMAIN, BY_SPECIES, GroupFloor
 from trainable.scoring.targets import Targets, event_labels
 
 if TYPE_CHECKING:
@@ -275,32 +275,16 @@ def floor_predictions(
     of = targets or Targets.beetles()
     groupings = {}
     if of.task.columns.domain is not None:
-        groupings["domain_mean"] = np.asarray(domain_ids)
+        groupings[BY_DOMAIN] = np.asarray(domain_ids)
     if of.task.covariates:
-        groupings["species_mean"] = np.asarray(species)
+        groupings[BY_SPECIES] = np.asarray(species)
     constant = of.rule.constant(event_labels(values, events, train))
     return {"constant": np.tile(constant, (len(held_out), 1))} | {
-        name: _by_group(values, events, group, train, held_out, constant=constant, rule=of.rule)
+        name: GroupFloor.of(values, events, group, train, known=np.unique(group[train]), rule=of.rule).predictions(
+            group[held_out]
+        )
         for name, group in groupings.items()
     }
-
-
-def _by_group(
-    labels: Float64[Floats, "specimens targets"],
-    event_ids: Shaped[NDArray[np.generic], " specimens"],
-    groups: Shaped[NDArray[np.generic], " specimens"],
-    train: Int64[Ints, " train"],
-    held_out: Int64[Ints, " held_out"],
-    *,
-    constant: Float64[Floats, " outputs"],
-    rule: Rule,
-) -> Float64[Floats, "held_out outputs"]:
-    predictions = np.tile(constant, (len(held_out), 1))
-    for group in np.unique(groups[held_out]):
-        known = train[groups[train] == group]
-        if len(known):
-            predictions[groups[held_out] == group] = rule.constant(event_labels(labels, event_ids, known), constant)
-    return predictions
 
 
 def root_mean_square(values: Float64[Floats, "*rows columns"]) -> Any:

@@ -130,6 +130,7 @@ def make_plan(
         seeds=tuple(options.seed + 1 + i for i in range(options.confirm_seeds)),
         epochs=options.epochs,
         with_ensemble=True,
+        with_floors=True,
     )
 
 

@@ -1,4 +1,5 @@
-"""The ensemble: the mean of what the better half of the confirmed configurations predict, each counted alike.
+"""The ensemble: the mean of what the better half of the confirmed configurations predict, each counted alike, and of
+floors, as far as these forecast about as well.
 
 Which half that is, the folds say; what a fold's events are forecast by, only the *other* folds do, and none of their
 events that are held out of this one, too. So nothing about an event chooses its own forecast, and the ensemble's score
@@ -6,7 +7,7 @@ is as honest as that of a configuration. Chosen weights (Caruana 2004) do as wel
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,12 @@ from trainable.scoring.scoring import EventForecast, root_mean_square
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import ENSEMBLE
 from tune.confirming.predicted import Predicted, Predictions
+
+EVIDENCE = 20
+"""How many independent errors shares are weighed by. Half or twice as many do as well: benchmarks/ENSEMBLE.md."""
+
+LEAST_SHARE = 0.01
+"""Smaller ones change no forecast that anyone could tell, and are left out."""
 
 
 def ensemble_name(members: Sequence[Predicted]) -> str:
@@ -25,14 +32,62 @@ def ensemble_name(members: Sequence[Predicted]) -> str:
     return name
 
 
-def ensemble_predictions(members: Sequence[Predicted], held_out: HeldOutFolds) -> dict[int, list[Predictions]]:
-    """Fold -> one array a seed: the mean of the half that the other folds found better, each at the epoch they did."""
+def ensemble_predictions(
+    members: Sequence[Predicted], held_out: HeldOutFolds, *, with_floors: bool
+) -> dict[int, list[Predictions]]:
+    """Fold -> one array a seed: the mean of the half that the other folds found better, each at the epoch they did, and
+    of floors by the shares that these folds give them.
+    """
     found: dict[int, list[Predictions]] = {}
     for fold in held_out.scorers:
         half = better_half(members, held_out, without=fold)
         of_each = [member.of(fold, member.epoch(without=fold)) for member in half]
-        found[fold] = [np.mean(np.asarray(of_seed, dtype=np.float64), axis=0) for of_seed in zip(*of_each, strict=True)]
+        means = [np.mean(np.asarray(of_seed, dtype=np.float64), axis=0) for of_seed in zip(*of_each, strict=True)]
+        shares = floor_shares(half, held_out, without=fold) if with_floors else {}
+        found[fold] = [mixed(mean, shares, held_out, fold) for mean in means]
     return found
+
+
+def mixed(mean: Predictions, shares: Mapping[str, float], held_out: HeldOutFolds, fold: int) -> Predictions:
+    """A fold's predictions: of known domains a mean of trained configurations and, by their shares, of floors.
+
+    Of an unknown domain floors know next to nothing: there the configurations alone forecast.
+    """
+    if not shares:
+        return mean
+    of_floors = sum(share * held_out.group_floors[fold][name] for name, share in shares.items())
+    return np.where(held_out.is_known[fold][:, None], (1 - sum(shares.values())) * mean + of_floors, mean)
+
+
+def floor_shares(
+    half: Sequence[Predicted], held_out: HeldOutFolds, *, without: int | None = None, evidence: float = EVIDENCE
+) -> dict[str, float]:
+    """Floor -> its share of forecasts of known domains, by how much it errs there on the folds but one, on none of that
+    one's events.
+
+    Errors to the power of `-evidence`, as a likelihood weighs them: beside a model that sees much a floor has no share,
+    beside one that sees next to nothing each has about the same. None where nothing of known domains is held out.
+    """
+    errors = {"": error_without(without, [(member, 1 / len(half)) for member in half], held_out, part="id")}
+    for name in next(iter(held_out.group_floors.values())):
+        errors[name] = error_without(without, [(_floor(name, half[0], held_out), 1.0)], held_out, part="id")
+    if not all(math.isfinite(error) and error > 0 for error in errors.values()):
+        return {}
+    least = min(errors.values())
+    weights = {name: (least / error) ** evidence for name, error in errors.items()}
+    total = sum(weights.values())
+    shares = {name: weight / total for name, weight in weights.items() if name}
+    return {name: share for name, share in shares.items() if share >= LEAST_SHARE}
+
+
+def _floor(name: str, like: Predicted, held_out: HeldOutFolds) -> Predicted:
+    """A floor as if it had been trained, for one epoch with as many seeds as others."""
+    n_seeds = {fold: len(like.of(fold, like.epoch())) for fold in held_out.scorers}
+    return Predicted(
+        name=name,
+        curves={fold: np.zeros(1) for fold in held_out.scorers},
+        read=lambda fold, _: [held_out.group_floors[fold][name]] * n_seeds[fold],
+    )
 
 
 def better_half(members: Sequence[Predicted], held_out: HeldOutFolds, *, without: int | None = None) -> list[Predicted]:
@@ -48,11 +103,14 @@ def better_half(members: Sequence[Predicted], held_out: HeldOutFolds, *, without
     return [members[i] for i in sorted(best)]
 
 
-def error_without(fold: int | None, shares: Sequence[tuple[Predicted, float]], held_out: HeldOutFolds) -> float:
+def error_without(
+    fold: int | None, shares: Sequence[tuple[Predicted, float]], held_out: HeldOutFolds, *, part: str | None = None
+) -> float:
     """How much a mean of configurations errs on all folds but one, none of that one's events counted.
 
     shares: each with its weight. What a score is proportional to where each sigma is the best one: the root mean square
-    of each target's root mean squared errors; of classes, of the mean loss. NaN without an event.
+    of each target's root mean squared errors; of classes, of the mean loss. part: the only one that counts, if any. NaN
+    without an event.
     """
     apart = np.empty(0) if fold is None else _events(shares[0][0], held_out, fold)
     found: dict[str, list[EventForecast]] = {}
@@ -60,8 +118,9 @@ def error_without(fold: int | None, shares: Sequence[tuple[Predicted, float]], h
         if other != fold:
             of_each = [[np.float64(weight) * p for p in m.of(other, m.epoch(without=fold))] for m, weight in shares]
             for predictions in np.sum(of_each, axis=0):
-                for name, part in held_out.forecasts(other, predictions).items():
-                    found.setdefault(name, []).append(part.of(~np.isin(part.event_ids, apart)))
+                for name, of in held_out.forecasts(other, predictions).items():
+                    if part in (None, name):
+                        found.setdefault(name, []).append(of.of(~np.isin(of.event_ids, apart)))
     errors = [_error(parts) / held_out.targets.floor for parts in found.values() if any(len(p.labels) for p in parts)]
     return float(root_mean_square(np.concatenate(errors))) if errors else math.nan
 

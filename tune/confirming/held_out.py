@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from trainable.scoring.group_floor import BY_DOMAIN, BY_SPECIES, group_floors
 from trainable.scoring.out_of_fold import only_fresh
 from trainable.scoring.scoring import EventForecast, HeldOutScorer, floor_predictions
 from trainable.scoring.targets import Targets
@@ -17,13 +18,17 @@ from tune.confirming.runs import fold_data_folder
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HeldOutFolds:
-    """scorers: fold -> of all its held-out events. floors: fold -> floor -> its predictions. seen: ids of the events
-    that the search chose by. domain_of_site: of all specimens. n_left_out: events that are left out for it. n_seen:
-    those that are scored all the same, since nothing else is held out of their fold.
+    """scorers: fold -> of all its held-out events. floors: fold -> floor -> its predictions. group_floors: the same of
+    those that a model can hold, which know no species of specimens without a name. is_known: fold -> whether each
+    held-out specimen is of a domain that was trained on. seen: ids of the events that the search chose by.
+    domain_of_site: of all specimens. n_left_out: events that are left out for it. n_seen: those that are scored all the
+    same, since nothing else is held out of their fold.
     """
 
     scorers: dict[int, HeldOutScorer]
     floors: dict[int, dict[str, NDArray[np.float64]]]
+    group_floors: dict[int, dict[str, NDArray[np.float64]]]
+    is_known: dict[int, NDArray[np.bool_]]
     seen: NDArray[np.int64] | NDArray[np.str_]
     domain_of_site: dict[str, int]
     n_left_out: int
@@ -48,6 +53,8 @@ class HeldOutFolds:
                 fold: floor_predictions(d.labels, d.event_ids, d.domain_ids, d.species, d.split, targets=d.targets)
                 for fold, d in of_fold.items()
             },
+            group_floors={fold: predicted_floors(data) for fold, data in of_fold.items()},
+            is_known={fold: in_known_domains(data) for fold, data in of_fold.items()},
             seen=seen,
             domain_of_site=dict(zip(search.site_ids.tolist(), search.domain_ids.tolist(), strict=True)),
             n_left_out=len(set().union(*shared.values()) - scored),
@@ -66,6 +73,20 @@ class HeldOutFolds:
     def forecasts(self, fold: int, predictions: ArrayLike) -> dict[str, EventForecast]:
         """Part -> forecasts of a fold's fresh events; of all, where it has no fresh one."""
         return only_fresh(self.scorers[fold].forecasts(predictions), self.seen)
+
+
+def predicted_floors(data: TrialData) -> dict[str, NDArray[np.float64]]:
+    """Floor -> what it predicts for the held-out specimens, of those that a model can hold."""
+    held_out = np.concatenate([data.split.id_, data.split.ood])
+    found = group_floors(data.labels, data.event_ids, data.domain_ids, data.species, data.split, targets=data.targets)
+    groups = {BY_DOMAIN: data.domain_ids, BY_SPECIES: data.species}
+    return {name: floor.predictions(groups[name][held_out]) for name, floor in found.items()}
+
+
+def in_known_domains(data: TrialData) -> NDArray[np.bool_]:
+    """Whether each held-out specimen is of a domain that was trained on."""
+    held_out = np.concatenate([data.split.id_, data.split.ood])
+    return np.isin(data.domain_ids[held_out], data.domain_ids[data.split.train])
 
 
 def _held_out_events(data: TrialData) -> NDArray[np.int64] | NDArray[np.str_]:

@@ -34,7 +34,7 @@ class ConfirmedConfiguration:
     intervals: of the scores, for other domains and trainings. difference: of `score/all` to the default's, below 0 is
     better; None for the default itself. fold_scores: fold -> mean `score/all` of all its held-out events. members: of
     an ensemble, names of the candidates whose mean it is, each at its own epoch; its config is empty, and its epoch
-    that of the member that is trained longest.
+    that of the member that is trained longest. floor_shares: floor -> its share of an ensemble, beside that mean's.
     """
 
     name: str
@@ -46,6 +46,16 @@ class ConfirmedConfiguration:
     difference: "Difference | None"
     fold_scores: dict[int, float]
     members: tuple[str, ...] = ()
+    floor_shares: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def mixture(self) -> str:
+        """Of an ensemble, what it is the mean of: "t0010, default (61%), floor domain_mean (39%)"."""
+        names = ", ".join(self.members)
+        if not self.floor_shares:
+            return names
+        floors = ", ".join(f"floor {name} ({share:.0%})" for name, share in self.floor_shares.items())
+        return f"{names} ({1 - sum(self.floor_shares.values()):.0%}), {floors}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,8 +159,8 @@ def write_evidence(folder: Place, values: JsonObject) -> None:
 
 def _evidence_of(confirmed: Confirmed, candidate: ConfirmedConfiguration) -> JsonObject:
     names = ("holdout", "folds", "seeds", "epochs", "data_fingerprint", "backbone_fingerprint", "fresh_only")
-    members = {"members": candidate.members} if candidate.members else {}
-    of = {"name": candidate.name, "config": candidate.config, **members}
+    of = {"name": candidate.name, "config": candidate.config}
+    of |= {name: value for name in ("members", "floor_shares") if (value := getattr(candidate, name))}
     return of | {name: getattr(confirmed, name) for name in names}
 
 

@@ -31,8 +31,8 @@ class Predicted:
 
     name: str
     curves: Mapping[int, NDArray[np.float64]]
-    read: Callable[[int, int], list[NDArray[np.float32]]]
-    _known: dict[tuple[int, int], list[NDArray[np.float32]]] = field(default_factory=dict, init=False)
+    read: Callable[[int, int], Sequence[Predictions]]
+    _known: dict[tuple[int, int], Sequence[Predictions]] = field(default_factory=dict, init=False)
 
     @property
     def n_epochs(self) -> int:
@@ -44,7 +44,7 @@ class Predicted:
         curves = [curve for fold, curve in self.curves.items() if fold != without]
         return best_epoch(curves) if curves else self.n_epochs
 
-    def of(self, fold: int, epoch: int) -> list[NDArray[np.float32]]:
+    def of(self, fold: int, epoch: int) -> Sequence[Predictions]:
         """What was predicted for a fold's held-out specimens at an epoch, one array a seed.
 
         Raises: what `read` raises.

@@ -50,7 +50,8 @@ class Configuration:
 class Plan:
     """All configurations are run on all folds with all seeds. epochs: of the longest.
 
-    with_ensemble: whether the mean of their forecasts is judged beside them, which takes no run; older plans have none.
+    with_ensemble: whether the mean of their forecasts is judged beside them, which takes no run; with_floors: whether
+    floors have shares in it. Older plans have none.
     """
 
     configurations: tuple[Configuration, ...]
@@ -58,6 +59,7 @@ class Plan:
     seeds: tuple[int, ...]
     epochs: int
     with_ensemble: bool = False
+    with_floors: bool = False
 
     @classmethod
     def from_dict(cls, values: JsonObject) -> "Plan":
@@ -68,6 +70,7 @@ class Plan:
             seeds=tuple(values["seeds"]),
             epochs=values["epochs"],
             with_ensemble=values.get("with_ensemble", False),
+            with_floors=values.get("with_floors", False),
         )
 
     def cells(self) -> Iterator[tuple[Configuration, int, int]]:

@@ -9,7 +9,7 @@ from trainable.scoring.best_floor import not_better_words
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import OutOfFold, paired_difference
 from trainable.storage.place import Place
-from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions
+from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions, floor_shares
 from tune.confirming.floors import floors_on
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
@@ -46,7 +46,7 @@ def judge(
     trained = [predicted_by(runs, c.name, folder, held_out, seeds, local=local) for c in configurations]
     measured = [_measured(*of, held_out) for of in zip(configurations, trained, strict=True)]
     if plan.with_ensemble and len(trained) > 1 and len(folds) > 1:
-        measured.append(_ensemble(trained, held_out))
+        measured.append(_ensemble(trained, held_out, with_floors=plan.with_floors))
     level = 1 - (1 - LEVEL) / max(1, len(measured) - 1)
     candidates = _compared([m[0] for m in measured], {m[0].name: m[1] for m in measured}, level)
     winner, is_win, words = _decide(candidates, failed)
@@ -93,8 +93,11 @@ def _measured(
     return candidate, of.forecasts
 
 
-def _ensemble(trained: Sequence[Predicted], held_out: HeldOutFolds) -> tuple[ConfirmedConfiguration, OutOfFold]:
-    of, members = scored(held_out, ensemble_predictions(trained, held_out)), better_half(trained, held_out)
+def _ensemble(
+    trained: Sequence[Predicted], held_out: HeldOutFolds, *, with_floors: bool
+) -> tuple[ConfirmedConfiguration, OutOfFold]:
+    of = scored(held_out, ensemble_predictions(trained, held_out, with_floors=with_floors))
+    members = better_half(trained, held_out)
     candidate = ConfirmedConfiguration(
         name=ensemble_name(trained),
         trial_id=None,
@@ -105,6 +108,7 @@ def _ensemble(trained: Sequence[Predicted], held_out: HeldOutFolds) -> tuple[Con
         difference=None,
         fold_scores=of.fold_scores,
         members=tuple(member.name for member in members),
+        floor_shares=floor_shares(members, held_out) if with_floors else {},
     )
     return candidate, of.forecasts
 

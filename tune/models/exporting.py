@@ -1,7 +1,7 @@
 """From trained tails to an exported folder: what `train` and `retrain` share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from trainable.export.facts import MemberFacts, ModelFacts
 from trainable.export.training_record import TrainingRecord
 from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.frozen.features import identity_key, store_identity
+from trainable.scoring.group_floor import BY_SPECIES, group_floors, shared_floors
 from trainable.scoring.scoring import EventForecast
 from trainable.training.trainer import TailTrainer
 from tune.tracking.versions import library_versions
@@ -47,6 +48,7 @@ def export_trainers(
     backbone: str,
     specimens: Specimens,
     sigmas: Mapping[str, Sequence[float]],
+    floor_shares: Mapping[str, float] | None = None,
     measured: ModelQuality | None = None,
     evidence: Mapping[str, object] | None = None,
     study_id: str | None = None,
@@ -54,7 +56,7 @@ def export_trainers(
     """Export the weights that the trainers hold now as one model, a member each, to `folder`, whole or not at all.
 
     trainers: of equal data. trained: what each of them is. backbone: as on the command line. specimens: what the
-    trainers' features were made of. sigmas: "known" and "unknown" -> one a target.
+    trainers' features were made of. sigmas: "known" and "unknown" -> one a target. floor_shares: floor -> its share.
     evidence: the configuration's out-of-fold forecasts, written as `confirmation.json`.
     Raises: UserError when the backbone or the data are not those that the features were made from, or when `folder`
     holds what is no export of ours.
@@ -64,19 +66,27 @@ def export_trainers(
     facts = model_facts(
         trainers, name=name, trained=trained, backbone=loaded, specimens=specimens, measured=measured, study_id=study_id
     )
+    if floor_shares:
+        facts = replace(facts, floor_shares=dict(floor_shares))
+    data = trainers[0].data
+    tables = group_floors(data.labels, data.event_ids, data.domain_ids, data.species, data.split, targets=data.targets)
+    known_species = next((t.known_species for t in trainers if t.known_species is not None), None)
+    if known_species is None and BY_SPECIES in (floor_shares or {}):
+        known_species = data.train_species()
     return export_model(
         folder,
         backbone=loaded,
         tails=[trainer.tail for trainer in trainers],
-        targets=trainers[0].data.targets,
+        targets=data.targets,
         units=trainers[0].units,
         known_domains=trainers[0].known_domains,
-        known_species=next((t.known_species for t in trainers if t.known_species is not None), None),
+        known_species=known_species,
         number_units=next((t.number_units for t in trainers if t.number_units is not None), None),
         sigmas=sigmas,
+        floors=shared_floors(tables, floor_shares or {}),
         facts=facts,
         evidence=evidence,
-        record=TrainingRecord.of(specimens, trainers[0].data.split.train),
+        record=TrainingRecord.of(specimens, data.split.train),
     )
 
 

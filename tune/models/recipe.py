@@ -43,7 +43,8 @@ class Part:
 class Recipe:
     """A model to be made.
 
-    name: that of its part, or an ensemble's. parts: one, or an ensemble's. sigmas: "known" and "unknown" (domains) ->
+    name: that of its part, or an ensemble's. parts: one, or an ensemble's. floor_shares: floor -> its share of the
+    forecast. sigmas: "known" and "unknown" (domains) ->
     one a target, of classes a temperature. scores, intervals: measured on events held out of training, as `scores_of`
     says: "confirmation" or "held-out events". floors: name -> metrics of a forecast without images on the same events,
     where they are known. evidence: the forecasts behind them, None without a confirmation.
@@ -53,6 +54,7 @@ class Recipe:
     name: str
     trial_id: str | None
     parts: tuple[Part, ...]
+    floor_shares: dict[str, float]
     seeds: tuple[int, ...]
     sigmas: dict[str, list[float]]
     scores: dict[str, float]
@@ -167,6 +169,7 @@ def _from_candidate(
         name=chosen.name,
         trial_id=chosen.trial_id,
         parts=tuple(_part(options, member.name, member.config, default=member.epoch) for member in members),
+        floor_shares=chosen.floor_shares,
         seeds=_seeds(options.seeds, first=confirmed.seeds, study_seed=study_seed),
         sigmas={kind: [float(value) for value in values] for kind, values in sigmas.items()},
         scores=chosen.metrics,
@@ -191,6 +194,7 @@ def _from_trial(options: RetrainOptions, trial: TrialRecord, standings: Standing
         name=name,
         trial_id=trial.trial_id,
         parts=(_part(options, name, trial.trial_config().to_dict(), default=trial.best_epoch),),
+        floor_shares={},
         seeds=_seeds(options.seeds, first=(own_seed,), study_seed=header["seed"]),
         sigmas=_sigmas_of_metrics(metrics, task),
         scores={name: value for name, value in metrics.items() if name.startswith(kept)},

@@ -93,6 +93,8 @@ def fill_run(client: "MlflowClient", run_id: str, entry: Entry) -> None:
     params = configuration_params(facts["config"]) if facts["config"] else {}
     if members := facts.get("members"):
         params["retrain.members"] = ", ".join(dict.fromkeys(member["name"] for member in members))
+    if shares := facts.get("floor_shares"):
+        params["retrain.floor_shares"] = ", ".join(f"{name}={share:.4g}" for name, share in shares.items())
     params |= {
         "retrain.epochs": str(facts["epochs"]),
         "retrain.seeds": "+".join(map(str, facts["seeds"])),

@@ -66,6 +66,7 @@ def make_model(
         backbone=kept_options(entries)["backbone"],
         specimens=specimens,
         sigmas=recipe.sigmas,
+        floor_shares=recipe.floor_shares,
         measured=_measured(recipe),
         evidence=recipe.evidence,
         study_id=study_of(entries).study_id,

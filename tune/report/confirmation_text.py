@@ -20,11 +20,11 @@ def confirmation_text(confirmed: Confirmed, task: Task) -> str:
         f"{'':<{_NAME_WIDTH}}  score and {confirmed.interval_level:.0%} interval   gain on default, {_level(confirmed)}"
     )
     lines += [_candidate_line(candidate) for candidate in confirmed.candidates]
-    lines += [
-        f"{candidate.name}: the mean of {', '.join(candidate.members)}; on each fold, of those that other folds chose"
-        for candidate in confirmed.candidates
-        if candidate.members
-    ]
+    for candidate in confirmed.candidates:
+        if candidate.members:
+            chosen = "as other folds chose" if candidate.floor_shares else "of those that other folds chose"
+            words = f"{candidate.name}: the mean of {candidate.mixture}; on each fold, {chosen}"
+            lines += textwrap.wrap(words, COLUMNS, subsequent_indent="  ")
     if confirmed.failed:
         lines.append(f"failed in a run, so not compared: {', '.join(confirmed.failed)}")
     if confirmed.scored_by_search:

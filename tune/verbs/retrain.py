@@ -98,6 +98,7 @@ def _identity(recipe: Recipe, study: StudyBegun, *, precision: str) -> JsonObjec
         "seeds": list(recipe.seeds),
         "precision": precision,
         "sigmas": recipe.sigmas,
+        **({"floor_shares": recipe.floor_shares} if recipe.floor_shares else {}),
     }
 
 
@@ -186,6 +187,7 @@ def _finish(
         "seeds": recipe.seeds,
         "epochs": recipe.epochs,
         "members": [{"name": part.name, "epochs": part.epochs, "seed": seed} for part, seed in recipe.members],
+        "floor_shares": recipe.floor_shares,
         "champion": None,
         "seconds": round(seconds, 1),
     }
