@@ -51,7 +51,7 @@ def _place(word: str) -> str:
     return f"./{word}" if word.startswith("-") else word  # else it is taken for an option
 
 
-def _option(name: str, value: Any) -> list[str]:
+def _option(name: str, value: object) -> list[str]:
     flag = f"--{name.replace('_', '-')}"
     if value is None or value is False or value == ():
         return []

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
 
 from trainable.counts import counted
 from trainable.data.task import Task
 from trainable.data.task_words import score_keys
+from trainable.plain_values import JsonObject
 from trainable.shown import shown
 from trainable.storage.place import Place
 from trainable.trial import StepResult
@@ -32,13 +32,13 @@ from tune.tracking.tracker import TrackingStatus
 LINES = "\n\t"
 """Control characters of what has several lines."""
 
-_results: ContextVar[list[Mapping[str, Any]] | None] = ContextVar("results", default=None)
+_results: ContextVar[list[Mapping[str, object]] | None] = ContextVar("results", default=None)
 
 
 @contextmanager
-def results_taken() -> Iterator[list[Mapping[str, Any]]]:
+def results_taken() -> Iterator[list[Mapping[str, object]]]:
     """Within the block, what `--json` would print is put into the list, beside being shown."""
-    results: list[Mapping[str, Any]] = []
+    results: list[Mapping[str, object]] = []
     token = _results.set(results)
     try:
         yield results
@@ -157,7 +157,7 @@ class Console:
         )
 
     def train_result(
-        self, result: Mapping[str, Any], file: Path, options: TrainOptions, task: Task, *, n_search_folds: int
+        self, result: JsonObject, file: Path, options: TrainOptions, task: Task, *, n_search_folds: int
     ) -> None:
         """The table or the JSON object that ends a training; file: where the latter is kept.
 
@@ -177,7 +177,7 @@ class Console:
         steps = [f"  {command}" for command in after_training(options, Path(model), task=task)]
         self.finish(text="\n".join([text, *lines, *steps]), json=result)
 
-    def finish(self, *, text: str, json: Mapping[str, Any]) -> None:
+    def finish(self, *, text: str, json: Mapping[str, object]) -> None:
         """The command's one result, on stdout."""
         self._stop_rewriting()
         if (results := _results.get()) is not None:
@@ -198,5 +198,5 @@ def _beside_searches(fold: int, n_search_folds: int) -> list[str]:
     return [*textwrap.wrap(text, COLUMNS), ""]
 
 
-def _print_json(value: Mapping[str, Any]) -> None:
+def _print_json(value: Mapping[str, object]) -> None:
     print(json.dumps(json_values(value), allow_nan=False))

@@ -75,7 +75,7 @@ def result_json(
     return plain
 
 
-def json_values(value: Any) -> Any:
+def json_values(value: object) -> Any:
     """`value` as strict JSON can hold it: tuples as lists, NaN and infinities as None, text as `well_formed`."""
     if isinstance(value, Mapping):
         return {well_formed(str(key)): json_values(child) for key, child in value.items()}
@@ -116,7 +116,7 @@ def result_table(
     return "\n".join(lines).rstrip() + "\n"
 
 
-def metrics_table(rows: Iterable[tuple[str, Mapping[str, Any]]], task: Task) -> str:
+def metrics_table(rows: Iterable[tuple[str, Mapping[str, object]]], task: Task) -> str:
     """Named metrics as rows of scores, and of figures of the task's targets; what is too wide stands below."""
     named, lines = list(rows), []
     for blocks in _side_by_side(list(_blocks(task))):
@@ -176,13 +176,13 @@ def _full_name(trial: TrialRecord) -> str:
     return trial.trial_id if trial.name == trial.trial_id else f"{trial.trial_id} {name}"
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else in_words(value)
 
 
-def _rows(standings: Standings, best: TrialRecord | None) -> list[tuple[str, Mapping[str, Any]]]:
+def _rows(standings: Standings, best: TrialRecord | None) -> list[tuple[str, Mapping[str, object]]]:
     """The best trial first, then variants and floors, each group from better to worse."""
-    rows: list[tuple[str, Mapping[str, Any]]] = []
+    rows: list[tuple[str, Mapping[str, object]]] = []
     if best is not None:
         rows.append((f"best {_full_name(best)}", best.best_metrics))
     others = [(name, t.best_metrics) for name, t in standings.variant_trials().items() if t is not best]
@@ -195,7 +195,7 @@ def floor_rows(floors: Mapping[str, Mapping[str, float]]) -> list[tuple[str, Map
     return sorted([(f"floor {name}", floors[name]) for name in FLOORS if name in floors], key=_rank)
 
 
-def _rank(row: tuple[str, Mapping[str, Any]]) -> float:
+def _rank(row: tuple[str, Mapping[str, object]]) -> float:
     score = finite(row[1].get(SCORE))
     return math.inf if score is None else score
 
@@ -248,7 +248,7 @@ def _heading(blocks: Sequence[_Block]) -> list[str]:
     return [f"{'':<{_NAME_WIDTH}}{text}".rstrip() for text in (upper, lower)]
 
 
-def _row(name: str, metrics: Mapping[str, Any], blocks: Sequence[_Block]) -> str:
+def _row(name: str, metrics: Mapping[str, object], blocks: Sequence[_Block]) -> str:
     shown = name if len(name) < _NAME_WIDTH else f"{name[: _NAME_WIDTH - 2]}…"
     cells = "  ".join(
         "".join(_number(metrics.get(key), width=block.width, digits=block.digits) for key in block.leaves)
@@ -257,7 +257,7 @@ def _row(name: str, metrics: Mapping[str, Any], blocks: Sequence[_Block]) -> str
     return f"{shown:<{_NAME_WIDTH}}{cells}"
 
 
-def _number(value: Any, *, width: int, digits: int) -> str:
+def _number(value: object, *, width: int, digits: int) -> str:
     number = finite(value)
     if number is None:
         return f"{'-':>{width}}"

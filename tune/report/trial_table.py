@@ -104,7 +104,7 @@ def _word(value: Any, column: str) -> str:
     return shown(shown_value(value))
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: object) -> Any:
     if isinstance(value, bool):
         return str(value).lower()
     return spreadsheet_cell(value) if isinstance(value, str) else value

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from trainable.config import PROJECTIONS, later_keys
-from trainable.plain_values import flattened
+from trainable.plain_values import JsonObject, flattened
 from tune.decisions.trial_record import TrialRecord
 from tune.decisions.varied import Varied, shown_value
 from tune.printed.secrets_left_out import redact
@@ -28,12 +28,12 @@ def metric_key(name: str) -> str:
     return f"{parts[0]}/{parts[1]}"[:MAX_KEY] if slash else parts[0][:MAX_KEY]
 
 
-def tag_text(value: Any) -> str:
+def tag_text(value: object) -> str:
     """A tag's value: redacted, of a length that every server takes."""
     return redact(str(value))[:MAX_TAG]
 
 
-def study_tags(study_id: str | None, header: Mapping[str, Any]) -> dict[str, str]:
+def study_tags(study_id: str | None, header: Mapping[str, object]) -> dict[str, str]:
     """The tags that a study's run and all its trials share, from the journal's header."""
     flat = _flat(header)
     found = {
@@ -43,7 +43,7 @@ def study_tags(study_id: str | None, header: Mapping[str, Any]) -> dict[str, str
     return {tag: tag_text(value) for tag, value in (found | fixed).items() if value is not None}
 
 
-def _first(values: Mapping[str, Any], names: Iterable[str]) -> Any:
+def _first(values: Mapping[str, object], names: Iterable[str]) -> Any:
     return next((values[name] for name in names if values.get(name) is not None), None)
 
 
@@ -65,7 +65,7 @@ _STUDY_PARAMS = ("space", "data", "backbone", "holdout", "fold", "search_folds",
 """Options that tell studies apart; all of the header is in `study.json`."""
 
 
-def study_params(header: Mapping[str, Any]) -> dict[str, str]:
+def study_params(header: JsonObject) -> dict[str, str]:
     """The few options by which studies are told apart in a table."""
     options = header.get("options") or {}
     return {name: _param(options[name]) for name in _STUDY_PARAMS if name in options}
@@ -83,7 +83,7 @@ def varied_names(varied: Iterable[Varied]) -> list[str]:
     return [_NOT_IN_NAMES.sub("_", v.label)[:MAX_KEY] for v in varied]
 
 
-def configuration_params(config: Mapping[str, Any]) -> dict[str, str]:
+def configuration_params(config: Mapping[str, object]) -> dict[str, str]:
     """A whole configuration flattened with dots, `none` for what has no effect."""
     values = {**later_keys(), **_flat(config)}
     if values.get("adapter.kind") == "full":
@@ -91,12 +91,12 @@ def configuration_params(config: Mapping[str, Any]) -> dict[str, str]:
     return {name[:MAX_KEY]: _param(value) for name, value in values.items()}
 
 
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(values: Mapping[str, object]) -> dict[str, Any]:
     """Under names that MLflow takes."""
     return {_NOT_IN_NAMES.sub("_", name): value for name, value in flattened(values).items()}
 
 
-def _param(value: Any) -> str:
+def _param(value: object) -> str:
     """Short text: charts drop runs that lack an axis, so an inactive value is the word `none`."""
     if value is None:
         return "none"
