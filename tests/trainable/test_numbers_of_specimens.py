@@ -1,5 +1,6 @@
 """Numbers known when predicting, as they stand in a task and a table: typed, checked, missing where a cell is empty."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_numbers_are_read_and_empty_cells_are_missing(tmp_path, metadata):
 
 
 def test_shards_have_numbers_too_and_a_number_may_be_called_like_a_target(tmp_path):
-    rows = [{**row, "SPEI": None if row["public_id"] == "P3" else 2, "date": 1.5} for row in make_rows(8)]
+    rows = [{**row, "SPEI": None if i == 3 else 2 + i // 4, "date": 1.5 + i // 4} for i, row in enumerate(make_rows(8))]
     task = Task.from_dict({**TASK.to_dict(), "numbers": ["SPEI", "date"]})
     of_mass = {"mass": {"real": "any", "column": "SPEI_30d"}, "date2": {"real": "any", "column": "SPEI_2y"}}
     task = Task.from_dict({**task.to_dict(), "targets": of_mass, "numbers": ["SPEI", "date"]})
@@ -55,7 +56,7 @@ def test_shards_have_numbers_too_and_a_number_may_be_called_like_a_target(tmp_pa
 
     assert specimens.numbers[:, 0].tolist()[:3] == [2, 2, 2]
     assert np.flatnonzero(np.isnan(specimens.numbers)).tolist() == [6]
-    assert set(specimens.frame["date"]) != {1.5}
+    assert not {1.5, 2.5} & set(specimens.frame["date"])
 
 
 def test_other_numbers_are_other_data_on_the_same_photographs(tmp_path):
@@ -66,6 +67,32 @@ def test_other_numbers_are_other_data_on_the_same_photographs(tmp_path):
     assert len({first.fingerprint, other.fingerprint, without.fingerprint}) == 3
     assert first.features_fingerprint == other.features_fingerprint
     assert without.numbers is None
+
+
+def test_a_number_that_is_the_same_everywhere_is_refused_to_learn_from(tmp_path):
+    folder = image_folder(tmp_path, ["5", "", *["5"] * 6])
+
+    assert "column size_mm must have different numbers, or no part in `numbers`, but has 5 alone" in problems_of(folder)
+    assert read(folder, to_learn=False).numbers[0, 0] == 5
+
+
+def test_a_duration_is_no_number(tmp_path):
+    elapsed = pd.to_timedelta([1, 2, None, 4, 5, 6, 7, 8], unit="D")
+    found = problems_of(image_folder(tmp_path, list(elapsed), "metadata.parquet", SPEI_2y=list(elapsed)))
+
+    assert len([problem for problem in found if "size_mm must be a number" in problem]) == 7
+    assert any("SPEI_2y" in problem and "1 day" in problem for problem in found)
+
+
+def test_an_integer_beyond_any_number_and_lines_nested_too_deeply_are_told_in_one_line(tmp_path):
+    folder = image_folder(tmp_path, SIZES, "metadata.jsonl")
+    lines = (folder / "metadata.jsonl").read_text().splitlines()
+    values = json.loads(lines[0])
+    huge = json.dumps({**values, "size_mm": 10**400, "SPEI_2y": 10**400})
+    (folder / "metadata.jsonl").write_text("\n".join([huge, *lines[1:]]))
+    assert any("size_mm must be a number within" in problem for problem in problems_of(folder))
+    (folder / "metadata.jsonl").write_text("\n".join(["[" * 100_000, *lines[1:]]))
+    assert any("line 1 must be a JSON object" in problem for problem in problems_of(folder))
 
 
 def test_all_that_is_wrong_with_numbers_is_told_at_once(tmp_path):
@@ -113,6 +140,8 @@ def test_a_task_file_is_checked_line_by_line(tmp_path):
         ("[1]", "`numbers` must be a list of columns, but got [1]"),
         ("[size, event]", "a number must not be called image, domain, species, event, but one is `event`"),
         ("[size, size]", "a column must have one meaning, but 'size' is `numbers` and `numbers`"),
+        ("[split]", "a column called split says train or validation, and can have no other meaning"),
+        ("[file_name]", "a column called file_name names photographs, and can have no other meaning"),
         ("[day]", "a column must have one meaning, but 'day' is `columns.date` and `numbers`"),
         ("[mass]", "a column must have one meaning, but 'mass' is `numbers` and target `mass`"),
         (str([f"n{i}" for i in range(101)]), "`numbers` must name 100 columns at most, but got 101"),
@@ -173,16 +202,25 @@ def test_a_table_names_photographs_beside_itself_and_what_it_lacks_is_said(tmp_p
     table = tmp_path / "sizes.csv"
     assert lines == (
         f"{table} has no column elevation: taken for missing",
+        f"{table} has empty cells for size_mm of 1 of 3: taken for missing",
         f"1 photograph of 3 is not in {table}: its numbers are taken for missing",
     )
 
 
 def test_the_photographs_column_may_be_that_of_the_task_and_the_table_json_lines(tmp_path):
     text = '{"file_path": "photos/b.png", "size_mm": 2.5, "elevation": null}\n'
-    known, (line,) = numbers_of(tmp_path, text, ".jsonl")
+    known, (empty, line) = numbers_of(tmp_path, text, ".jsonl")
 
     assert known[1]["size_mm"] == 2.5
+    assert "empty cells for elevation of 1 of 3" in empty
     assert "2 photographs of 3 are not in" in line
+
+
+def test_a_table_that_names_none_of_the_photographs_is_refused(tmp_path):
+    with pytest.raises(
+        UserError, match=r"names none of the 3 given: it has .*elsewhere/a\.png, and .*a\.png was looked for"
+    ):
+        numbers_of(tmp_path, "file_name,size_mm,elevation\nelsewhere/a.png,3,4\n")
 
 
 @pytest.mark.parametrize(

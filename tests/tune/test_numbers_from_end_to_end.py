@@ -93,7 +93,8 @@ def test_predict_forecasts_as_trained_with_the_column_without_it_and_without_a_t
         "sizeless.csv": f"{photographs / 'sizeless.csv'} has no column size_mm: taken for missing\n",
         None: "no --numbers are given: size_mm taken for missing\n",
     }
-    assert ended.stderr.count("missing") == bool(table != "sizes.csv")
+    assert ended.stderr.count("missing") == 1
+    assert ("empty cells for size_mm of 2 of 12: taken for missing" in ended.stderr) == (table == "sizes.csv")
     assert said[table] in ended.stderr
 
 

@@ -1,7 +1,7 @@
 """Numbers that are known of photographs in files, from a table that names these."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +48,23 @@ def read_numbers(
         raise UserError(lines)
     found = [places.get(os.path.abspath(file)) for file in files]
     of_rows = [dict(zip(names, each, strict=True)) for each in values.tolist()]
+    if files and found.count(None) == len(files):
+        named = next(iter(places), "none")
+        raise UserError(
+            f"{table} must name photographs by their paths beside it, but names none of the {len(files)} given: it has "
+            f"{named}, and {os.path.abspath(files[0])} was looked for"
+        )
     known = [dict.fromkeys(names, np.nan) if row is None else of_rows[row] for row in found]
-    return known, tuple(_lacking(table, [name for name in names if name not in present], found.count(None), len(files)))
+    empty = {name: sum(row is not None and np.isnan(of_rows[row][name]) for row in found) for name in present}
+    absent = [name for name in names if name not in present]
+    return known, tuple(_lacking(table, absent, empty, found.count(None), len(files)))
 
 
 def _rows(table: Path, names: Sequence[str], task: Task) -> tuple[pd.DataFrame, str]:
     """The table, and its column of photographs."""
     if table.suffix not in SUFFIXES or not table.is_file():
-        raise UserError(f"`--numbers` must be a table ({', '.join(SUFFIXES)}), but got {table}")
+        there = "" if table.exists() else ", which is not there"
+        raise UserError(f"`--numbers` must be a table ({', '.join(SUFFIXES)}), but got {table}{there}")
     images = tuple(dict.fromkeys(("file_name", task.columns.image)))
     try:
         if table.suffix == ".parquet":
@@ -70,9 +79,13 @@ def _rows(table: Path, names: Sequence[str], task: Task) -> tuple[pd.DataFrame, 
     return rows, image
 
 
-def _lacking(table: Path, absent: Sequence[str], n_without: int, n_files: int) -> Iterator[str]:
+def _lacking(
+    table: Path, absent: Sequence[str], empty: Mapping[str, int], n_without: int, n_files: int
+) -> Iterator[str]:
     if absent:
         yield f"{table} has no column {', '.join(absent)}: taken for missing"
+    if cells := [f"{name} of {n}" for name, n in empty.items() if n]:
+        yield f"{table} has empty cells for {', '.join(cells)} of {n_files}: taken for missing"
     if n_without:
         they, their = ("is", "its") if n_without == 1 else ("are", "their")
         which = f"{counted(n_without, 'photograph')} of {n_files} {they} not in {table}"

@@ -1,6 +1,8 @@
 """Whether specimens can be learnt from: typed values, labels in bounds, events of one place, readable images."""
 
+import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
@@ -102,10 +104,14 @@ def typed_frame(rows: pd.DataFrame, task: Task, problems: Problems) -> pd.DataFr
 
 
 def note_no_numbers(frame: pd.DataFrame, task: Task, problems: Problems) -> None:
-    """Note columns of numbers, which are to be learnt from, that have none at all."""
+    """Note columns of numbers, which are to be learnt from, that have none at all, or the same one everywhere."""
     for column, source in zip(task.number_columns, task.numbers, strict=True):
-        if frame[column].isna().all():
+        found = frame[column].dropna().unique()
+        if not len(found):
             problems.add("no numbers", f"column {source} must have a number in some rows, but has none in any")
+        elif len(found) == 1:
+            rule = f"column {source} must have different numbers, or no part in `numbers`"
+            problems.add("one number", f"{rule}, but has {found[0]:g} alone")
 
 
 def row_names(rows: pd.DataFrame) -> list[str]:
@@ -232,14 +238,29 @@ def _strings(values: pd.Series) -> pd.Series:
     """Text without surrounding blanks, "" where missing; dates as 2019-07-31, whole floats beside integers as these."""
     if pd.api.types.is_datetime64_any_dtype(values):
         values = values.dt.strftime("%Y-%m-%d")
+    elif pd.api.types.is_timedelta64_dtype(values):
+        values = values.astype(object)  # else a missing one stays, as "NaT"
     if values.dtype == object and any(isinstance(value, int) for value in values):
         whole = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
         values = pd.Series(whole, index=values.index, dtype=object)
     return values.where(values.notna(), "").astype(str).str.strip()
 
 
+def _as_numbers(values: pd.Series) -> NDArray[np.float64]:
+    """NaN for what is none: also of dates and durations, which pandas would count, and of integers beyond any float."""
+    types = pd.api.types
+    if types.is_datetime64_any_dtype(values) or types.is_timedelta64_dtype(values):
+        values = _strings(values)
+    if values.dtype == object:
+        values = values.map(lambda value: math.nan if isinstance(value, int) and abs(value) > _LARGEST_FLOAT else value)
+    return pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+
+
+_LARGEST_FLOAT = int(sys.float_info.max)
+
+
 def _labels(values: pd.Series, target: RealTarget, names: list[str], problems: Problems) -> NDArray[np.float64]:
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers = _as_numbers(values)
     tolerance = LABEL_TOLERANCE if target.is_standard else 0.0
     is_good = np.isfinite(numbers)
     with np.errstate(invalid="ignore"):
@@ -256,8 +277,7 @@ def _labels(values: pd.Series, target: RealTarget, names: list[str], problems: P
 def number_values(values: pd.Series, source: str, names: list[str], problems: Problems) -> NDArray[np.float64]:
     """Of a column that is known when predicting; NaN for an empty cell, and for what is no number, which is noted."""
     texts = _strings(values)
-    is_date = pd.api.types.is_datetime64_any_dtype(values)
-    numbers = pd.to_numeric(texts if is_date else values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    numbers = _as_numbers(values)
     is_good = np.abs(numbers) <= LARGEST_NUMBER  # NaN is not
     for row in np.flatnonzero(~is_good & (texts != "")):
         rule = f"{source} must be a number within {LARGEST_NUMBER:g}, or an empty cell where it is not known"

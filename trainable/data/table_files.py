@@ -52,7 +52,7 @@ def read_json_lines(path: Path) -> pd.DataFrame:
                 rows.append(json.loads(line, object_pairs_hook=_object))
                 if not isinstance(rows[-1], dict):
                     raise ValueError(f"it is a {type(rows[-1]).__name__}")
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number} must be a JSON object: {error}") from error
     return pd.DataFrame(rows, dtype=object)
 

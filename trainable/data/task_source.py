@@ -248,6 +248,10 @@ class _Reader:
         for target in targets:
             uses.setdefault(target.column, []).append((("targets", target.name), f"target `{target.name}`"))
         for column, places in uses.items():
+            if column == "split" and places[0][0][0] != "columns":
+                self.note(places[0][0], "a column called split says train or validation, and can have no other meaning")
+            if column == "file_name" and columns.image != column:
+                self.note(places[0][0], "a column called file_name names photographs, and can have no other meaning")
             if len(places) > 1:
                 named = " and ".join(name for _, name in places)
                 self.note(places[-1][0], f"a column must have one meaning, but {brief(column)} is {named}")

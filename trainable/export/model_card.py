@@ -12,7 +12,7 @@ from trainable.plain_values import JsonObject
 from trainable.scoring.best_floor import best_floor
 from trainable.scoring.metrics import SCORE
 from trainable.shown import shown
-from trainable.training.number_units import MOST_SDS, NumberUnits
+from trainable.training.number_units import MOST_SDS, SD_OF_NONE, NumberUnits
 
 _GROUPS = (("CRPS", "crps"), ("R2", "r2"), ("MAE", "mae"))
 _CLASS_GROUPS = (("Log loss", "log_loss"), ("Brier score", "brier"), ("Accuracy", "accuracy"), ("Macro F1", "macro_f1"),
@@ -132,6 +132,8 @@ def _what_trained(values: JsonObject) -> str:
 
 
 def _number_words(of: JsonObject) -> str:
+    if of["sd"] >= SD_OF_NONE:
+        return f"{of['name']} (never differed, so it has no part)"
     return f"{of['name']} (mean {of['mean']:.6g}, SD {of['sd']:.6g})"
 
 

@@ -14,10 +14,14 @@ from trainable.scoring.crps import Floats
 MOST_SDS = 5.0
 """A number further from the mean counts as so far: an odd cell is no reason for an odd forecast."""
 
+SD_OF_NONE = 1e30
+"""Of a number that never differs in training: whatever it is later, it counts as its mean."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NumberUnits:
-    """names: of the numbers. mean, sd: of those that training specimens have; 0 and 1 of one that none of them has."""
+    """names: of the numbers. mean, sd: of those that training specimens have; where these
+    do not differ, or there are none, `SD_OF_NONE`."""
 
     names: tuple[str, ...]
     mean: Float64[Floats, " numbers"]
@@ -30,7 +34,7 @@ class NumberUnits:
         numbers: Float[NDArray[np.float64], "specimens numbers"],
         train: Int64[NDArray[np.int64], " train"],
     ) -> Self:
-        """From the training specimens alone; the SD of a number that never differs is 1."""
+        """From the training specimens alone; one that never differs among them says nothing, whatever it is later."""
         found = [column[np.isfinite(column)] for column in numbers[train].T]
         mean = [column.mean() if len(column) else 0.0 for column in found]
         return cls(tuple(names), np.array(mean), np.array([_spread(column) for column in found]))
@@ -51,6 +55,6 @@ class NumberUnits:
 
 
 def _spread(column: Float64[Floats, " given"]) -> float:
-    """The SD; of equal values, whose rounded mean would make it tiny, 1."""
+    """The SD; where values are all equal, so large a one that others read as the mean: nothing was learnt of them."""
     found = float(column.std()) if len(column) and column.min() < column.max() else 0.0
-    return found or 1.0
+    return found or SD_OF_NONE

@@ -7,6 +7,7 @@ is as honest as that of a configuration. Chosen weights (Caruana 2004) do as wel
 """
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,8 +21,13 @@ from tune.confirming.predicted import Predicted, Predictions
 EVIDENCE = 20
 """How many independent errors shares are weighed by. Half or twice as many do as well: benchmarks/ENSEMBLE.md."""
 
-LEAST_SHARE = 0.01
-"""Smaller ones change no forecast that anyone could tell, and are left out."""
+LEAST_SHARE, MOST_SHARES = 0.01, 0.5
+"""Smaller ones change no forecast that anyone could tell, and are left out. Together floors have half at most, which
+gains as much, and harms less where few events say that a floor errs little.
+"""
+
+FEWEST_EVENTS = 10
+"""By fewer no share is weighed."""
 
 
 def ensemble_name(members: Sequence[Predicted]) -> str:
@@ -66,18 +72,33 @@ def floor_shares(
     one's events.
 
     Errors to the power of `-evidence`, as a likelihood weighs them: beside a model that sees much a floor has no share,
-    beside one that sees next to nothing each has about the same. None where nothing of known domains is held out.
+    beside one that sees next to nothing they have half. None by fewer than `FEWEST_EVENTS` of known domains.
     """
+    if _n_events(half[0], held_out, without) < FEWEST_EVENTS:
+        return {}
     errors = {"": error_without(without, [(member, 1 / len(half)) for member in half], held_out, part="id")}
     for name in next(iter(held_out.group_floors.values())):
         errors[name] = error_without(without, [(_floor(name, half[0], held_out), 1.0)], held_out, part="id")
-    if not all(math.isfinite(error) and error > 0 for error in errors.values()):
+    if not all(map(math.isfinite, errors.values())):
         return {}
-    least = min(errors.values())
-    weights = {name: (least / error) ** evidence for name, error in errors.items()}
-    total = sum(weights.values())
-    shares = {name: weight / total for name, weight in weights.items() if name}
+    least = max(min(errors.values()), sys.float_info.min)  # some may err nowhere
+    weights = {name: (least / max(error, least)) ** evidence for name, error in errors.items()}
+    of_floors = sum(weight for name, weight in weights.items() if name)
+    of_all = min(of_floors / (weights[""] + of_floors), MOST_SHARES)
+    shares = {name: of_all * weight / of_floors for name, weight in weights.items() if name and of_floors}
     return {name: share for name, share in shares.items() if share >= LEAST_SHARE}
+
+
+def _n_events(member: Predicted, held_out: HeldOutFolds, without: int | None) -> int:
+    """How many events of known domains the folds but one hold out, that one's own left out."""
+    apart = np.empty(0) if without is None else _events(member, held_out, without)
+    of_folds = [
+        held_out.forecasts(fold, member.of(fold, member.epoch(without=without))[0])
+        for fold in held_out.scorers
+        if fold != without
+    ]
+    found = [parts["id"].event_ids for parts in of_folds if "id" in parts]
+    return len(np.setdiff1d(np.concatenate(found), apart)) if found else 0
 
 
 def _floor(name: str, like: Predicted, held_out: HeldOutFolds) -> Predicted:

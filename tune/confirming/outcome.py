@@ -50,12 +50,10 @@ class ConfirmedConfiguration:
 
     @property
     def mixture(self) -> str:
-        """Of an ensemble, what it is the mean of: "t0010, default (61%), floor domain_mean (39%)"."""
+        """Of an ensemble, what it is the mean of: "t0010, default; of known domains 39% floor domain_mean"."""
         names = ", ".join(self.members)
-        if not self.floor_shares:
-            return names
-        floors = ", ".join(f"floor {name} ({share:.0%})" for name, share in self.floor_shares.items())
-        return f"{names} ({1 - sum(self.floor_shares.values()):.0%}), {floors}"
+        floors = ", ".join(f"{share:.0%} floor {name}" for name, share in self.floor_shares.items())
+        return f"{names}; of known domains {floors}" if floors else names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -176,6 +176,9 @@ def _finish(
 ) -> None:
     model = folder / MODEL_NAME
     lines = [f"{recipe.name} trained on all data in {duration(seconds)}: {shown(model)}", *_score_lines(recipe, task)]
+    if recipe.floor_shares:
+        floors = ", ".join(f"{share:.0%} of the floor {name}" for name, share in recipe.floor_shares.items())
+        lines.insert(1, f"forecasts for known domains are made of it and {floors}")
     result: JsonObject = {
         "model": str(model),
         "registry_uri": None,
