@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from search_spaces.space import SearchSpace
+from search_spaces.variant import load_variant, variant_file
 from tests.tune.plain_entries import read_plain
 from trainable.allowance import usable_cpus
 from trainable.errors import UserError
@@ -195,6 +196,17 @@ def in_small(arguments: list[str], study: Path | None) -> list[str]:
     return words if "--resume" in words else words + SMALL.get(words[0], [])  # a study keeps what it was begun with
 
 
+def reading_sizes(folder: Path, cli) -> None:
+    """The model of the guide that reads a number: of a variant of one's own."""
+    folder.parent.mkdir()
+    variant = folder.parent / "sizes.yaml"
+    config = load_variant("default", epochs=1).with_values({"tail.n_blocks": 0, "tail.number_scale": 0.3})
+    variant.write_text(variant_file(config.to_dict(), "the default, told of sizes"), encoding="utf-8")
+    options = ["--data", "demo:120", "--task", "demo-size", "--epochs", 1, "--workers", 1]
+    ended = cli("train", "--variant", variant, "--out", folder, *options)
+    assert ended.status == 0, ended.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, demo_cache, tmp_path, monkeypatch):
@@ -204,6 +216,8 @@ def test_every_command_that_needs_nothing_but_this_machine_runs(processes, cli, 
     (tmp_path / "photographs").mkdir()
     for i, shade in enumerate((60, 120, 180)):
         Image.new("RGB", (90, 70), (shade, 90, 40)).save(tmp_path / "photographs" / f"beetle-{i}.jpg")
+    (tmp_path / "photographs" / "metadata.csv").write_text("file_name,size_mm\nbeetle-0.jpg,11.5\nbeetle-1.jpg,\n")
+    reading_sizes(tmp_path / "models" / "size", cli)
     verbs: list[str] = []
     for command in OURS:
         words = command[1:] if command[0] == "sentinel-tune" else command[3:]
