@@ -12,9 +12,12 @@ import yaml
 from search_spaces.space import read_variant
 from tests.beetles import TARGETS
 from tests.tune.made_study import made_study, write_study
+from trainable.data.task import beetles
+from tune.confirming.outcome import Confirmed
 from tune.decisions.standings import Standings
 from tune.journal.entries import FloorsMeasured, SessionBegun, TrialAsked, TrialEnqueued, VerdictReached
 from tune.journal.journal import read_entries
+from tune.report.confirmation_text import confirmation_text
 from tune.report_page.importance import MAX_TRIALS, importances
 from tune.report_page.study_page import report_page
 from tune.report_page.view import MAX_DRAWN, view_of
@@ -194,6 +197,24 @@ def test_of_an_ensemble_that_won_every_member_can_be_copied(confirmed_study):
         c["name"] for c in result["candidates"] if c["name"] in members
     ]
     assert all(text["epochs"] == 3 and text["config"] for text in texts)
+
+
+def test_what_an_ensemble_is_made_of_is_said_as_in_the_terminal(confirmed_study):
+    entries = read_entries(confirmed_study)
+    (at, verdict) = next(
+        (at, e.of) for at, e in enumerate(entries) if isinstance(getattr(e, "of", None), VerdictReached)
+    )
+    shares = {"floor_shares": {"domain_mean": 0.39}}
+    of_all = [{**c, **(shares if c["members"] else {})} for c in verdict.result["candidates"]]
+    result = dict(verdict.result, candidates=of_all)
+    entries[at] = replace(entries[at], of=replace(verdict, result=result))
+    members = ", ".join(next(c["members"] for c in of_all if c["members"]))
+
+    wanted = (
+        f"ensemble: the mean of {members}; of known domains 39% floor domain_mean; on each fold, as other folds chose"
+    )
+    assert f"{wanted}." in page_of(entries).words
+    assert wanted in confirmation_text(Confirmed.from_dict(result), beetles()).replace("\n  ", " ")
 
 
 def test_a_confirmed_study_shows_verdict_pairs_and_errors_by_domain_and_site(cli, confirmed_study, tmp_path):

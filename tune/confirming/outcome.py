@@ -50,10 +50,13 @@ class ConfirmedConfiguration:
 
     @property
     def mixture(self) -> str:
-        """Of an ensemble, what it is the mean of: "t0010, default; of known domains 39% floor domain_mean"."""
-        names = ", ".join(self.members)
+        """Of an ensemble, what it is: "ensemble: the mean of t0010, default; of known domains 39% floor domain_mean;
+        on each fold, as other folds chose".
+        """
+        chosen = "as other folds chose" if self.floor_shares else "of those that other folds chose"
         floors = ", ".join(f"{share:.0%} floor {name}" for name, share in self.floor_shares.items())
-        return f"{names}; of known domains {floors}" if floors else names
+        beside = f"; of known domains {floors}" if floors else ""
+        return f"{self.name}: the mean of {', '.join(self.members)}{beside}; on each fold, {chosen}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,7 @@ def confirmation_text(confirmed: Confirmed, task: Task) -> str:
     lines += [_candidate_line(candidate) for candidate in confirmed.candidates]
     for candidate in confirmed.candidates:
         if candidate.members:
-            chosen = "as other folds chose" if candidate.floor_shares else "of those that other folds chose"
-            words = f"{candidate.name}: the mean of {candidate.mixture}; on each fold, {chosen}"
-            lines += textwrap.wrap(words, COLUMNS, subsequent_indent="  ")
+            lines += textwrap.wrap(candidate.mixture, COLUMNS, subsequent_indent="  ")
     if confirmed.failed:
         lines.append(f"failed in a run, so not compared: {', '.join(confirmed.failed)}")
     if confirmed.scored_by_search:

@@ -95,6 +95,7 @@ def confirmation(view: StudyView) -> Iterator[str]:
     caption = f"Trained anew on {cells} that all share; a gain above 0 is better."
     caption += " Floors see no image." if confirmed.floors else ""
     yield html.table(head, [row for _, row in rows], caption=caption)
+    yield from (html.paragraph(f"{c.mixture}.", "note") for c in confirmed.candidates if c.members)
     if confirmed.n_seen or confirmed.scored_by_search:
         yield html.warning("The search chose by some of the events that judge here, which favours what it chose.")
     if confirmed.failed:
