@@ -21,9 +21,9 @@ from benchmarks.forecast_worlds import World
 from benchmarks.searches import shown_gain
 from trainable.frozen.backbone import load_backbone
 from tune.command_line.options import DataOptions
-from tune.confirming.ensemble import EVIDENCE, better_half, floor_shares, mixed
+from tune.confirming.ensemble import EVIDENCE, better_half, ensemble_predictions, floor_shares
 from tune.confirming.held_out import HeldOutFolds, in_known_domains, predicted_floors
-from tune.confirming.predicted import Predicted, Predictions, scored
+from tune.confirming.predicted import Predictions, scored
 
 ARMS = ("default", "no mixup (default)", "strong augmentation (default)")
 EPOCHS = 20
@@ -49,23 +49,13 @@ def confirmations(world: World, pool: Pool) -> Iterator[dict[str, dict[str, floa
             n_seen=0,
         )
         members = [pool.predicted(name, folds) for name in pool.values]
-        found = {name: {fold: [floors[fold][name]] for fold in folds} for name in floors[folds[0]]}
-        found[ALONE] = _forecasts(members, held_out, None)
-        found |= {_name(evidence): _forecasts(members, held_out, evidence) for evidence in WEIGHED_BY}
+        found: dict[str, dict[int, list[Predictions]]] = {
+            name: {fold: [floors[fold][name]] for fold in folds} for name in floors[folds[0]]
+        }
+        found[ALONE] = ensemble_predictions(members, held_out, with_floors=False)
+        found |= {_name(n): ensemble_predictions(members, held_out, with_floors=True, evidence=n) for n in WEIGHED_BY}
         shares = floor_shares(better_half(members, held_out), held_out)
         yield {name: scored(held_out, of).metrics for name, of in found.items()} | {"shares": shares}
-
-
-def _forecasts(
-    members: Sequence[Predicted], held_out: HeldOutFolds, evidence: float | None
-) -> dict[int, list[Predictions]]:
-    found: dict[int, list[Predictions]] = {}
-    for fold in held_out.scorers:
-        half = better_half(members, held_out, without=fold)
-        mean = np.mean([np.asarray(m.of(fold, m.epoch(without=fold))[0], dtype=np.float64) for m in half], axis=0)
-        shares = floor_shares(half, held_out, without=fold, evidence=evidence) if evidence is not None else {}
-        found[fold] = [mixed(mean, shares, held_out, fold)]
-    return found
 
 
 def _name(evidence: float) -> str:

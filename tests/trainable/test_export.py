@@ -267,6 +267,19 @@ def test_floors_have_their_shares_of_what_is_predicted_for_known_domains(which, 
         assert np.array_equal(submitted, model.predict_pixels(pixels, DOMAINS, species))
 
 
+def check_refused(folder: Path, change, message: str) -> None:
+    """A configuration that was changed, with checksums to match, is refused in one line."""
+    config = json.loads((folder / "config.json").read_text())
+    change(config)
+    write_config(folder, config, unchecked=("README.md",))
+
+    with pytest.raises(ModelFolderError) as raised:
+        ExportedModel.load(folder)
+
+    assert len(raised.value.problems) == 1
+    assert message in raised.value.problems[0]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -281,15 +294,8 @@ def test_floors_that_are_not_as_they_must_be_are_refused_in_one_line(change, mes
     folder = exports.export(
         tmp_path / "model", tower, exports.config("lora", 2), tail, floors=floors_of(exports, {"domain": 0.5})
     )
-    config = json.loads((folder / "config.json").read_text())
-    change(config)
-    write_config(folder, config, unchecked=("README.md",))
 
-    with pytest.raises(ModelFolderError) as raised:
-        ExportedModel.load(folder)
-
-    assert len(raised.value.problems) == 1
-    assert message in raised.value.problems[0]
+    check_refused(folder, change, message)
 
 
 @pytest.mark.parametrize(
@@ -307,15 +313,8 @@ def test_floors_that_are_not_as_they_must_be_are_refused_in_one_line(change, mes
 )
 def test_members_that_are_not_as_they_must_be_are_refused_in_one_line(change, message, unlike, tmp_path):
     folder = Path(shutil.copytree(unlike, tmp_path / "copy"))
-    config = json.loads((folder / "config.json").read_text())
-    change(config)
-    write_config(folder, config, unchecked=("README.md",))
 
-    with pytest.raises(ModelFolderError) as raised:
-        ExportedModel.load(folder)
-
-    assert len(raised.value.problems) == 1
-    assert message in raised.value.problems[0]
+    check_refused(folder, change, message)
 
 
 @pytest.fixture(scope="module")

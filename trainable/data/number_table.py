@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from trainable.counts import counted
 from trainable.data.specimen_checks import Problems, number_values
-from trainable.data.specimen_schema import missing_columns
+from trainable.data.specimen_schema import image_columns, missing_columns
 from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
 from trainable.data.task import Task
 from trainable.errors import UserError
@@ -65,7 +65,7 @@ def _rows(table: Path, names: Sequence[str], task: Task) -> tuple[pd.DataFrame, 
     if table.suffix not in SUFFIXES or not table.is_file():
         there = "" if table.exists() else ", which is not there"
         raise UserError(f"`--numbers` must be a table ({', '.join(SUFFIXES)}), but got {table}{there}")
-    images = tuple(dict.fromkeys(("file_name", task.columns.image)))
+    images = image_columns(task)
     try:
         if table.suffix == ".parquet":
             rows = arrow_frame(pq.read_table(table), (*images, *names))

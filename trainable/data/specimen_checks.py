@@ -25,6 +25,8 @@ LABEL_TOLERANCE = 0.005
 LARGEST_NUMBER = 1e30
 """Of numbers known when predicting: what says "no data" in a map, -3.4e38, is none."""
 
+_LARGEST_FLOAT = int(sys.float_info.max)
+
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _MOST_DIGITS = 18  # of 2**63, less one
 
@@ -254,9 +256,6 @@ def _as_numbers(values: pd.Series) -> NDArray[np.float64]:
     if values.dtype == object:
         values = values.map(lambda value: math.nan if isinstance(value, int) and abs(value) > _LARGEST_FLOAT else value)
     return pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-
-
-_LARGEST_FLOAT = int(sys.float_info.max)
 
 
 def _labels(values: pd.Series, target: RealTarget, names: list[str], problems: Problems) -> NDArray[np.float64]:

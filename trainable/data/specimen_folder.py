@@ -15,6 +15,7 @@ from trainable.data.specimen_schema import (
     READ_SPLITS,
     SPLIT_NAMES,
     SpecimenTable,
+    image_columns,
     make_table,
     missing_columns,
     needed_columns,
@@ -83,7 +84,7 @@ def _read_metadata(path: Path, task: Task) -> pd.DataFrame:
 
 def _located(rows: pd.DataFrame, metadata: Path, folder: Path, task: Task, *, to_learn: bool) -> pd.DataFrame:
     """Add each row's split and the path of its image."""
-    image_names = tuple(dict.fromkeys(("file_name", task.columns.image)))
+    image_names = image_columns(task)
     image_column = next((name for name in image_names if name in rows.columns), None)
     problems = missing_columns(str(metadata), rows.columns, needed_columns(task, to_learn=to_learn))
     if image_column is None:

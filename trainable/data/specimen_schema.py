@@ -40,6 +40,11 @@ def read_columns(task: Task) -> tuple[str, ...]:
     return (*task.required_columns, *task.numbers, *optional)
 
 
+def image_columns(task: Task) -> tuple[str, ...]:
+    """What may hold the paths of photographs in a table of files, the first that is there."""
+    return tuple(dict.fromkeys(("file_name", task.columns.image)))
+
+
 def needed_columns(task: Task, *, to_learn: bool) -> tuple[str, ...]:
     """What must be there of a table beside the images; a model does without numbers that it has learnt to read."""
     return (*task.required_columns, *(task.numbers if to_learn else ()))

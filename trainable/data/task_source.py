@@ -116,12 +116,15 @@ class _Reader:
         return None if named.get("image") is None else Columns(**named)  # type: ignore[arg-type]
 
     def _column(self, position: Position, value: object) -> str | None:
-        if value == "split":
-            self.note(position, "a column called split says train or validation, and can have no other meaning")
+        self._check_not_split(position, value)
         if isinstance(value, str) and value.strip():
             return value
         self.note(position, f"`{position[-1]}` must be the name of a column, or be left out, but got {brief(value)}")
         return None
+
+    def _check_not_split(self, position: Position, column: object) -> None:
+        if column == "split":
+            self.note(position, "a column called split says train or validation, and can have no other meaning")
 
     def covariates(self, value: object) -> tuple[str, ...]:
         if not isinstance(value, list) or not all(isinstance(name, str) and name.strip() for name in value):
@@ -129,6 +132,8 @@ class _Reader:
             return ()
         if len(value) > 1:
             self.note(("covariates",), f"`covariates` must name one column at most so far, but got {', '.join(value)}")
+        for name in value:
+            self._check_not_split(("covariates",), name)
         return tuple(value)
 
     def numbers(self, value: object) -> tuple[str, ...]:
@@ -138,6 +143,7 @@ class _Reader:
         if len(value) > MOST_NUMBERS:
             self.note(("numbers",), f"`numbers` must name {MOST_NUMBERS} columns at most, but got {len(value)}")
         for name in value:
+            self._check_not_split(("numbers",), name)
             if name in INPUTS:
                 self.note(("numbers",), f"a number must not be called {', '.join(INPUTS)}, but one is `{name}`")
         return tuple(value)
@@ -151,6 +157,7 @@ class _Reader:
         targets = tuple(self._target(name, spec) for name, spec in given.items())
         for target in targets:
             self._check_name(target, given)
+            self._check_not_split(("targets", target.name), target.column)
         of_classes = [target.name for target in targets if isinstance(target, ClassTarget)]
         if of_classes and len(targets) > 1:
             named = ", ".join(f"`{target.name}`" for target in targets)
@@ -248,8 +255,6 @@ class _Reader:
         for target in targets:
             uses.setdefault(target.column, []).append((("targets", target.name), f"target `{target.name}`"))
         for column, places in uses.items():
-            if column == "split" and places[0][0][0] != "columns":
-                self.note(places[0][0], "a column called split says train or validation, and can have no other meaning")
             if column == "file_name" and columns.image != column:
                 self.note(places[0][0], "a column called file_name names photographs, and can have no other meaning")
             if len(places) > 1:

@@ -66,9 +66,7 @@ class ModelFacts:
 
     def to_dict(self) -> JsonObject:
         """Plain values for strict JSON; metrics that are not finite are left out."""
-        shares = {"floor_shares": self.floor_shares} if self.floor_shares else {}
-        rest = {name: value for name, value in asdict(self).items() if name != "floor_shares"}
-        return rest | {
+        values = asdict(self) | {
             "seeds": list(self.seeds),
             "members": [asdict(member) for member in self.members],
             "held_out_sites": list(self.held_out_sites),
@@ -76,8 +74,10 @@ class ModelFacts:
             "scores": _finite(self.scores),
             "intervals": {name: list(limits) for name, limits in self.intervals.items()},
             "floors": {name: _finite(metrics) for name, metrics in self.floors.items()},
-            **shares,
         }
+        if not self.floor_shares:  # as of any model of before there were any
+            del values["floor_shares"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

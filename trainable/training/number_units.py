@@ -20,8 +20,9 @@ SD_OF_NONE = 1e30
 
 @dataclass(frozen=True, eq=False, slots=True)
 class NumberUnits:
-    """names: of the numbers. mean, sd: of those that training specimens have; where these
-    do not differ, or there are none, `SD_OF_NONE`."""
+    """names: of the numbers. mean, sd: of those that training specimens have; where these do not differ, or there are
+    none, `SD_OF_NONE`.
+    """
 
     names: tuple[str, ...]
     mean: Float64[Floats, " numbers"]

@@ -39,17 +39,17 @@ def ensemble_name(members: Sequence[Predicted]) -> str:
 
 
 def ensemble_predictions(
-    members: Sequence[Predicted], held_out: HeldOutFolds, *, with_floors: bool
+    members: Sequence[Predicted], held_out: HeldOutFolds, *, with_floors: bool, evidence: float = EVIDENCE
 ) -> dict[int, list[Predictions]]:
     """Fold -> one array a seed: the mean of the half that the other folds found better, each at the epoch they did, and
-    of floors by the shares that these folds give them.
+    of floors by the shares that these folds give them; evidence: as `floor_shares` takes it.
     """
     found: dict[int, list[Predictions]] = {}
     for fold in held_out.scorers:
         half = better_half(members, held_out, without=fold)
         of_each = [member.of(fold, member.epoch(without=fold)) for member in half]
         means = [np.mean(np.asarray(of_seed, dtype=np.float64), axis=0) for of_seed in zip(*of_each, strict=True)]
-        shares = floor_shares(half, held_out, without=fold) if with_floors else {}
+        shares = floor_shares(half, held_out, without=fold, evidence=evidence) if with_floors else {}
         found[fold] = [mixed(mean, shares, held_out, fold) for mean in means]
     return found
 
@@ -91,14 +91,9 @@ def floor_shares(
 
 def _n_events(member: Predicted, held_out: HeldOutFolds, without: int | None) -> int:
     """How many events of known domains the folds but one hold out, that one's own left out."""
-    apart = np.empty(0) if without is None else _events(member, held_out, without)
-    of_folds = [
-        held_out.forecasts(fold, member.of(fold, member.epoch(without=without))[0])
-        for fold in held_out.scorers
-        if fold != without
-    ]
-    found = [parts["id"].event_ids for parts in of_folds if "id" in parts]
-    return len(np.setdiff1d(np.concatenate(found), apart)) if found else 0
+    of_others = [_events(member, held_out, fold, part="id") for fold in held_out.scorers if fold != without]
+    apart = set() if without is None else _events(member, held_out, without)
+    return len(set().union(*of_others) - apart)
 
 
 def _floor(name: str, like: Predicted, held_out: HeldOutFolds) -> Predicted:
@@ -133,7 +128,7 @@ def error_without(
     of each target's root mean squared errors; of classes, of the mean loss. part: the only one that counts, if any. NaN
     without an event.
     """
-    apart = np.empty(0) if fold is None else _events(shares[0][0], held_out, fold)
+    apart = [] if fold is None else list(_events(shares[0][0], held_out, fold))
     found: dict[str, list[EventForecast]] = {}
     for other in held_out.scorers:
         if other != fold:
@@ -146,10 +141,10 @@ def error_without(
     return float(root_mean_square(np.concatenate(errors))) if errors else math.nan
 
 
-def _events(member: Predicted, held_out: HeldOutFolds, fold: int) -> NDArray[np.generic]:
-    """Ids of the events that a fold is scored on."""
-    predictions = member.of(fold, member.epoch(without=fold))[0]
-    return np.concatenate([part.event_ids for part in held_out.forecasts(fold, predictions).values()])
+def _events(member: Predicted, held_out: HeldOutFolds, fold: int, *, part: str | None = None) -> set[int | str]:
+    """Ids of the events that a fold is scored on; part: of the only one that counts, if any."""
+    parts = held_out.forecasts(fold, member.of(fold, member.epoch(without=fold))[0])
+    return {event for name, of in parts.items() if part in (None, name) for event in of.event_ids.tolist()}
 
 
 def _error(parts: Sequence[EventForecast]) -> NDArray[np.float64]:

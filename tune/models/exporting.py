@@ -1,7 +1,7 @@
 """From trained tails to an exported folder: what `train` and `retrain` share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from trainable.export.facts import MemberFacts, ModelFacts
 from trainable.export.training_record import TrainingRecord
 from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.frozen.features import identity_key, store_identity
-from trainable.scoring.group_floor import BY_SPECIES, group_floors, shared_floors
+from trainable.scoring.group_floor import BY_SPECIES, SharedFloor, group_floors, shared_floors
 from trainable.scoring.scoring import EventForecast
 from trainable.training.trainer import TailTrainer
+from trainable.training.trial_data import TrialData
 from tune.tracking.versions import library_versions
 
 
@@ -63,15 +64,19 @@ def export_trainers(
     """
     loaded = load_backbone(backbone)
     _check_origin(loaded, trainers[0], specimens)
+    data, shares = trainers[0].data, floor_shares or {}
     facts = model_facts(
-        trainers, name=name, trained=trained, backbone=loaded, specimens=specimens, measured=measured, study_id=study_id
+        trainers,
+        name=name,
+        trained=trained,
+        backbone=loaded,
+        specimens=specimens,
+        floor_shares=shares,
+        measured=measured,
+        study_id=study_id,
     )
-    if floor_shares:
-        facts = replace(facts, floor_shares=dict(floor_shares))
-    data = trainers[0].data
-    tables = group_floors(data.labels, data.event_ids, data.domain_ids, data.species, data.split, targets=data.targets)
     known_species = next((t.known_species for t in trainers if t.known_species is not None), None)
-    if known_species is None and BY_SPECIES in (floor_shares or {}):
+    if known_species is None and BY_SPECIES in shares:
         known_species = data.train_species()
     return export_model(
         folder,
@@ -83,7 +88,7 @@ def export_trainers(
         known_species=known_species,
         number_units=next((t.number_units for t in trainers if t.number_units is not None), None),
         sigmas=sigmas,
-        floors=shared_floors(tables, floor_shares or {}),
+        floors=_floors(data, shares) if shares else (),
         facts=facts,
         evidence=evidence,
         record=TrainingRecord.of(specimens, data.split.train),
@@ -97,6 +102,7 @@ def model_facts(
     trained: Sequence[Trained],
     backbone: Backbone,
     specimens: Specimens,
+    floor_shares: Mapping[str, float] | None = None,
     measured: ModelQuality | None = None,
     study_id: str | None = None,
 ) -> ModelFacts:
@@ -116,6 +122,7 @@ def model_facts(
         epochs=max(of.epochs for of in trained),
         seeds=tuple(dict.fromkeys(member.seed for member in members)),
         members=() if is_of_one else tuple(members),
+        floor_shares=dict(floor_shares or {}),
         backbone=backbone.name,
         backbone_fingerprint=backbone.fingerprint,
         data=specimens.source,
@@ -147,6 +154,12 @@ def held_out_sigmas(forecasts: Mapping[str, EventForecast]) -> dict[str, list[fl
     pooled: dict[str, list[float]] = {part: forecast.pooled_sigma.tolist() for part, forecast in forecasts.items()}
     of_kind = {"known": ("id", "ood"), "unknown": ("ood", "id")}
     return {kind: next(pooled[part] for part in parts if part in pooled) for kind, parts in of_kind.items()}
+
+
+def _floors(data: TrialData, shares: Mapping[str, float]) -> list[SharedFloor]:
+    """By all that was trained on."""
+    found = group_floors(data.labels, data.event_ids, data.domain_ids, data.species, data.split, targets=data.targets)
+    return shared_floors(found, shares)
 
 
 def _check_origin(backbone: Backbone, trainer: TailTrainer, specimens: Specimens) -> None:
