@@ -14,7 +14,7 @@ SPEI units, of the best tried or the default.
 import argparse
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -127,11 +127,24 @@ def search(
     spread: float,
     rng: np.random.Generator,
 ) -> Searched:
-    """One search's trials and the default; a run is drawn when it is asked for, once."""
+    """One search's trials and the default."""
     names = [*(f"t{i:04d}" for i in range(N_TRIED)), DEFAULT]
     gains = {name: 0.0 if name == DEFAULT else float(rng.normal(0.0, spread)) for name in names}
+    run = runs_of(gains, events, rows, sigmas, world, rng)
+    return Searched(gains, {name: score(run(name, SEARCH_FOLD)) for name in names}, run)
+
+
+def runs_of(
+    gains: Mapping[str, float],
+    events: Events,
+    rows: dict[Key, np.ndarray],
+    sigmas: dict[Key, Floats],
+    world: str,
+    rng: np.random.Generator,
+) -> Callable[[str, int], Parts]:
+    """Forecasts by name and fold, of configurations with these true gains; each is drawn when it is first asked for."""
     base = skilled(events, rng)
-    lasting = {name: lasting_of(events, LASTING[world], rng) for name in names}
+    lasting = {name: lasting_of(events, LASTING[world], rng) for name in gains}
     runs: dict[tuple[str, int], Parts] = {}
 
     def run(name: str, fold: int) -> Parts:
@@ -142,7 +155,7 @@ def search(
             runs[name, fold] = {p: replace(part, crps=part.crps * factor) for p, part in parts.items()}
         return runs[name, fold]
 
-    return Searched(gains, {name: score(run(name, SEARCH_FOLD)) for name in names}, run)
+    return run
 
 
 def score(parts: Parts) -> float:

@@ -1,0 +1,79 @@
+"""All methods that are compared, by name; each makes a searcher of a problem and a seed."""
+
+from collections.abc import Callable
+from functools import partial
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from benchmarks.search.one_epoch import OneEpoch
+from benchmarks.search.optuna_peers import OptunaPeer
+from benchmarks.search.ours import NAME, Change, Ours
+from benchmarks.search.problems.problem import Problem
+from benchmarks.search.ray_peers import RayAsha
+from benchmarks.search.simulator import Searcher
+
+Make = Callable[[Problem, int], Searcher]
+
+STOCK = "stock"
+
+
+def _optuna(
+    name: str, sampler: Callable[[int], BaseSampler], pruner: Callable[[Problem], BasePruner] | None = None
+) -> Make:
+    def make(problem: Problem, seed: int) -> Searcher:
+        return OptunaPeer(problem, name=name, sampler=sampler(seed), pruner=None if pruner is None else pruner(problem))
+
+    return make
+
+
+def _hyperband(problem: Problem) -> BasePruner:
+    return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=problem.max_epochs, reduction_factor=3)
+
+
+def _tpe(seed: int) -> BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+PEERS: dict[str, Make] = {
+    NAME: Ours,
+    STOCK: partial(RayAsha, name=STOCK),
+    "random + ASHA": partial(RayAsha, name="random + ASHA", is_random=True),
+    "TPE full": _optuna("TPE full", _tpe),
+    "TPE + median": _optuna("TPE + median", _tpe, lambda _: optuna.pruners.MedianPruner()),
+    "TPE + Hyperband": _optuna("TPE + Hyperband", _tpe, _hyperband),
+    "random full": _optuna("random full", lambda seed: optuna.samplers.RandomSampler(seed=seed)),
+    "one epoch": partial(OneEpoch, name="one epoch"),
+    "GP full": _optuna("GP full", lambda seed: optuna.samplers.GPSampler(seed=seed)),
+}
+"""The program's search and those that it is held against. Stock: Ray Tune with Optuna, as a user writes it."""
+
+
+def _changed(name: str, change: Change) -> Make:
+    return partial(Ours, change=change, name=name)
+
+
+def _of_length(name: str, share: float, **header: int) -> Make:
+    """Rungs that begin at a share of the length."""
+
+    def make(problem: Problem, seed: int) -> Searcher:
+        grace = max(1, round(problem.max_epochs * share))
+        return Ours(problem, seed, change=Change(header={"grace_epochs": grace, **header}, arguments={}), name=name)
+
+    return make
+
+
+CHANGES: dict[str, Make] = {
+    "ours, grace 5 %": _of_length("ours, grace 5 %", 0.05),
+    "ours, grace 25 %": _of_length("ours, grace 25 %", 0.25),
+    "ours, reduction 2": _changed("ours, reduction 2", Change(header={"reduction_factor": 2}, arguments={})),
+    "ours, reduction 4": _changed("ours, reduction 4", Change(header={"reduction_factor": 4}, arguments={})),
+    "ours, no patience": _changed("ours, no patience", Change(header={"patience": 0}, arguments={})),
+    "ours, 5 first": _changed("ours, 5 first", Change(header={}, arguments={"n_startup_trials": 5})),
+    "ours, 20 first": _changed("ours, 20 first", Change(header={}, arguments={"n_startup_trials": 20})),
+    "ours, 64 candidates": _changed("ours, 64 candidates", Change(header={}, arguments={"n_ei_candidates": 64})),
+}
+"""The program's search with one thing changed: where its rungs begin, how many go on, random trials before TPE."""
+
+METHODS = PEERS | CHANGES

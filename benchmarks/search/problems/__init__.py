@@ -1,0 +1,1 @@
+"""The problems that searches are tried on, each a family of numbered instances."""
