@@ -145,18 +145,27 @@ class SearchSpace:
 
     def reachable_blocks(self) -> tuple[int, ...]:
         """Every number of trainable blocks a trial may ask for, starting points and comparisons included; ascending."""
-        blocks = {point.config.tail.n_blocks for point in self.named}
-        varied = next((p for p in self.parameters if p.key == "tail.n_blocks"), None)
+        return self._reachable("tail.n_blocks")
+
+    def most_copies(self) -> int:
+        """The most copies of each image a trial may ask for, starting points and comparisons included."""
+        flips = self._reachable("augment.test_flips")
+        return max(*self._reachable("augment.image_copies"), *flips)
+
+    def _reachable(self, key: str) -> tuple[int, ...]:
+        """Every value of a whole number or a switch, ascending."""
+        values = {int(point.config.flat()[key]) for point in self.named}
+        varied = next((p for p in self.parameters if p.key == key), None)
         if varied is None:
-            blocks.add(self.base.config.tail.n_blocks)
+            values.add(int(self.base.config.flat()[key]))
         else:
             if varied.kind == "categorical":
-                blocks.update(int(choice) for choice in varied.choices)
+                values.update(int(choice) for choice in varied.choices)
             else:
-                blocks.update(range(int(varied.low), int(varied.high) + 1, varied.step))
+                values.update(range(int(varied.low), int(varied.high) + 1, varied.step))
             if varied.when:
-                blocks.add(varied.otherwise)
-        return tuple(sorted(blocks))
+                values.add(int(varied.otherwise))
+        return tuple(sorted(values))
 
     def reaches_adapters(self) -> bool:
         """Whether any trial may ask for an adapter, starting points and comparisons included."""

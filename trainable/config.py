@@ -122,6 +122,10 @@ class AugmentConfig:
     per specimen, that its domain, or the name of its species, is replaced by *unknown*; number_dropout: that all its
     numbers are taken for missing. ramp_fraction: share of the epochs over which all strengths grow linearly from 0; 0
     means full strength from the first epoch.
+    image_copies: altered copies of each image that are stored beside it: copy 1 is flipped left to right, further ones
+    by chance, with other brightness, contrast and saturation; an epoch draws for each specimen the image or one of
+    them, all alike. test_flips: forecasts, of held-out events and of the exported model, are the mean of those for an
+    image and for the image flipped left to right; copy 1 is stored for it.
     """
 
     feature_noise: float = _limits(0.0, 10.0, default=0.0)
@@ -131,6 +135,13 @@ class AugmentConfig:
     species_dropout: float = _later(0.0, low=0.0, high=1.0)
     number_dropout: float = _later(0.0, low=0.0, high=1.0)
     ramp_fraction: float = _limits(0.0, 1.0, default=0.0)
+    image_copies: int = _later(0, low=0, high=64)
+    test_flips: bool = _later(False)
+
+    @property
+    def n_copies(self) -> int:
+        """Copies of each image that must be stored."""
+        return max(self.image_copies, int(self.test_flips))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

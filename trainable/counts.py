@@ -1,6 +1,6 @@
 """A number of things in words."""
 
-_MANY = {"entry": "entries", "class": "classes"}
+_MANY = {"entry": "entries", "class": "classes", "copy": "copies"}
 
 
 def counted(n: float, noun: str) -> str:

@@ -26,6 +26,7 @@ Purpose = Literal[
     "species",
     "number weights",
     "numbers",
+    "copies",
 ]
 _PURPOSES = get_args(Purpose)
 

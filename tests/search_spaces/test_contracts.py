@@ -184,6 +184,8 @@ def test_the_full_space_varies_all_that_makes_a_configuration_but_its_fixed_keys
         "optim.accumulation_steps",
         "optim.final_lr_fraction",
         "optim.max_grad_norm",
+        "augment.image_copies",
+        "augment.test_flips",
     }
     space = SearchSpace.load("full")
     assert {parameter.key for parameter in space.parameters} == set(config_fields()) - fixed

@@ -57,6 +57,7 @@ def extract(
     cache_dir: Path,
     n_processes: int,
     batch_size: int | None = None,
+    copy: int = 0,
     verify: bool = False,
     progress: Progress | None = None,
     on_wait: Callable[[str], None] | None = None,
@@ -64,13 +65,14 @@ def extract(
     """The store of these images, with at least these taps; only what is missing is extracted.
 
     n_processes: image decoding processes; 0 decodes in this one. batch_size: specimens a forward pass; None fits the
-    device. verify: read all files first and extract damaged shards anew. progress: called first with what earlier runs
+    device. copy: the number of an altered copy of the images, which has a store of its own; 0: they as they are.
+    verify: read all files first and extract damaged shards anew. progress: called first with what earlier runs
     left, then after each batch; never called when nothing is missing. on_wait: told once, when another process is
     extracting into the same store and this one waits for it.
     Raises: StoreTooLarge when the disk is too small; UserError when an image cannot be decoded, or the folder holds
     another store.
     """
-    path = store_path(cache_dir, backbone=backbone, specimens_fingerprint=data_fingerprint)
+    path = store_path(cache_dir, backbone=backbone, specimens_fingerprint=data_fingerprint, copy=copy)
     if not verify and (store := finished_store(path, taps)):
         return store
     with only_one(path, on_wait):
@@ -83,6 +85,7 @@ def extract(
             n=len(images),
             taps=taps,
             batch_size=batch_size,
+            copy=copy,
             verify=verify,
         )
         extract_shards(
@@ -105,13 +108,22 @@ def lay_out(
     n: int,
     taps: Collection[int],
     batch_size: int | None = None,
+    copy: int = 0,
     verify: bool = False,
 ) -> ExtractionPlan:
     """The plan of a store whose lock is held, once its folder is swept and the disk is large enough.
 
     Raises: StoreTooLarge; UserError when the folder holds another store.
     """
-    plan = make_plan(path, backbone=backbone, data_fingerprint=data_fingerprint, n=n, taps=taps, batch_size=batch_size)
+    plan = make_plan(
+        path,
+        backbone=backbone,
+        data_fingerprint=data_fingerprint,
+        n=n,
+        taps=taps,
+        batch_size=batch_size,
+        copy=copy,
+    )
     sweep(plan)
     if verify:
         discard_damaged(plan)
@@ -128,6 +140,7 @@ def check_disk(plan: ExtractionPlan) -> None:
             f"the disk of {plan.path} must have {size_text(needed)} free for the features "
             f"({counted(plan.n, 'specimen')}, taps {', '.join(map(str, plan.taps))}), but has {size_text(free)}; "
             "free some, name another cache folder, or search fewer values of tail.n_blocks"
+            f"{' or augment.image_copies' if plan.copy else ''}"
         )
 
 

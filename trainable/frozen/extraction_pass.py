@@ -17,6 +17,7 @@ from trainable.errors import UserError
 from trainable.freed_memory import keep_freed_memory
 from trainable.frozen.backbone import Backbone
 from trainable.frozen.extraction_plan import ExtractionPlan, fitting_batch_size
+from trainable.frozen.image_copies import altered
 from trainable.frozen.image_feed import Images, decoded_batches
 from trainable.frozen.shards import Moments, merge_moments, write_shard
 
@@ -137,6 +138,8 @@ class _Pass:
         n_done = 0
         for batch in self._batches(shard):
             decoded = torch.from_numpy(next(feed)).to(device)
+            if self.plan.copy:
+                decoded = altered(decoded, batch, self.plan.copy)
             pixels = self.backbone.transform.normalize(decoded)
             for tap, stream in self.backbone.forward_taps(pixels, taps, half=self.half).items():
                 stored = stream.to(self.dtype)

@@ -23,7 +23,8 @@ _MIN_SHARDS = 8  # so that progress shows and little is lost, also on small data
 class ExtractionPlan:
     """What a store will hold, and how it is cut into shards.
 
-    taps: ascending. n: specimens. rows_per_shard: specimens in every shard but the last.
+    taps: ascending. n: specimens. rows_per_shard: specimens in every shard but the last. copy: the number of an altered
+    copy of the images, 0 for them as they are.
     """
 
     path: Path
@@ -33,6 +34,7 @@ class ExtractionPlan:
     rows_per_shard: int
     n_tokens: int
     width: int
+    copy: int = 0
 
     @property
     def n_shards(self) -> int:
@@ -62,6 +64,7 @@ def make_plan(
     n: int,
     taps: Collection[int],
     batch_size: int | None = None,
+    copy: int = 0,
 ) -> ExtractionPlan:
     """Lay out a store, or take up the layout of an unfinished or smaller one; taps that it already has stay.
 
@@ -73,12 +76,13 @@ def make_plan(
     arch = backbone.architecture
     plan = ExtractionPlan(
         path=path,
-        identity=store_identity(backbone, data_fingerprint),
+        identity=store_identity(backbone, data_fingerprint, copy=copy),
         taps=tuple(sorted({*taps, *_sealed_taps(path)})),
         n=n,
         rows_per_shard=1,
         n_tokens=arch.n_tokens,
         width=arch.width,
+        copy=copy,
     )
     plan = replace(plan, rows_per_shard=_rows_per_shard(plan, backbone.device.type, batch_size))
     plan_file = path / _PLAN_NAME

@@ -1,6 +1,6 @@
 """FeatureStore: taps extracted once, memory-mapped by every trial. Reading only; `extract.py` writes.
 
-On disk, one folder a backbone and dataset:
+On disk, one folder a backbone and dataset, and one for each altered copy of the dataset's images:
 
     plan.json           what is extracted: identity, number of specimens, rows a shard
     tap-22/             shard-00000.npy [rows, tokens, width] and its record shard-00000.json, and so on
@@ -25,6 +25,7 @@ from trainable.architecture import VisionArchitecture
 from trainable.checksums import KEY, checksum_of
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone
+from trainable.frozen.image_copies import copy_identity
 from trainable.frozen.mapped_tap import MappedTap
 from trainable.frozen.shards import shard_path
 from trainable.frozen.tail_weights import read_tail_weights
@@ -37,8 +38,11 @@ MANIFEST_NAME = "manifest.json"
 _GO_ON = "run the same command again: it extracts what is missing and keeps the rest"
 
 
-def store_identity(backbone: Backbone, data_fingerprint: str) -> JsonObject:
-    """All that decides what features are; two stores of equal identity hold the same features."""
+def store_identity(backbone: Backbone, data_fingerprint: str, *, copy: int = 0) -> JsonObject:
+    """All that decides what features are; two stores of equal identity hold the same features.
+
+    copy: the number of an altered copy of the images (`image_copies.py`), or 0 for them as they are.
+    """
     return {
         "format_version": FORMAT_VERSION,
         "backbone": backbone.fingerprint,
@@ -46,6 +50,7 @@ def store_identity(backbone: Backbone, data_fingerprint: str) -> JsonObject:
         "transform": backbone.transform.to_dict(),
         "data": data_fingerprint,
         "dtype": "float16",
+        **copy_identity(copy),
     }
 
 
@@ -54,9 +59,9 @@ def identity_key(identity: Mapping[str, object]) -> str:
     return checksum_of(identity)
 
 
-def store_path(cache_dir: Path, *, backbone: Backbone, specimens_fingerprint: str) -> Path:
-    """The folder of the store of this backbone and this dataset."""
-    key = identity_key(store_identity(backbone, specimens_fingerprint))
+def store_path(cache_dir: Path, *, backbone: Backbone, specimens_fingerprint: str, copy: int = 0) -> Path:
+    """The folder of the store of this backbone and this dataset, or of a copy of its images."""
+    key = identity_key(store_identity(backbone, specimens_fingerprint, copy=copy))
     return Path(cache_dir) / "features" / key[:20]
 
 
@@ -140,10 +145,13 @@ class FeatureStore:
     def mapped(self, tap: int) -> MappedTap:
         """All features of a tap, memory-mapped once a store."""
         if tap not in self._mapped:
-            self._check_tap(tap)
-            files = [shard_path(self.path, tap, shard) for shard in range(len(self._manifest["shards"][str(tap)]))]
-            self._mapped[tap] = MappedTap(files)
+            self._mapped[tap] = MappedTap(self.shard_files(tap))
         return self._mapped[tap]
+
+    def shard_files(self, tap: int) -> list[Path]:
+        """Of a tap, in the order of their specimens."""
+        self._check_tap(tap)
+        return [shard_path(self.path, tap, shard) for shard in range(len(self._manifest["shards"][str(tap)]))]
 
     def channel_std(self, tap: int) -> Float32[Tensor, " width"]:
         """Standard deviation of each channel over all specimens and tokens of a tap.

@@ -125,5 +125,7 @@ def strengths_of(config: TrialConfig, *, epoch: int) -> Strengths:
         domain_dropout=augment.domain_dropout,
         species_dropout=augment.species_dropout,
         number_dropout=augment.number_dropout,
+        image_copies=augment.image_copies,
+        copy_probability=augment.image_copies / (augment.image_copies + 1),  # all versions alike
     )
     return full.ramped(epoch=epoch, epochs=config.n_epochs, ramp_fraction=augment.ramp_fraction)

@@ -50,7 +50,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strengths:
-    """How strongly each augmentation acts; the fields are those of `AugmentConfig`."""
+    """How strongly each augmentation acts; the fields are those of `AugmentConfig`.
+
+    copy_probability: that one of `image_copies` copies is read in place of the image.
+    """
 
     feature_noise: float = 0.0
     mixup_alpha: float = 0.0
@@ -58,6 +61,8 @@ class Strengths:
     domain_dropout: float = 0.0
     species_dropout: float = 0.0
     number_dropout: float = 0.0
+    image_copies: int = 0
+    copy_probability: float = 0.0
 
     def ramped(self, *, epoch: int, epochs: int, ramp_fraction: float) -> "Strengths":
         """The strengths in epoch `epoch` (from 0) of `epochs`: linearly from 0 over the first `ramp_fraction`.
@@ -74,6 +79,8 @@ class Strengths:
             domain_dropout=self.domain_dropout * share,
             species_dropout=self.species_dropout * share,
             number_dropout=self.number_dropout * share,
+            image_copies=self.image_copies,
+            copy_probability=self.copy_probability * share,
         )
 
 
@@ -101,6 +108,18 @@ class EpochAugmentation:
         self._numbers = make_generator(seed, "numbers", epoch)
         self._partners = make_generator(seed, "mixup", epoch)
         self._shares = np.random.default_rng(stream_seed(seed, "mixup", epoch))
+        self._copies = make_generator(seed, "copies", epoch)
+
+    def versions(self, n_specimens: int) -> Int64[NDArray[np.int64], " specimens"] | None:
+        """What to read in this epoch of each of the data's specimens: 0, its image, or the number of a copy.
+
+        None where there are no copies. One draw a specimen: the same however batches are cut.
+        """
+        if self.strengths.image_copies == 0:
+            return None
+        draws = torch.rand((2, n_specimens), generator=self._copies, dtype=torch.float64).numpy()
+        copies = 1 + np.floor(draws[1] * self.strengths.image_copies).astype(np.int64)
+        return np.where(draws[0] < self.strengths.copy_probability, copies, 0)
 
     def keep(self, indices: Int64[NDArray[np.int64], " batch"]) -> Int64[NDArray[np.int64], " kept"]:
         """Specimens that stay in the step: each is left out with the dropout's probability, never all."""

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainable.frozen.features import FeatureStore
+from trainable.frozen.feature_versions import Features
 
 Indices = Int64[NDArray[np.int64], " _"]
 """Specimens of a batch; batches differ in size."""
@@ -23,7 +23,7 @@ Indices = Int64[NDArray[np.int64], " _"]
 class FeatureFeed:
     """Batches of a tap's features on one device, in the store's type; each is valid until the next one is taken."""
 
-    def __init__(self, store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> None:
+    def __init__(self, store: Features, *, tap: int, max_rows: int, device: torch.device) -> None:
         """max_rows: the largest batch that will be asked for."""
         shape = (max_rows, store.architecture.n_tokens, store.architecture.width)
         is_cuda = device.type == "cuda"

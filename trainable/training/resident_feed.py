@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trainable.frozen.features import FeatureStore
+from trainable.frozen.feature_versions import Features
 from trainable.training.feed import FeatureFeed, Indices
 
 _SHARE_OF_ROOM = 1 / 3  # what is left must do for the trial itself
@@ -21,7 +21,7 @@ _kept: dict[tuple[str, int, str], Tensor] = {}
 
 
 def make_feed(
-    store: FeatureStore, *, tap: int, max_rows: int, device: torch.device, gpu_share: float = 1.0
+    store: Features, *, tap: int, max_rows: int, device: torch.device, gpu_share: float = 1.0
 ) -> "FeatureFeed | ResidentFeed":
     """On CUDA from the device's own memory where there is room for the tap, else from the store's files.
 
@@ -31,13 +31,13 @@ def make_feed(
     return (ResidentFeed if is_resident else FeatureFeed)(store, tap=tap, max_rows=max_rows, device=device)
 
 
-def resident_bytes(store: FeatureStore, tap: int) -> int:
+def resident_bytes(store: Features, tap: int) -> int:
     """Device memory that a resident tap takes."""
     arch = store.architecture
     return store.n * arch.n_tokens * arch.width * store.dtype(tap).itemsize
 
 
-def fits_beside_trial(store: FeatureStore, tap: int, device: torch.device, *, gpu_share: float = 1.0) -> bool:
+def fits_beside_trial(store: Features, tap: int, device: torch.device, *, gpu_share: float = 1.0) -> bool:
     """Whether the tap is there already, or takes at most a third of a trial's room on a CUDA device.
 
     gpu_share: the part of the device that is the trial's. Its room is that part, whatever is free: trials that begin at
@@ -54,7 +54,7 @@ def fits_beside_trial(store: FeatureStore, tap: int, device: torch.device, *, gp
 class ResidentFeed:
     """Batches of a tap's features on one device, as `FeatureFeed` gives them."""
 
-    def __init__(self, store: FeatureStore, *, tap: int, max_rows: int, device: torch.device) -> None:
+    def __init__(self, store: Features, *, tap: int, max_rows: int, device: torch.device) -> None:
         """max_rows: the largest batch that will be asked for."""
         self._tap = _resident_tap(store, tap, device)
         self._single = torch.empty((max_rows, *self._tap.shape[1:]), dtype=self._tap.dtype, device=device)
@@ -68,11 +68,11 @@ class ResidentFeed:
             yield torch.index_select(self._tap, 0, rows, out=self._single[: len(rows)])
 
 
-def _key(store: FeatureStore, tap: int, device: torch.device) -> tuple[str, int, str]:
+def _key(store: Features, tap: int, device: torch.device) -> tuple[str, int, str]:
     return store.key, tap, str(device)
 
 
-def _resident_tap(store: FeatureStore, tap: int, device: torch.device) -> Float[Tensor, "specimens tokens width"]:
+def _resident_tap(store: Features, tap: int, device: torch.device) -> Float[Tensor, "specimens tokens width"]:
     key = _key(store, tap, device)
     if key not in _kept:
         _kept.clear()

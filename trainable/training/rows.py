@@ -68,9 +68,15 @@ class Rows:
         )
 
     def batches(
-        self, index_batches: Sequence[Int64[NDArray[np.int64], " _"]], feed: FeatureFeed | ResidentFeed
+        self,
+        index_batches: Sequence[Int64[NDArray[np.int64], " _"]],
+        feed: FeatureFeed | ResidentFeed,
+        versions: Int64[NDArray[np.int64], " specimens"] | None = None,
     ) -> Iterator[Batch]:
-        """For each non-empty array of specimens: what belongs to them, each valid until the next one is taken."""
+        """For each non-empty array of specimens: what belongs to them, each valid until the next one is taken.
+
+        versions: of all specimens, what their features are to be of: 0, the image, or the number of a copy.
+        """
         if not index_batches:
             return
         order = torch.from_numpy(np.concatenate(index_batches)).to(self.labels.device)
@@ -82,8 +88,11 @@ class Rows:
 
         species, numbers = (repeat(None) if of is None else batched(of) for of in (self.species, self.numbers))
         columns = [batched(column) for column in (self.domains, self.labels, self.weights)]
+        rows_of_batches = index_batches
+        if versions is not None:
+            rows_of_batches = [indices + len(versions) * versions[indices] for indices in index_batches]
         for tokens, domains, targets, weights, names, known in zip(
-            feed.batches(index_batches), *columns, species, numbers, strict=False
+            feed.batches(rows_of_batches), *columns, species, numbers, strict=False
         ):
             yield Batch(tokens, domains, targets, weights, species=names, numbers=known)
 

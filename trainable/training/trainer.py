@@ -22,6 +22,7 @@ from trainable.absent_settings import without_absent
 from trainable.config import TrialConfig
 from trainable.errors import UserError
 from trainable.freed_memory import keep_freed_memory
+from trainable.frozen.image_copies import FLIPPED
 from trainable.randomness import make_generator, seeded_globally
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.assembly import (
@@ -46,6 +47,7 @@ from trainable.training.probe import ProbeRows, fit_probe, probe_loss, set_aside
 from trainable.training.resident_feed import make_feed
 from trainable.training.rows import Rows
 from trainable.training.trial_data import TrialData
+from trainable.training.views import mean_of_views
 
 _PREDICTION_CELLS = 2**26  # tokens x hidden channels of the MLP at once while predicting: 256 MiB in float32
 
@@ -92,7 +94,9 @@ class TailTrainer:
         if used.tail.number_scale and data.numbers is not None:
             self.number_units = NumberUnits.of(data.targets.task.numbers, data.numbers, data.split.train)
         store = data.store
-        self.tap = store.best_tap(self._n_frozen())
+        features = data.features(n_copies=used.augment.n_copies)
+        self._store_key = features.key
+        self.tap = features.best_tap(self._n_frozen())
         self.tail = tail_of(
             used,
             store.architecture,
@@ -123,6 +127,7 @@ class TailTrainer:
             loss=used.loss,
             device=self.device,
         )
+        self._has_classes = data.targets.task.has_classes
         self._loss_of = loss_of(self.tail, data.targets.task)
         self._loss_of_zero = self._rows.loss_of_zero(data.split.train, self._loss_of)
         self._scorer = (
@@ -133,7 +138,7 @@ class TailTrainer:
         cells = store.architecture.n_tokens * store.architecture.mlp_width
         self._prediction_rows = min(max(_PREDICTION_CELLS // cells, 16), 512)
         largest = max(min(config.optim.batch_size, len(data.split.train)), self._prediction_rows)
-        self._feed = make_feed(store, tap=self.tap, max_rows=largest, device=self.device, gpu_share=gpu_share)
+        self._feed = make_feed(features, tap=self.tap, max_rows=largest, device=self.device, gpu_share=gpu_share)
 
     @property
     def best_score(self) -> float:
@@ -217,16 +222,26 @@ class TailTrainer:
     ) -> Float[NDArray[np.float32], "specimens outputs"]:
         """Logits, or in the labels' units, not clipped; unknown domains and species get the code of *unknown*."""
         self.tail.eval()
-        none = torch.empty((0, self.data.targets.task.n_outputs), device=self.device)
-        with self.precision.step(), self.precision.forward():
-            batches = self._batches_in_order(indices)
-            outputs = [self.tail(b.tokens, b.domains, species=b.species, numbers=b.numbers) for b in batches]
-        result: NDArray[np.float32] = torch.cat([none, *outputs]).cpu().numpy()
+        outputs = self._outputs(indices)
+        if self.config.augment.test_flips:
+            outputs = mean_of_views(outputs, self._outputs(indices, FLIPPED), of_classes=self._has_classes)
+        result: NDArray[np.float32] = outputs.cpu().numpy()
         return self.units.labels(result)
 
-    def _batches_in_order(self, indices: Int64[NDArray[np.int64], " specimens"]) -> Iterator[Batch]:
+    def _outputs(
+        self, indices: Int64[NDArray[np.int64], " specimens"], version: int = 0
+    ) -> Float[Tensor, "specimens outputs"]:
+        """Of the tail as it is. version: 0 for the images, or the number of a copy of each."""
+        none = torch.empty((0, self.data.targets.task.n_outputs), device=self.device)
+        with self.precision.step(), self.precision.forward():
+            batches = self._batches_in_order(indices, version)
+            outputs = [self.tail(b.tokens, b.domains, species=b.species, numbers=b.numbers) for b in batches]
+        return torch.cat([none, *outputs])
+
+    def _batches_in_order(self, indices: Int64[NDArray[np.int64], " specimens"], version: int = 0) -> Iterator[Batch]:
         n_batches = math.ceil(len(indices) / self._prediction_rows)
-        return self._rows.batches(np.array_split(indices, n_batches) if n_batches else [], self._feed)
+        versions = np.full(len(self.data.labels), version) if version else None
+        return self._rows.batches(np.array_split(indices, n_batches) if n_batches else [], self._feed, versions)
 
     def load_best(self) -> None:
         """Put the best epoch's weights into the tail; training on from there is not what a resume does.
@@ -294,7 +309,7 @@ class TailTrainer:
             "config": config.to_dict(),
             "seed": self.seed,
             "precision": self.precision.products,
-            "store_key": self.data.store.key,
+            "store_key": self._store_key,
             "split": [self.data.split.policy, self.data.split.fold],
             "known_domains": list(self.known_domains),
             **({} if self.known_species is None else {"known_species": list(self.known_species)}),
@@ -329,6 +344,7 @@ class TailTrainer:
             seed=self.seed,
             epoch=self.epoch,
         )
+        versions = augmentation.versions(len(self.data.labels))
         total, n_seen = torch.zeros((), dtype=torch.float64, device=self.device), 0
         averaging = nullcontext() if self._average is None else self._average.training()
         with seeded_globally(self.seed, "dropout", self.epoch, self.device), averaging:
@@ -336,7 +352,7 @@ class TailTrainer:
                 self._fit_probe()
             self.tail.train()
             kept = [augmentation.keep(batch) for batch in batches]
-            for i, stored in enumerate(self._rows.batches(kept, self._feed)):
+            for i, stored in enumerate(self._rows.batches(kept, self._feed, versions)):
                 batch = augmentation.apply(stored if bags is None else replace(stored, bags=bags[kept[i]]))
                 step = self.epoch * self._n_steps + i
                 set_lr(self._optimizer, self._lr_factor(step))

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from trainable.checksums import with_checksum, without_checksum
 from trainable.config import NO_NAME
+from trainable.counts import counted
 from trainable.data.splits import Split
 from trainable.errors import UserError
+from trainable.frozen.feature_versions import Features, FeatureVersions
 from trainable.frozen.features import FeatureStore
 from trainable.scoring.targets import Targets
 from trainable.storage.place import Place, read_file, write_file
@@ -36,7 +38,8 @@ class TrialData:
     has no name being `NO_NAME`. numbers: float64 [n, numbers], NaN where missing; None of a task without. targets: what
     the labels are of. split: of the first fold. other_splits: of further
     folds that a trial is trained on as well, and scored on together.
-    remote_store: URI that a node without the store copies it from; None when nodes share its path.
+    remote_store: URI that a node without the store copies it from; None when nodes share its path. copies: stores of
+    altered copies of the images, in their order; remote_copies: where a node without them copies them from, if any.
     """
 
     store: FeatureStore
@@ -50,10 +53,14 @@ class TrialData:
     remote_store: str | None = None
     targets: Targets = field(default_factory=Targets.beetles)
     numbers: NDArray[np.float64] | None = None
+    copies: tuple[FeatureStore, ...] = ()
+    remote_copies: tuple[str, ...] = ()
+    _versions: dict[int, FeatureVersions] = field(repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raises: ValueError unless every column has a row for each of the store's specimens, and the task's width."""
         lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
+        lengths |= {f"copy {number}": copy.n for number, copy in enumerate(self.copies, start=1)}
         if set(lengths.values()) != {self.store.n}:
             raise ValueError(f"every column must have {self.store.n} rows as the feature store has, but got {lengths}")
         if self.labels.ndim != 2 or self.labels.shape[1] != len(self.targets):
@@ -75,6 +82,23 @@ class TrialData:
         """The same specimens once a fold, each with its split alone."""
         return tuple(replace(self, split=split, other_splits=()) for split in self.splits)
 
+    def features(self, *, n_copies: int) -> Features:
+        """Of the images and of the first `n_copies` copies of each.
+
+        Raises: UserError when fewer are stored.
+        """
+        if n_copies > len(self.copies):
+            raise UserError(
+                f"features of {counted(n_copies, 'copy')} of each image must be stored for "
+                f"`augment.image_copies` or `augment.test_flips`, but there are {len(self.copies)}; begin a new study "
+                "whose space asks for them, or run `sentinel-tune train` with this configuration: either extracts them"
+            )
+        if n_copies == 0:
+            return self.store
+        if n_copies not in self._versions:  # mapped once for all trials of a process
+            self._versions[n_copies] = FeatureVersions(stores=(self.store, *self.copies[:n_copies]))
+        return self._versions[n_copies]
+
     def train_species(self) -> tuple[str, ...]:
         """Names of the training specimens' species, ascending, each once."""
         return tuple(str(name) for name in np.unique(self.species[self.split.train]) if name != NO_NAME)
@@ -93,6 +117,9 @@ class TrialData:
         }
         if not self.targets.task.is_beetles:
             meta["targets"] = self.targets.to_dict()
+        if self.copies:
+            remotes = self.remote_copies or (None,) * len(self.copies)
+            meta["copies"] = [_plain_copy(*pair) for pair in zip(self.copies, remotes, strict=True)]
         arrays = {name: np.asarray(getattr(self, name)) for name in _COLUMNS}
         if self.numbers is not None:
             arrays[_NUMBERS] = self.numbers.astype(np.float64)
@@ -114,12 +141,8 @@ class TrialData:
         """
         file = folder / FILE_NAME
         arrays, meta = _read(folder)
-        path, remote_store = Path(meta["store"]), meta.get("remote_store")
-        if copy_features and remote_store is not None:
-            from trainable.frozen.mirror import mirror_store  # loads PIL
-
-            mirror_store(RemoteFolder.parse(remote_store), path, taps=meta["taps"], say=lambda _: None)
-        store = FeatureStore.open(path, key=meta["store_key"])
+        remote_store, plain_copies = meta.get("remote_store"), meta.get("copies", [])
+        store, *copies = (_opened(plain, copy_features=copy_features) for plain in (meta, *plain_copies))
         try:
             splits = [
                 _split_of(plain, {name: arrays[_rows_name(number, name)] for name in _ROWS})
@@ -128,14 +151,39 @@ class TrialData:
             return cls(
                 store=store,
                 remote_store=remote_store,
+                copies=tuple(copies),
+                remote_copies=tuple(of["remote_store"] for of in plain_copies if of["remote_store"] is not None),
                 targets=Targets.from_dict(meta["targets"]) if "targets" in meta else Targets.beetles(),
                 split=splits[0],
                 other_splits=tuple(splits[1:]),
                 numbers=arrays.get(_NUMBERS),
-                **{name: arrays[name] for name in _COLUMNS},
+                labels=arrays["labels"],
+                domain_ids=arrays["domain_ids"],
+                event_ids=arrays["event_ids"],
+                site_ids=arrays["site_ids"],
+                species=arrays["species"],
             )
         except ValueError as error:
             raise UserError(f"{file} must fit its feature store {meta['store']}, but {error}; {_REMEDY}") from error
+
+
+def _plain_copy(copy: FeatureStore, remote: str | None) -> dict[str, Any]:
+    return {
+        "store": str(Path(copy.path).resolve()),
+        "store_key": copy.key,
+        "taps": list(copy.taps),
+        "remote_store": remote,
+    }
+
+
+def _opened(plain: dict[str, Any], *, copy_features: bool) -> FeatureStore:
+    """The store that `plain` names, copied here first from where it is remote, if asked to."""
+    path, remote = Path(plain["store"]), plain.get("remote_store")
+    if copy_features and remote is not None:
+        from trainable.frozen.mirror import mirror_store  # loads PIL
+
+        mirror_store(RemoteFolder.parse(remote), path, taps=plain["taps"], say=lambda _: None)
+    return FeatureStore.open(path, key=plain["store_key"])
 
 
 def _plain_split(split: Split) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Opening:
             self.request.options,
             self.data.specimens,
             n_blocks=self.request.space.reachable_blocks(),
+            n_copies=self.request.space.most_copies(),
             device=self.session.device,
         )
 

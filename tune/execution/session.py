@@ -133,14 +133,15 @@ def with_precision(options: P, device: str, *, trains_here: bool) -> P:
 
 
 def request_for(
-    options: DataOptions, specimens: "Specimens", *, n_blocks: tuple[int, ...], device: str
+    options: DataOptions, specimens: "Specimens", *, n_blocks: tuple[int, ...], n_copies: int, device: str
 ) -> ExtractionRequest:
-    """The extraction that these options and specimens ask for."""
+    """The extraction that these options and specimens ask for; n_blocks and n_copies as the request has them."""
     return ExtractionRequest(
         backbone=options.backbone,
         images=specimens.images,
         data_fingerprint=specimens.features_fingerprint,
         n_blocks=n_blocks,
+        n_copies=n_copies,
         cache_dir=options.cache_folder,
         device=device,
         n_processes=options.workers if len(specimens.images) > FEW_IMAGES else 0,

@@ -23,7 +23,9 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
         torch.set_num_threads(request.n_threads)
     source = source_of(request)
     backbone = load_backbone(request.backbone, device=request.device)
-    path = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
+    path = store_path(
+        request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint, copy=request.copy
+    )
     check_backbone(request, backbone.fingerprint, path)
     taps = wanted_taps(request, backbone.architecture.n_blocks)
     remote = None if request.remote is None else request.remote / path.name
@@ -31,7 +33,7 @@ def extract_here(request: ExtractionRequest, tell: Callable[[Progress | str], No
     def extract_at(taps: tuple[int, ...]) -> FeatureStore:
         return extract(
             backbone, request.images, data_fingerprint=request.data_fingerprint, taps=taps, cache_dir=request.cache_dir,
-            n_processes=request.n_processes, progress=counted.progress, on_wait=tell,
+            n_processes=request.n_processes, copy=request.copy, progress=counted.progress, on_wait=tell,
         )  # fmt: skip
 
     if remote is not None:

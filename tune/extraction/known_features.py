@@ -38,7 +38,7 @@ def source_of(request: ExtractionRequest) -> str | None:
     elif scheme != "tiny":
         return None
     libraries = {name: version(name) for name in LIBRARIES}
-    source = [request.backbone, model, request.data_fingerprint, libraries, _code()]
+    source = [request.backbone, model, request.data_fingerprint, libraries, _code(), request.copy]
     return hashlib.sha256(json.dumps(source, sort_keys=True).encode()).hexdigest()
 
 

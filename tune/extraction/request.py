@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class ExtractionRequest:
     """What to extract: plain values and paths, cheap to send.
 
-    n_blocks: every number of trainable blocks that a trial may ask for. n_processes: image decoding processes.
+    n_blocks: every number of trainable blocks that a trial may ask for. n_copies: the most copies of each image. copy:
+    the number of the one copy that is asked for; 0: the images, with all copies. n_processes: image decoding processes.
     n_threads: CPU threads of the model. backbone_fingerprint: that the backbone must have; features_key: the name of
     the store that it must make; None for any. remote: where finished stores are kept on object storage; each node has
     its own `cache_dir` then.
@@ -33,6 +34,8 @@ class ExtractionRequest:
     backbone_fingerprint: str | None = None
     features_key: str | None = None
     remote: RemoteFolder | None = None
+    n_copies: int = 0
+    copy: int = 0
 
     def of_study(self, header: JsonObject) -> Self:
         """The same for a study that has begun, which must go on with the features that it began with."""
@@ -42,12 +45,17 @@ class ExtractionRequest:
             features_key=header.get("features_key"),  # older studies do not say
         )
 
+    def of_copy(self, number: int) -> Self:
+        """The request for one copy alone, or with 0 for the images alone; of a study, their key told the backbone."""
+        return replace(self, copy=number, features_key=None)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Features:
     """A finished store: where, of which backbone, and how many images were run for it just now (0: it was there).
 
     remote: where it lies on object storage, from which any node can copy it; None when nodes share its path.
+    copies: the stores of copies of the images, in their order; their images are among n_extracted, too.
     """
 
     path: Path
@@ -57,6 +65,7 @@ class Features:
     n_extracted: int
     seconds: float
     remote: RemoteFolder | None = None
+    copies: tuple["Features", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

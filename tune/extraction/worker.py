@@ -41,7 +41,9 @@ class ExtractionWorker:
         """Load the backbone and tell of it."""
         request, source = self._request, source_of(self._request)
         backbone = self._backbone()
-        path = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
+        path = store_path(
+            request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint, copy=request.copy
+        )
         yield Survey(
             backbone_fingerprint=backbone.fingerprint,
             n_backbone_blocks=backbone.architecture.n_blocks,
@@ -58,6 +60,7 @@ class ExtractionWorker:
             data_fingerprint=request.data_fingerprint,
             n=len(request.images),
             taps=taps,
+            copy=request.copy,
         )
 
     def extract(self, plan: ExtractionPlan, shards: Sequence[int]) -> Iterator[int]:

@@ -68,7 +68,8 @@ class Costs:
         predict = self._line(lambda d: d.predict_flops, lambda m: m.predict_seconds).at(own.predict_flops)
         save = self._line(lambda d: d.n_trainable, lambda m: m.save_seconds).at(own.n_trainable)
         n_steps = -(-n_train // config.optim.batch_size)
-        learning = n_steps * step + n_held_out * predict
+        n_views = 1 + config.augment.test_flips
+        learning = n_steps * step + n_held_out * n_views * predict
         return learning + min(save, TIME_SHARE * learning)
 
     def probe_seconds(self, config: TrialConfig, *, n_train: int) -> float:

@@ -81,7 +81,7 @@ def _measure(
     from trainable.training.folds_trainer import make_trainer  # loads torch and pandas
 
     longer = replace(config, epochs=MOST_STEPS + 1, length=1.0)  # an epoch is one step a fold
-    data = few_rows(store, config.optim.batch_size, task, n_folds=n_folds)
+    data = few_rows(store, config.optim.batch_size, task, n_folds=n_folds, n_copies=config.augment.n_copies)
 
     def build() -> "tuple[TailTrainer | FoldsTrainer, float]":
         started = time.monotonic()
@@ -116,10 +116,11 @@ def _step_seconds(metrics: dict[str, float], data: "TrialData") -> float:
     return len(data.split.train) / metrics["time/train_images_per_second"]
 
 
-def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int = 1) -> "TrialData":
+def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int = 1, n_copies: int = 0) -> "TrialData":
     """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store.
 
-    task: whose targets or classes are forecast. n_folds: alike but for their numbers.
+    task: whose targets or classes are forecast. n_folds: alike but for their numbers. n_copies: of the images, each
+    with their own features.
     """
     from trainable.data.splits import Split  # loads torch and pandas
     from trainable.frozen.features import FeatureStore
@@ -148,6 +149,7 @@ def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int = 1) -> "
         targets=Targets(task=task, spread=ones, floor=ones),
         split=splits[0],
         other_splits=tuple(splits[1:]),
+        copies=(features,) * n_copies,
     )
 
 

@@ -108,7 +108,8 @@ def _material(options: RetrainOptions, recipe: Recipe, entries: Sequence[Journal
     device = local_device(data_options)
     Precision.on(device, options.precision)  # raises where this processor cannot, before features are extracted
     n_blocks = tuple(dict.fromkeys(part.config.tail.n_blocks for part in recipe.parts))
-    request = request_for(data_options, specimens, n_blocks=n_blocks, device=device)
+    n_copies = max(part.config.augment.n_copies for part in recipe.parts)
+    request = request_for(data_options, specimens, n_blocks=n_blocks, n_copies=n_copies, device=device)
     features = make_features(request.of_study(header), on_ray=False, tell=console.extraction)
     console.features(features)
     return Material(specimens=specimens, features=features, device=device)

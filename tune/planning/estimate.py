@@ -134,7 +134,8 @@ def _extraction(images: ImageProbe, n_images: int, setting: Setting) -> Extracti
     only_deepest = len(images.taps) > 1 and room_for(images.bytes_missing) > images.bytes_free
     n_a_worker = -(-images.images_missing // setting.n_extractors)
     return Extraction(
-        n_images=n_images,
+        n_images=n_images * (1 + images.n_copies),
+        n_copies=images.n_copies,
         images=images.images_missing,
         image_seconds=images.image_seconds,
         seconds=n_a_worker * (images.image_seconds or 0.0),

@@ -28,8 +28,9 @@ class ImageProbe:
 
     taps: that a trial can ask for, ascending. store: where features are or will be. probe_store: one to measure steps
     on: `store` itself once it is whole, else a small one; None without room for it. images_missing: that must still be
-    run. bytes_missing, bytes_one_tap: of the taps that they lack, and of the deepest alone. image_seconds: of one
-    image; None where none is missing. load_seconds: of the backbone. device_name, device_bytes: what trials compute on,
+    run, each copy of an image being one. n_copies: of each image, that a trial can ask for. bytes_missing,
+    bytes_one_tap: of the taps that they lack, and of the deepest alone. image_seconds: of one image; None where none
+    is missing. load_seconds: of the backbone. device_name, device_bytes: what trials compute on,
     and its memory.
     """
 
@@ -39,6 +40,7 @@ class ImageProbe:
     store: Path
     probe_store: Path | None
     images_missing: int
+    n_copies: int
     bytes_missing: int
     bytes_one_tap: int
     bytes_free: int
@@ -67,7 +69,9 @@ def probe_images(request: ExtractionRequest, scratch: Path) -> ImageProbe:
     architecture = backbone.architecture
     taps = wanted_taps(request, architecture.n_blocks)
     store = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
-    n_missing, bytes_missing, row_bytes = _missing(request, backbone, store, taps)
+    missing = [_missing(request.of_copy(copy), backbone, taps) for copy in range(request.n_copies + 1)]
+    n_missing, bytes_missing = (sum(column) for column in zip(*missing, strict=True))
+    row_bytes = 2 * architecture.n_tokens * architecture.width
     free = shutil.disk_usage(nearest_folder(request.cache_dir)).free
     seconds, probe_store = None, None if n_missing else store
     if n_missing:
@@ -81,8 +85,9 @@ def probe_images(request: ExtractionRequest, scratch: Path) -> ImageProbe:
         store=store,
         probe_store=probe_store,
         images_missing=n_missing,
+        n_copies=request.n_copies,
         bytes_missing=bytes_missing,
-        bytes_one_tap=len(request.images) * row_bytes,
+        bytes_one_tap=len(request.images) * (1 + request.n_copies) * row_bytes,
         bytes_free=free,
         image_seconds=seconds,
         load_seconds=load_seconds,
@@ -91,17 +96,18 @@ def probe_images(request: ExtractionRequest, scratch: Path) -> ImageProbe:
     )
 
 
-def _missing(
-    request: ExtractionRequest, backbone: "Backbone", store: Path, taps: Sequence[int]
-) -> tuple[int, int, int]:
-    """Images and bytes still to be extracted, and the bytes of one image at one tap; nothing is written."""
+def _missing(request: ExtractionRequest, backbone: "Backbone", taps: Sequence[int]) -> tuple[int, int]:
+    """Images and bytes still to be extracted into one store; nothing is written."""
     from trainable.frozen.extraction_plan import bytes_missing, make_plan, shards_missing  # loads torch
+    from trainable.frozen.features import store_path
 
     n, row_bytes = len(request.images), 2 * backbone.architecture.n_tokens * backbone.architecture.width
+    data, copy = request.data_fingerprint, request.copy
+    store = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=data, copy=copy)
     if not (store / "plan.json").is_file():  # with one, `make_plan` only reads
-        return n, n * row_bytes * len(taps), row_bytes
-    plan = make_plan(store, backbone=backbone, data_fingerprint=request.data_fingerprint, n=n, taps=taps)
-    return sum(len(plan.rows(shard)) for shard in shards_missing(plan)), bytes_missing(plan), row_bytes
+        return n, n * row_bytes * len(taps)
+    plan = make_plan(store, backbone=backbone, data_fingerprint=data, n=n, taps=taps, copy=copy)
+    return sum(len(plan.rows(shard)) for shard in shards_missing(plan)), bytes_missing(plan)
 
 
 def _timed_images(

@@ -40,14 +40,15 @@ def _lines(plan: StudyPlan) -> Iterator[tuple[str, str]]:
 
 def _extraction(plan: StudyPlan) -> Iterator[tuple[str, str]]:
     own = plan.extraction
+    copies = f", {counted(own.n_copies, 'copy')} of each among them" if own.n_copies else ""
     if own.images:
         each = f", {1000 * own.image_seconds:.3g} ms each as just measured" if own.image_seconds else ""
         yield (
             "images",
-            f"{own.images} of {own.n_images} to run through the frozen blocks: {duration(own.seconds)}{each}",
+            f"{own.images} of {own.n_images}{copies} to run through the frozen blocks: {duration(own.seconds)}{each}",
         )
     else:
-        yield "images", f"none of {own.n_images} to be run: their features are stored in {own.store}"
+        yield "images", f"none of {own.n_images}{copies} to be run: their features are stored in {own.store}"
     taps = f"tap {own.taps[0]}" if len(own.taps) == 1 else f"taps {', '.join(map(str, own.taps))}"
     deepest = ", the deepest alone, since the disk does not hold all" if own.only_deepest else ""
     yield (

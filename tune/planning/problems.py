@@ -18,7 +18,7 @@ def problems_of(plan: StudyPlan) -> list[str]:
         problems.append(
             f"`the disk of {extraction.store}` must have {size_text(needed)} free for the features, but has "
             f"{size_text(extraction.bytes_free)}; free some, name another --cache folder, or search fewer values of "
-            "tail.n_blocks"
+            f"tail.n_blocks{' or augment.image_copies' if extraction.n_copies else ''}"
         )
     free = records.bytes_free
     shared = needed if free is not None and _on_one_disk(Path(extraction.store), Path(records.study)) else 0

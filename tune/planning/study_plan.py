@@ -16,11 +16,13 @@ class Range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extraction:
-    """images: still to be run through the frozen blocks, of n_images. image_seconds: measured; None where none is
-    missing. bytes: that the store still lacks, in half precision. only_deepest: the disk holds one tap alone.
+    """images: still to be run through the frozen blocks, of n_images; n_copies of each are among both. image_seconds:
+    measured; None where none is missing. bytes: that the stores still lack, in half precision. only_deepest: the disk
+    holds one tap alone.
     """
 
     n_images: int
+    n_copies: int
     images: int
     image_seconds: float | None
     seconds: float

@@ -209,4 +209,6 @@ def write_trial_data(data: StudyData, features: Features, folder: Place) -> None
         split=data.split,
         other_splits=data.other_splits,
         remote_store=None if features.remote is None else str(features.remote),
+        copies=tuple(FeatureStore.open(copy.path) for copy in features.copies),
+        remote_copies=tuple(str(copy.remote) for copy in features.copies if copy.remote is not None),
     ).save(folder)

@@ -23,13 +23,27 @@ def run(given: Given) -> int:
     check_device(options)
     specimens = load_study_specimens(options, console)
     with compute_session(options, console.say) as session:
-        request = request_for(options, specimens, n_blocks=space.reachable_blocks(), device=session.device)
+        request = request_for(
+            options,
+            specimens,
+            n_blocks=space.reachable_blocks(),
+            n_copies=space.most_copies(),
+            device=session.device,
+        )
         if not options.local:
             check_nodes(needs_of(request))
         features = make_features(request, on_ray=not options.local, tell=console.extraction)
     console.features(features)
+    stores = [str(store.path) for store in (features, *features.copies)]
+    copies = f", and {counted(len(features.copies), 'copy')} of each image" if features.copies else ""
+    taps = ", ".join(map(str, features.taps))
     console.finish(
-        text=f"{counted(len(specimens.frame), 'specimen')}, taps {', '.join(map(str, features.taps))}: {features.path}",
-        json={"store": str(features.path), "taps": features.taps, "n_extracted": features.n_extracted},
+        text=f"{counted(len(specimens.frame), 'specimen')}, taps {taps}{copies}: {', '.join(stores)}",
+        json={
+            "store": stores[0],
+            "taps": features.taps,
+            "n_extracted": features.n_extracted,
+            **({"copies": stores[1:]} if features.copies else {}),
+        },
     )
     return 0

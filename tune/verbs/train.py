@@ -54,7 +54,9 @@ def run(given: Given) -> int:
     options = with_precision(options, device, trains_here=True)
     data = load_study_data(options, options, console)
     config = without_absent(config, data.specimens.task)
-    request = request_for(options, data.specimens, n_blocks=(config.tail.n_blocks,), device=device)
+    request = request_for(
+        options, data.specimens, n_blocks=(config.tail.n_blocks,), n_copies=config.augment.n_copies, device=device
+    )
     features = make_features(request, on_ray=False, tell=console.extraction)
     console.features(features)
     folder = (wanted if options.out else claim_folder(wanted, mark=None)).absolute()
