@@ -118,6 +118,11 @@ ARMS = {
                 "batch 128": {"optim.batch_size": 128},
                 "bags of 16": {"loss.bag_size": 16},
                 "bags of 16, no mixup": {"loss.bag_size": 16, "augment.mixup_alpha": 0.0},
+                "1 copy": {"augment.image_copies": 1},
+                "2 copies": {"augment.image_copies": 2},
+                "4 copies": {"augment.image_copies": 4},
+                "flips at test": {"augment.test_flips": True},
+                "4 copies, flips at test": {"augment.image_copies": 4, "augment.test_flips": True},
                 "species code": {"tail.species_scale": 0.1, "augment.species_dropout": 0.3},
             }.items()
         ),

@@ -31,7 +31,7 @@ class World:
     """One demo's specimens and features; both are read, or made, when a training first asks for them.
 
     data: as `--data` names it. cache: folder of demos and features. blocks: numbers of trained blocks to have taps for.
-    dealt: share of the events whose labels are dealt anew.
+    dealt: share of the events whose labels are dealt anew. n_copies: of each image, to have features of, too.
     """
 
     data: str
@@ -39,6 +39,7 @@ class World:
     cache: Path
     blocks: Collection[int]
     dealt: float = 0.0
+    n_copies: int = 0
 
     @cached_property
     def specimens(self) -> Specimens:
@@ -46,16 +47,20 @@ class World:
         return load_specimens(self.data, cache_dir=self.cache, n_processes=1)
 
     @cached_property
-    def store(self) -> FeatureStore:
-        """Their features at each tap."""
+    def stores(self) -> tuple[FeatureStore, ...]:
+        """Features of the images, then of each copy, at each tap."""
         depth = self.backbone.architecture.n_blocks
-        return extract(
-            self.backbone,
-            self.specimens.images,
-            data_fingerprint=self.specimens.fingerprint,
-            taps=sorted({depth - n for n in self.blocks}),
-            cache_dir=self.cache,
-            n_processes=0,
+        return tuple(
+            extract(
+                self.backbone,
+                self.specimens.images,
+                data_fingerprint=self.specimens.fingerprint,
+                taps=sorted({depth - n for n in self.blocks}),
+                cache_dir=self.cache,
+                n_processes=0,
+                copy=copy,
+            )
+            for copy in range(self.n_copies + 1)
         )
 
     @cached_property
@@ -72,7 +77,8 @@ class World:
         """As a search's trials read it, sites and domains of a fold held out."""
         frame = self.specimens.frame
         return TrialData(
-            store=self.store,
+            store=self.stores[0],
+            copies=self.stores[1:],
             labels=self.labels,
             domain_ids=frame["domain_id"].to_numpy(np.int64),
             event_ids=frame["event_id"].to_numpy(np.int64),

@@ -61,11 +61,13 @@ def run(grid: Grid, results: Results, *, cache: Path) -> Iterator[Result]:
     configs: dict[str, TrialConfig | str] = {name: name for name in FLOORS}
     configs |= {name: config_of(name, epochs=grid.epochs) for name in grid.arms}
     backbone = load_backbone("tiny")
-    blocks = {config.tail.n_blocks for config in configs.values() if isinstance(config, TrialConfig)}
+    trained = [config for config in configs.values() if isinstance(config, TrialConfig)]
+    blocks = {config.tail.n_blocks for config in trained}
+    n_copies = max((config.augment.n_copies for config in trained), default=0)
     if blocks != {0}:
         import_module("trainable.tail.adapters")  # seconds that are no training's
     for number in grid.worlds:
-        world = World(f"demo:{grid.size}:{number}", backbone, cache, blocks, grid.dealt)
+        world = World(f"demo:{grid.size}:{number}", backbone, cache, blocks, grid.dealt, n_copies)
         for cell, (name, config) in product(grid.cells(number), configs.items()):
             found = results.get(key_of(config, cell, backbone=backbone.fingerprint))
             if found is None:

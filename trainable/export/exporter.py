@@ -45,6 +45,7 @@ from trainable.tail.adapters import adapter_config, adapter_state, merge_adapter
 from trainable.tail.tail import Tail
 from trainable.training.label_units import LabelUnits
 from trainable.training.number_units import NumberUnits
+from trainable.training.views import mean_of_views
 
 CARD, EVIDENCE = "README.md", "confirmation.json"
 TOLERANCE = 1e-5
@@ -67,6 +68,7 @@ def export_model(
     known_domains: Sequence[int] | Sequence[str],
     known_species: Sequence[str] | None = None,
     number_units: NumberUnits | None = None,
+    test_flips: Sequence[bool] | None = None,
     sigmas: Mapping[str, Sequence[float]],
     floors: Sequence[SharedFloor] = (),
     facts: ModelFacts,
@@ -78,9 +80,10 @@ def export_model(
     backbone: whose features the tails were trained on. tails: the trained members, adapters and all, on any device.
     targets: what they forecast, in units in which they learnt it; the challenge's where none are given.
     known_domains, known_species: ascending, as the tails' codes have them; known_species is None where no tail has
-    one and no floor is by species, and number_units where none has a code for numbers. sigmas: "known" and "unknown" ->
-    one a target; of classes a temperature. floors: what has a share of predictions for known domains beside the tails.
-    record: of what was trained on.
+    one and no floor is by species, and number_units where none has a code for numbers. test_flips: of each tail, if
+    its forecasts are the mean for an image and for it flipped left to right; None where none is. sigmas: "known" and
+    "unknown" -> one a target; of classes a temperature. floors: what has a share of predictions for known domains
+    beside the tails. record: of what was trained on.
     Raises: UserError when `folder` holds something else than an export. ExportMismatch. ValueError for sigmas that are
     not finite and positive.
     """
@@ -89,11 +92,12 @@ def export_model(
     tower = _on_cpu(backbone)
     trained = [_in_label_units(copy.deepcopy(tail).cpu().eval(), units) for tail in tails]
     floors = sorted(floors, key=lambda floor: floor.by)
+    flips = [False] * len(trained) if test_flips is None else list(test_flips)
 
     def write(temporary: Path) -> None:
         config = _config(tower, trained[0], targets=targets, known_domains=known_domains, sigmas=sigmas, facts=facts)
         config["n_members"] = len(trained)
-        forms = [_form(tail) for tail in trained]
+        forms = [_form(tail, test_flips=of) for tail, of in zip(trained, flips, strict=True)]
         reads_names = known_species is not None
         if any(form != forms[0] or form["reads_species"] != reads_names for form in forms):
             config["members"] = forms
@@ -101,6 +105,8 @@ def export_model(
             config["known_species"] = list(known_species)
         if number_units is not None:
             config["numbers"] = number_units.to_dict()
+        if all(flips):
+            config["test_flips"] = True
         if floors:
             config["floors"] = {floor.by: floor.share for floor in floors}
         state = _shared_and_own([_member_state(tower, tail, floors) for tail in trained])
@@ -124,7 +130,7 @@ def export_model(
             (temporary / RECORD).write_text(to_json(record.to_dict(), indent=0) + "\n", encoding="utf-8")
         write_config(temporary, config, unchecked=(CARD,))
         exported, spread = ExportedModel.load(temporary), torch.from_numpy(targets.spread)
-        _check_equal(exported, tower, trained, number_units, floors, sizes=spread)
+        _check_equal(exported, tower, trained, number_units, floors, flips, sizes=spread)
 
     return place_folder(folder, write, own_names=EXPORT_NAMES, what=EXPORT)
 
@@ -183,13 +189,14 @@ def _config(
     }
 
 
-def _form(tail: Tail) -> JsonObject:
+def _form(tail: Tail, *, test_flips: bool = False) -> JsonObject:
     """What may differ between the members of a model, beside their weights."""
     code, layers = tail.domain_code, tail.head.layers
     return {
         "domain_code": None if code is None else list(code.embedding.weight.shape),
         "reads_species": tail.species_code is not None,
         **({} if tail.number_code is None else {"reads_numbers": True}),
+        **({"test_flips": True} if test_flips else {}),
         "head_widths": [layers[0].in_features, *(layer.out_features for layer in layers)],
     }
 
@@ -307,6 +314,7 @@ def _check_equal(
     tails: Sequence[Tail],
     number_units: NumberUnits | None,
     floors: Sequence[SharedFloor],
+    flips: Sequence[bool],
     *,
     sizes: Tensor,
 ) -> None:
@@ -324,7 +332,13 @@ def _check_equal(
     for index, (member, tail) in enumerate(zip(exported.members, tails, strict=True)):
         species = None if tail.species_code is None else names
         tap = tail.architecture.n_blocks - len(tail.between) - len(tail.blocks)
-        own = tail(backbone.forward_taps(pixels, [tap])[tap], domains, species=species, numbers=as_trained)
+        views = [pixels, pixels.flip(-1)] if flips[index] else [pixels]
+        own, *flipped = (
+            tail(backbone.forward_taps(view, [tap])[tap], domains, species=species, numbers=as_trained)
+            for view in views
+        )
+        if flipped:
+            own = mean_of_views(own, flipped[0], of_classes=bool(exported.classes))
         wanted = _beside_floors(own, floors, domains, names, is_known=domains < len(exported.known_domains))
         error = float(((member(*given) - wanted).abs() / torch.maximum(wanted.abs(), sizes)).max())
         if not error <= TOLERANCE:

@@ -164,6 +164,7 @@ SCHEMA: dict[str, Any] = {
     "known_domains": _list(_whole(-(1 << 63), (1 << 63) - 1), 0, 1 << 20, ascending=True),
     "known_species": _list(_TEXT, 0, 1 << 20, ascending=True),
     "numbers": _list(_NUMBER_UNITS, 1, MOST_NUMBERS),
+    "test_flips": _one_of(True),
     "floors": (
         'an object of the shares, above 0 and below 1 together, of "domain", "species" or both',
         lambda value: type(value) is dict and _are_shares(value),
@@ -176,9 +177,12 @@ _MEMBER: dict[str, Rule] = {
     "domain_code": SCHEMA["domain_code"],
     "reads_species": _one_of(True, False),
     "reads_numbers": _one_of(True, False),
+    "test_flips": _one_of(True),
     "head_widths": SCHEMA["head_widths"],
 }
 """What tells a member from the others beside its weights, where they are not all of one form."""
+
+_MAY_LACK_OF_MEMBER = {"reads_numbers", "test_flips"}
 
 SCHEMA["members"] = (
     "a list of objects, one a member, each with " + "; ".join(f"{name}: {rule[0]}" for name, rule in _MEMBER.items()),
@@ -189,7 +193,7 @@ SCHEMA["members"] = (
 def _is_member(value: object) -> bool:
     return (
         isinstance(value, dict)
-        and _MEMBER.keys() - {"reads_numbers"} <= value.keys() <= _MEMBER.keys()
+        and _MEMBER.keys() - _MAY_LACK_OF_MEMBER <= value.keys() <= _MEMBER.keys()
         and all(_MEMBER[k][1](v) for k, v in value.items())
     )
 
@@ -226,7 +230,7 @@ CLASS_SCHEMA: dict[str, object] = {
 }
 """Of a model of classes: a temperature divides logits, larger or smaller by whether the domain was trained on."""
 
-_MAY_LACK = {"facts", "quick_gelu", "known_species", "numbers", "floors", "members", *TOWER}
+_MAY_LACK = {"facts", "quick_gelu", "known_species", "numbers", "test_flips", "floors", "members", *TOWER}
 
 
 class ModelFolderError(ValueError):
@@ -256,12 +260,15 @@ class Network(nn.Module):
         head_widths: Sequence[int],
         floors: Mapping[str, tuple[int, float]] | None = None,
         n_known_domains: int = 0,
+        test_flips: bool = False,
+        of_classes: bool = False,
     ) -> None:
         """domain_shape, species_shape: rows (known ones, then *unknown*) and channels of the codes, or None without.
 
         number_shape: channels and inputs (numbers, then indicators of missing ones) of their code, or None without.
         floors: "domain" and "species" -> rows (as above) of what is forecast for them whatever an image shows, and its
-        share of the outputs for known domains.
+        share of the outputs for known domains. test_flips: forecasts are the mean over an image, resized and cropped,
+        and the same flipped left to right. of_classes: outputs are logits.
         """
         super().__init__()
         self.visual = visual
@@ -273,6 +280,7 @@ class Network(nn.Module):
         self.floor = nn.ModuleDict({by: nn.Embedding(n, head_widths[-1]) for by, (n, _) in rows_and_shares.items()})
         self.floor_shares = {by: share for by, (_, share) in rows_and_shares.items()}
         self.n_known_domains = n_known_domains
+        self.test_flips, self.of_classes = test_flips, of_classes
 
     def forward(
         self, pixels: Tensor, domains: Tensor, species: Tensor | None = None, numbers: Tensor | None = None
@@ -280,8 +288,13 @@ class Network(nn.Module):
         """float32 [B, 3, S, S], int64 [B], int64 [B] (None: all unknown), float32 [B, inputs] (None: all missing) ->
         [B, outputs], not clipped.
         """
+        views = [self._embedded(view) for view in ([pixels, _flipped(pixels)] if self.test_flips else [pixels])]
+        return self._forecast(views, domains, species, numbers)
+
+    def _embedded(self, pixels: Tensor) -> Tensor:
         output = self.visual(pixels)
-        return self._forecast(output[0] if isinstance(output, tuple) else output, domains, species, numbers)
+        features: Tensor = output[0] if isinstance(output, tuple) else output
+        return features
 
     def tokens(self, pixels: Tensor, n_blocks: int) -> Tensor:
         """What leaves the first `n_blocks` blocks: [B, tokens, width]."""
@@ -289,12 +302,24 @@ class Network(nn.Module):
         return _through(self.blocks[:n_blocks], stream)
 
     def from_tokens(
-        self, tokens: Tensor, n_blocks: int, domains: Tensor, species: Tensor | None, numbers: Tensor | None
+        self,
+        views: Sequence[Tensor],
+        n_blocks: int,
+        domains: Tensor,
+        species: Tensor | None,
+        numbers: Tensor | None,
     ) -> Tensor:
-        """The rest of `forward`, of what left the first `n_blocks` blocks."""
+        """The rest of `forward`, of what left the first `n_blocks` blocks: of the images, and of them flipped if any
+        member asks for that.
+        """
+        own = [self._pooled(tokens, n_blocks) for tokens in (views if self.test_flips else views[:1])]
+        return self._forecast(own, domains, species, numbers)
+
+    def _pooled(self, tokens: Tensor, n_blocks: int) -> Tensor:
         pooled, _ = self.visual._pool(_through(self.blocks[n_blocks:], tokens))  # type: ignore[operator]
         projection = self.visual.proj
-        return self._forecast(pooled if projection is None else pooled @ projection, domains, species, numbers)
+        features: Tensor = pooled if projection is None else pooled @ projection
+        return features
 
     @property
     def blocks(self) -> nn.ModuleList:
@@ -302,7 +327,16 @@ class Network(nn.Module):
         blocks: nn.ModuleList = self.visual.transformer.resblocks  # type: ignore[union-attr,assignment]
         return blocks
 
-    def _forecast(self, features: Tensor, domains: Tensor, species: Tensor | None, numbers: Tensor | None) -> Tensor:
+    def _forecast(
+        self, views: Sequence[Tensor], domains: Tensor, species: Tensor | None, numbers: Tensor | None
+    ) -> Tensor:
+        """views: features of the images, or of them and of them flipped."""
+        own, *flipped = [self._of_one_view(features, domains, species, numbers) for features in views]
+        if flipped:
+            own = _mean_of_views(own, flipped[0], of_classes=self.of_classes)
+        return self._beside_floors(own, domains, species) if self.floor else own
+
+    def _of_one_view(self, features: Tensor, domains: Tensor, species: Tensor | None, numbers: Tensor | None) -> Tensor:
         x = F.normalize(features, dim=-1)
         if self.domain_code is not None:
             x = x + self.domain_code(domains)
@@ -316,7 +350,7 @@ class Network(nn.Module):
         for layer in self.head[:-1]:
             x = F.gelu(layer(x))
         result: Tensor = self.head[-1](x)
-        return self._beside_floors(result, domains, species) if self.floor else result
+        return result
 
     def _beside_floors(self, own: Tensor, domains: Tensor, species: Tensor | None) -> Tensor:
         """Of known domains a share alone is what the image says, of unknown ones all."""
@@ -324,6 +358,19 @@ class Network(nn.Module):
         for by, table in self.floor.items():
             mixed = mixed + self.floor_shares[by] * _row_of(table, domains if by == "domain" else species, domains)
         return torch.where((domains < self.n_known_domains)[:, None], mixed, own)
+
+
+def _flipped(pixels: Tensor) -> Tensor:
+    """Left to right."""
+    return pixels.flip(-1)
+
+
+def _mean_of_views(one: Tensor, other: Tensor, *, of_classes: bool) -> Tensor:
+    """The mean of two forecasts; of classes logits of the mean of the probabilities that theirs come to."""
+    if not of_classes:
+        return (one + other) / 2
+    views = torch.stack([F.log_softmax(one, dim=-1), F.log_softmax(other, dim=-1)])
+    return torch.logsumexp(views, dim=0) - math.log(2)
 
 
 def _row_of(table: nn.Module, indices: Tensor | None, domains: Tensor) -> Tensor:
@@ -350,8 +397,10 @@ class Ensemble(nn.Module):
         known = (domains, species, numbers)
         if self.n_shared is None or len(self.members) == 1:
             return torch.stack([member(pixels, *known) for member in self.members])
-        tokens, depth = first.tokens(pixels, self.n_shared), self.n_shared
-        return torch.stack([member.from_tokens(tokens, depth, *known) for member in self.members])  # type: ignore[operator]
+        views, depth = [first.tokens(pixels, self.n_shared)], self.n_shared
+        if any(member.test_flips for member in self.members):
+            views.append(first.tokens(_flipped(pixels), depth))
+        return torch.stack([member.from_tokens(views, depth, *known) for member in self.members])  # type: ignore[operator]
 
 
 def _through(blocks: Iterable[nn.Module], stream: Tensor) -> Tensor:
@@ -889,6 +938,7 @@ def _forms(config: Values) -> list[Values]:
         "domain_code": config["domain_code"],
         "reads_species": "known_species" in config,
         "reads_numbers": "numbers" in config,
+        "test_flips": config.get("test_flips", False),
         "head_widths": config["head_widths"],
     }
     return list(config.get("members", [alike] * config["n_members"]))
@@ -903,6 +953,8 @@ def _network(tower: nn.Module, config: Values, form: Values) -> Network:
         head_widths=form["head_widths"],
         floors={by: (len(config[_KNOWN[by]]) + 1, share) for by, share in config.get("floors", {}).items()},
         n_known_domains=len(config["known_domains"]),
+        test_flips=form.get("test_flips", False),
+        of_classes="classes" in config,
     )
 
 

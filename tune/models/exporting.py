@@ -87,6 +87,7 @@ def export_trainers(
         known_domains=trainers[0].known_domains,
         known_species=known_species,
         number_units=next((t.number_units for t in trainers if t.number_units is not None), None),
+        test_flips=[trainer.config.augment.test_flips for trainer in trainers],
         sigmas=sigmas,
         floors=_floors(data, shares) if shares else (),
         facts=facts,
