@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -10,6 +11,9 @@ from search_spaces.space import SearchSpace
 from search_spaces.variant import read_variant
 from tests.conftest import PLAIN
 from trainable.data.specimens import load_specimens
+from trainable.export.standalone import ExportedModel
+from trainable.scoring.scoring import HeldOutScorer
+from trainable.training.trial_data import TrialData
 from tune.cli import parse_command
 from tune.execution.session import request_for
 from tune.extraction.extraction import make_features
@@ -122,28 +126,25 @@ def test_a_plan_counts_images_bytes_and_time_of_copies(plan, extract, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_variant_with_copies_trains_and_exports(cli, tmp_path):
+@pytest.mark.parametrize("flips", [False, True])
+def test_a_variant_with_copies_trains_and_its_exported_model_scores_what_training_said(cli, tmp_path, flips):
     values = {"about": "copies and flips", "epochs": 2, "config": read_variant("ft_did").config.complete()}
-    values["config"].pop("epochs")
-    values["config"].pop("length")
-    values["config"]["augment"] |= {"image_copies": 2}
-    file = tmp_path / "own.yaml"
+    del values["config"]["epochs"], values["config"]["length"]
+    values["config"]["augment"] |= {"image_copies": 2, "test_flips": flips}
+    file, out, cache = tmp_path / "own.yaml", tmp_path / "out", tmp_path / "cache"
     file.write_text(yaml.safe_dump(values), encoding="utf-8")
-    words = [
-        "--data",
-        DEMO,
-        "--variant",
-        file,
-        "--workers",
-        1,
-        "--cache",
-        tmp_path / "cache",
-        "--out",
-        tmp_path / "out",
-    ]
 
-    outcome = cli("train", *words)
+    outcome = cli("train", "--data", DEMO, "--variant", file, "--workers", 1, "--cache", cache, "--out", out)
 
     assert outcome.status == 0, outcome.stderr
-    result = json.loads((tmp_path / "out" / "training.json").read_text(encoding="utf-8"))
+    result = json.loads((out / "training.json").read_text(encoding="utf-8"))
     assert result["config"]["augment"]["image_copies"] == 2
+    data, model = TrialData.load(out / "data"), ExportedModel.load(out / "model")
+    assert len(data.copies) == 2
+    rows = np.concatenate([data.split.id_, data.split.ood])
+    images = load_specimens(DEMO, cache_dir=cache, n_processes=1).images.read(rows.tolist())
+    scorer = HeldOutScorer(data.labels, data.event_ids, data.site_ids, data.split, targets=data.targets)
+
+    found = model.predict(images, data.domain_ids[rows].tolist()).astype(np.float32)
+    assert scorer.score(found)["score/all"] == pytest.approx(result["best"]["score"], abs=1e-4)
+    assert model.config.get("test_flips", False) is flips
