@@ -135,7 +135,8 @@ class _Stepper:
             torch.set_num_threads(n_threads)
         found = replace(TrialConfig.from_dict(config), epochs=1_000_000, length=1.0)
         try:
-            data = few_rows(Path(store), found.optim.batch_size, task, n_folds=n_folds)
+            n_copies = found.augment.n_copies
+            data = few_rows(Path(store), found.optim.batch_size, task, n_folds=n_folds, n_copies=n_copies)
             trainer = make_trainer(found, data, seed=0, device=device, precision=precision)
             trainer.train_epoch()
         except (torch.OutOfMemoryError, MemoryError):

@@ -68,8 +68,11 @@ def probe_images(request: ExtractionRequest, scratch: Path) -> ImageProbe:
     load_seconds = time.monotonic() - started
     architecture = backbone.architecture
     taps = wanted_taps(request, architecture.n_blocks)
-    store = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint)
-    missing = [_missing(request.of_copy(copy), backbone, taps) for copy in range(request.n_copies + 1)]
+    store, *copies = (
+        store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=request.data_fingerprint, copy=copy)
+        for copy in range(request.n_copies + 1)
+    )
+    missing = [_missing(request, backbone, path, taps, copy=copy) for copy, path in enumerate([store, *copies])]
     n_missing, bytes_missing = (sum(column) for column in zip(*missing, strict=True))
     row_bytes = 2 * architecture.n_tokens * architecture.width
     free = shutil.disk_usage(nearest_folder(request.cache_dir)).free
@@ -96,17 +99,16 @@ def probe_images(request: ExtractionRequest, scratch: Path) -> ImageProbe:
     )
 
 
-def _missing(request: ExtractionRequest, backbone: "Backbone", taps: Sequence[int]) -> tuple[int, int]:
+def _missing(
+    request: ExtractionRequest, backbone: "Backbone", store: Path, taps: Sequence[int], *, copy: int
+) -> tuple[int, int]:
     """Images and bytes still to be extracted into one store; nothing is written."""
     from trainable.frozen.extraction_plan import bytes_missing, make_plan, shards_missing  # loads torch
-    from trainable.frozen.features import store_path
 
     n, row_bytes = len(request.images), 2 * backbone.architecture.n_tokens * backbone.architecture.width
-    data, copy = request.data_fingerprint, request.copy
-    store = store_path(request.cache_dir, backbone=backbone, specimens_fingerprint=data, copy=copy)
     if not (store / "plan.json").is_file():  # with one, `make_plan` only reads
         return n, n * row_bytes * len(taps)
-    plan = make_plan(store, backbone=backbone, data_fingerprint=data, n=n, taps=taps, copy=copy)
+    plan = make_plan(store, backbone=backbone, data_fingerprint=request.data_fingerprint, n=n, taps=taps, copy=copy)
     return sum(len(plan.rows(shard)) for shard in shards_missing(plan)), bytes_missing(plan)
 
 
