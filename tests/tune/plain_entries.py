@@ -7,7 +7,8 @@ from typing import Any
 from trainable.storage.place import Place
 from tune.journal.entries import JournalEntry
 from tune.journal.journal import read_entries
-from tune.journal.lines import encode_entry, entry_of, plain_as_read
+from tune.journal.line_text import plain_as_read
+from tune.journal.lines import encode_entry, entry_of
 
 Plain = dict[str, Any]
 

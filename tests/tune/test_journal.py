@@ -105,7 +105,7 @@ def test_missing_lines_are_refused(tmp_path):
 
 def test_a_journal_of_a_newer_version_is_refused_and_left_alone(tmp_path):
     path = tmp_path / FILE_NAME
-    content = b'{"v":2,"seq":0,"time":1.0,"event":"study","new":"things"}\n'
+    content = b'{"v":3,"seq":0,"time":1.0,"event":"study","new":"things"}\n'
     path.write_bytes(content)
     for read in (lambda: read_plain(tmp_path), lambda: Journal.open(tmp_path, say=quiet)):
         with pytest.raises(UserError, match="newer sentinel-tune"):

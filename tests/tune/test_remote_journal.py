@@ -158,7 +158,7 @@ def test_a_damaged_event_a_newer_version_and_no_study_are_refused(remote):
     (remote / "journal").write(segment_name(1, 2, 2), b"garbage\n")
     with pytest.raises(UserError, match="entry 2"):
         read_plain(remote)
-    (remote / "journal").write(segment_name(1, 2, 2), line(2).replace(b'"v": 1', b'"v": 2'))
+    (remote / "journal").write(segment_name(1, 2, 2), line(2).replace(b'"v": 1', b'"v": 3'))
     with pytest.raises(UserError, match="newer sentinel-tune"):
         go_on(remote)
     assert owner_of(remote) is None  # nothing stays taken

@@ -34,7 +34,7 @@ from tune.journal.entries import (
     TrialTold,
     begun,
 )
-from tune.journal.lines import plain_as_read
+from tune.journal.line_text import plain_as_read
 
 
 class Decisions(TrialEntries):

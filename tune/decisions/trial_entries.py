@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from trainable.config import TrialConfig
 from trainable.failure import Failure
+from trainable.scoring.metrics import SCORES
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import Verdict, verdict_on
 from tune.journal.entries import (
@@ -37,8 +38,8 @@ class TrialEntries(ABC):
         if not record.is_told and epoch > record.epoch:
             if checkpoint is not None:
                 self._write(CheckpointWritten(trial=trial_id, epoch=epoch, path=checkpoint))
-            plain = {name: float(value) for name, value in metrics.items()}
-            self._write(EpochReported(trial=trial_id, epoch=epoch, metrics=plain))
+            kept = {name: _kept(name, float(value)) for name, value in metrics.items()}
+            self._write(EpochReported(trial=trial_id, epoch=epoch, metrics=kept))
             self._advance(record)
         return verdict_on(record)
 
@@ -144,6 +145,11 @@ class TrialEntries(ABC):
 
     @abstractmethod
     def _advance(self, record: TrialRecord) -> None: ...
+
+
+def _kept(name: str, value: float) -> float:
+    """A measurement as it is written down: scores decide, so exactly; nine digits tell all float32 apart."""
+    return value if name.startswith(SCORES) else float(f"{value:.9g}")
 
 
 def kept_nowhere(entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:

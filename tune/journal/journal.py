@@ -23,6 +23,7 @@ from tune.journal.folder_lock import is_locked, read_owner
 from tune.journal.lifecycle import Contents, Lifecycle, contents_of, left_out_line
 from tune.journal.lines import encode_entry, read_back
 from tune.journal.local_journal import LocalWriter, read_local_entries
+from tune.journal.metric_names import MetricNames
 
 _log = logging.getLogger(__name__)
 
@@ -30,11 +31,14 @@ _log = logging.getLogger(__name__)
 class Writer(Protocol):
     """Puts the lines of a study's log where they are to stay; nobody else may while it is open.
 
-    n_entries: lines that are there.
+    past: the entries that were there when it was opened. n_entries: lines that are there.
     """
 
     @property
     def folder(self) -> Place: ...
+
+    @property
+    def past(self) -> list[JournalEntry]: ...
 
     @property
     def n_entries(self) -> int: ...
@@ -46,8 +50,8 @@ class Writer(Protocol):
         """
         ...
 
-    def entries(self) -> list[JournalEntry]:
-        """All lines so far, read back."""
+    def lines(self) -> list[bytes]:
+        """All that it put, in order."""
         ...
 
     def close(self) -> None:
@@ -61,21 +65,21 @@ class Journal:
     A pickled copy is inert: it holds no writer or listeners, and cannot append.
     """
 
-    def __init__(
-        self, writer: Writer, *, past: list[JournalEntry] | None = None, say: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, writer: Writer, *, say: Callable[[str], None] | None = None) -> None:
         """Internal: use `create` or `open`.
 
-        past: all that the log holds, where that was read before. say: takes one line for the user when the log holds
-        entries that cannot follow on those before.
+        say: takes one line for the user when the log holds entries that cannot follow on those before.
         """
         self.folder = writer.folder
         self._writer: Writer | None = writer
         self._listeners: list[tuple[str, Callable[[JournalEntry], None]]] = []
-        self._lifecycle = Lifecycle()
-        left_out = contents_of(writer.entries() if past is None else past, self._lifecycle).left_out
-        if left_out and say is not None:
-            say(f"{self.folder}: {left_out_line(left_out)}; all else stays")
+        self._lifecycle, self._names = Lifecycle(), MetricNames()
+        for entry in writer.past:
+            self._names.note(entry)
+        past = contents_of(writer.past, self._lifecycle)
+        self._past = past.entries
+        if past.left_out and say is not None:
+            say(f"{self.folder}: {left_out_line(past.left_out)}; all else stays")
 
     @classmethod
     def create(cls, folder: Place, header: JsonObject, *, study_id: str) -> Self:
@@ -114,8 +118,7 @@ class Journal:
             from tune.journal.remote_journal import RemoteWriter  # of object storage alone
 
             return cls(RemoteWriter.open(folder, say=say), say=say)
-        past: list[JournalEntry] = []
-        return cls(LocalWriter.open(folder, say=say, take=past.append), past=past, say=say)
+        return cls(LocalWriter.open(folder, say=say), say=say)
 
     def append(self, entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:
         """Write one entry that follows on those before; returns it as any reader will see it, with number and time.
@@ -125,13 +128,14 @@ class Journal:
         """
         if self._writer is None:
             raise RuntimeError("this journal is closed, or a copy from another process: it cannot append")
-        line = encode_entry(replace(entry, seq=self._writer.n_entries, time=time.time()))
-        written = read_back(line)
+        line = encode_entry(replace(entry, seq=self._writer.n_entries, time=time.time()), self._names)
+        written = read_back(line, self._names)
         if (problem := self._lifecycle.problem(written)) is not None:
             raise RuntimeError(f"an entry must follow on those before, but {problem}")
         assert isinstance(written, type(entry))
         self._writer.put(line)
         self._lifecycle.take(written)
+        self._names.note(written)
         if apply is not None:
             apply(written)
         self._tell(written)
@@ -155,16 +159,16 @@ class Journal:
                 _log.warning("%s follows the study no more (%s); the study goes on without", name, reason)
 
     def entries(self) -> list[JournalEntry]:
-        """Everything so far, but for what cannot follow on what came before."""
+        """Everything so far, but for what cannot follow on what came before; what was there is not read again."""
         if self._writer is None:
             return read_entries(self.folder)
-        return contents_of(self._writer.entries()).entries
+        return [*self._past, *(read_back(line, self._names) for line in self._writer.lines())]
 
     def close(self) -> None:
         """Give the study free for another writer; closing twice is fine."""
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
+            self._writer, self._past = None, []
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +177,7 @@ class Journal:
         self.close()
 
     def __getstate__(self) -> JsonObject:
-        return {"folder": self.folder, "_writer": None, "_listeners": [], "_lifecycle": Lifecycle()}
+        return {"folder": self.folder, "_writer": None, "_listeners": [], "_lifecycle": Lifecycle(), "_past": []}
 
 
 def read_entries(folder: Place) -> list[JournalEntry]:

@@ -1,24 +1,15 @@
-"""How entries are written down: one JSON object a line, exact in both directions, with a digest of itself.
+"""How each kind of entry is a line of the journal, and back. `line_text.py` has what a line looks like.
 
-    {"crc":"1c291ca3","v":1,"seq":7,"time":1764392414.5,"event":"tell",...}
-
-The digest is of all that follows it on the line, so that a changed bit anywhere is noticed. Lines of older versions
-have none and begin with `"v"`; they are read as they are.
-
-Floats are written in Python's shortest exact form and read back bit-equal. JSON has no NaN or infinity: these are
-`{"$float": "nan"}`, `{"$float": "inf"}` and `{"$float": "-inf"}`.
+A line says the lowest version of the format that can say it, so that an older sentinel-tune reads what it can.
 """
 
-import json
-import math
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
 from trainable.errors import UserError
 from trainable.failure import FailureKind
-from trainable.plain_values import JsonObject, parse_json
+from trainable.plain_values import JsonObject
 from tune.journal.entries import (
     STATES,
     CheckpointWritten,
@@ -45,12 +36,11 @@ from tune.journal.entries import (
     UnusableEntry,
     VerdictReached,
 )
+from tune.journal.line_text import DigestError, line_of, plain_as_read, values_of
+from tune.journal.metric_names import MetricNames
 
-VERSION = 1
-"""Of the journal's format; a reader refuses lines of a higher one."""
-
-OLD_START = b'{"v":'
-"""How lines of older versions begin, which have no digest."""
+VERSION = 2
+"""Of the journal's format; a reader refuses lines of a higher one. Version 2 names metrics once."""
 
 _OF_TRIALS: dict[str, type[TrialEntry]] = {
     "ask": TrialAsked,
@@ -95,63 +85,73 @@ def kind_of(entry: JournalEntry) -> str:
     return entry.kind if isinstance(entry, OtherEntry | UnusableEntry) else _KINDS[type(entry)]
 
 
-def encode_entry(entry: JournalEntry) -> bytes:
-    """One line of the journal, newline included."""
-    rest = _plain({"v": VERSION, "seq": entry.seq, "time": entry.time, **_content(entry)})[1:]
-    return b"%b%b\n" % (_digest(rest), rest)
+def encode_entry(entry: JournalEntry, names: MetricNames | None = None) -> bytes:
+    """One line of the journal, newline included. names: of its metrics, as far as they are written."""
+    report = entry.of if isinstance(entry, Confirming) else entry
+    like = names.like(report.metrics) if names is not None and isinstance(report, EpochReported) else None
+    version = 1 if like is None else 2
+    return line_of({"v": version, "seq": entry.seq, "time": entry.time, **_content(entry, like)})
 
 
 def as_read(entry: Kind) -> Kind:
     """An entry as it comes back from the journal: tuples as lists, every key a string, floats untouched."""
-    found = entry_of(_parsed(_plain({"seq": entry.seq, "time": entry.time, **_content(entry)})))
+    found = entry_of(plain_as_read({"seq": entry.seq, "time": entry.time, **_content(entry)}))
     assert isinstance(found, type(entry))
     return found
 
 
-def plain_as_read(values: JsonObject) -> JsonObject:
-    """Plain values as they come back from the journal."""
-    return _parsed(_plain(values))
+def decoded(lines: Iterable[bytes], *, where: Callable[[int], str], first: int = 0) -> Iterator[JournalEntry]:
+    """The entries of a journal's lines, in order. where: names the line of an entry. first: number of the first entry.
 
-
-def decode_entry(line: bytes, *, where: str, seq: int | None = None) -> JournalEntry:
-    """The entry of one line; `seq` is the number it must have.
-
-    Raises: UserError naming `where` if it is damaged, out of sequence, or of a newer version.
+    Raises: UserError if a line is damaged, out of sequence, or of a newer version.
     """
+    names = MetricNames()
+    for seq, line in enumerate(lines, first):
+        values = _checked(line, where, seq)
+        names_metrics = values["v"] == 1
+        entry = entry_of(values, names)
+        if names_metrics:
+            names.note(entry)
+        yield entry
+
+
+def _checked(line: bytes, where: Callable[[int], str], seq: int) -> JsonObject:
     try:
-        values = _checked(line)
+        values = values_of(line)
         version, found = values["v"], values["seq"]
         is_newer = version > VERSION
     except (ValueError, KeyError, TypeError) as error:
         what = "was changed since it was written" if isinstance(error, DigestError) else "is not"
         raise UserError(
-            f"`every line but the last must be a whole entry`, but {where} {what}: {line[:60]!r}; "
+            f"`every line but the last must be a whole entry`, but {where(seq)} {what}: {line[:60]!r}; "
             "restore the file from a copy, or delete this line and all after it to go on from there"
         ) from None
     if is_newer:
         raise UserError(
-            f"`journal version <= {VERSION}` must hold, but {where} is of version {version}; "
+            f"`journal version <= {VERSION}` must hold, but {where(seq)} is of version {version}; "
             "it was written by a newer sentinel-tune: use that one"
         )
-    if seq is not None and found != seq:
-        raise UserError(f"`seq must count up by one`, but {where} has {found} where {seq} belongs; lines are missing")
-    return entry_of(values)
+    if found != seq:
+        raise UserError(
+            f"`seq must count up by one`, but {where(seq)} has {found} where {seq} belongs; lines are missing"
+        )
+    return values
 
 
-def read_back(line: bytes) -> JournalEntry:
-    """The entry of a line that was checked before."""
-    return entry_of(_checked(line))
+def read_back(line: bytes, names: MetricNames | None = None) -> JournalEntry:
+    """The entry of a line that was checked before. names: of metrics, as the lines before have them."""
+    return entry_of(values_of(line), names)
 
 
-def entry_of(values: JsonObject) -> JournalEntry:
+def entry_of(values: JsonObject, names: MetricNames | None = None) -> JournalEntry:
     """The entry that a line's values say; one that they cannot is an `UnusableEntry`. Uses `values` up."""
     values.pop("v", None)
     seq, time = values.pop("seq"), values.pop("time", None)
     if values.get("event") != _ENVELOPE:
-        return _entry(values, _OF_STUDIES, seq=seq, time=time)
+        return _entry(values, _OF_STUDIES, names, seq=seq, time=time)
     if not isinstance(values.get("of"), dict):
         return _unusable(values, "it does not say what happened", seq=seq, time=time)
-    of = _entry(values["of"], _OF_CONFIRMATIONS, seq=seq, time=time)
+    of = _entry(values["of"], _OF_CONFIRMATIONS, names, seq=seq, time=time)
     match of:
         case UnusableEntry():
             return UnusableEntry(seq=seq, time=of.time, kind=f"{_ENVELOPE} {of.kind}", trial=of.trial, reason=of.reason)
@@ -160,7 +160,9 @@ def entry_of(values: JsonObject) -> JournalEntry:
     raise AssertionError(f"a confirmation has no {of}")
 
 
-def _entry(values: JsonObject, types: Mapping[str, type[JournalEntry]], *, seq: int, time: Any) -> JournalEntry:
+def _entry(
+    values: JsonObject, types: Mapping[str, type[JournalEntry]], names: MetricNames | None, *, seq: int, time: Any
+) -> JournalEntry:
     kind = values.pop("event", None)
     if (reason := _problem(kind, time)) is not None:
         return _unusable({**values, "event": kind}, reason, seq=seq, time=time)
@@ -169,6 +171,11 @@ def _entry(values: JsonObject, types: Mapping[str, type[JournalEntry]], *, seq: 
         return OtherEntry(seq=seq, time=time, kind=kind, fields=values)
     if kind == "error":
         values["kind"] = _failure_kind(values.get("kind"))
+    elif kind == "report" and "like" in values:
+        like = values.pop("like")
+        values["metrics"] = (names or MetricNames()).metrics(like, values.pop("values", None))
+        if values["metrics"] is None:
+            return _unusable({**values, "event": kind}, f"entry {like} has no such metrics", seq=seq, time=time)
     try:
         entry = of(seq=seq, time=time, **values)
     except TypeError:  # it lacks fields, or has more: of those nothing here follows
@@ -219,85 +226,17 @@ def _failure_kind(text: object) -> FailureKind:
     return next((kind for kind in FailureKind if kind == text), FailureKind.ERROR)
 
 
-def _content(entry: JournalEntry) -> JsonObject:
-    """What a line says beyond number and time."""
+def _content(entry: JournalEntry, like: int | None = None) -> JsonObject:
+    """What a line says beyond number and time. like: the entry that has the names of a report's metrics."""
     match entry:
         case OtherEntry():
             return {"event": entry.kind, **entry.fields}
         case Confirming():
-            return {"event": _ENVELOPE, "of": _content(entry.of)}
+            return {"event": _ENVELOPE, "of": _content(entry.of, like)}
+        case EpochReported() if like is not None:
+            values = [*entry.metrics.values()]
+            return {"event": "report", "trial": entry.trial, "epoch": entry.epoch, "like": like, "values": values}
     of = type(entry)
     optional = _LEFT_OUT_AS_NONE.get(of, ())
     found = {name: getattr(entry, name) for name in _WRITTEN[of]}
     return {"event": _KINDS[of]} | {n: value for n, value in found.items() if value is not None or n not in optional}
-
-
-class DigestError(ValueError):
-    """A line is not as it was written, as its digest says."""
-
-
-def _checked(line: bytes) -> JsonObject:
-    """The values of one line, without its digest, which is compared.
-
-    Raises: ValueError if it is no entry; DigestError if it was changed.
-    """
-    if not line.startswith(_DIGEST_KEY):
-        values = _parsed(line)
-        if next(iter(values), None) != "v":  # neither a line of an older version nor a digest where it belongs
-            raise DigestError
-        return values
-    rest = line[_DIGEST_LENGTH:].removesuffix(b"\n")
-    if line[:_DIGEST_LENGTH] != _digest(rest):
-        raise DigestError
-    return _parsed(b"{" + rest)
-
-
-def is_whole(line: bytes) -> bool:
-    """Whether these bytes are the entry that they were written as, newline or not; of older versions, whether any."""
-    try:
-        _checked(line)
-    except ValueError:
-        return False
-    return True
-
-
-def is_unchanged(line: bytes) -> bool:
-    """Whether a line, without its newline, is as it was written, as far as it can say so: older versions' cannot."""
-    rest = line[_DIGEST_LENGTH:]
-    return line.startswith(OLD_START) or line[:_DIGEST_LENGTH] == _digest(rest)
-
-
-_DIGEST_KEY = b'{"crc":"'
-_DIGEST_LENGTH = len(b'{"crc":"00000000",')
-
-
-def _digest(rest: bytes) -> bytes:
-    """How a line begins; CRC-32 finds every change of up to 32 bits in a row."""
-    return b'{"crc":"%08x",' % zlib.crc32(rest)
-
-
-def _plain(value: JsonObject) -> bytes:
-    try:
-        text = json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except ValueError:  # a float that JSON cannot say: rare, so looked for only now
-        text = json.dumps(_tag_floats(value), allow_nan=False, separators=(",", ":"))
-    return text.encode()
-
-
-def _parsed(text: bytes) -> JsonObject:
-    values = parse_json(text, object_hook=_untag_float if b'"$float"' in text else None)
-    if not isinstance(values, dict):
-        raise ValueError("not an entry")
-    return values
-
-
-def _tag_floats(value: object) -> object:
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"$float": repr(float(value))}
-    if isinstance(value, dict):
-        return {key: _tag_floats(child) for key, child in value.items()}
-    return [_tag_floats(child) for child in value] if isinstance(value, list | tuple) else value
-
-
-def _untag_float(value: JsonObject) -> float | JsonObject:
-    return float(value["$float"]) if value.keys() == {"$float"} else value

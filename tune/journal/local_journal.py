@@ -7,6 +7,7 @@ was never acknowledged, so readers pass over it and the next writer cuts it off.
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -16,7 +17,8 @@ from trainable.whole_file import sync
 from tune.journal.entries import JournalEntry
 from tune.journal.errors import StudyWriteError, not_in_place, not_writable
 from tune.journal.folder_lock import FILE_NAME, LockedJournal, lock_journal
-from tune.journal.lines import OLD_START, decode_entry, is_whole
+from tune.journal.line_text import OLD_START, is_whole
+from tune.journal.lines import decoded
 from tune.journal.resuming import begun_before
 from tune.printed.next_command import next_command
 
@@ -34,11 +36,12 @@ def taken_problem(folder: Path) -> str | None:
 class LocalWriter:
     """The file opened for writing, and locked."""
 
-    def __init__(self, locked: LockedJournal, *, n_entries: int, size: int) -> None:
-        """Internal: use `create` or `open`. size: bytes of the whole lines in the file."""
+    def __init__(self, locked: LockedJournal, past: list[JournalEntry], *, size: int) -> None:
+        """Internal: use `create` or `open`. past: what the file holds. size: bytes of these whole lines."""
         self.folder = locked.folder
-        self.n_entries = n_entries
-        self._size = size
+        self.past = past
+        self.n_entries = len(past)
+        self._begin = self._size = size
         self._locked = locked
         self._is_torn = False
         os.ftruncate(locked.file, size)
@@ -60,7 +63,7 @@ class LocalWriter:
             if lines:
                 path = folder / FILE_NAME
                 raise UserError(begun_before(folder, path, lambda: _decoded(lines, path)))
-            writer = cls(locked, n_entries=0, size=0)
+            writer = cls(locked, [], size=0)
             sync(folder)
         except BaseException:
             locked.release()
@@ -68,30 +71,28 @@ class LocalWriter:
         return writer
 
     @classmethod
-    def open(cls, folder: Path, *, say: Callable[[str], None], take: Callable[[JournalEntry], None]) -> Self:
+    def open(cls, folder: Path, *, say: Callable[[str], None]) -> Self:
         """For a study that is there: lock it, check every line, cut a torn last line off.
 
-        say: takes one line for the user when something was cut off. take: takes each entry.
+        say: takes one line for the user when something was cut off.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         path = _existing(folder)
         locked = lock_journal(folder, create=False)
         try:
-            n_entries, size = 0, 0
             with _opened(locked.file) as file:
-                for line in _lines(file):
-                    take(decode_entry(line, where=_line_name(path, n_entries), seq=n_entries))
-                    n_entries, size = n_entries + 1, size + len(line)
+                lines = list(_lines(file))
+            past, size = _decoded(lines, path), sum(map(len, lines))
             torn = os.fstat(locked.file).st_size - size
-            if n_entries == 0:
+            if not past:
                 raise _no_entries(path)
-            writer = cls(locked, n_entries=n_entries, size=size)
+            writer = cls(locked, past, size=size)
         except BaseException:
             locked.release()
             raise
         if torn:
             say(
-                f"{path}: cut off a torn last line of {counted(torn, 'byte')} after {counted(n_entries, 'whole entry')}"
+                f"{path}: cut off a torn last line of {counted(torn, 'byte')} after {counted(len(past), 'whole entry')}"
             )
         return writer
 
@@ -132,11 +133,12 @@ class LocalWriter:
                 f"`{next_command('replay', self.folder)}` says, then resume the study"
             )
 
-    def entries(self) -> list[JournalEntry]:
-        """Everything that this writer found and put, wherever the file lies by now."""
+    def lines(self) -> list[bytes]:
+        """All that this writer put, wherever the file lies by now."""
         with _opened(self._locked.file) as file:
-            content = file.read(self._size)
-        return _decoded(content.splitlines(keepends=True), self.folder / FILE_NAME)
+            file.seek(self._begin)
+            content = file.read(self._size - self._begin)
+        return content.splitlines(keepends=True)
 
     def close(self) -> None:
         """Give the study free."""
@@ -157,7 +159,7 @@ def read_local_entries(folder: Path) -> list[JournalEntry]:
 
 
 def _decoded(lines: Iterable[bytes], path: Path) -> list[JournalEntry]:
-    return [decode_entry(line, where=_line_name(path, seq), seq=seq) for seq, line in enumerate(lines)]
+    return list(decoded(lines, where=partial(_line_name, path)))
 
 
 def _line_name(path: Path, seq: int) -> str:

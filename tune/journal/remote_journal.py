@@ -11,7 +11,6 @@ from tune.journal.entries import JournalEntry
 from tune.journal.errors import not_writable
 from tune.journal.folder_lock import Owner
 from tune.journal.lease import Lease, LeaseTimes, remote_owner, watched_owner
-from tune.journal.lines import read_back
 from tune.journal.resuming import begun_before
 from tune.journal.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
 
@@ -21,9 +20,17 @@ TIMES = LeaseTimes()
 class RemoteWriter:
     """The segments opened for writing, the lease of their study taken."""
 
-    def __init__(self, folder: RemoteFolder, lease: Lease, segments: SegmentWriter, times: LeaseTimes) -> None:
-        """Internal: use `create` or `open`. lease: taken."""
+    def __init__(
+        self,
+        folder: RemoteFolder,
+        lease: Lease,
+        segments: SegmentWriter,
+        times: LeaseTimes,
+        past: list[JournalEntry],
+    ) -> None:
+        """Internal: use `create` or `open`. lease: taken. past: what the segments hold."""
         self.folder = folder
+        self.past = past
         self._lease = lease
         self._segments = segments
         self._is_silent = False
@@ -40,11 +47,11 @@ class RemoteWriter:
         Raises: UserError if there is one already or another process writes it; StudyWriteError.
         """
 
-        def begin(log: RemoteLog) -> SegmentWriter:
+        def begin(log: RemoteLog) -> list[JournalEntry]:
             if log.lines:
                 place = folder / FOLDER_NAME
                 raise UserError(begun_before(folder, place, lambda: log.entries(place)))
-            return SegmentWriter(folder, 1, [])
+            return []
 
         return cls._open(folder, begin, say=lambda _: None, times=times)
 
@@ -56,11 +63,10 @@ class RemoteWriter:
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
 
-        def go_on(log: RemoteLog) -> SegmentWriter:
+        def go_on(log: RemoteLog) -> list[JournalEntry]:
             if not log.lines:
                 raise no_study(folder)
-            log.entries(folder / FOLDER_NAME)
-            return SegmentWriter(folder, log.session + 1, log.lines)
+            return log.entries(folder / FOLDER_NAME)
 
         return cls._open(folder, go_on, say=say, times=times)
 
@@ -68,7 +74,7 @@ class RemoteWriter:
     def _open(
         cls,
         folder: RemoteFolder,
-        writer_of: Callable[[RemoteLog], SegmentWriter],
+        past_of: Callable[[RemoteLog], list[JournalEntry]],
         *,
         say: Callable[[str], None],
         times: LeaseTimes,
@@ -77,14 +83,16 @@ class RemoteWriter:
         try:
             lease.take(say=say)
             try:
-                segments = writer_of(read_log(folder))
+                log = read_log(folder)
+                past = past_of(log)
+                segments = SegmentWriter(folder, log.session + 1, log.lines)
                 segments.begin()
             except BaseException:
                 lease.give_back()
                 raise
         except StorageError as error:
             raise not_writable(folder, str(error)) from error
-        return cls(folder, lease, segments, times)
+        return cls(folder, lease, segments, times, past)
 
     @property
     def n_entries(self) -> int:
@@ -107,9 +115,9 @@ class RemoteWriter:
             self._is_silent = True
             raise not_writable(self.folder, str(error)) from error
 
-    def entries(self) -> list[JournalEntry]:
-        """Everything so far; asks the storage nothing."""
-        return [read_back(line) for line in self._segments.lines]
+    def lines(self) -> list[bytes]:
+        """All that this writer put; asks the storage nothing."""
+        return self._segments.lines
 
     def close(self) -> None:
         """Give the study free for another writer."""

@@ -16,7 +16,8 @@ from dataclasses import dataclass, replace
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder, StorageError
 from tune.journal.entries import JournalEntry
-from tune.journal.lines import decode_entry, is_unchanged, is_whole
+from tune.journal.line_text import is_unchanged, is_whole
+from tune.journal.lines import decoded
 
 FOLDER_NAME = "journal"
 BLOCK_ENTRIES = 64
@@ -120,9 +121,7 @@ def _lines(folder: RemoteFolder, segments: Sequence[Segment]) -> list[bytes]:
 
 
 def _decoded(lines: Iterable[bytes], where: object, *, first: int = 0) -> list[JournalEntry]:
-    return [
-        decode_entry(line, where=f"{where}, entry {number}", seq=number) for number, line in enumerate(lines, first)
-    ]
+    return list(decoded(lines, where=lambda number: f"{where}, entry {number}", first=first))
 
 
 def _is_torn(lines: Sequence[bytes], rest: bytes, segment: Segment) -> bool:
@@ -164,8 +163,8 @@ class SegmentWriter:
 
     @property
     def lines(self) -> list[bytes]:
-        """All of them."""
-        return list(self._lines)
+        """What this session put."""
+        return self._lines[self._start :]
 
     def begin(self) -> None:
         """Put all entries so far under this session's number, then delete the older sessions.
