@@ -61,7 +61,7 @@ class Parameter:
 
     def is_active(self, config_values: Mapping[str, Any]) -> bool:
         """Whether it applies, given the configuration's values of all earlier keys."""
-        return all(is_among(encode(config_values[key]), allowed) for key, allowed in self.when.items())
+        return not self.when or all(is_among(encode(config_values[k]), allowed) for k, allowed in self.when.items())
 
     def suggest(self, trial: Draws) -> Plain:
         """Draw a value."""
@@ -166,16 +166,14 @@ def resolve(
         if not parameter.is_active(config_values):
             config_values[parameter.key] = parameter.otherwise
             continue
-        active.append(parameter.name)
-        if parameter.name not in values:
-            problems.append(f"`{parameter.name}` must be given, {parameter.range_text()}")
-        elif not parameter.contains(values[parameter.name]):
-            found = values[parameter.name]
-            problems.append(
-                f"`{parameter.name}` must be in the space, {parameter.range_text()}, but got {brief(found)}"
-            )
+        name = parameter.name
+        active.append(name)
+        if name not in values:
+            problems.append(f"`{name}` must be given, {parameter.range_text()}")
+        elif not parameter.contains(values[name]):
+            problems.append(f"`{name}` must be in the space, {parameter.range_text()}, but got {brief(values[name])}")
         else:
-            config_values[parameter.key] = parameter.to_config(values[parameter.name], config_values)
+            config_values[parameter.key] = parameter.to_config(values[name], config_values)
     problems += [
         f"`{name}` is no active parameter of the space; active: {', '.join(active)}"
         for name in values

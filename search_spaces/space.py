@@ -104,8 +104,8 @@ class SearchSpace:
         values: dict[str, Plain] = {}
         for parameter in self.parameters:
             if parameter.is_active(config_values):
-                values[parameter.name] = parameter.suggest(trial)
-                config_values[parameter.key] = parameter.to_config(values[parameter.name], config_values)
+                values[parameter.name] = value = parameter.suggest(trial)
+                config_values[parameter.key] = parameter.to_config(value, config_values)
             else:
                 config_values[parameter.key] = parameter.otherwise
         return values

@@ -3,9 +3,10 @@
 Two equal configurations, with the same data and seed, give the same weights on the same device.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from trainable.errors import UserError
@@ -211,7 +212,7 @@ class TrialConfig:
 
     def flat(self) -> dict[str, Any]:
         """Dotted names to values: `{"optim.lr": 1e-4, "epochs": 50, ...}`, in declaration order."""
-        return dict(_flatten(self, ""))
+        return {name: get(self) for name, _, get in _leaves(TrialConfig)}
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """A copy with some dotted names set; same checks as `from_dict`."""
@@ -247,61 +248,91 @@ def n_epochs_of(epochs: int, length: float) -> int:
 
 def config_fields() -> dict[str, Any]:
     """Dotted name of every leaf of `TrialConfig` -> its type hint, for those who must parse values."""
-    return dict(_leaf_types(TrialConfig, ""))
+    return {name: part.hint for name, part, _ in _leaves(TrialConfig)}
 
 
 def later_keys() -> dict[str, Any]:
     """Dotted name -> default of every key that `to_dict` leaves out while it has it, for those who show all keys."""
     config = TrialConfig(epochs=1)
-    written = dict(_flatten(config, "", later=False))
-    return {name: value for name, value in config.flat().items() if name not in written}
+    return {name: get(config) for name, part, get in _leaves(TrialConfig) if part.is_later}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A field of a class of configurations.
+
+    origin: of the hint. is_group: has keys of its own. is_later: came after studies were written.
+    """
+
+    name: str
+    hint: Any
+    origin: Any
+    default: Any
+    limits: Mapping[str, Any]
+    is_group: bool
+    is_later: bool
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
-    """Annotations as types; a resumed study builds thousands of configurations."""
-    return get_type_hints(cls)
+def _parts(cls: type) -> tuple[_Part, ...]:
+    """In declaration order; a resumed study builds thousands of configurations."""
+    hints = get_type_hints(cls)
+    return tuple(
+        _Part(
+            name=f.name,
+            hint=hints[f.name],
+            origin=get_origin(hints[f.name]),
+            default=f.default,
+            limits=f.metadata,
+            is_group=is_dataclass(hints[f.name]),
+            is_later=bool(f.metadata.get("later")),
+        )
+        for f in fields(cls)
+    )
 
 
-def _leaf_types(cls: type, prefix: str) -> Iterator[tuple[str, Any]]:
-    hints = _hints(cls)
-    for f in fields(cls):
-        hint = hints[f.name]
-        if is_dataclass(hint):
-            assert isinstance(hint, type)
-            yield from _leaf_types(hint, f"{prefix}{f.name}.")
+@cache
+def _leaves(cls: type) -> tuple[tuple[str, _Part, Callable[[Any], Any]], ...]:
+    """Dotted name of every key, the field that it is, and what reads it off a configuration."""
+    return tuple((name, part, attrgetter(name)) for name, part in _named_leaves(cls, ""))
+
+
+def _named_leaves(cls: type, prefix: str) -> Iterator[tuple[str, _Part]]:
+    for part in _parts(cls):
+        if part.is_group:
+            yield from _named_leaves(part.hint, f"{prefix}{part.name}.")
         else:
-            yield prefix + f.name, hint
+            yield prefix + part.name, part
 
 
 def _build(cls: Any, values: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(values, Mapping):
         problems.append(f"`{path.rstrip('.') or 'config'}` must be a mapping of keys, but got {brief(values)}")
         return None
-    hints, known = _hints(cls), {f.name: f for f in fields(cls)}
-    valid = ", ".join(path + name for name in known)
-    problems.extend(
-        f"`{path}{name}` is not a configuration key; valid: {valid}" for name in values if name not in known
-    )
+    known = {part.name: part for part in _parts(cls)}
+    if unknown := [name for name in values if name not in known]:
+        valid = ", ".join(path + name for name in known)
+        problems.extend(f"`{path}{name}` is not a configuration key; valid: {valid}" for name in unknown)
     found: dict[str, Any] = {}
-    for name, f in known.items():
+    for name, part in known.items():
         if name not in values:
-            if f.default is MISSING:
+            if part.default is MISSING:
                 problems.append(f"`{path}{name}` must be given")
             continue
-        if is_dataclass(hints[name]):
-            found[name] = _build(hints[name], values[name], f"{path}{name}.", problems)
+        if part.is_group:
+            found[name] = _build(part.hint, values[name], f"{path}{name}.", problems)
         else:
-            found[name] = _checked(values[name], hints[name], f.metadata, path + name, problems)
+            found[name] = _checked(values[name], part, path + name, problems)
     return None if problems else cls(**found)
 
 
-def _checked(value: Any, hint: Any, limits: Mapping[str, Any], path: str, problems: list[str]) -> Any:
-    if get_origin(hint) is Literal:
+def _checked(value: Any, part: _Part, path: str, problems: list[str]) -> Any:
+    hint, limits = part.hint, part.limits
+    if part.origin is Literal:
         if value not in get_args(hint):
             problems.append(f"`{path}` must be one of {', '.join(map(str, get_args(hint)))}, but got {brief(value)}")
         return value
-    if get_origin(hint) is tuple:
+    if part.origin is tuple:
         if isinstance(value, str) or not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             problems.append(
                 f"`{path}` must be a list of names, but got {brief(value)}; valid: {', '.join(PROJECTIONS)}"
@@ -352,21 +383,13 @@ def _contradictions(config: Any) -> Iterator[str]:
         )
 
 
-def _plain(value: Any, *, complete: bool = False) -> Any:
-    if is_dataclass(value):
-        named = ((f, getattr(value, f.name)) for f in fields(value))
-        return {
-            f.name: _plain(child, complete=complete)
-            for f, child in named
-            if complete or not f.metadata.get("later") or child != f.default
-        }
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _flatten(value: Any, prefix: str, *, later: bool = True) -> Iterator[tuple[str, Any]]:
-    for f in fields(value):
-        child = getattr(value, f.name)
-        if is_dataclass(child):
-            yield from _flatten(child, f"{prefix}{f.name}.", later=later)
-        elif later or not f.metadata.get("later"):
-            yield prefix + f.name, child
+def _plain(config: Any, *, complete: bool = False) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    kind: Any = type(config)
+    for part in _parts(kind):
+        value = getattr(config, part.name)
+        if part.is_group:
+            found[part.name] = _plain(value, complete=complete)
+        elif complete or not part.is_later or value != part.default:
+            found[part.name] = list(value) if isinstance(value, tuple) else value
+    return found

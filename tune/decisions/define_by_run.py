@@ -1,6 +1,7 @@
 """Optuna's define-by-run without Optuna's trials: whoever knows the values answers what a search space suggests."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -21,11 +22,11 @@ class StandIn:
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
         """As `optuna.Trial` has it."""
-        return float(self._value(name, FloatDistribution(low, high, log=log)))
+        return float(self._value(name, _floats(low, high, log)))
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         """As `optuna.Trial` has it."""
-        return int(self._value(name, IntDistribution(low, high, log=log, step=step)))
+        return int(self._value(name, _whole_numbers(low, high, log, step)))
 
     def suggest_categorical(self, name: str, choices: Sequence[Plain]) -> Plain:
         """As `optuna.Trial` has it."""
@@ -36,6 +37,17 @@ class StandIn:
             self.distributions[name] = distribution
             self.params[name] = self._choose(name, distribution)
         return self.params[name]
+
+
+@cache
+def _floats(low: float, high: float, log: bool) -> FloatDistribution:
+    """One object a range, however many trials have it."""
+    return FloatDistribution(low, high, log=log)
+
+
+@cache
+def _whole_numbers(low: int, high: int, log: bool, step: int) -> IntDistribution:
+    return IntDistribution(low, high, log=log, step=step)
 
 
 def any_value(distribution: BaseDistribution) -> Plain:
