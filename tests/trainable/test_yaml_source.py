@@ -1,8 +1,10 @@
 """Files with lines: what is refused, and where it says so."""
 
+import random
 from pathlib import Path
 
 import pytest
+import yaml
 
 from trainable.errors import UserError
 from trainable.yaml_source import find_file, read_document
@@ -57,3 +59,34 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path) -> None:
     assert find_file(tmp_path / "one.yaml", tmp_path, "a thing") == tmp_path / "one.yaml"
     with pytest.raises(UserError, match="a thing must be one of one, two, or the path of a YAML file, but got 'three'"):
         find_file("three", tmp_path, "a thing")
+
+
+PIECES = (
+    "a: 1", "b: [1, 2]", "- x", '  c: "\u00e9\\u00e9"', "\t d: 2", "*x", "&x 1", "? a", "a: b: c", "# c", "", "  - 1e3",
+    "1: 2", "!!python/object:os 1", "{a: 1, b: ]", "---", "...", '"\\x"', "%YAML 1.1", "null: 1", "a: !!set {b}",
+    "<<: {a: 1}", '"a\\\nb": c', "|", "  text", ">-", "\ufeff", "a: \x07", "d: 2020-01-01", "a:\tb", "[",
+    "a:  |\n  x\n   y\n", "a: @b", "a: &a\n  b: 1", "a:", "e: {}", "- ", "'q': 'v'", "? b\n: c",
+    "a: " + "[" * 25 + "]" * 25,
+)  # fmt: skip
+
+
+@pytest.mark.skipif(not yaml.__with_libyaml__, reason="PyYAML was built without libyaml")
+def test_libyaml_changes_no_value_no_line_and_no_message(tmp_path: Path, monkeypatch) -> None:
+    rng, file = random.Random(0), tmp_path / "some.yaml"
+
+    def read() -> object:
+        try:
+            found = read_document(file)
+        except UserError as error:
+            return error.problems
+        return repr(found.values), found.lines
+
+    n_read = 0
+    for _ in range(400):
+        file.write_text("\n".join(rng.choice(PIECES) for _ in range(rng.randint(1, 4))), encoding="utf-8")
+        with monkeypatch.context() as without:
+            fast = read()
+            without.delattr(yaml, "CSafeLoader")
+            assert read() == fast, file.read_text(encoding="utf-8")
+        n_read += isinstance(fast, tuple)
+    assert n_read > 20
