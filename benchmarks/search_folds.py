@@ -1,11 +1,12 @@
-"""Whether a search whose trials are scored by two folds finds better than one whose trials are scored by one.
+"""Whether a search whose trials are scored by two folds finds better than one by one fold, and one that trains them
+once for both than one that trains them for each.
 
-python -m benchmarks.search_folds [--worlds 1 2 3] [--folds 1 2] [--trials 24] [--epochs 20] [--size 600]
+python -m benchmarks.search_folds [--worlds 1 2 3] [--ways 1 2 at-once] [--trials 24] [--epochs 20] [--size 600]
 python -m benchmarks.search_folds --table             print the table of all searches in benchmarks/search_folds.jsonl
 
 Each search is made by the program's own decisions and trainers, in this process, without Ray, journal or confirmation;
 of the starting points only the default is run. What it finds is then trained on folds 2, 3 and 4, and scored there by
-the events that neither search chose by: the same for both.
+the events that no such search chose by: the same for all.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +41,12 @@ from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import sampler_description
 
 RESULTS = Path(__file__).with_name("search_folds.jsonl")
+WAYS = {"1": (1, True), "2": (2, True), "at-once": (2, False)}
+"""Way -> folds that score a trial, and whether it is trained once for each of them."""
+
+SITTING = 2
+"""Counted up when the space or the program has changed what a search finds."""
+
 JUDGES = (2, 3, 4)
 N_BEST = 3
 
@@ -47,21 +55,23 @@ N_BEST = 3
 class Found:
     """One search. own_gain: of its best over the default, by the score that it chose by. cpu_seconds: of its trials.
 
-    losses: the default's and its best three's, unlike one another and best first ("1", "2", "3"), on the judging folds.
+    way: of scoring a trial, see `WAYS`. losses: the default's and its best three's, unlike one another and best first
+    ("1", "2", "3"), on the judging folds. sitting: searches of one are of the same space and program.
     """
 
     data: str
-    n_folds: int
+    way: str
     trials: int
     epochs: int
     own_gain: float
     cpu_seconds: float
     losses: Mapping[str, Losses]
+    sitting: int
 
     @property
-    def key(self) -> tuple[str, int, int, int]:
+    def key(self) -> tuple[str, str, int, int, int]:
         """What tells one search from another."""
-        return self.data, self.n_folds, self.trials, self.epochs
+        return self.data, self.way, self.trials, self.epochs, self.sitting
 
     def gain(self, name: str, folds: Sequence[str]) -> float:
         """How much lower than the default's a candidate's score is on some of the judging folds."""
@@ -93,16 +103,17 @@ class Bench:
     space: SearchSpace
     options: SearchOptions
 
-    def data(self, n_folds: int) -> TrialData:
+    def data(self, way: str) -> TrialData:
         """As the trials of a search read it."""
-        splits = search_splits(self.world.specimens.frame, holdout="both", fold=0, n=n_folds)
+        n, train_each = WAYS[way]
+        splits = search_splits(self.world.specimens.frame, holdout="both", fold=0, n=n, train_each=train_each)
         return replace(self.world.trial_data(0), split=splits[0], other_splits=splits[1:])
 
-    def search(self, n_folds: int, trials: int) -> Found:
+    def search(self, way: str, trials: int) -> Found:
         """Search, train what was found on the judging folds, score it by events that no search chose by."""
         default = load_variant(DEFAULT, epochs=self.options.epochs)
         decisions = Decisions(self.space, self._header(trials))
-        started, data = time.process_time(), self.data(n_folds)
+        started, data = time.process_time(), self.data(way)
         while (ask := decisions.ask()) is not None:
             try:
                 trainer = make_trainer(ask.config, data, seed=0)
@@ -122,12 +133,13 @@ class Bench:
         own = next(score for score, record in scored if record.config == default.to_dict())
         return Found(
             data=self.world.data,
-            n_folds=n_folds,
+            way=way,
             trials=trials,
             epochs=self.options.epochs,
             own_gain=round(own - min(score for score, _ in scored), 6),
             cpu_seconds=round(seconds, 1),
             losses={name: self._judged(config) for name, config in configs.items()},
+            sitting=SITTING,
         )
 
     def _header(self, trials: int) -> dict[str, object]:
@@ -142,7 +154,7 @@ class Bench:
 
     def _judged(self, config: TrialConfig) -> Losses:
         seen = np.concatenate(
-            [self.world.trial_data(0).event_ids[np.concatenate([s.id_, s.ood])] for s in self.data(2).splits]
+            [self.world.trial_data(0).event_ids[np.concatenate([s.id_, s.ood])] for s in self.data("2").splits]
         )
         found: dict[str, dict[str, tuple[int, tuple[float, ...]]]] = {}
         for fold in JUDGES:
@@ -161,19 +173,28 @@ class Bench:
 
 
 def table(found: Sequence[Found]) -> str:
-    """A row a number of folds, mean over worlds with Student's interval, and how much more two find there."""
+    """A row a sitting and way, mean over worlds with Student's interval, and how much more one finds than another."""
     rows = [
-        "| folds | gain by its own score x 1000 | of its best, elsewhere | of the three best, elsewhere | of who leads "
-        "elsewhere | CPU seconds |",
-        "|---|---|---|---|---|---|",
+        "| sitting | way | gain by its own score x 1000 | of its best, elsewhere | of the three best, elsewhere | "
+        "of who leads elsewhere | CPU seconds |",
+        "|---|---|---|---|---|---|---|",
     ]
-    columns = {n: [_gains(one) for one in sorted(found, key=lambda one: one.data) if one.n_folds == n] for n in (1, 2)}
-    for n, worlds in columns.items():
-        cells = [shown_gain([world[i] for world in worlds]) for i in range(4)]
-        rows.append(f"| {n} | {' | '.join(cells)} | {np.mean([world[4] for world in worlds]):.0f} |")
-    pairs = [np.subtract(two, one)[:4] for one, two in zip(columns[1], columns[2], strict=True)]
-    cells = [shown_gain([pair[i] for pair in pairs]) for i in range(4)]
-    return "\n".join([*rows, f"| two over one | {' | '.join(cells)} | |"]) + "\n"
+    for sitting in sorted({one.sitting for one in found}):
+        by_way = {
+            way: {one.data: _gains(one) for one in found if (one.sitting, one.way) == (sitting, way)} for way in WAYS
+        }
+        ways = [way for way in WAYS if by_way[way]]
+        for way in ways:
+            worlds = list(by_way[way].values())
+            cells = [shown_gain([world[i] for world in worlds]) for i in range(4)]
+            rows.append(f"| {sitting} | {way} | {' | '.join(cells)} | {np.mean([world[4] for world in worlds]):.0f} |")
+        for less, more in pairwise(ways):
+            pairs = [
+                np.subtract(by_way[more][data], of)[:4] for data, of in by_way[less].items() if data in by_way[more]
+            ]
+            cells = [shown_gain([pair[i] for pair in pairs]) for i in range(4)]
+            rows.append(f"| {sitting} | {more} over {less} | {' | '.join(cells)} | |")
+    return "\n".join(rows) + "\n"
 
 
 def _gains(one: Found) -> tuple[float, ...]:
@@ -200,9 +221,9 @@ def main() -> None:
             data = f"demo:{options.size}:{number}"
             blocks = set(space.reachable_blocks())
             world = World(data, load_backbone("tiny"), DataOptions().cache_folder, blocks)
-            for n_folds in options.folds:
-                if (data, n_folds, options.trials, options.epochs) not in [one.key for one in kept()]:
-                    one = Bench(world, space, searching).search(n_folds, options.trials)
+            for way in options.ways:
+                if (data, way, options.trials, options.epochs, SITTING) not in [one.key for one in kept()]:
+                    one = Bench(world, space, searching).search(way, options.trials)
                     with RESULTS.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(asdict(one)) + "\n")
     print(table(list(kept())))
@@ -215,7 +236,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--worlds", type=int, nargs="+", default=[1, 2, 3, 9, 10, 11, 12, 13], help="of the demo [1 2 3 9 to 13]"
     )
-    parser.add_argument("--folds", type=int, nargs="+", default=[1, 2], choices=[1, 2], help="of a search [1 2]")
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="of scoring a trial [all]")
     parser.add_argument("--size", type=int, default=600, help="images of a world [600]")
     parser.add_argument("--trials", type=int, default=24, help="of a search [24]")
     parser.add_argument("--epochs", type=int, default=20, help="of a trial at most [20]")

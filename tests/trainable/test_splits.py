@@ -196,7 +196,7 @@ def test_a_whole_split_trains_on_every_row_and_holds_out_none():
 
 def test_of_the_folds_after_a_searchs_own_only_the_domains_are_held_out_so_that_events_are_left_to_confirm_by():
     frame = world(PUBLISHED)
-    first, second = search_splits(frame, holdout="both", fold=0, n=2)
+    first, second = search_splits(frame, holdout="both", fold=0, n=2, train_each=True)
     own = make_split(frame, holdout="both", fold=0, seed=SPLIT_SEED)
 
     assert all(np.array_equal(a, b) for a, b in zip(parts(first), parts(own), strict=True))
@@ -211,9 +211,40 @@ def test_a_search_begins_anew_after_the_last_fold_and_cannot_have_more_than_ther
     frame = world(PUBLISHED)
     count = n_folds(frame, holdout="both")
 
-    assert [split.fold for split in search_splits(frame, holdout="both", fold=count - 1, n=2)] == [count - 1, 0]
-    assert [split.policy for split in search_splits(frame, holdout="site", fold=0, n=2)] == ["site", "site"]
+    last = search_splits(frame, holdout="both", fold=count - 1, n=2, train_each=True)
+    assert [split.fold for split in last] == [count - 1, 0]
+    of_sites = search_splits(frame, holdout="site", fold=0, n=2, train_each=True)
+    assert [split.policy for split in of_sites] == ["site", "site"]
     with pytest.raises(UserError, match=f"`--search-folds <= {count}` must hold for --holdout both"):
         search_splits(frame, holdout="both", fold=0, n=count + 1)
     with pytest.raises(UserError, match="`--search-folds <= 1` must hold for --holdout official"):
         search_splits(frame, holdout="official", fold=0, n=2)
+
+
+@pytest.mark.parametrize("holdout", ["both", "domain", "site"])
+def test_one_training_holds_out_what_any_of_its_folds_does(holdout):
+    frame = world(PUBLISHED)
+    each = search_splits(frame, holdout=holdout, fold=1, n=2, train_each=True)
+    (joint,) = search_splits(frame, holdout=holdout, fold=1, n=2)
+
+    assert set(joint.train) == set.intersection(*(set(split.train) for split in each))
+    assert set(joint.ood) == set.union(*(set(split.ood) for split in each))
+    assert set(joint.id_) == set.union(*(set(split.id_) for split in each)) - set(joint.ood)
+    assert sorted(np.concatenate(parts(joint)).tolist()) == list(range(len(frame)))
+    assert set(joint.held_out_domains) == {domain for split in each for domain in split.held_out_domains}
+    assert not set(frame["domain_id"].to_numpy()[joint.train].tolist()) & set(joint.held_out_domains)
+    assert set(joint.held_out_sites) == set(frame["site_id"].to_numpy()[joint.id_].tolist())
+
+
+def test_folds_that_together_hold_out_every_domain_leave_none_to_train_on():
+    frame = world(PUBLISHED)
+    count = n_folds(frame, holdout="both")
+
+    with pytest.raises(UserError, match=f"--search-folds {count} .* leave none to train on"):
+        search_splits(frame, holdout="both", fold=0, n=count)
+    assert len(search_splits(frame, holdout="both", fold=0, n=count, train_each=True)) == count
+    (one,) = search_splits(frame, holdout="both", fold=0, n=1)
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip(parts(one), parts(make_split(frame, holdout="both", fold=0, seed=SPLIT_SEED)), strict=True)
+    )

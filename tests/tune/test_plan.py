@@ -63,8 +63,11 @@ def files_of(*folders: Path) -> set[Path]:
 
 def test_more_folds_take_more_time_to_search_and_none_to_confirm(plan, monkeypatch):
     monkeypatch.setattr(Costs, "epoch_seconds", lambda *_, n_train, n_held_out: n_train + n_held_out)
-    one, two = plan("--search-folds", 1), plan("--search-folds", 2)
+    one, two = plan("--search-folds", 1), plan("--search-folds", 2, "--train-each-fold")
+    at_once = plan("--search-folds", 2)
 
+    assert at_once.search.device_seconds.expected < 1.05 * one.search.device_seconds.expected
+    assert at_once.confirmation.device_seconds.expected == one.confirmation.device_seconds.expected
     assert two.search.device_seconds.expected > 1.9 * one.search.device_seconds.expected
     assert two.confirmation.device_seconds.expected == pytest.approx(one.confirmation.device_seconds.expected, rel=0.05)
 

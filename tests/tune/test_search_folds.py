@@ -18,12 +18,18 @@ from tune.confirming.outcome import confirmed_of
 from tune.journal.journal import read_entries
 from tune.study.search_request import search_request
 
+LINES = {
+    "--train-each-fold": ", fold 1: 100 specimens train; held out are 20 of unseen domains (OOD)",
+    "at once": ", 2 folds from 0 on at once: 46 specimens train; held out are 28 of known domains (ID) and 46 of",
+}
 
-@pytest.fixture
-def study(demo_search, tmp_path):
-    ended = demo_search("--search-folds", 2, "--json")
+
+@pytest.fixture(params=LINES)
+def study(request, demo_search, tmp_path):
+    way = [request.param] if request.param.startswith("--") else []
+    ended = demo_search("--search-folds", 2, *way, "--json")
     assert ended.status == 0
-    assert ", fold 1: 100 specimens train; held out are 20 of unseen domains (OOD)" in ended.stderr
+    assert LINES[request.param] in ended.stderr
     return tmp_path / "study"
 
 
@@ -37,7 +43,8 @@ def test_a_trials_score_is_that_of_the_events_of_both_folds(study):
     trial, end = next(iter(told.items()))
     found = best_forecasts(study / "data", study / "checkpoints" / trial, max_seconds=600)
 
-    assert [split.policy for split in data.splits] == ["both", "domain"]
+    assert [split.policy for split in data.splits] == (["both", "domain"] if len(data.splits) == 2 else ["both"])
+    assert len(header["held_out_domains"]) == 4
     assert header["held_out_domains"] == [d for split in data.splits for d in split.held_out_domains]
     n_ood = sum(len(np.unique(data.event_ids[split.ood])) for split in data.splits)
     assert len(found.forecasts["ood"].labels) == n_ood
@@ -87,4 +94,5 @@ def test_a_study_of_before_has_one_fold_and_ran_its_variants_in_full(tmp_path):
     study = shutil.copytree(Path(__file__).parent / "study_of_before", tmp_path / "beetles")
     request = search_request(parse_command(["search", "--resume", str(study)])[1])
 
-    assert (request.options.search_folds, request.options.variants_in_full) == (1, True)
+    options = request.options
+    assert (options.search_folds, options.train_each_fold, options.variants_in_full) == (1, True, True)

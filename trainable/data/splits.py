@@ -5,7 +5,7 @@ hidden test. A random split of images puts nearly every event on both sides, and
 dataset's own validation split is one, and is kept only for comparison ("official").
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -110,12 +110,19 @@ SEARCH_FOLDS = 2
 
 
 def search_splits(
-    frame: pd.DataFrame, *, holdout: Holdout, fold: int, n: int | None, n_confirm: int | None = None
+    frame: pd.DataFrame,
+    *,
+    holdout: Holdout,
+    fold: int,
+    n: int | None,
+    n_confirm: int | None = None,
+    train_each: bool = False,
 ) -> tuple[Split, ...]:
-    """What each trial of a search is trained on and scored by together: a fold, and the n - 1 after it.
+    """What each trial of a search is trained on and scored by: a fold, and the n - 1 after it.
 
     n: None for `SEARCH_FOLDS`, or one where fewer than two others would be left. n_confirm: folds that a confirmation
-    asks for, which are checked along with the others; None where it asks for none.
+    asks for, which are checked along with the others; None where it asks for none. train_each: a split a fold, for
+    trials that are trained once for each; else one, which holds out what any of them does.
 
     Of the later ones only the domains are held out where `holdout` is "both": two domains say little of unseen ones,
     and sites are so few that two folds would hold out nearly all of them, which leaves no event to confirm by.
@@ -123,8 +130,7 @@ def search_splits(
     Raises: UserError as `make_split`, and when the data have not so many folds.
     """
     count = n_folds(frame, holdout=holdout)
-    if n is None:
-        n = usual_search_folds(count)
+    n = n_search_folds(frame, holdout=holdout, wanted=n)
     problems = [] if 0 <= fold < count else [_fold_problem(fold, count, holdout)]
     asked = {"--search-folds": n, "--confirm-folds": n_confirm or 0}
     problems += [
@@ -137,12 +143,35 @@ def search_splits(
     first = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
     later: Holdout = "domain" if holdout == "both" and _has_domains(frame) else holdout
     others = [make_split(frame, holdout=later, fold=(fold + i) % count, seed=SPLIT_SEED) for i in range(1, n)]
-    return first, *others
+    return (first, *others) if train_each else (_held_out_at_once(frame, [first, *others]),)
 
 
-def usual_search_folds(count: int) -> int:
-    """How many score a search's trials where it is not asked for, of data with so many folds."""
-    return SEARCH_FOLDS if count >= SEARCH_FOLDS + 2 else 1
+def _held_out_at_once(frame: pd.DataFrame, splits: Sequence[Split]) -> Split:
+    """What any of several holds out; a site of an unseen domain counts with that."""
+    if len(splits) == 1:
+        return splits[0]
+    ood = np.unique(np.concatenate([split.ood for split in splits]))
+    id_ = np.setdiff1d(np.concatenate([split.id_ for split in splits]), ood)
+    of_ood, of_id = frame.iloc[ood], frame.iloc[id_]
+    joint = Split(
+        policy=splits[0].policy,
+        fold=splits[0].fold,
+        train=np.setdiff1d(np.arange(len(frame), dtype=np.int64), np.concatenate([id_, ood])),
+        id_=id_,
+        ood=ood,
+        held_out_sites=tuple(sorted(set(map(str, of_id["site_id"])))),
+        held_out_domains=tuple(sorted(set(of_ood["domain_id"].tolist()))) if _has_domains(frame) else (),
+        n_leaked_events=0,
+    )
+    _check_sides(frame, joint, n_folds=len(splits))
+    return joint
+
+
+def n_search_folds(frame: pd.DataFrame, *, holdout: Holdout, wanted: int | None = None) -> int:
+    """How many score a search's trials: as many as wanted, or what is usual with so many folds as the data have."""
+    if wanted is not None:
+        return wanted
+    return SEARCH_FOLDS if n_folds(frame, holdout=holdout) >= SEARCH_FOLDS + 2 else 1
 
 
 def _fold_problem(fold: int, count: int, holdout: Holdout) -> str:
@@ -283,18 +312,16 @@ def _deal_sites(
     return chosen
 
 
-def _check_sides(frame: pd.DataFrame, split: Split) -> None:
+def _check_sides(frame: pd.DataFrame, split: Split, *, n_folds: int = 1) -> None:
+    """n_folds: whose held-out sides these are."""
     problems = []
-    where = f"--holdout {split.policy} --fold {split.fold}"
+    where, remedy = f"--holdout {split.policy} --fold {split.fold}", "use another fold or holdout"
+    if n_folds > 1:
+        where, remedy = f"{where} --search-folds {n_folds}", "use fewer, or --train-each-fold"
     if not len(split.train):
-        problems.append(
-            f"{where} would hold out every specimen and leave none to train on; use another fold or holdout"
-        )
+        problems.append(f"{where} would hold out every specimen and leave none to train on; {remedy}")
     if split.policy != "domain" and not len(split.id_):
-        problems.append(
-            f"{where} holds out every domain with two sites as a whole, so none is left for ID; "
-            "use another fold or holdout"
-        )
+        problems.append(f"{where} holds out every domain with two sites as a whole, so none is left for ID; {remedy}")
     for column in ("event_id", "site_id"):  # a site-date is on one side if its site is
         values = frame[column].to_numpy()
         sides = [np.unique(values[rows]) for rows in (split.train, split.id_, split.ood)]

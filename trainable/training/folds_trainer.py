@@ -1,6 +1,6 @@
 """FoldsTrainer: one configuration trained once a fold, side by side, and scored on the held-out events of all folds.
 
-A search that scores its trials on one fold finds what suits that fold's sites and domains; see benchmarks/SEARCHES.md.
+For `--train-each-fold`, and for studies of before: a search trains a trial once without what any fold holds out.
 """
 
 import math

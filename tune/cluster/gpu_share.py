@@ -79,7 +79,7 @@ def measure_shares(
     config: Mapping[str, object],
     *,
     task: Task,
-    n_folds: int,
+    n_trainings: int,
     cpus_per_trial: float,
     device: str = "cuda",
     precision: str = "auto",
@@ -87,7 +87,7 @@ def measure_shares(
 ) -> tuple[list[SideBySide], int]:
     """Measure on one GPU of the cluster that was joined, and its memory in bytes.
 
-    task: the study's. n_folds: that a trial trains on.
+    task: the study's. n_trainings: of one trial, side by side.
     """
     import ray
     from ray.util.placement_group import placement_group, remove_placement_group
@@ -100,7 +100,7 @@ def measure_shares(
         on_group = PlacementGroupSchedulingStrategy(placement_group=group)
         worker = ray.remote(num_cpus=cpus_per_trial, num_gpus=1.0 / most, scheduling_strategy=on_group)(_Stepper)
         workers = [worker.remote() for _ in range(most)]
-        given = (str(store), dict(config), task, device, max(1, int(cpus_per_trial)), precision, n_folds)
+        given = (str(store), dict(config), task, device, max(1, int(cpus_per_trial)), precision, n_trainings)
         found: list[SideBySide] = []
         gpu_bytes = 0
         for n in counts:
@@ -124,7 +124,7 @@ class _Stepper:
         self._device = "cpu"
 
     def begin(
-        self, store: str, config: JsonObject, task: Task, device: str, n_threads: int, precision: str, n_folds: int
+        self, store: str, config: JsonObject, task: Task, device: str, n_threads: int, precision: str, n_trainings: int
     ) -> int:
         """Build the trainer and take its first step; the device's memory in bytes, 0 when it ran out."""
         import torch
@@ -136,7 +136,7 @@ class _Stepper:
         found = replace(TrialConfig.from_dict(config), epochs=1_000_000, length=1.0)
         try:
             n_copies = found.augment.n_copies
-            data = few_rows(Path(store), found.optim.batch_size, task, n_folds=n_folds, n_copies=n_copies)
+            data = few_rows(Path(store), found.optim.batch_size, task, n_trainings=n_trainings, n_copies=n_copies)
             trainer = make_trainer(found, data, seed=0, device=device, precision=precision)
             trainer.train_epoch()
         except (torch.OutOfMemoryError, MemoryError):

@@ -97,7 +97,7 @@ def _with_measured_share(
         store,
         largest.to_dict(),
         task=task,
-        n_folds=options.search_folds or 1,
+        n_trainings=options.trainings,
         cpus_per_trial=options.cpus_per_trial,
         precision=options.precision,
         counts=counts,
@@ -127,7 +127,7 @@ def _measured_costs(
     ends = corners(space, architecture, epochs=options.epochs)
     steps = OnRay(say)(
         measure, store, _plain(ends.smallest, ends.largest), device, max(1, int(placement.cpus_per_trial)),
-        options.precision, task, options.search_folds or 1,
+        options.precision, task, options.trainings,
         cpus=placement.cpus_per_trial, gpus=placement.gpus_per_trial,
     )  # fmt: skip
     return Costs(architecture, steps.measured[0], steps.measured[-1])

@@ -186,9 +186,15 @@ class SearchOptions(
     )
     search_folds: int | None = option(
         None,
-        "folds that score each trial together, trained once for each: --fold, and the domains of those after it; 2 "
-        "unless given, or 1 where the data have fewer than 4",
+        "folds that score each trial, trained once without what any of them holds out: --fold, and the domains of "
+        "those after it; 2 unless given, or 1 where the data have fewer than 4",
         at_least=1,
+        kept="for life",
+    )
+    train_each_fold: bool = option(
+        False,
+        "train each trial once for each of its folds, with what the others hold out: more to train on, several times "
+        "as long",
         kept="for life",
     )
     no_variants: bool = option(False, "do not run the space's starting points first", kept="for life")
@@ -201,6 +207,11 @@ class SearchOptions(
     confirm_share: float = option(
         0.2, "share of --time-budget that is kept for confirming from the start", at_least=0, below=1
     )
+
+    @property
+    def trainings(self) -> int:
+        """Of one trial, once `search_folds` is known."""
+        return (self.search_folds or 1) if self.train_each_fold else 1
 
     @property
     def grace(self) -> int:

@@ -53,7 +53,7 @@ def fresh_folds(
             events[fold] = held_out_events(frame, split)
     if len(events) < wanted:
         raise UserError(problems)
-    searched = search_splits(frame, holdout=holdout, fold=search_fold, n=n_search_folds)
+    searched = search_splits(frame, holdout=holdout, fold=search_fold, n=n_search_folds, train_each=True)
     seen = set().union(*(held_out_events(frame, split) for split in searched))
     return _choose(events, seen=seen, searched={split.fold for split in searched}, wanted=wanted)
 

@@ -49,12 +49,12 @@ def measure(
     n_threads: int,
     precision: str,
     task: Task,
-    n_folds: int,
+    n_trainings: int,
 ) -> Steps:
     """Train a few steps of each configuration in turn, the least demanding first, on features of `store`.
 
-    precision: as `Precision.on` takes it. task: the study's, whose targets or classes are forecast. n_folds:
-    that a trial trains on.
+    precision: as `Precision.on` takes it. task: the study's, whose targets or classes are forecast. n_trainings:
+    of one trial, side by side.
     Call it in a fresh process: memory is the most that the process ever held.
     """
     started = time.monotonic()
@@ -68,20 +68,20 @@ def measure(
     start_seconds = time.monotonic() - started
     measured, n_metrics, used = [], 0, Precision.on(device, precision)
     for config in configs:
-        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used, task, n_folds)
+        found, first_seconds, n_metrics = _measure(TrialConfig.from_dict(config), store, used, task, n_trainings)
         start_seconds += max(0.0, first_seconds - found.build_seconds)
         measured.append(found)
     return Steps(measured=tuple(measured), start_seconds=start_seconds, n_metrics=n_metrics, precision=str(used))
 
 
 def _measure(
-    config: TrialConfig, store: Path, precision: "Precision", task: Task, n_folds: int
+    config: TrialConfig, store: Path, precision: "Precision", task: Task, n_trainings: int
 ) -> tuple[MeasuredConfig, float, int]:
     """Also the seconds that building it took at first, and how many metrics an epoch has."""
     from trainable.training.folds_trainer import make_trainer  # loads torch and pandas
 
-    longer = replace(config, epochs=MOST_STEPS + 1, length=1.0)  # an epoch is one step a fold
-    data = few_rows(store, config.optim.batch_size, task, n_folds=n_folds, n_copies=config.augment.n_copies)
+    longer = replace(config, epochs=MOST_STEPS + 1, length=1.0)  # an epoch is one step a training
+    data = few_rows(store, config.optim.batch_size, task, n_trainings=n_trainings, n_copies=config.augment.n_copies)
 
     def build() -> "tuple[TailTrainer | FoldsTrainer, float]":
         started = time.monotonic()
@@ -97,7 +97,7 @@ def _measure(
         trainer.train_epoch()
     rest = trainer.history[1:]
     step_seconds = statistics.median(_step_seconds(m, data) for m in rest)
-    epoch_seconds = statistics.median(m["time/epoch_seconds"] for m in rest) / n_folds
+    epoch_seconds = statistics.median(m["time/epoch_seconds"] for m in rest) / n_trainings
     save_seconds, checkpoint_bytes = _saved(trainer)
     measured = MeasuredConfig(
         config=config,
@@ -116,11 +116,11 @@ def _step_seconds(metrics: dict[str, float], data: "TrialData") -> float:
     return len(data.split.train) / metrics["time/train_images_per_second"]
 
 
-def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int = 1, n_copies: int = 0) -> "TrialData":
+def few_rows(store: Path, batch_size: int, task: Task, *, n_trainings: int = 1, n_copies: int = 0) -> "TrialData":
     """One batch to train on and a few held-out rows; labels and groups are made up, features are those of the store.
 
-    task: whose targets or classes are forecast. n_folds: alike but for their numbers. n_copies: of the images, each
-    with their own features.
+    task: whose targets or classes are forecast. n_trainings: so many splits, alike but for their numbers. n_copies: of
+    the images, each with their own features.
     """
     from trainable.data.splits import Split  # loads torch and pandas
     from trainable.frozen.features import FeatureStore
@@ -136,7 +136,7 @@ def few_rows(store: Path, batch_size: int, task: Task, *, n_folds: int = 1, n_co
             policy="both", fold=fold, train=np.resize(rows, batch_size), id_=held_out, ood=held_out,
             held_out_sites=(), held_out_domains=(), n_leaked_events=0,
         )
-        for fold in range(n_folds)
+        for fold in range(n_trainings)
     ]  # fmt: skip
     return TrialData(
         store=features,

@@ -3,7 +3,7 @@
 import shutil
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from trainable.config import TrialConfig
@@ -73,7 +73,8 @@ def estimate(
     searching = foresee(ahead, request, rules, seconds, seed=options.seed)
     extraction = _extraction(images, len(data.specimens.frame), setting)
     n_confirming = max(0, n_confirming - _confirmed_already(request))
-    of_one_fold = _seconds(costs, typical, replace(data, other_splits=()), setting)  # as a run of a confirmation is
+    one_fold = data.of_fold(options.fold, holdout=options.holdout)  # as a run of a confirmation trains on
+    of_one_fold = _seconds(costs, typical, one_fold, setting)
     middle = statistics.fmean(of_one_fold.epoch(config) for config in typical)
     confirming = confirmation_ahead(n_confirming, rules, of_one_fold, epoch_seconds=middle) if n_confirming else None
     search = _search(ahead, searching, steps, setting, max_epochs=options.epochs)

@@ -192,7 +192,7 @@ def _beside_searches(fold: int, n_search_folds: int) -> list[str]:
     if n_search_folds == 1:
         return []
     text = (
-        f"The score is of fold {fold} alone. A search's scores are of {n_search_folds} folds together, unless it has "
+        f"The score is of fold {fold} alone. A search's scores are of {n_search_folds} folds, unless it has "
         "--search-folds 1: do not compare the two."
     )
     return [*textwrap.wrap(text, COLUMNS), ""]

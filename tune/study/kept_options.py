@@ -38,12 +38,14 @@ def _given(entry: JournalEntry) -> tuple[str, ...]:
 
 
 def in_names_of_now(options: JsonObject, header: JsonObject) -> JsonObject:
-    """A study's options as one of now would have them: its backbone's name, one fold and no patience where that
-    was all there was.
+    """A study's options as one of now would have them: its backbone's name, one fold, a training
+    for each and no patience where that was all there was.
 
     header: the study's.
     """
-    of_before: JsonObject = {"search_folds": 1, "variants_in_full": True, "patience": header.get("patience", 0)}
+    of_before: JsonObject = {
+        "search_folds": 1, "train_each_fold": True, "variants_in_full": True, "patience": header.get("patience", 0),
+    }  # fmt: skip
     named = options | {name: value for name, value in of_before.items() if options.get(name) is None}
     if (backbone := options.get("backbone")) is not None:
         named["backbone"] = name_now(backbone, header["backbone_fingerprint"])

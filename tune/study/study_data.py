@@ -9,7 +9,7 @@ import numpy as np
 from trainable.counts import counted
 from trainable.data.copies import shared_line
 from trainable.data.specimens import Specimens, load_specimens
-from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split, search_splits
+from trainable.data.splits import SPLIT_SEED, Holdout, Split, make_split, n_search_folds, search_splits
 from trainable.data.task import Task, beetles
 from trainable.data.task_choice import named_task
 from trainable.data.task_words import groups_of
@@ -27,18 +27,19 @@ from tune.report.console import Console
 class StudyData:
     """Checked specimens, what of them is held out, and the scores of knowing nothing of the images.
 
-    split: of the first fold. other_splits: of further ones that trials are trained and scored on, too. floors: floor
-    name -> the same metrics as a trial's.
+    split: what the first training of a trial holds out. other_splits: of further ones. n_folds: whose events those
+    are. floors: floor name -> the same metrics as a trial's.
     """
 
     specimens: Specimens
     split: Split
     floors: dict[str, dict[str, float]]
     other_splits: tuple[Split, ...] = ()
+    n_folds: int = 1
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """Of all folds."""
+        """Of all trainings of a trial."""
         return self.split, *self.other_splits
 
     def of_fold(self, fold: int, *, holdout: Holdout) -> Self:
@@ -48,7 +49,7 @@ class StudyData:
         """
         frame = self.specimens.frame
         split = make_split(frame, holdout=holdout, fold=fold, seed=SPLIT_SEED)
-        return replace(self, split=split, other_splits=(), floors=split_floors(self.specimens, [split]))
+        return replace(self, split=split, other_splits=(), n_folds=1, floors=split_floors(self.specimens, [split]))
 
 
 def load_study_specimens(
@@ -107,23 +108,30 @@ def load_study_data(
     *,
     n_folds: int | None = 1,
     n_confirm_folds: int | None = None,
+    train_each: bool = False,
 ) -> StudyData:
     """Load the dataset, hold events out, and score the floors on them.
 
-    task: as `load_study_specimens` takes it. n_folds, n_confirm_folds: as `search_splits` takes them.
+    task: as `load_study_specimens` takes it. n_folds, n_confirm_folds, train_each: as `search_splits`
+    takes them.
 
     Raises: UserError, also when a side of the split would be empty.
     """
     specimens = load_study_specimens(options, console, task)
     frame = specimens.frame
     holdout = split_options.holdout
-    splits = search_splits(frame, holdout=holdout, fold=split_options.fold, n=n_folds, n_confirm=n_confirm_folds)
+    fold, n_folds = split_options.fold, n_search_folds(frame, holdout=holdout, wanted=n_folds)
+    splits = search_splits(
+        frame, holdout=holdout, fold=fold, n=n_folds, n_confirm=n_confirm_folds, train_each=train_each
+    )
     for split in splits:
-        _say_split(specimens, split, console)
+        words = f"fold {split.fold}" if len(splits) == n_folds else f"{n_folds} folds from {fold} on at once"
+        _say_split(specimens, split, words, console)
     return StudyData(
         specimens=specimens,
         split=splits[0],
         other_splits=splits[1:],
+        n_folds=n_folds,
         floors=split_floors(specimens, splits),
     )
 
@@ -134,12 +142,15 @@ def load_search_data(options: SearchOptions, console: Console, task: Task | None
     Raises: UserError as `load_study_data`, also for folds to confirm on that the data do not have.
     """
     n_confirm = None if options.no_confirm else options.confirm_folds
-    return load_study_data(options, options, console, task, n_folds=options.search_folds, n_confirm_folds=n_confirm)
+    return load_study_data(
+        options, options, console, task,
+        n_folds=options.search_folds, n_confirm_folds=n_confirm, train_each=options.train_each_fold,
+    )  # fmt: skip
 
 
-def _say_split(specimens: Specimens, split: Split, console: Console) -> None:
+def _say_split(specimens: Specimens, split: Split, which: str, console: Console) -> None:
     console.say(
-        f"split {split.policy}, fold {split.fold}: {len(split.train)} specimens train; held out are "
+        f"split {split.policy}, {which}: {len(split.train)} specimens train; held out are "
         + _held_out_sides(specimens, split)
     )
     if split.warning:

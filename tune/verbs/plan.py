@@ -69,7 +69,7 @@ def plan_study(given: Given, console: Console, *, fresh: FreshProcess | None = N
         raise UserError(problems)
     _collected(problems, lambda: _check_study(request, data, console))
     try:
-        fitted = request.fitted_to(data.specimens.task, n_folds=len(data.splits), say=console.say)
+        fitted = request.fitted_to(data.specimens.task, n_folds=data.n_folds, say=console.say)
         plan = _measured_plan(fitted, data, console, fresh, tracking_uri=uri or "")
     except UserError as error:
         raise UserError(dict.fromkeys([*problems, *error.problems])) from None
@@ -139,7 +139,7 @@ def _measure(opening: Opening, task: Task, call: FreshProcess, console: Console)
         threads = asked.n_threads if placement is None else max(1, int(placement.cpus_per_trial))
         steps: Steps = call(
             measure, found.probe_store, [end.to_dict() for end in (ends.smallest, ends.largest)], asked.device, threads,
-            options.precision, task, options.search_folds or 1, cpus=options.cpus_per_trial,
+            options.precision, task, options.trainings, cpus=options.cpus_per_trial,
             gpus=0.0 if placement is None else placement.gpus_per_trial,
         )  # fmt: skip
     finally:

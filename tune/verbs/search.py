@@ -71,7 +71,7 @@ def _run(
     check_device(options)
     data = load_search_data(options, console, request.task)
     check_data(request, data)
-    request = request.fitted_to(data.specimens.task, n_folds=len(data.splits), say=console.say)
+    request = request.fitted_to(data.specimens.task, n_folds=data.n_folds, say=console.say)
     if search_more and request.is_finished:
         return _show_again(request, tracking_uri, console, started)
     _say_what_comes(request, data, tracking_uri, console, search_more=search_more)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from search_spaces.space import load_variant
 from trainable.absent_settings import without_absent
 from trainable.config import TrialConfig
-from trainable.data.splits import n_folds, usual_search_folds
+from trainable.data.splits import n_search_folds
 from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.export.placing import check_export_place
@@ -72,9 +72,8 @@ def run(given: Given) -> int:
     precision, seconds = str(trainer.precision), time.monotonic() - started
     result = _result(options, config, steps, data, model=model, precision=precision, seconds=seconds)
     _write(folder / RESULT, result)
-    count = n_folds(data.specimens.frame, holdout=options.holdout)
-    task = data.specimens.task
-    console.train_result(result, folder / RESULT, options, task, n_search_folds=usual_search_folds(count))
+    n_folds = n_search_folds(data.specimens.frame, holdout=options.holdout)
+    console.train_result(result, folder / RESULT, options, data.specimens.task, n_search_folds=n_folds)
     return 0
 
 
