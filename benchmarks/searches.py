@@ -47,6 +47,7 @@ class Searched:
     """One search. space: as `--space` names it. best: the trial with the lowest score on the search's own folds.
 
     search_folds: that scored each trial; with one, the published variants were trained in full, as they were then.
+    train_each: whether a trial was trained once for each of them.
     n_epochs: trained, once for each fold, of the search and of its confirmation. losses: candidate -> what it forecast.
     """
 
@@ -60,6 +61,12 @@ class Searched:
     n_epochs: tuple[int, int]
     losses: Mapping[str, Losses]
     search_folds: int = 1
+    train_each: bool = True
+
+    @property
+    def way(self) -> str:
+        """Of scoring a trial, as the table has it."""
+        return _way(self.search_folds, train_each=self.train_each)
 
     def to_line(self) -> str:
         """One line of JSON."""
@@ -117,9 +124,10 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
 
     Raises: subprocess.CalledProcessError when the command fails.
     """
-    study = folder / f"{Path(options.space).stem}-{options.search_folds}-{data.replace(':', '-')}"
+    study = folder / "-".join([Path(options.space).stem, options.way, data]).translate({ord(":"): "-", ord(" "): "-"})
     new = ["--study", study, "--data", data, "--space", options.space, "--trials", options.trials]
     new += ["--search-folds", options.search_folds, *(["--variants-in-full"] if options.search_folds == 1 else [])]
+    new += ["--train-each-fold"] if options.train_each_fold else []
     new += ["--epochs", options.epochs, "--confirm-folds", FOLDS, "--tracking-uri", f"sqlite:///{folder}/mlflow.db"]
     given = ["--resume", study] if (study / "journal.jsonl").exists() else new
     command = [sys.executable, "-m", "tune", "search", "--local", "--workers", 1, *given]
@@ -127,7 +135,8 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
     entries = read_entries(study)
     confirmed, standings = confirmed_of(entries), Standings.of(entries)
     assert confirmed is not None
-    trained = options.search_folds * sum(len(trial.scores) for trial in standings.trials.values())
+    trainings = options.search_folds if options.train_each_fold else 1
+    trained = trainings * sum(len(trial.scores) for trial in standings.trials.values())
     return Searched(
         space=Path(options.space).stem,
         data=data,
@@ -137,9 +146,14 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
         best=_best(confirmed, standings),
         is_win=confirmed.is_win,
         search_folds=options.search_folds,
+        train_each=options.train_each_fold,
         n_epochs=(trained, _confirmed_epochs(study)),
         losses={c.name: losses_of(out_of_fold_of(study, confirmed, c)) for c in confirmed.candidates},
     )
+
+
+def _way(search_folds: int, *, train_each: bool) -> str:
+    return f"{search_folds}{'' if train_each or search_folds == 1 else ' at once'}"
 
 
 def _best(confirmed: Confirmed, standings: Standings) -> str:
@@ -163,16 +177,16 @@ def table(found: Sequence[Searched]) -> str:
         "| better in | epochs trained |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    groups: dict[tuple[str, int, int, int, str], list[Searched]] = {}
+    groups: dict[tuple[str, str, int, int, str], list[Searched]] = {}
     for one in found:
         size = one.data.split(":")[1]
-        groups.setdefault((one.space, one.search_folds, one.trials, one.epochs, size), []).append(one)
+        groups.setdefault((one.space, one.way, one.trials, one.epochs, size), []).append(one)
     for (space, folds, trials, epochs, size), searches in groups.items():
         trained = np.array([one.n_epochs for one in searches]).mean(axis=0)
         for name, chosen in _FORECASTS.items():
             gains = [shown_gain([one.gain(partial(chosen, one), parts=parts) for one in searches]) for parts in _PARTS]
             better = np.mean([one.gain(partial(chosen, one)) > 0 for one in searches])
-            cells = [space, str(folds), f"{trials} x {epochs}, {size}", name, *gains]
+            cells = [space, folds, f"{trials} x {epochs}, {size}", name, *gains]
             cells += [f"{better:.0%} of {len(searches)}", f"{trained[0]:.0f} + {trained[1]:.0f}"]
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
@@ -214,8 +228,8 @@ def main() -> None:
         options.folder.mkdir(parents=True, exist_ok=True)
         for world in options.worlds:
             data = f"demo:{options.size}:{world}"
-            wanted = (Path(options.space).stem, options.search_folds, data, options.trials, options.epochs)
-            if wanted not in [(one.space, one.search_folds, one.data, one.trials, one.epochs) for one in kept()]:
+            wanted = (Path(options.space).stem, options.way, data, options.trials, options.epochs)
+            if wanted not in [(one.space, one.way, one.data, one.trials, one.epochs) for one in kept()]:
                 one = search(options.folder.resolve(), data, options)
                 with RESULTS.open("a", encoding="utf-8") as file:
                     file.write(one.to_line())
@@ -231,8 +245,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=24, help="of a search [24]")
     parser.add_argument("--epochs", type=int, default=20, help="of a trial at most [20]")
     parser.add_argument("--search-folds", type=int, default=2, help="that score each trial [2]")
+    parser.add_argument("--train-each-fold", action="store_true", help="a trial is trained once for each of them")
     parser.add_argument("--table", action="store_true", help="search nothing")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.way = _way(options.search_folds, train_each=options.train_each_fold)
+    return options
 
 
 if __name__ == "__main__":
