@@ -49,6 +49,20 @@ def list_variants() -> dict[str, str]:
     return {name: read_variant(name).about for name in file_names(FOLDER)}
 
 
+USUAL_EPOCHS = 20
+"""Of a training of a built-in variant: published lengths are those of another budget."""
+
+
+def trained_variant(name_or_path: str | Path, epochs: int | None) -> TrialConfig:
+    """What a training without a search runs: over so many epochs, or those that a user's file names, or the usual ones.
+
+    Raises: UserError as `load_variant`.
+    """
+    if epochs is None and str(name_or_path) in file_names(FOLDER):
+        epochs = USUAL_EPOCHS
+    return load_variant(name_or_path, epochs=epochs)
+
+
 def load_variant(name_or_path: str | Path, *, epochs: int | None = None) -> TrialConfig:
     """The configuration of a built-in variant or of a file, laid out over `epochs`; the published length by default.
 

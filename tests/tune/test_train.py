@@ -10,6 +10,7 @@ import torch
 import yaml
 
 import search_spaces
+from search_spaces.variant import load_variant, trained_variant
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, in_float64, taps_in_float64
 from trainable.config import TrialConfig
 from trainable.export.facts import ModelFacts
@@ -160,6 +161,19 @@ def test_a_variant_from_a_file_is_trained(train, tmp_path):
     assert (ended.status, ended.result["variant"]) == (0, str(file))
     assert ended.result["config"]["adapter"]["rank"] == 3
     assert "own  epoch 2/2" in ended.stderr
+
+
+def test_a_file_of_ones_own_is_trained_as_long_as_it_says(cli, demo_cache, tmp_path):
+    own = yaml.safe_load((Path(search_spaces.__file__).parent / "variants" / "default.yaml").read_text())
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(own | {"epochs": 1}))
+    words = ["--data", DEMO, "--cache", demo_cache, "--workers", 1, "--variant", file, "--out", tmp_path / "out"]
+    ended = cli("train", *words, "--json")
+
+    assert ended.status == 0
+    assert (ended.result["config"]["epochs"], ended.result["last"]["epoch"]) == (1, 1)
+    assert trained_variant("lora", None).epochs == 20 != load_variant("lora").epochs
+    assert trained_variant(file, 3).epochs == 3
 
 
 def test_a_training_that_is_given_its_folder_again_goes_on_from_its_checkpoint(train, tmp_path):

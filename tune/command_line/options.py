@@ -235,7 +235,12 @@ class TrainOptions(DataOptions, PrecisionOptions, SplitOptions, title="the train
     """Options of `train`."""
 
     variant: str = option("default", "a variant by name (see `sentinel-tune variants`) or a YAML file", often=True)
-    epochs: int = option(20, "epochs to train; schedules and ramps are laid out over them", at_least=1, often=True)
+    epochs: int | None = option(
+        None,
+        "epochs to train; schedules and ramps are laid out over them [20 of a variant by name, those of a file]",
+        at_least=1,
+        often=True,
+    )
     out: Path | None = option(
         None,
         "folder of checkpoints and results; training resumes in one with checkpoints [trained/VARIANT-DATE-TIME]",

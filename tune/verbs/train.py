@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search_spaces.space import load_variant
+from search_spaces.variant import trained_variant
 from trainable.absent_settings import without_absent
 from trainable.config import TrialConfig
 from trainable.data.splits import n_search_folds
@@ -46,7 +46,7 @@ def run(given: Given) -> int:
     started = time.monotonic()
     options: TrainOptions = given.options()
     console = Console(json=options.json)
-    config = load_variant(options.variant, epochs=options.epochs)
+    config = trained_variant(options.variant, options.epochs)
     wanted = options.out or _default_folder(options.variant)
     if (problem := folder_problem(wanted, "--out")) is not None:
         raise UserError(problem)
