@@ -440,6 +440,14 @@ def test_the_page_stands_alone_and_escapes_what_the_data_say(report):
     assert page.startswith("<!DOCTYPE html>")
     for title in ("Score and floors", "Targets", "Calibration", "Domains", "Sites", "Worst events"):
         assert title in seen.text
+    assert "whatever the photograph shows" not in seen.text
+
+
+def test_the_page_says_what_of_a_forecast_is_no_networks(report):
+    with_floors = replace(report, facts=replace(report.facts, floor_shares={"domain_mean": 0.25}))
+
+    page = report_page(with_floors, figures(with_floors))
+    assert "25 % of the floor domain_mean, whatever the photograph shows" in read_page(page).text
 
 
 def test_the_comparison_page_stands_alone_too(report):

@@ -307,3 +307,6 @@ def test_a_confirmation_is_part_of_the_status(cli, confirmed_study):
 
     assert told["confirmation"]["n_ended"] == told["confirmation"]["n_runs"] > 0
     assert " ".join(told["confirmation"]["verdict"].split()) in " ".join(shown.stdout.split())
+    (mixture,) = told["confirmation"]["ensembles"]
+    assert mixture.startswith("ensemble: the mean of ")
+    assert mixture in " ".join(shown.stdout.split())

@@ -198,6 +198,9 @@ def _model(report: ModelReport) -> Iterator[str]:
         ["fingerprint of these data", data.fingerprint],
         ["specimens left out as unreadable", str(data.n_dropped)],
     ]
+    if facts.floor_shares:
+        shares = ", ".join(f"{html.percent(share)} of the floor {name}" for name, share in facts.floor_shares.items())
+        rows.append(["of forecasts for domains trained on", f"{shares}, whatever the photograph shows"])
     if facts.verdict:
         rows.append(["verdict of its confirmation", facts.verdict])
     yield html.table(["", ""], rows, n_text=2)

@@ -68,7 +68,8 @@ def _confirmation(status: StudyStatus) -> list[str]:
     if not runs.n_wanted:
         return []
     done = [] if runs.is_complete else [f"{runs.n_ended} of {counted(runs.n_wanted, 'run')} done"]
-    return [*done, *textwrap.wrap(status.verdict or "no verdict yet", COLUMNS - _INDENT)]
+    said = [status.verdict or "no verdict yet", *status.mixtures]
+    return [*done, *(line for text in said for line in textwrap.wrap(text, COLUMNS - _INDENT))]
 
 
 def _best_lines(standings: Standings, interval: Interval) -> list[str]:

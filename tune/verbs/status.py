@@ -42,6 +42,7 @@ def _json(status: StudyStatus) -> JsonObject:
             "n_runs": status.confirmation.n_wanted,
             "n_ended": status.confirmation.n_ended,
             "verdict": status.verdict,
+            "ensembles": list(status.mixtures),
         },
         "best": _best_json(best, status.interval) if best else None,
         "failures": [
