@@ -1,5 +1,7 @@
 import json
 import math
+import re
+import shutil
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -127,6 +129,48 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
     trials = load(path).trials
     assert [t.user_attrs["trial"] for t in trials] == ["t0000", "t0002", "t0003", "t0004", "t0005", "t0006", "t0007"]
     assert trials[-1].state == TrialState.COMPLETE
+
+
+def test_a_file_that_says_what_the_study_says_stays_and_one_that_lacks_trials_gets_them(folder, tmp_path):
+    path = tmp_path / FILE_NAME
+    shutil.copy(folder / FILE_NAME, path)
+    before, file = path.read_bytes(), path.stat().st_ino
+    OptunaJournal(path, LR_SPACE, lambda: read_entries(folder), say=pytest.fail)
+    assert path.read_bytes() == before
+
+    lines = before.splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-2]))
+    path.with_name(f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
+    OptunaJournal(path, LR_SPACE, lambda: read_entries(folder), say=pytest.fail)
+    assert path.stat().st_ino == file
+    assert facts(load(path)) == facts(load(folder / FILE_NAME))
+
+
+ALTERED = {
+    "a score": lambda text: re.sub(r'"value":1', '"value":2', text, count=1),
+    "the score of an epoch": lambda text: re.sub(r'("intermediate_values":{"1":)1', r"\g<1>2", text, count=1),
+    "a parameter": lambda text: re.sub(r'("params":{"optim.name":)\d', r"\g<1>1", text, count=1),
+    "a range": lambda text: text.replace('high\\": 0.01', 'high\\": 0.02', 1),
+    "a note": lambda text: text.replace("start:adam", "start:sgd", 1),
+    "a time": lambda text: re.sub(r'("datetime_start":"\d)\d', r"\g<1>1", text, count=1),
+    "one trial more": lambda text: text + text.splitlines(keepends=True)[-1],
+    "the direction": lambda text: text.replace('"directions":[1]', '"directions":[2]', 1),
+    "the study": lambda text: text.replace('"study-7"', '"study-8"', 1),
+}
+
+
+@pytest.mark.parametrize("what", ALTERED)
+def test_a_file_that_says_anything_else_is_written_anew_when_a_session_begins(folder, tmp_path, what):
+    path = tmp_path / FILE_NAME
+    said = (folder / FILE_NAME).read_text()
+    altered = ALTERED[what](said)
+    assert altered != said
+    path.write_text(altered)
+    OptunaJournal(path, LR_SPACE, lambda: read_entries(folder), say=pytest.fail)
+
+    assert facts(load(path)) == facts(load(folder / FILE_NAME))
+    assert load(path).direction.name == "MINIMIZE"
+    assert [file.name for file in tmp_path.iterdir()] == [FILE_NAME]
 
 
 @pytest.mark.parametrize("damage", ["appended", "emptied", "deleted", "replaced", "a folder"])

@@ -1,8 +1,9 @@
 """`STUDY/optuna.log`: the study as Optuna's own journal, for optuna-dashboard and `optuna.load_study`; a projection.
 
 It holds the trials that have ended and that the sampler knows (no comparisons), so it never shows one as running. It
-can be damaged or deleted at any time: every session begins by writing it anew from the study's entries, as does the end
-of a trial that it does not take. On object storage it is brought up to the journal at the end of a session.
+can be damaged or deleted at any time: every session begins by holding it against the study's entries, and writes it
+anew where it says anything else, as does the end of a trial that it does not take. On object storage it is brought up
+to the journal at the end of a session.
 """
 
 import math
@@ -15,8 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import BaseJournalBackend, JournalFileBackend
 from optuna.trial import FrozenTrial, create_trial
 
 from trainable.plain_values import JsonObject
@@ -40,7 +42,7 @@ class OptunaJournal:
     def __init__(
         self, path: Path, space: Space, entries: Callable[[], Sequence[JournalEntry]], *, say: Callable[[str], None]
     ) -> None:
-        """Write the file anew, and stand ready for the next entry.
+        """Bring the file up to the study, and stand ready for the next entry.
 
         entries: gives the whole journal so far. say: takes a line for the user when the file was damaged, and one
         when it cannot be written.
@@ -51,7 +53,7 @@ class OptunaJournal:
         self._say = say
         self._standings = Standings()
         self._study: optuna.Study | None = None
-        self._write_anew()
+        self._bring_up(kept=path.is_file())
 
     def handle(self, entry: JournalEntry) -> None:
         """Take the journal's next entry; a trial is written when it is told."""
@@ -62,13 +64,18 @@ class OptunaJournal:
             self._study.add_trial(_finished(ended, self._space))
         except Exception as error:  # Optuna reads the file before it writes, and raises anything over what it finds
             self._study = None
-            if self._write_anew():
+            if self._bring_up(kept=False):
                 self._say(f"{self._path} was damaged ({_words(error)}) and is written anew")
 
-    def _write_anew(self) -> bool:
-        self._standings = Standings()
+    def _bring_up(self, *, kept: bool) -> bool:
+        """Whether the file now says what the study's entries say. kept: where it does already, it stays as it is."""
+        self._standings, entries = Standings(), self._entries()
+        name = study_of(entries).study_id
+        ended = [record for entry in entries if (record := _take(entry, self._standings)) is not None]
         try:
-            self._study = _write_anew(self._path, self._space, self._entries(), self._standings)
+            self._study = _brought_up(self._path, self._space, name, ended) if kept else None
+            if self._study is None:
+                self._study = _write_anew(self._path, self._space, name, ended)
         except Exception as error:
             self._say(f"{self._path} could not be written ({_words(error)}); the next --resume writes it anew")
         return self._study is not None
@@ -95,28 +102,85 @@ def optuna_projection(
             say(f"{folder / FILE_NAME} could not be written ({error}); the next --resume writes it anew")
 
 
-def _write_anew(path: Path, space: Space, entries: Sequence[JournalEntry], standings: Standings) -> optuna.Study:
-    """From a whole journal; another process sees the old file or the new one, never a part."""
-    name = study_of(entries).study_id
-    ended = [record for entry in entries if (record := _take(entry, standings)) is not None]
+def _brought_up(path: Path, space: Space, name: str, ended: Sequence[TrialRecord]) -> optuna.Study | None:
+    """The file with what it lacks at its end; None where it says anything else than these trials."""
+    try:
+        study = _load(path, name)
+        said = study.get_trials(deepcopy=False)
+    except Exception:  # Optuna raises anything over a file that is damaged, or of another study
+        return None
+    ranges: dict[tuple[str, ...], dict[str, BaseDistribution]] = {}
+    for trial, record in zip(said, ended, strict=False):
+        if not _says(trial, record, space, ranges):
+            return None
+    if len(said) > len(ended) or study.direction.name != "MINIMIZE" or study.metric_names != [SCORE]:
+        return None
+    _remove_lock(path)
+    study.add_trials([_finished(record, space) for record in ended[len(said) :]])
+    return study
+
+
+def _says(
+    trial: FrozenTrial, record: TrialRecord, space: Space, ranges: dict[tuple[str, ...], dict[str, BaseDistribution]]
+) -> bool:
+    """Whether a trial of the file is what `_finished` makes of the record. ranges: by names, as found so far."""
+    values = record.values or {}
+    names = tuple(values)
+    if names not in ranges:
+        ranges[names] = distributions_of(space, values)
+    return (
+        trial.state == STATES[record.state]
+        and trial.values == (None if record.state == "failed" or record.best_score is None else [record.best_score])
+        and trial.params == values
+        and trial.distributions == ranges[names]
+        and trial.intermediate_values == _finite_scores(record)
+        and trial.user_attrs == _notes(record)
+        and (trial.datetime_start, trial.datetime_complete) == _times(record)
+    )
+
+
+def _write_anew(path: Path, space: Space, name: str, ended: Sequence[TrialRecord]) -> optuna.Study:
+    """Another process sees the old file or the new one, never a part."""
+    gathered = _Gathered()
+    with without_notices():
+        study = optuna.create_study(storage=JournalStorage(gathered), study_name=name, direction="minimize")
+        study.set_metric_names([SCORE])
+    study.add_trials([_finished(record, space) for record in ended])
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
-    with without_notices():
-        study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(temporary))),
-            study_name=name,
-            direction="minimize",
-        )
-        study.set_metric_names([SCORE])
     try:
-        study.add_trials([_finished(record, space) for record in ended])
+        JournalFileBackend(str(temporary)).append_logs(gathered.logs)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)  # of a writer that was killed; writers hold the study
+    _remove_lock(path)
+    return _load(path, name)
+
+
+def _load(path: Path, name: str) -> optuna.Study:
     with without_notices():
         return optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(str(path))))
+
+
+def _remove_lock(path: Path) -> None:
+    """Of a writer that was killed; writers hold the study."""
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+
+
+class _Gathered(BaseJournalBackend):
+    """Optuna's log in memory, for a file that is written in one piece: else each trial takes a lock and an fsync."""
+
+    def __init__(self) -> None:
+        self.logs: list[JsonObject] = []
+
+    def read_logs(self, log_number_from: int) -> Iterator[JsonObject]:
+        """As any backend."""
+        return iter(self.logs[log_number_from:])
+
+    def append_logs(self, logs: list[JsonObject]) -> None:
+        """As any backend."""
+        self.logs.extend(logs)
 
 
 def _take(entry: JournalEntry, standings: Standings) -> TrialRecord | None:
@@ -130,22 +194,32 @@ def _take(entry: JournalEntry, standings: Standings) -> TrialRecord | None:
 
 def _finished(record: TrialRecord, space: Space) -> FrozenTrial:
     assert record.values is not None
-    assert record.ended is not None
-    notes: JsonObject = {
+    trial = create_trial(
+        state=STATES[record.state],
+        value=None if record.state == "failed" else record.best_score,
+        params=record.values,
+        distributions=distributions_of(space, record.values),
+        intermediate_values=_finite_scores(record),
+        user_attrs=_notes(record),
+    )
+    trial.datetime_start, trial.datetime_complete = _times(record)
+    return trial
+
+
+def _finite_scores(record: TrialRecord) -> dict[int, float]:
+    return {epoch: score for epoch, score in record.scores.items() if math.isfinite(score)}
+
+
+def _notes(record: TrialRecord) -> JsonObject:
+    return {
         "trial": record.trial_id,
         "origin": record.origin,
         "reason": record.reason,
         "best_epoch": record.best_epoch,
         "attempts": record.attempts,
     }
-    trial = create_trial(
-        state=STATES[record.state],
-        value=None if record.state == "failed" else record.best_score,
-        params=record.values,
-        distributions=distributions_of(space, record.values),
-        intermediate_values={epoch: score for epoch, score in record.scores.items() if math.isfinite(score)},
-        user_attrs=notes,
-    )
-    trial.datetime_start = datetime.fromtimestamp(record.started)
-    trial.datetime_complete = datetime.fromtimestamp(record.ended)
-    return trial
+
+
+def _times(record: TrialRecord) -> tuple[datetime, datetime]:
+    assert record.ended is not None
+    return datetime.fromtimestamp(record.started), datetime.fromtimestamp(record.ended)
