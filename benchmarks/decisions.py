@@ -166,15 +166,16 @@ def idle_share(seconds: float, generator: random.Random, n_trials: int = 100_000
 def measure_resume(folder: Path, space: SearchSpace, header: dict[str, Any]) -> float:
     """Everything that stands between a resumed process and its first ask, and that ask; CPU seconds of an ask."""
     before = time.process_time()
-    journal, open_seconds = timed(lambda: Journal.open(folder, say=print))
-    entries, read_seconds = timed(lambda: read_entries(folder))
+    past, read_seconds = timed(lambda: read_entries(folder))
+    journal, open_seconds = timed(lambda: Journal.open(folder, say=print, known=past))
+    entries = journal.entries()
     decisions, replay_seconds = timed(lambda: Decisions.replay(space, entries, on_entry=journal.append))
     _, rebuild_seconds = timed(lambda: OptunaJournal(folder / "optuna.log", space, lambda: entries, say=print))
     cpu_seconds = time.process_time() - before
     total = open_seconds + read_seconds + replay_seconds + rebuild_seconds
     print(
-        f"resume          {total:.2f} s, {cpu_seconds:.2f} s of CPU: open and check {open_seconds:.2f}, "
-        f"read {read_seconds:.2f}, replay {replay_seconds:.2f}, optuna.log {rebuild_seconds:.2f}"
+        f"resume          {total:.2f} s, {cpu_seconds:.2f} s of CPU: read {read_seconds:.2f}, "
+        f"open and check {open_seconds:.2f}, replay {replay_seconds:.2f}, optuna.log {rebuild_seconds:.2f}"
     )
     decisions.begin_session(SessionBegun(n_trials=header["n_trials"] + N_ASKS))
     before = time.process_time()

@@ -7,6 +7,7 @@ completed, one raised, one had a score that is not a number.
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,28 @@ def test_every_changed_bit_of_a_line_that_refers_to_names_is_named_with_it(study
                 read_plain(study)
 
 
+def test_what_was_read_before_is_not_read_again_where_its_line_says_the_same(study):
+    past = read_entries(study)
+    with Journal.open(study, say=pytest.fail, known=past) as journal:
+        assert all(taken is read for taken, read in zip(journal.entries(), past, strict=True))
+        journal.append(reported("t0000", 5, a=6.0, b=7.0))
+        assert repr(journal.entries()) == repr(read_entries(study))
+    assert raw(study)[-1]["like"] == 2
+
+
+def test_what_changed_since_it_was_read_is_read_again_and_refused_where_it_is_damaged(study):
+    past, lines = read_entries(study), (study / FILE_NAME).read_bytes().splitlines(keepends=True)
+    other = replace(past[3], time=past[3].time + 1, metrics={"a": 8.0, "b": 9.0})
+    (study / FILE_NAME).write_bytes(b"".join([*lines[:3], encode_entry(other), *lines[4:6]]))
+    with Journal.open(study, say=pytest.fail, known=past) as journal:
+        assert repr(journal.entries()) == repr([*past[:3], other, *past[4:6]])
+
+    for damaged in (lines[3].replace(b"values", b"valuez"), lines[4]):
+        (study / FILE_NAME).write_bytes(b"".join([*lines[:3], damaged, *lines[4:]]))
+        with pytest.raises(UserError, match="line 4 "):
+            Journal.open(study, say=pytest.fail, known=past)
+
+
 @pytest.mark.parametrize(
     "altered",
     [{"like": 1}, {"like": 3}, {"like": 99}, {"like": None}, {"like": [2]}, {"values": [1.0]}, {"values": {"a": 1.0}}],
@@ -237,7 +260,7 @@ def test_on_object_storage_reports_refer_to_names_of_sessions_before(study, remo
     with Journal.create(remote, {}, study_id="s") as journal:
         for entry in read_entries(study)[1:5]:
             journal.append(entry)
-    with Journal.open(remote, say=pytest.fail) as journal:
+    with Journal.open(remote, say=pytest.fail, known=read_entries(remote)) as journal:
         journal.append(reported("t0000", 4, a=4.0, b=5.0))
         found = journal.entries()
     assert repr(read_entries(remote)) == repr(found)

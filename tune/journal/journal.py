@@ -7,7 +7,7 @@ place, and load nothing of the latter for a folder.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol, Self
 
@@ -108,17 +108,18 @@ class Journal:
         return journal
 
     @classmethod
-    def open(cls, folder: Place, *, say: Callable[[str], None]) -> Self:
+    def open(cls, folder: Place, *, say: Callable[[str], None], known: Iterable[JournalEntry] = ()) -> Self:
         """Go on with a study, once every entry of it was checked.
 
         say: takes lines for the user: what was cut off, or that it must be seen whether another process works on it.
+        known: entries that were read from it before, so that their lines need not be read again.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         if isinstance(folder, RemoteFolder):
             from tune.journal.remote_journal import RemoteWriter  # of object storage alone
 
-            return cls(RemoteWriter.open(folder, say=say), say=say)
-        return cls(LocalWriter.open(folder, say=say), say=say)
+            return cls(RemoteWriter.open(folder, say=say, known=known), say=say)
+        return cls(LocalWriter.open(folder, say=say, known=known), say=say)
 
     def append(self, entry: Kind, *, apply: Callable[[Kind], None] | None = None) -> Kind:
         """Write one entry that follows on those before; returns it as any reader will see it, with number and time.

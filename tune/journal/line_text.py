@@ -20,6 +20,7 @@ OLD_START = b'{"v":'
 
 _DIGEST_KEY = b'{"crc":"'
 _DIGEST_LENGTH = len(b'{"crc":"00000000",')
+_STAMP_AT = len(b'{"crc":"00000000","v":1,')
 
 
 class DigestError(ValueError):
@@ -66,6 +67,12 @@ def is_unchanged(line: bytes) -> bool:
     """Whether a line, without its newline, is as it was written, as far as it can say so: older versions' cannot."""
     rest = line[_DIGEST_LENGTH:]
     return line.startswith(OLD_START) or line[:_DIGEST_LENGTH] == _digest(rest)
+
+
+def is_stamped(line: bytes, seq: int, time: float) -> bool:
+    """Whether a line is as it was written, and says this number and time; older versions' cannot say the former."""
+    stamp = b'"seq":%d,"time":%s,' % (seq, repr(time).encode())
+    return line[_STAMP_AT:].startswith(stamp) and line[:_DIGEST_LENGTH] == _digest(line[_DIGEST_LENGTH:-1])
 
 
 def _digest(rest: bytes) -> bytes:

@@ -36,7 +36,7 @@ from tune.journal.entries import (
     UnusableEntry,
     VerdictReached,
 )
-from tune.journal.line_text import DigestError, line_of, plain_as_read, values_of
+from tune.journal.line_text import DigestError, is_stamped, line_of, plain_as_read, values_of
 from tune.journal.metric_names import MetricNames
 
 VERSION = 2
@@ -100,13 +100,25 @@ def as_read(entry: Kind) -> Kind:
     return found
 
 
-def decoded(lines: Iterable[bytes], *, where: Callable[[int], str], first: int = 0) -> Iterator[JournalEntry]:
-    """The entries of a journal's lines, in order. where: names the line of an entry. first: number of the first entry.
+def decoded(
+    lines: Iterable[bytes],
+    *,
+    where: Callable[[int], str],
+    first: int = 0,
+    known: Iterable[JournalEntry] = (),
+) -> Iterator[JournalEntry]:
+    """The entries of a journal's lines, in order.
 
+    where: names the line of an entry. first: number of the first entry. known: entries that were read from the same
+    journal before; of a line that is whole and of the same number and time they are taken.
     Raises: UserError if a line is damaged, out of sequence, or of a newer version.
     """
-    names = MetricNames()
+    names, read_before = MetricNames(), {entry.seq: entry for entry in known}
     for seq, line in enumerate(lines, first):
+        if (before := read_before.get(seq)) is not None and is_stamped(line, seq, before.time):
+            names.note(before)
+            yield before
+            continue
         values = _checked(line, where, seq)
         names_metrics = values["v"] == 1
         entry = entry_of(values, names)

@@ -71,10 +71,10 @@ class LocalWriter:
         return writer
 
     @classmethod
-    def open(cls, folder: Path, *, say: Callable[[str], None]) -> Self:
+    def open(cls, folder: Path, *, say: Callable[[str], None], known: Iterable[JournalEntry] = ()) -> Self:
         """For a study that is there: lock it, check every line, cut a torn last line off.
 
-        say: takes one line for the user when something was cut off.
+        say: takes one line for the user when something was cut off. known: as of `decoded`.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
         path = _existing(folder)
@@ -82,7 +82,7 @@ class LocalWriter:
         try:
             with _opened(locked.file) as file:
                 lines = list(_lines(file))
-            past, size = _decoded(lines, path), sum(map(len, lines))
+            past, size = _decoded(lines, path, known), sum(map(len, lines))
             torn = os.fstat(locked.file).st_size - size
             if not past:
                 raise _no_entries(path)
@@ -158,8 +158,8 @@ def read_local_entries(folder: Path) -> list[JournalEntry]:
     return entries
 
 
-def _decoded(lines: Iterable[bytes], path: Path) -> list[JournalEntry]:
-    return list(decoded(lines, where=partial(_line_name, path)))
+def _decoded(lines: Iterable[bytes], path: Path, known: Iterable[JournalEntry] = ()) -> list[JournalEntry]:
+    return list(decoded(lines, where=partial(_line_name, path), known=known))
 
 
 def _line_name(path: Path, seq: int) -> str:

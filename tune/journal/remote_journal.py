@@ -1,7 +1,7 @@
 """The journal of a study on object storage: one writer that holds a lease, each entry put at once."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Self
 
@@ -56,17 +56,24 @@ class RemoteWriter:
         return cls._open(folder, begin, say=lambda _: None, times=times)
 
     @classmethod
-    def open(cls, folder: RemoteFolder, *, say: Callable[[str], None], times: LeaseTimes = TIMES) -> Self:
+    def open(
+        cls,
+        folder: RemoteFolder,
+        *,
+        say: Callable[[str], None],
+        times: LeaseTimes = TIMES,
+        known: Iterable[JournalEntry] = (),
+    ) -> Self:
         """For a study that is there.
 
-        say: takes lines for the user while it is seen whether another process works on it.
+        say: takes lines for the user while it is seen whether another process works on it. known: as of `decoded`.
         Raises: UserError if there is no study, it is damaged or newer, or another process writes it; StudyWriteError.
         """
 
         def go_on(log: RemoteLog) -> list[JournalEntry]:
             if not log.lines:
                 raise no_study(folder)
-            return log.entries(folder / FOLDER_NAME)
+            return log.entries(folder / FOLDER_NAME, known)
 
         return cls._open(folder, go_on, say=say, times=times)
 

@@ -66,12 +66,12 @@ class RemoteLog:
     session: int
     lines: list[bytes]
 
-    def entries(self, where: object) -> list[JournalEntry]:
-        """The entries, checked.
+    def entries(self, where: object, known: Iterable[JournalEntry] = ()) -> list[JournalEntry]:
+        """The entries, checked. known: as of `decoded`.
 
         Raises: UserError naming `where` when one is damaged, out of sequence, or of a newer version.
         """
-        return _decoded(self.lines, where)
+        return _decoded(self.lines, where, known=known)
 
 
 def read_log(study: RemoteFolder) -> RemoteLog:
@@ -120,8 +120,10 @@ def _lines(folder: RemoteFolder, segments: Sequence[Segment]) -> list[bytes]:
             return lines
 
 
-def _decoded(lines: Iterable[bytes], where: object, *, first: int = 0) -> list[JournalEntry]:
-    return list(decoded(lines, where=lambda number: f"{where}, entry {number}", first=first))
+def _decoded(
+    lines: Iterable[bytes], where: object, *, first: int = 0, known: Iterable[JournalEntry] = ()
+) -> list[JournalEntry]:
+    return list(decoded(lines, where=lambda number: f"{where}, entry {number}", first=first, known=known))
 
 
 def _is_torn(lines: Sequence[bytes], rest: bytes, segment: Segment) -> bool:

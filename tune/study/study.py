@@ -138,7 +138,7 @@ def open_study(
     if request.is_resume:
         check_data(request, data)
         request.check_same("backbone_fingerprint", of="backbone", now=features.backbone_fingerprint)
-        journal = Journal.open(request.folder, say=say)
+        journal = Journal.open(request.folder, say=say, known=request.past)
     else:
         header = make_header(request, data, features, tracking_uri, say)
         Decisions(request.space, header)  # what cannot be decided on is refused before a folder is made
