@@ -238,7 +238,7 @@ def test_a_configuration_that_is_no_json_is_one_line(folder, content, message):
 
 
 def test_the_configuration_that_is_read_is_the_one_that_is_written(folder):
-    optional = {"known_species", "numbers", "floors", "members"}  # codes for them, shares of floors, other forms
+    optional = {"known_species", "numbers", "test_flips", "floors", "members"}  # codes, flips, floors, other forms
     assert set(SCHEMA) - optional == set(folder.config)
     assert SCHEMA["targets"][1](list(TARGETS))
     assert SCHEMA["label_range"][1](list(LABEL_RANGE))

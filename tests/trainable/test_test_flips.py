@@ -173,7 +173,7 @@ def test_the_model_card_says_so(exports, tower, tmp_path):
     exported_with(exports, tower, tmp_path / "model", [True, True], facts=facts)
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
 
-    assert "Of each network, forecasts are the mean for a photograph and for it flipped left to right." in card
+    assert "\nForecasts are the mean for a photograph and for it flipped left to right." in card
     assert "flipped" not in (exported_with(exports, tower, tmp_path / "off", [False]) / "README.md").read_text("utf-8")
 
 

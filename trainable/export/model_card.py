@@ -66,9 +66,9 @@ def _what(facts: ModelFacts, task: Task) -> Iterator[str]:
     configs = [TrialConfig.from_dict(of.config) for of in facts.members] or [TrialConfig.from_dict(facts.config)]
     n_flipping = sum(config.augment.test_flips for config in configs)
     if n_flipping:
-        who = "each network" if n_flipping == len(configs) else f"{n_flipping} of the networks"
-        what = "probabilities" if task.has_classes else "forecasts"
-        yield f"\nOf {who}, {what} are the mean for a photograph and for it flipped left to right."
+        what = "Probabilities" if task.has_classes else "Forecasts"
+        whose = "" if n_flipping == len(configs) else f" of {n_flipping} of the {len(configs)} configurations"
+        yield f"\n{what}{whose} are the mean for a photograph and for it flipped left to right."
     if task.has_classes:
         more = ", and more, which the `classes` of `config.json` name" * (task.n_outputs > _NAMED_CLASSES)
         yield f"\nThe classes are {_listed(task.classes[:_NAMED_CLASSES])}{more}."
