@@ -17,6 +17,9 @@ Floats = NDArray[np.float64]
 N_RESAMPLES = 10_000
 LEVEL = 0.95
 
+FEWEST = 5
+"""Instances below which no interval is shown."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Course:
@@ -68,7 +71,7 @@ def courses_of(found: Sequence[Found]) -> Courses:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """Of n instances, with an interval of 95 %."""
+    """Of n instances, with an interval of 95 %; bold where that excludes 0."""
 
     mean: float
     low: float
@@ -76,8 +79,10 @@ class Mean:
     n: int
 
     def __str__(self) -> str:
+        if self.n < FEWEST:
+            return f"{self.mean:+.1f}"
         text = f"{self.mean:+.1f} [{self.low:.1f}, {self.high:.1f}]"
-        return f"**{text}**" if self.n > 1 and not self.low <= 0 <= self.high else text
+        return text if self.low <= 0 <= self.high else f"**{text}**"
 
 
 def bootstrap(values: Sequence[float]) -> Mean:

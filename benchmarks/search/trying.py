@@ -13,7 +13,7 @@ import optuna
 from benchmarks.recorded_curves import RESULTS as CURVES
 from benchmarks.search.methods import METHODS
 from benchmarks.search.problems.fine_tuning import FineTuning
-from benchmarks.search.problems.hartmann import MINIMUM, Hartmann
+from benchmarks.search.problems.hartmann import MINIMUM, PLAIN, Hartmann
 from benchmarks.search.problems.lcbench import LcBench
 from benchmarks.search.problems.problem import Problem, drawn_at_random
 from benchmarks.search.problems.recorded import Recorded, recorded_worlds
@@ -39,6 +39,7 @@ def _lcbench(places: Places, number: int) -> Problem:
 
 PROBLEMS: dict[str, Callable[[Places, int], Problem]] = {
     "hartmann": lambda _, number: Hartmann(number),
+    "hartmann, plain": lambda _, number: Hartmann(number, *PLAIN),
     "fine-tuning": lambda _, number: FineTuning(number),
     "lcbench": _lcbench,
     "recorded": lambda places, number: Recorded(number, places.curves),

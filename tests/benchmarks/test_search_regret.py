@@ -163,9 +163,18 @@ def test_recorded_configurations_are_as_they_were_recorded_and_others_between(tm
     assert lowest.min() < problem.truth(other) < lowest.max()
     assert len(drawn.scores) == problem.space.config(other, 20).n_epochs
     assert model.deviations[1].mean() == pytest.approx(-0.03)  # fold 0 alone
-    error = surrogate_error(problem.file)
+    assert model.out_of_fold()[1] < 1.0
+
+
+@pytest.mark.slow
+def test_the_surrogates_error_is_of_what_it_did_not_see(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(recorded, "FEWEST", 6)
+    losses = {DEFAULT: 0.5} | {f"d{i:03d}": 0.4 + 0.02 * (i * 5 % 8) for i in range(8)}
+    error = surrogate_error(curves_of(losses, tmp_path / "curves.parquet"))
+
     assert error.n_configurations == 9
-    assert error.seen_by[2] == pytest.approx(1.0)
+    assert error.seen_by[2] == pytest.approx(1.0)  # the folds agree
+    assert error.r2 < 0.5  # of what is drawn by chance
 
 
 def test_too_few_recorded_configurations_are_refused_with_what_to_do(tmp_path: Path, capsys):

@@ -1,8 +1,8 @@
 """Hartmann's functions with epochs: a flattened, noisy one at first, the true one at the end.
 
-Hartmann 1973; the epochs as in mf-prior-bench (Mallik et al. 2023, "PriorBand", arXiv 2306.12370, appendix), preset
-"moderate": with the share of the logarithm of the epochs that are still to come, the four heights fall by 3 and the
-scores rise by half-normal noise of scale 3.
+Hartmann 1973; the epochs as in mf-prior-bench (Mallik et al. 2023, "PriorBand", arXiv 2306.12370, appendix): with the
+share of the logarithm of the epochs that is still to come, the four heights fall by `bias`, and the scores rise by
+half-normal noise of scale `noise`. With its preset "moderate" the noise of the first epoch is as wide as the function.
 """
 
 import math
@@ -18,7 +18,9 @@ from tune.decisions.sampler import Space
 
 Floats = NDArray[np.float64]
 
-BIAS, NOISE = 3.0, 3.0
+MODERATE, PLAIN = (3.0, 3.0), (0.5, 0.1)
+"""Bias and noise: of the preset of that name, and of none."""
+
 MINIMUM = {3: -3.86278, 6: -3.32237}
 
 _HEIGHTS = np.array([1.0, 1.2, 3.0, 3.2])
@@ -56,6 +58,8 @@ class Hartmann:
     """Instance `number` has 6 dimensions where even, 3 where odd, and noise of its own."""
 
     number: int
+    bias: float = MODERATE[0]
+    noise: float = MODERATE[1]
     max_epochs: int = 27
     default: JsonObject | None = None
 
@@ -72,8 +76,8 @@ class Hartmann:
     def train(self, values: Values) -> Training:
         """An epoch takes a half to two seconds, by the first dimension."""
         to_come = 1 - np.log(np.arange(1, self.max_epochs + 1)) / math.log(self.max_epochs)
-        noise = np.abs(noise_of(values, self.number).normal(size=self.max_epochs)) * NOISE * to_come
-        scores = hartmann(self._place(values), lowered=BIAS * to_come) + noise
+        noise = np.abs(noise_of(values, self.number).normal(size=self.max_epochs)) * self.noise * to_come
+        scores = hartmann(self._place(values), lowered=self.bias * to_come) + noise
         return Training(scores=tuple(scores.tolist()), epoch_seconds=2.0 ** (2.0 * float(values["x0"]) - 1.0))
 
     def truth(self, values: Values) -> float:
