@@ -15,7 +15,9 @@ from benchmarks.search.problems.hartmann import MINIMUM, Hartmann, hartmann
 from benchmarks.search.problems.problem import drawn_at_random
 from benchmarks.search.problems.recorded import Recorded, recorded_worlds, surrogate, surrogate_error
 from benchmarks.search.regret import bootstrap, courses_of, difference, share_to_reach
-from benchmarks.search.results import Found, Results, looks_until
+from benchmarks.search.results import RESULTS, Found, Results, looks_until
+from benchmarks.search.tables import tables
+from benchmarks.search.trying import PROBLEMS
 from benchmarks.verdict_race import Chosen
 from search_spaces.space import DEFAULT, SearchSpace
 from search_spaces.task_space import fit_to_task
@@ -200,6 +202,12 @@ def test_a_confirmed_choice_is_counted_by_what_is_true():
     assert ended.confirmed == ["a", "b", DEFAULT]
     assert cells[:7] == ["B", "10", "2", "100.0%", "0.0%", "50.0%", "50% of 2"]
     assert cells[7:11] == ["-10.0", "+10.0", "+5.0", "+20.0"]
+
+
+def test_the_page_holds_the_tables_of_what_is_kept():
+    page = RESULTS.parents[1].joinpath("SEARCH.md").read_text(encoding="utf-8")
+
+    assert tables(courses_of(list(Results())), list(PROBLEMS)).strip() in page
 
 
 @pytest.mark.slow
