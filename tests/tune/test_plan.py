@@ -92,9 +92,9 @@ def test_what_is_stored_already_need_not_be_extracted_and_nothing_is_left_behind
         assert getattr(found.wall_seconds, end) == pytest.approx(sum(lines) + found.start_seconds)
     check_text(plan_text(found), longest=str(demo_cache))
 
-    one = plan("--search-folds", 1)  # a trial of two folds holds the weights and moments of two trainings
-    assert one.trial.n_trainable == found.trial.n_trainable
-    sizes = zip(one.trial.checkpoint_bytes, found.trial.checkpoint_bytes, strict=True)
+    each = plan("--train-each-fold")  # a trial of two folds then holds the weights and moments of two trainings
+    assert each.trial.n_trainable == found.trial.n_trainable
+    sizes = zip(found.trial.checkpoint_bytes, each.trial.checkpoint_bytes, strict=True)
     assert all(1.9 * of_one < of_two < 2.1 * of_one for of_one, of_two in sizes)
 
 
