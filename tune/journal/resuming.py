@@ -1,4 +1,4 @@
-"""How a study is gone on with: by which command, and where none is asked for, that it is there."""
+"""How a study is resumed: by which command, and where none is asked for, that it is there."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Whether a study may be gone on with by the task that is named now."""
+"""Whether a study may be resumed with the task that is named now."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from tune.journal.study_task import task_of_study
 def changed_task(
     given: Mapping[str, object], kept: Mapping[str, object], header: JsonObject, folder: Place
 ) -> list[str]:
-    """Why a study cannot be gone on with, if another task is named now; one is that does not change a trial.
+    """Why a study cannot be resumed, if another task is named now; one is that does not change a trial.
 
     A file that the user does not name may be gone by now.
     given, kept: options by name, as they are given now and as the study had them.
