@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainable.data.specimens import load_specimens
+from trainable.data.splits import make_split
 from trainable.errors import UserError
 from trainable.frozen.features import FeatureStore
 from trainable.frozen.mirror import mirror_store, put_store
 from trainable.storage.remote_folder import RemoteFolder
+from trainable.training.trial_data import TrialData
 from tune.cli import main
+from tune.command_line.options import DataOptions
+from tune.execution.session import request_for
+from tune.extraction.extraction import make_features
+from tune.study.study_data import StudyData, write_trial_data
 
 DEMO = "demo:120"
 
@@ -102,3 +109,21 @@ def test_damaged_and_missing_files_are_refused_and_leave_no_store(store, remote,
     with pytest.raises(UserError, match="must have the checksum it was written with"):
         put(damaged, remote / "another")
     assert "manifest.json" not in (remote / "another").sizes()
+
+
+def test_a_node_that_has_nothing_copies_the_features_of_altered_copies_of_images_too(remote, tmp_path):
+    specimens = load_specimens(DEMO, cache_dir=tmp_path / "cache", n_processes=1)
+    options = DataOptions(data=DEMO, cache=tmp_path / "cache", workers=1, features=remote)
+    request = request_for(options, specimens, n_blocks=(1,), n_copies=1, device="cpu")
+    features = make_features(request, on_ray=False, tell=lambda _: None)
+    frame = specimens.frame
+    data = StudyData(specimens=specimens, split=make_split(frame, holdout="both", fold=0, seed=0), floors={})
+    write_trial_data(data, features, tmp_path / "data")
+    shutil.rmtree(tmp_path / "cache" / "features")
+
+    found = TrialData.load(tmp_path / "data", copy_features=True)
+
+    assert features.n_extracted == 2 * found.store.n
+    assert [store.n for store in found.copies] == [found.store.n]
+    assert rows(found.copies[0], 5) != rows(found.store, 5)
+    assert found.copies[0].path == features.copies[0].path
