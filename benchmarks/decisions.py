@@ -26,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from search_spaces.space import SearchSpace
+from trainable.collector import collector_paused
 from tune.decisions.decisions import Decisions
 from tune.decisions.sampler import sampler_description
 from tune.decisions.trial_record import Ask
@@ -169,8 +170,9 @@ def measure_resume(folder: Path, space: SearchSpace, header: dict[str, Any]) -> 
     past, read_seconds = timed(lambda: read_entries(folder))
     journal, open_seconds = timed(lambda: Journal.open(folder, say=print, known=past))
     entries = journal.entries()
-    decisions, replay_seconds = timed(lambda: Decisions.replay(space, entries, on_entry=journal.append))
-    _, rebuild_seconds = timed(lambda: OptunaJournal(folder / "optuna.log", space, lambda: entries, say=print))
+    with collector_paused():  # as `open_study`
+        decisions, replay_seconds = timed(lambda: Decisions.replay(space, entries, on_entry=journal.append))
+        _, rebuild_seconds = timed(lambda: OptunaJournal(folder / "optuna.log", space, lambda: entries, say=print))
     cpu_seconds = time.process_time() - before
     total = open_seconds + read_seconds + replay_seconds + rebuild_seconds
     print(

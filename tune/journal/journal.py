@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Protocol, Self
 
+from trainable.collector import collector_paused
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
@@ -195,13 +196,14 @@ def read_contents(folder: Place) -> Contents:
     Raises: UserError if there is no study, a line other than the last is damaged, the log is of a newer version, or
     its storage cannot be read.
     """
-    if isinstance(folder, RemoteFolder):
-        from tune.journal.remote_journal import read_remote_entries  # of object storage alone
+    with collector_paused():
+        if isinstance(folder, RemoteFolder):
+            from tune.journal.remote_journal import read_remote_entries  # of object storage alone
 
-        entries = read_remote_entries(folder)
-    else:
-        entries = read_local_entries(folder)
-    contents = contents_of(entries)
+            entries = read_remote_entries(folder)
+        else:
+            entries = read_local_entries(folder)
+        contents = contents_of(entries)
     if not contents.entries:
         raise UserError(f"`a journal must begin with a study entry`, but that of {folder} does not; restore it")
     return contents

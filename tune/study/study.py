@@ -21,6 +21,7 @@ from pathlib import Path
 
 import yaml
 
+from trainable.collector import collector_paused
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place, read_file, write_file
 from tune.command_line.declaration import names_kept
@@ -147,11 +148,13 @@ def open_study(
             folder = claim_folder(folder)
         journal = Journal.create(folder, header, study_id=folder.name)
     with journal, ExitStack() as closing:
-        with written_or_told(journal.folder):
+        with written_or_told(journal.folder), collector_paused():
             past = _complete(journal, data)
             decisions = Decisions.replay(request.space, past, on_entry=journal.append)
-        projection = closing.enter_context(optuna_projection(journal.folder, request.space, journal.entries, say=say))
-        journal.subscribe(projection.handle, name="optuna.log")
+        projection = optuna_projection(journal.folder, request.space, journal.entries, say=say)
+        with collector_paused():
+            optuna_log = closing.enter_context(projection)
+        journal.subscribe(optuna_log.handle, name="optuna.log")
         decisions.begin_session(_session(request, past, device))
         yield Study(folder=journal.folder, journal=journal, decisions=decisions, past=past)
 
