@@ -47,7 +47,7 @@ MADE_ONCE = {
 }
 """What a session takes seconds to make: the files, without `test_`, that run in one process because of it."""
 
-SECONDS = {"cluster": 30.0, "slow": 15.0}
+SECONDS = {"cluster": 30.0, "slow": 15.0, "seconds": 3.0}
 """What a test takes, roughly, by its marker."""
 
 

@@ -156,6 +156,7 @@ MOST_LATE_IMPORTS = 85
 """Imports of our own modules inside functions: of what is heavy or optional, each with the reason beside it."""
 
 
+@pytest.mark.seconds
 def test_our_own_modules_are_imported_at_the_top_but_for_what_is_heavy():
     late = {
         path: list(late_imports(path)) for package in ("tune", "trainable") for path in (ROOT / package).rglob("*.py")
@@ -176,6 +177,7 @@ MOST_ANYS = 199
 """Uses of `Any` in `tune/` and `trainable/`: of libraries without types, and of values whose type is a value, too."""
 
 
+@pytest.mark.seconds
 def test_what_is_known_has_a_type():
     names = [
         node

@@ -64,6 +64,7 @@ def distributions_of(name: str) -> set[str]:
     return {canonicalize_name(found) for found in known().get(name.partition(".")[0], [])}
 
 
+@pytest.mark.seconds
 def test_every_import_is_declared(names):
     assert len(names) > 100
     assert sorted(name for name in names if not distributions_of(name) & declared().keys()) == []

@@ -94,6 +94,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", pages())
 def test_the_reference_says_what_the_code_says(name):
     assert (FOLDER / name).read_text(encoding="utf-8") == pages()[name], "run `python -m docs.site.reference`"

@@ -38,6 +38,7 @@ def is_made(quoted: str) -> bool:
     return any(pattern.search(text) for text in messages())
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("quoted", QUOTED, ids=lambda quoted: quoted[:60])
 def test_the_message_is_one_of_the_codes(quoted):
     assert "\n" not in quoted, "a message is one line"

@@ -96,6 +96,7 @@ def test_sums_by_site_give_the_difference_and_interval_that_events_give():
     assert found.half_width == pytest.approx((expected.high - expected.low) / 2, abs=2e-5)
 
 
+@pytest.mark.seconds
 def test_a_run_goes_on_where_a_kill_left_it_and_ends_as_if_there_had_been_none(tmp_path: Path):
     file = tmp_path / "forecasts.jsonl"
     whole = list(run(GRID, Results(file), cache=tmp_path))
@@ -142,6 +143,7 @@ def test_every_arm_is_a_configuration_and_is_held_against_one():
     assert config_of(DEFAULT, epochs=3) != config_of(REFERENCE, epochs=3)
 
 
+@pytest.mark.seconds
 def test_the_tables_of_the_page_are_those_of_the_results(tmp_path: Path):
     page = tmp_path / "page.md"
     page.write_text(PAGE.read_text())

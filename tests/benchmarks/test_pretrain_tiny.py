@@ -40,6 +40,7 @@ def test_no_demo_has_the_seed_of_a_world_that_is_pretrained_on(tmp_path: Path) -
             draw_demo(tmp_path / "demo", n_specimens=76, seed=FIRST_SEED + index)
 
 
+@pytest.mark.seconds
 def test_worlds_are_drawn_the_same_again_and_have_species_of_their_own(pictures: Pictures) -> None:
     again = draw_pictures(**FEW)
     assert np.array_equal(pictures.pixels, again.pixels)
@@ -61,6 +62,7 @@ def test_a_beetle_is_drawn_at_two_places(pictures: Pictures) -> None:
     assert len(np.unique(corners[:, 1].round(), axis=0)) > len(np.unique(corners[:, 0].round(), axis=0)) / 2
 
 
+@pytest.mark.seconds
 def test_pretraining_changes_every_matrix_and_gives_the_same_weights_again(pictures: Pictures) -> None:
     first, second = pretrain(pictures, RECIPE), pretrain(pictures, RECIPE)
     assert all(torch.equal(first[name], second[name]) for name in first)

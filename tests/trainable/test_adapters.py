@@ -174,6 +174,7 @@ def use_pefts_arithmetic(blocks: nn.ModuleList) -> None:
                 module.lora_magnitude_vector["default"] = plain
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 @pytest.mark.parametrize("class_row_only", [False, True])

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from tests.trainable.test_trainer import DATA, DROPOUT, EVERYTHING_ON, make_config, without_times
@@ -61,6 +62,7 @@ def test_mixup_gives_a_bag_one_partner_and_one_proportion():
             assert len(targets[mixed.partner_domains[own]].unique()) == 1
 
 
+@pytest.mark.seconds
 def test_a_bag_of_one_specimen_is_the_specimen():
     """Where each image is its own event, bags change no bit."""
     data = replace(DATA, event_ids=np.arange(len(DATA.event_ids)))

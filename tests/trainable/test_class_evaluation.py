@@ -86,6 +86,7 @@ def test_figures_of_every_group_are_scikit_learns(kind):
     )
 
 
+@pytest.mark.seconds
 def test_intervals_are_those_of_drawing_whole_sites_one_draw_after_the_other():
     forecasts, n = made(), 60
     events = forecasts.of_classes

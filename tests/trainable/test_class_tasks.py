@@ -233,6 +233,7 @@ def test_a_class_may_be_called_as_any_column_of_ours(leaves, tmp_path):
     assert set(specimens.frame["label"]) == {"bog", "dune", "heath"}
 
 
+@pytest.mark.seconds
 def test_the_demo_has_species_for_classes(demo_cache):
     specimens = load_specimens("demo:120", task=Task.load("demo-species"), cache_dir=demo_cache, n_processes=1)
 

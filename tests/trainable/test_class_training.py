@@ -62,6 +62,7 @@ def test_what_a_loss_of_real_targets_would_be_makes_no_difference(data):
     assert np.array_equal(mse.predict_held_out(), crps.predict_held_out())
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     "changes",
     [

@@ -43,6 +43,7 @@ def misses(level: float, *, n: int = 300, **world) -> float:
     return outside / n
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     "world",
     [{}, {"domain_sd": 0.1}, {"fold_sd": 0.05, "n_folds": 5}],

@@ -65,6 +65,7 @@ def test_a_seed_that_is_no_demos_is_refused(tmp_path: Path, seed: int) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.seconds
 def test_shards_have_the_hubs_names_columns_types_and_features(demo: Specimens, cache_dir: Path) -> None:
     assert len(demo.frame) == 1500
     shards = sorted(cache_dir.glob("demo-*/data/*.parquet"))

@@ -113,6 +113,7 @@ def test_towers_of_other_forms_are_exported_too(vision, exports, tmp_path):
     assert_rounded(model.predict_pixels(draw_pixels(2), [1, None]), wanted, N_TERMS)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("head", "widths"), [("narrow", [24, 64, 3]), ("linear", [24, 3])])
 def test_every_kind_of_regressor_is_exported_and_becomes_a_program(head, widths, exports, tower, tmp_path):
     config = exports.config("lora", 1, head=head, head_dropout=0.1)
@@ -197,6 +198,7 @@ def unlike_tails(exports, tower) -> list[Tail]:
     return [exports.tail(tower, config, seed=seed) for seed, config in enumerate(configs)]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_an_ensemble_of_unlike_members_predicts_their_mean(order, exports, tower, tmp_path):
     tails = [unlike_tails(exports, tower)[i] for i in order]
@@ -234,6 +236,7 @@ def floors_of(exports, shares) -> list[SharedFloor]:
     ]
 
 
+@pytest.mark.seconds
 @pytest.mark.rounding
 @pytest.mark.parametrize("shares", [{"domain": 0.3}, {"species": 0.9}, {"species": 0.2, "domain": 0.3}], ids=", ".join)
 @pytest.mark.parametrize("which", [[0, 1], [0, 1, 2]], ids=["no code for species", "one with a code"])
@@ -377,6 +380,7 @@ def test_pixels_equal_those_of_the_training_to_the_bit(exported, tower):
     assert torch.equal(pixels, tower.transform.normalize(torch.from_numpy(arrays)))
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     "mode",
     ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "F", "I;16"],

@@ -75,6 +75,7 @@ def test_data_of_one_fold_are_trained_as_ever():
     assert isinstance(make_trainer(make_config(), TWO_FOLDS, seed=0), FoldsTrainer)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", ["full", "dora"])
 def test_each_fold_trains_as_it_would_alone_to_the_bit(kind):
     config = make_config(3, kind=kind, **EVERYTHING_ON)
@@ -93,6 +94,7 @@ def test_each_fold_trains_as_it_would_alone_to_the_bit(kind):
     assert metrics.keys() == own[0].keys()
 
 
+@pytest.mark.seconds
 def test_the_best_epoch_is_that_of_all_folds_and_each_keeps_its_weights_of_it():
     config = make_config(6, **{"optim.lr": 0.05})
     together = make_trainer(config, TWO_FOLDS, seed=0)
@@ -114,6 +116,7 @@ def test_the_best_epoch_is_that_of_all_folds_and_each_keeps_its_weights_of_it():
         assert np.array_equal(trainer.predict_held_out(), predicted[together.best_epoch - 1][fold])
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", ["full", "lora"])
 def test_interrupted_and_resumed_equals_uninterrupted_to_the_bit(kind, tmp_path):
     config = make_config(4, kind=kind, **EVERYTHING_ON)

@@ -42,12 +42,14 @@ def kept(how: str) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
+@pytest.mark.seconds
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
 def test_what_a_step_freed_stays_for_the_step_after():
     assert kept("keeps") > 0.9 * _SIZE
     assert kept("gives back") < 0.1 * _SIZE  # else this proves nothing
 
 
+@pytest.mark.seconds
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc alone has the setting")
 def test_where_memory_is_short_all_of_it_goes_back():
     found = subprocess.run([sys.executable, "-c", _GIVES_BACK], capture_output=True, text=True, check=True)

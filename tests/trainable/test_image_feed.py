@@ -70,6 +70,7 @@ def shared_mappings() -> int:
     return Path("/proc/self/maps").read_text().count("decoded-images")
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("n_processes", [0, 2])
 def test_batches_of_any_size_come_in_order(n_processes: int) -> None:
     feed = decoded_batches(ColourImages(), BATCHES, SIDE, n_processes=n_processes)
@@ -92,6 +93,7 @@ def test_a_batch_stays_as_it_is_while_all_others_ahead_are_decoded() -> None:
     np.testing.assert_array_equal(first, expected(batches[0]))
 
 
+@pytest.mark.seconds
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's /proc")
 def test_a_feed_that_is_closed_early_leaves_no_process_and_no_memory() -> None:
     before = shared_mappings()
@@ -105,6 +107,7 @@ def test_a_feed_that_is_closed_early_leaves_no_process_and_no_memory() -> None:
     assert shared_mappings() == before
 
 
+@pytest.mark.seconds
 def test_a_decoding_process_that_is_killed_is_an_error_of_one_line() -> None:
     feed = decoded_batches(ColourImages(deadly=141), BATCHES, SIDE, n_processes=2)
     with pytest.raises(UserError, match="image decoding processes must stay alive, but one was killed"):
@@ -137,6 +140,7 @@ def test_a_killed_parent_takes_its_decoding_processes_along(tmp_path: Path) -> N
     assert psutil.wait_procs(children, timeout=30)[1] == []
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("has_memfd", [True, False], ids=["memory", "temporary file, as on macOS"])
 def test_shared_memory_has_no_name_that_could_stay(has_memfd: bool, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -48,6 +48,7 @@ def rows(store: FeatureStore, tap: int) -> bytes:
     return store.gather(tap, np.arange(store.n)).numpy().tobytes()
 
 
+@pytest.mark.seconds
 def test_a_copy_has_the_wanted_taps_byte_for_byte_and_is_made_once(store, remote, tmp_path):
     assert mirror_store(remote, tmp_path / "copy", taps=(5,), say=quiet) is None
     assert len(put(store, remote)) == 1

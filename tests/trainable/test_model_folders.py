@@ -105,6 +105,7 @@ def test_whatever_one_value_of_the_configuration_is_there_is_a_model_or_lines_th
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [

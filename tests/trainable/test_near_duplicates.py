@@ -49,6 +49,7 @@ def scenes() -> list[Image.Image]:
     return [scene(seed) for seed in range(N)]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("copy", COPIES)
 def test_a_copy_that_was_saved_anew_is_near_its_original_and_no_other(copy, scenes):
     hashes = np.array([hash_of(saved(image, format="PNG")) for image in scenes])

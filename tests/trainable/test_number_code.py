@@ -46,6 +46,7 @@ def trained(data, n_epochs: int = 2, **values) -> TailTrainer:
     return trainer
 
 
+@pytest.mark.seconds
 def test_off_it_is_not_there_whatever_the_numbers_and_their_dropout_are():
     without = trained(DATA, **WITH_CODE)  # of a task that has none
     others = [
@@ -118,6 +119,7 @@ def held_out_changed(change) -> tuple[TailTrainer, TailTrainer, np.ndarray]:
     return one, other, (one.predict_held_out() != other.predict_held_out()).any(axis=1)
 
 
+@pytest.mark.seconds
 def test_a_held_out_number_changes_the_forecast_of_its_specimen_alone_and_a_far_one_is_clipped():
     def far(numbers: np.ndarray) -> np.ndarray:
         return np.concatenate([np.full((1, 2), 1e6), numbers[1:]])
@@ -131,6 +133,7 @@ def test_a_held_out_number_changes_the_forecast_of_its_specimen_alone_and_a_far_
     assert np.isfinite(one.predict_held_out()).all()
 
 
+@pytest.mark.seconds
 def test_a_missing_number_is_no_usual_one():
     mean = np.nanmean(drawn()[TRAIN], axis=0)
     *_, differs = held_out_changed(lambda numbers: np.where(np.isnan(numbers), mean, numbers))
@@ -144,6 +147,7 @@ def test_a_label_that_hangs_on_a_number_is_learnt_by_the_code_alone():
     assert losses_of_a_number(epochs=15, **{"tail.n_blocks": 0})[1] < 0.1
 
 
+@pytest.mark.seconds
 def test_a_probe_first_fits_the_code_as_well():
     without, with_code = losses_of_a_number(
         epochs=1, **{"tail.probe_first": True, "optim.lr": 1e-9, "tail.n_blocks": 0}
@@ -181,6 +185,7 @@ def test_dropout_takes_all_numbers_of_a_specimen_for_missing_as_often_as_it_says
     assert torch.equal(found[dropped], torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(int(dropped.sum()), 4))
 
 
+@pytest.mark.seconds
 def test_dropped_numbers_are_forecast_for_as_missing_ones():
     """Where none is ever kept, a model learns the same from other numbers."""
     always = {**EVERYTHING_ON, "tail.number_scale": 0.5, "augment.number_dropout": 1.0, "augment.ramp_fraction": 0.0}
@@ -192,6 +197,7 @@ def test_dropped_numbers_are_forecast_for_as_missing_ones():
     )
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", ["full", "dora"])
 def test_training_goes_on_to_the_bit_and_not_with_other_numbers(kind, tmp_path):
     data = with_numbers(drawn())

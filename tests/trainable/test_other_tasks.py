@@ -192,6 +192,7 @@ def test_text_domains_are_held_out_as_numbers_are(leaves, tmp_path):
         assert set(named.held_out_domains) <= {"Nord", "Ost", "Süd"}
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_is_learnt_scored_exported_and_predicted(name, leaves, tmp_path):
     task, backbone = task_of(name), load_backbone("tiny:random")

@@ -56,6 +56,7 @@ def test_whole_events_are_set_aside_by_the_seed_alone():
     assert set_aside(events[:4], seed=1).all()
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("loss", ["mse", "crps"])
 @pytest.mark.parametrize("head", ["mlp", "narrow", "linear"])
 def test_a_trial_begins_from_a_fitted_regressor_and_pretrained_blocks(head, loss):
@@ -75,6 +76,7 @@ def test_a_trial_begins_from_a_fitted_regressor_and_pretrained_blocks(head, loss
     assert moved == {"head", "domain_code"}
 
 
+@pytest.mark.seconds
 def test_a_probe_leaves_alone_what_has_no_rate_and_repeats_itself():
     config = make_config(**PROBE, **{"optim.domain_multiplier": 0.0})
     first, second = (TailTrainer(config, DATA, seed=0) for _ in range(2))
@@ -86,6 +88,7 @@ def test_a_probe_leaves_alone_what_has_no_rate_and_repeats_itself():
     assert same_tensors(first, second)
 
 
+@pytest.mark.seconds
 def test_domains_that_are_dropped_are_fitted_as_unknown():
     def unknown_code(dropout: float) -> torch.Tensor:
         trainer = TailTrainer(make_config(**PROBE, **STILL, **{"augment.domain_dropout": dropout}), DATA, seed=0)

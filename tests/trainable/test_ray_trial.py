@@ -35,6 +35,7 @@ def task(demo_cache, tmp_path_factory) -> TrialTask:
     )
 
 
+@pytest.mark.seconds
 def test_an_actor_runs_one_trial_after_another_on_the_data_that_it_has(task, tmp_path):
     actor = TailTrainable(config={"task": task})
     first = actor.step()["step"]
@@ -64,6 +65,7 @@ def test_a_trial_leaves_its_last_state_when_its_actor_takes_up_another_or_ends(t
     assert (left(first.checkpoint_folder), left(second.checkpoint_folder)) == (3, 2)
 
 
+@pytest.mark.seconds
 def test_a_disk_that_does_not_take_what_a_trial_leaves_is_told_before_the_next_one_begins(task, tmp_path):
     first = replace(task, config={**task.config, "epochs": 9}, checkpoint_folder=str(tmp_path / "first"))
     actor = TailTrainable(config={"task": first})
@@ -105,6 +107,7 @@ def test_adapters_are_imported_beside_a_trial_that_has_none_only_if_one_may_foll
     assert ended.stdout.split()[-1:] == [str(may_follow).encode()], ended.stderr
 
 
+@pytest.mark.seconds
 def test_data_that_a_node_cannot_see_are_a_result_of_their_own_kind_and_not_a_dead_worker(task, tmp_path):
     actor = TailTrainable(config={"task": replace(task, data_folder=str(tmp_path / "elsewhere"))})
     failure = actor.step()["step"].failure

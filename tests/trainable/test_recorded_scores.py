@@ -97,6 +97,7 @@ def dropped_of_10_000() -> int:
         return 10_000 - int(torch.nn.functional.dropout(torch.ones(10_000), 0.1).count_nonzero())
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", TRIALS)
 def test_a_trial_scores_what_it_scored_when_it_was_recorded(name, demo):
     found = scores(TailTrainer(TrialConfig.from_dict(TRIALS[name]), demo, seed=0))
@@ -117,6 +118,7 @@ def plain_block(block: TailBlock, x: Tensor, *, class_row_only: bool = False) ->
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", TRIALS)
 def test_a_trial_scores_what_it_does_with_its_blocks_computed_plainly(name, demo):
     fast, plain = (TailTrainer(TrialConfig.from_dict(TRIALS[name]), demo, seed=0) for _ in range(2))

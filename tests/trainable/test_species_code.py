@@ -54,6 +54,7 @@ def test_all_else_begins_as_it_does_without_the_code():
     assert {name.split(".")[0] for name in after.keys() - before.keys()} == {"trained/species_code"}
 
 
+@pytest.mark.seconds
 def test_the_names_reach_the_predictions_and_their_spelling_does_not():
     one, same = trained(**WITH_CODE), trained(renamed(Amara="Badister"), **WITH_CODE)
     assert one.known_species == ("Amara", "Calathus")
@@ -69,6 +70,7 @@ def test_the_names_reach_the_predictions_and_their_spelling_does_not():
     assert not np.array_equal(swapped.predict_held_out(), one.predict_held_out())
 
 
+@pytest.mark.seconds
 def test_a_name_that_was_not_trained_on_is_as_good_as_none():
     held_out = np.setdiff1d(np.arange(DATA.store.n), DATA.split.train)
 
@@ -81,6 +83,7 @@ def test_a_name_that_was_not_trained_on_is_as_good_as_none():
     assert not np.array_equal(with_held_out_named("Amara"), with_held_out_named(NO_NAME))
 
 
+@pytest.mark.seconds
 def test_specimens_of_which_none_has_a_name_are_trained_on():
     nameless = trained(replace(DATA, species=np.array([NO_NAME] * DATA.store.n)), **WITH_CODE)
 
@@ -102,6 +105,7 @@ def test_a_label_that_hangs_on_the_species_is_learnt_by_the_code_alone():
     assert loss[1] < 0.1
 
 
+@pytest.mark.seconds
 def test_a_probe_first_fits_the_code_as_well():
     species = np.array(["Amara", "Calathus"])[np.arange(DATA.store.n) % 2]
     labels = np.where(species == "Amara", -1.0, 1.0)[:, None] * np.ones(3)
@@ -117,6 +121,7 @@ def test_a_probe_first_fits_the_code_as_well():
     assert with_code["train/loss"] < 0.1
 
 
+@pytest.mark.seconds
 def test_training_goes_on_to_the_bit_and_not_with_other_names():
     through = trained(n_epochs=3, **WITH_CODE)
     state = trained(n_epochs=1, **WITH_CODE).state_dict()
@@ -148,6 +153,7 @@ def known_numbers(model: ExportedModel):
     return given, torch.tensor(inputs, dtype=torch.float64)
 
 
+@pytest.mark.seconds
 def test_an_export_predicts_as_trained_with_names_without_and_with_unseen_ones(species_model, exports, tower):
     tails, folder = species_model
     model = ExportedModel.load(folder)
@@ -177,6 +183,7 @@ def test_each_specimen_is_predicted_by_its_own_name(species_model):
         model.predict(images, [4] * 3, names[:2])
 
 
+@pytest.mark.seconds
 def test_a_submission_reads_the_names_that_it_is_given(species_model, tmp_path):
     folder = write_submission(species_model[1], tmp_path / "beetles")
     submitted, model = Model(), ExportedModel.load(folder)

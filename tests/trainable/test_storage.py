@@ -61,6 +61,7 @@ def test_a_uri_that_is_none_is_refused_with_the_rule_and_shows_no_secret(uri, wo
 names = st.from_regex(r"[a-zA-Z0-9_=@~+-]{1,12}", fullmatch=True)
 
 
+@pytest.mark.seconds
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["s3", "gs"]), st.lists(names, min_size=1, max_size=4), st.booleans(), names)
 def test_a_uri_says_itself_and_is_gone_into_like_a_path(scheme, folder, has_query, name):

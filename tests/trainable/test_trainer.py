@@ -180,6 +180,7 @@ def test_every_kind_trains_at_every_depth(kind, n_blocks):
     assert trainer.epoch == metrics["train/epoch"] == 1
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("loss", ["mse", "crps"])
 def test_loss_falls_and_held_out_events_gain_on_a_toy_task(loss, kind):
@@ -191,6 +192,7 @@ def test_loss_falls_and_held_out_events_gain_on_a_toy_task(loss, kind):
     assert history[-1]["score/all"] < 0.75 * history[0]["score/all"]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", ["full", "lora", "dora"])
 def test_interrupted_and_resumed_equals_uninterrupted_to_the_bit(kind, tmp_path):
     config = make_config(5, kind=kind, **EVERYTHING_ON)
@@ -227,6 +229,7 @@ def test_a_saved_state_does_not_change_with_the_trainer():
     assert repr(state["values"]) == values
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", ["full", "dora"])
 def test_same_seed_same_weights_and_another_seed_others(kind):
     trainers = []
@@ -493,6 +496,7 @@ def test_without_held_out_events_there_is_training_and_no_score():
     assert not [name for name in trainer.state_dict()["tensors"] if name.startswith("best/")]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", ["full", "dora"])
 def test_interrupted_training_on_all_data_ends_in_the_same_weights(kind, tmp_path):
     config = make_config(4, kind=kind, **EVERYTHING_ON)

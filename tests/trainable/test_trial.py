@@ -148,6 +148,7 @@ def test_a_checkpoint_that_costs_more_than_its_share_waits_until_the_trial_ends_
     assert last.stat().st_mtime_ns == at
 
 
+@pytest.mark.seconds
 def test_a_disk_that_takes_nothing_at_the_end_is_told_as_a_failure(task):
     trial = Trial(task)
     trial.step()
@@ -184,6 +185,7 @@ def test_an_epoch_that_was_saved_but_never_reported_is_reported_without_training
     assert learned(steps) == uninterrupted[1:]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
 def test_a_damaged_checkpoint_is_passed_over_and_said_so_and_the_result_is_the_same(task, uninterrupted, damage):
     run(task, 3)
@@ -228,6 +230,7 @@ def test_a_process_killed_between_two_checkpoints_loses_no_result(task, uninterr
     assert learned(run(replace(task, reported_epochs=3), 1)) == uninterrupted[3:]
 
 
+@pytest.mark.seconds
 def test_a_bug_becomes_a_failure_with_the_end_of_its_traceback(task):
     data = TrialData.load(Path(task.data_folder))
     beyond = replace(data.split, train=np.array([0, 1, N]))  # what no check foresees
@@ -240,6 +243,7 @@ def test_a_bug_becomes_a_failure_with_the_end_of_its_traceback(task):
     assert failure.node
 
 
+@pytest.mark.seconds
 def test_missing_data_is_a_failure_that_names_the_file(task, tmp_path):
     step = Trial(replace(task, data_folder=str(tmp_path / "gone"), reported_epochs=2)).step()
 
@@ -247,6 +251,7 @@ def test_missing_data_is_a_failure_that_names_the_file(task, tmp_path):
     assert str(tmp_path / "gone" / "data.npz") in step.failure.message
 
 
+@pytest.mark.seconds
 def test_a_diverging_trial_fails_as_diverged_with_a_reason(task):
     values = {"adapter.kind": "full", "optim.lr": 1.0, "optim.head_multiplier": 10.0, "optim.schedule": "constant"}
     config = TrialConfig.from_dict(task.config).with_values({**values, "adapter.dropout": 0.0, "optim.batch_size": 1})
@@ -270,6 +275,7 @@ class FullStore:
         raise self._error
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     "error",
     [
@@ -296,6 +302,7 @@ def test_a_trial_in_two_parts_a_batch_goes_on_from_the_checkpoint_of_the_whole_b
     assert (step.failure, step.epoch) == (None, 3)
 
 
+@pytest.mark.seconds
 def test_another_trials_checkpoint_is_refused(task):
     run(task, 1)
     config = TrialConfig.from_dict(task.config).with_values({"optim.lr": 0.002})

@@ -49,6 +49,7 @@ def test_the_parameters_hold_the_mean_of_the_last_steps_between_epochs():
         assert float((found - wanted).abs().max()) <= rounding_bound(16) * float(walked.abs().max())
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("average", "fraction"), AVERAGES)
 def test_averaging_changes_what_predicts_and_not_what_is_trained(average, fraction):
     plain = TailTrainer(make_config(), DATA, seed=0)
@@ -65,6 +66,7 @@ def test_averaging_changes_what_predicts_and_not_what_is_trained(average, fracti
                for name in ours if name.startswith("trained/"))  # fmt: skip
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("data", [DATA, all_data()], ids=["held out", "all"])
 @pytest.mark.parametrize(("average", "fraction"), AVERAGES)
 def test_averages_go_on_after_an_interruption_to_the_bit(average, fraction, data, tmp_path):

@@ -138,6 +138,7 @@ def faults_of(capsys, argvs):
     return "\n".join(f"{argv}: {what}"[:900] for argv, what in found.items() if what is not None)
 
 
+@pytest.mark.seconds
 def test_no_option_takes_what_it_cannot_mean(tmp_path, monkeypatch, capsys):
     """Nothing but an option is wrong with most of them."""
     monkeypatch.chdir(tmp_path)
@@ -212,6 +213,7 @@ FILES = {
 }  # fmt: skip
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("option", ["search --config", "search --space", "train --variant"])
 def test_no_file_of_options_is_taken_for_what_it_is_not(option, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

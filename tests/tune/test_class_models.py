@@ -50,6 +50,7 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.seconds
 def test_an_evaluation_tells_what_scikit_learn_does_of_the_exports_own_forecasts(
     cli, species_model, demo_cache, tmp_path
 ):
@@ -83,6 +84,7 @@ def test_an_evaluation_tells_what_scikit_learn_does_of_the_exports_own_forecasts
     assert results == {"species": {"accuracy": figures["accuracy"], "macro F1": figures["macro_f1"]}}
 
 
+@pytest.mark.seconds
 def test_a_model_stands_beside_its_copy(cli, species_model, demo_cache, tmp_path):
     other = tmp_path / "other" / "model"
     assert cli("export", species_model, "--out", other).status == 0
@@ -121,6 +123,7 @@ def test_predict_tells_the_most_probable_classes_and_files_hold_all(cli, species
     assert max(map(len, shown.stdout.splitlines()[:-1])) <= 120
 
 
+@pytest.mark.seconds
 def test_it_becomes_a_program_a_graph_and_a_copy_but_no_submission(cli, species_model, tmp_path):
     refused = cli("export", species_model, "--submission", tmp_path / "submission")
     assert refused.status == 2

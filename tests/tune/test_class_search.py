@@ -43,6 +43,7 @@ def searched(cli: Cli, demo_cache: Path, tracking_uri: str, study: Path) -> str:
     return outcome.stdout
 
 
+@pytest.mark.seconds
 def test_a_search_for_classes_ends_in_a_verdict_by_their_score(cli, demo_cache, tracking_uri, study):
     shown = searched(cli, demo_cache, tracking_uri, study)
     entries = read_entries(study)

@@ -39,6 +39,7 @@ def results(entries: list[dict]) -> dict[tuple[str, int, int], list[float]]:
     return {(run.name, run.fold, run.seed): list(run.record.scores.values()) for run in runs}
 
 
+@pytest.mark.seconds
 def test_a_search_ends_with_a_verdict_on_all_pairs_of_folds_and_configurations(confirmed_study):
     entries = read_plain(confirmed_study)
     confirmed = confirmed_of(entries_of(entries))
@@ -187,6 +188,7 @@ def test_replay_and_sync_take_a_confirmed_study_as_it_is(cli, confirmed_study, t
     assert (synced["n_created"], synced["n_metrics"]) == (0, 0)  # the search had written everything
 
 
+@pytest.mark.seconds
 def test_a_study_without_a_scored_trial_is_not_confirmed(cli, in_process, study):
     lines = (study / "journal.jsonl").read_bytes().splitlines(keepends=True)
     (study / "journal.jsonl").write_bytes(b"".join(lines[:3]))

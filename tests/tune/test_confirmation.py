@@ -279,6 +279,7 @@ def test_a_truly_better_candidate_unseats_the_default(confirmed_study, world):
     assert confirmed.verdict.startswith(f"{better} beats default by 0.")
 
 
+@pytest.mark.seconds
 def test_equally_good_candidates_seldom_win_and_more_of_them_have_to_win_by_more(world):
     rivals = (configuration("a", 4), configuration("b", 8), configuration("c", 32), configuration("default"))
     errors = dict.fromkeys(("a", "b", "c", "default"), 0.8)

@@ -143,6 +143,7 @@ def test_several_studies_are_compared_by_the_floors_of_the_search_and_of_the_con
     assert rows[3][3:7] == [f"{best:.4f}", f"{floor:.4f}", "–", "–"]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("floors", "is_told"), [(LOW, True), (HIGH, False)])
 def test_retrain_says_in_one_line_that_a_model_is_not_better_than_the_best(
     cli, retrained, confirmed_study, confirmed, demo_cache, tmp_path, floors, is_told

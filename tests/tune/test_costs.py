@@ -68,6 +68,7 @@ def test_costs_at_the_measured_configurations_are_what_was_measured():
     assert costs.epoch_seconds(large, n_train=129, n_held_out=0) == pytest.approx(1.05 * 2 * 2.0)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", list_spaces())
 def test_nothing_drawn_from_a_space_asks_for_less_or_more_than_its_corners(name):
     space = SearchSpace.load(name)

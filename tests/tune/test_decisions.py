@@ -543,6 +543,7 @@ def test_a_replayed_study_has_the_state_of_the_live_one_and_every_decision_follo
     assert comparable(replayed(recorder)) == comparable(decisions)
 
 
+@pytest.mark.seconds
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(deaths=st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=1, max_size=4))
 def test_killed_at_any_events_and_resumed_equals_uninterrupted(deaths):

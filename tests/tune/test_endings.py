@@ -70,6 +70,7 @@ def test_errors_of_networks_and_of_files_that_no_option_names_are_no_affair_of_t
         assert system_problem(error, {"/a": "--cache"}) is None
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     ("words", "option", "reason"),
     [
@@ -132,6 +133,7 @@ def in_its_own_process(code: str, *words: str, inside: tuple[str, ...] = ()) -> 
     return subprocess.run([*inside, sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.seconds
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")
 def test_what_is_closed_to_a_user_is_told_with_its_option(tmp_path):
     for name, mode in (("closed", 0o700), ("ro", 0o755)):

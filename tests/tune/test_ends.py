@@ -322,6 +322,7 @@ def test_who_does_not_come_back_from_a_dead_service_is_given_up_on():
     assert (ended.returncode, ended.stdout) == (130, "dead\n")
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("n_signals", [1, 2])
 def test_ctrl_c_writes_the_end_and_the_table_and_leaves_no_trial_running(
     demo_search, tracking_uri, tmp_path, n_signals

@@ -218,6 +218,7 @@ def test_floors_have_shares_of_each_fold_by_how_they_err_on_the_others(planted):
                 np.testing.assert_allclose(mu, wanted[int(event)][2], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-3])
 def test_where_a_floor_errs_next_to_nowhere_half_is_left_for_the_trained(planted, noise):
     """Labels that are one and the same within a domain, but for a little."""
@@ -293,6 +294,7 @@ def ensemble(confirmed_study: Path, tracking_uri: str, tmp_path_factory) -> Path
     return folder
 
 
+@pytest.mark.seconds
 def test_an_ensemble_is_a_member_a_part_trained_as_it_alone_would_be(ensemble, confirmed_study):
     confirmed, entries = confirmed_of(read_entries(confirmed_study)), read_entries(confirmed_study)
     candidate = confirmed.candidate("ensemble")

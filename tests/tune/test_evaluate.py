@@ -125,6 +125,7 @@ def figures(report: ModelReport) -> dict[str, bytes]:
 # Numbers
 
 
+@pytest.mark.seconds
 def test_the_score_is_that_of_the_exports_own_forecasts(evaluate, model_folder, demo_cache):
     result = evaluate(model_folder, "--json").result
     (model,) = result["models"]
@@ -155,6 +156,7 @@ def test_the_score_is_that_of_the_exports_own_forecasts(evaluate, model_folder, 
     assert model["floors"] == pytest.approx({name: floor["score/all"] for name, floor in facts.floors.items()})
 
 
+@pytest.mark.seconds
 def test_a_report_goes_into_the_model_and_results_beside_it_in_the_seed_systems_format(cli, model_folder, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "copied" / "model")
     ended = cli("evaluate", folder, "--data", DEMO, "--workers", 1, "--no-track", "--json")
@@ -218,6 +220,7 @@ def test_specimens_that_were_trained_on_are_told(report, demo_cache):
     assert "chosen on these held-out events" in report.warnings()[0]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("which", "name"), [("held-out", "ID"), ("all", "known"), ("trained on", "trained on")])
 def test_id_is_said_of_held_out_events_alone(report_on, which, name):
     report = report_on(which)
@@ -240,6 +243,7 @@ def test_models_of_which_one_was_trained_on_the_events_do_not_call_them_id(repor
     assert compare([report, remembers], report.data).part_names["id"] == "known"
 
 
+@pytest.mark.seconds
 def test_a_registered_model_trained_on_everything_is_scored_on_all_and_says_so(
     evaluate, retrained, tracking_uri, tmp_path, monkeypatch
 ):
@@ -260,6 +264,7 @@ def test_a_registered_model_trained_on_everything_is_scored_on_all_and_says_so(
     assert "was trained on all of its data" in refused.stderr
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("events", ["all", "validation"])
 def test_of_a_model_exported_before_it_kept_what_it_was_trained_on_it_is_said_that_it_cannot_be_known(
     evaluate, model_folder, tmp_path, events
@@ -270,6 +275,7 @@ def test_of_a_model_exported_before_it_kept_what_it_was_trained_on_it_is_said_th
     assert json.loads((tmp_path / "out" / "report.json").read_text())["leak"]["n_specimens"] is None
 
 
+@pytest.mark.seconds
 def test_of_other_data_it_is_known_which_specimens_were_trained_on(evaluate, model_folder, demo_cache, tmp_path):
     own = load_specimens(DEMO, cache_dir=demo_cache, n_processes=1)
     training = training_of(ModelFacts.from_dict(read_config(model_folder)["facts"]), own)
@@ -286,6 +292,7 @@ def test_of_other_data_it_is_known_which_specimens_were_trained_on(evaluate, mod
     )
 
 
+@pytest.mark.seconds
 def test_events_are_known_by_site_name_and_labels_where_their_photographs_were_saved_anew(
     evaluate, model_folder, demo_cache, tmp_path
 ):
@@ -297,6 +304,7 @@ def test_events_are_known_by_site_name_and_labels_where_their_photographs_were_s
     assert "by site, event and labels" in ended.result["warnings"][0]
 
 
+@pytest.mark.seconds
 def test_of_data_of_another_world_it_is_told_that_nothing_was_trained_on(evaluate, model_folder, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(beetles(tmp_path / "mine"), other)
@@ -322,6 +330,7 @@ def test_what_was_trained_on_is_kept_as_digests_without_names(model_folder, demo
     assert "training_data.json" in read_config(model_folder)["sha256"]
 
 
+@pytest.mark.seconds
 def test_with_out_nothing_changes_beside_the_model(evaluate, model_folder, tmp_path):
     folder = shutil.copytree(model_folder, tmp_path / "own" / "model")
     (folder / "results.json").write_text("of before")
@@ -333,6 +342,7 @@ def test_with_out_nothing_changes_beside_the_model(evaluate, model_folder, tmp_p
     assert list(json.loads((tmp_path / "out" / "results.json").read_text())) == list(TARGETS)
 
 
+@pytest.mark.seconds
 def test_on_other_data_the_validation_split_is_scored_without_floors(evaluate, model_folder, tmp_path):
     ended = evaluate(model_folder, "--data", "demo:150", "--json")
     (model,) = ended.result["models"]
@@ -348,6 +358,7 @@ def test_on_other_data_the_validation_split_is_scored_without_floors(evaluate, m
 # Several models
 
 
+@pytest.mark.seconds
 def test_two_models_stand_side_by_side_on_events_held_out_of_both_and_the_leaky_one_is_told(
     evaluate, model_folder, official_model, tmp_path
 ):
@@ -427,6 +438,7 @@ def read_page(page: str) -> Checker:
     return checker
 
 
+@pytest.mark.seconds
 def test_the_page_stands_alone_and_escapes_what_the_data_say(report):
     hostile = renamed(report, HOSTILE)
     page = report_page(hostile, figures(hostile))
@@ -487,6 +499,7 @@ def test_text_keeps_to_120_columns(report):
     assert "floor constant" in text
 
 
+@pytest.mark.seconds
 def test_one_part_alone_has_pictures_and_pages_too(report):
     known = replace(report.forecasts, is_known=np.ones_like(report.forecasts.is_known))
     alone = replace(report, forecasts=known, evaluation=evaluate_forecasts(known), floors=None, floors_missing="none")
@@ -568,6 +581,7 @@ def test_data_without_labels_are_sent_to_predict_in_one_line(evaluate, model_fol
 # MLflow
 
 
+@pytest.mark.seconds
 def test_an_evaluation_is_a_run_with_its_figures_and_files(evaluate, model_folder, tracking_uri):
     result = evaluate(model_folder, "--tracking-uri", tracking_uri, "--experiment", "evaluations", "--json").result
     (model,) = result["models"]
@@ -671,6 +685,7 @@ def more_than(data: str, cache: Path, folder: Path, *, same_photographs: bool = 
     return folder
 
 
+@pytest.mark.seconds
 def test_without_data_a_model_is_scored_on_what_it_was_trained_on(own, evaluate, model_folder):
     assert own(model_folder).result["data"] == evaluate(model_folder, "--json").result["data"]
     assert own(model_folder).result["data"]["source"] == DEMO
@@ -693,6 +708,7 @@ def test_data_that_are_not_what_they_were_or_not_there_are_told_in_one_line_with
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.seconds
 def test_models_of_the_same_data_are_scored_on_them_wherever_one_finds_them_and_others_are_refused(
     own, model_folder, tmp_path
 ):

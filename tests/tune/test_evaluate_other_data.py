@@ -60,6 +60,7 @@ def rows(leaves: Path) -> pd.DataFrame:
     return pd.read_csv(leaves / "metadata.csv")
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("n", [1, 12])
 @pytest.mark.parametrize(("name", "values"), [("class", {"kind": "oak"}), ("number", {"mass": 0.0005})])
 def test_labels_that_never_differ_are_enough_to_score_a_model_that_has_learnt_elsewhere(

@@ -44,6 +44,7 @@ def wait_for_a_shard(cache: Path, process: Popen) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.seconds
 def test_features_are_extracted_once_for_every_depth_of_the_space(extract, tmp_path):
     first, second = extract("--json"), extract("--json")
 
@@ -56,6 +57,7 @@ def test_features_are_extracted_once_for_every_depth_of_the_space(extract, tmp_p
     assert "nothing to extract" in second.stderr
 
 
+@pytest.mark.seconds
 def test_a_deeper_space_adds_its_depths_to_the_same_store(extract):
     shallow = extract("--json").result
     deep = extract("--space", "lora", "--json").result

@@ -45,6 +45,7 @@ def test_no_kind_of_users_mistake_is_left_out_here():
     assert {kind for kind in below(UserError) if kind.__module__.startswith(("trainable", "tune"))} == set(USER_ERRORS)
 
 
+@pytest.mark.seconds
 def test_data_that_a_trial_cannot_read_are_the_users_affair(tmp_path):
     config = load_variant("default", epochs=1).to_dict()
     gone = tmp_path / "gone"

@@ -25,6 +25,7 @@ def events_of(data: pd.DataFrame, fold: int) -> set[int]:
     return held_out_events(data, make_split(data, holdout="both", fold=fold, seed=SPLIT_SEED))
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("search_fold", range(5))
 def test_the_folds_hold_out_as_many_fresh_events_as_any_two_others(search_fold):
     data = frame()
@@ -72,6 +73,7 @@ def test_a_confirmation_by_enough_events_that_the_search_does_not_choose_by_is_n
     assert thin(frame(), search_folds=1, confirm_folds=4) is None
 
 
+@pytest.mark.seconds
 def test_a_confirmation_by_events_that_the_search_chose_by_is_warned_of_with_what_leaves_others():
     n_all = len(set().union(*(events_of(frame(), fold) for fold in range(3))))
     why = f"warning: the search chooses by all {n_all} events that the verdict judges by, which favours what it chose; "

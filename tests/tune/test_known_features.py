@@ -69,6 +69,7 @@ def test_a_second_time_the_same_features_are_given_and_no_backbone_is_loaded(ext
     assert "nothing to extract" in second.stderr
 
 
+@pytest.mark.seconds
 def test_more_depths_other_images_and_an_unfinished_store_need_the_backbone(extract, nothing_loads, tmp_path):
     assert extract().status == 0
     (manifest,) = (tmp_path / "cache" / "features").glob(f"*/{MANIFEST_NAME}")
@@ -82,6 +83,7 @@ def test_more_depths_other_images_and_an_unfinished_store_need_the_backbone(extr
         extract()
 
 
+@pytest.mark.seconds
 def test_a_depth_that_the_backbone_has_not_is_refused_as_if_it_were_loaded(extract, nothing_loads, tmp_path):
     space = tmp_path / "deep.yaml"
     text = (Path(__file__).parents[2] / "search_spaces" / "smoke.yaml").read_text()
@@ -96,6 +98,7 @@ def test_a_depth_that_the_backbone_has_not_is_refused_as_if_it_were_loaded(extra
     assert known.stderr.splitlines()[-1] == loaded.stderr.splitlines()[-1]
 
 
+@pytest.mark.seconds
 def test_weights_or_a_config_that_were_replaced_are_noticed_though_size_and_time_were_set_back(
     extract, nothing_loads, model
 ):

@@ -87,6 +87,7 @@ def test_replay_refuses_what_cannot_follow_and_names_it(cli, poisoned):
     assert result["n_events"] == last + 1
 
 
+@pytest.mark.seconds
 def test_a_poisoned_study_is_resumed_with_a_message_to_the_result_of_one_that_is_not(cli, poisoned, finished_study):
     assert cli("status", poisoned).status == 0
     ended = cli("search", "--resume", poisoned, "--local")

@@ -119,6 +119,7 @@ def without(row: dict[str, str], names: Iterable[str]) -> dict[str, str]:
     return {name: value for name, value in row.items() if name not in set(names)}
 
 
+@pytest.mark.seconds
 def test_it_scores_what_it_did_in_files_and_words_of_the_same_form(cli, place):
     words = ["--data", "beetles", "--no-track", "--workers", 1, "--device", "cpu", "--cache", place / "cache"]
     ended = cli("evaluate", "run/model", *words, "--json")
@@ -157,6 +158,7 @@ def leaves(values: Any) -> list[float]:
     return [leaf for value in values for leaf in leaves(value)] if isinstance(values, list) else [values]
 
 
+@pytest.mark.seconds
 def test_its_table_of_scores_is_set_as_it_was(cli, place):
     words = ["--data", "beetles", "--no-track", "--workers", 1, "--device", "cpu", "--cache", place / "cache"]
     shown = cli("evaluate", "run/model", *words).stdout.partition("\nresults ")[0]

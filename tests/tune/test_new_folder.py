@@ -49,6 +49,7 @@ def test_where_no_folder_can_be_made_it_is_told(tmp_path):
         claim_folder(tmp_path / "studies" / "full")
 
 
+@pytest.mark.seconds
 def test_two_unnamed_searches_of_one_second_are_two_studies(demo_cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     given = Given(SearchOptions, {"data": "demo:120", "cache": demo_cache, "space": "smoke", "local": True})

@@ -44,6 +44,7 @@ def test_a_node_that_dies_a_moment_after_its_worker_is_waited_for(port):
     assert node_death(WORKER_DIED, rows=lambda: [next(looks)]) == "node 127.0.0.1 died: health check failed"
 
 
+@pytest.mark.seconds
 def test_a_worker_that_died_on_a_living_node_died_by_itself_whatever_happened_to_other_nodes(port):
     rows = [row(port), row(port, alive=False, node_id=OTHER, address="127.0.0.2")]
 

@@ -75,6 +75,7 @@ def as_trained(training: Path, photographs: Path, numbers: np.ndarray) -> torch.
     return learnt * torch.from_numpy(trainer.units.spread) + torch.from_numpy(trainer.units.centre)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("table", ["sizes.csv", "sizeless.csv", None])
 def test_predict_forecasts_as_trained_with_the_column_without_it_and_without_a_table(
     table, training, photographs, specimens, cli, demo_cache
@@ -113,6 +114,7 @@ def test_numbers_for_a_model_that_reads_none_are_remarked_on_and_a_bad_table_is_
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.seconds
 def test_evaluate_reads_numbers_from_its_data_and_says_once_where_a_table_lacks_the_column(
     training, photographs, specimens, cli, tmp_path
 ):

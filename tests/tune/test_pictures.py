@@ -25,6 +25,7 @@ def drawn(n: int) -> dict[str, bytes]:
     return dict(pictures(view_of(Path("made"), made_study(n), is_running=False)))
 
 
+@pytest.mark.seconds
 def test_a_study_has_three_pictures_that_show_something_and_are_small():
     found = drawn(40)
     assert set(found) == FIGURES
@@ -40,6 +41,7 @@ def test_what_cannot_be_drawn_is_left_out():
     assert drawn(0) == {}
 
 
+@pytest.mark.seconds
 def test_the_same_study_gives_the_same_pictures_and_another_others():
     assert drawn(12) == drawn(12)
     assert drawn(12)["learning-curves.png"] != drawn(11)["learning-curves.png"]
@@ -51,6 +53,7 @@ def test_a_name_in_any_script_can_be_drawn():
     assert dict(pictures(view_of(Path("made"), entries, is_running=False)))
 
 
+@pytest.mark.seconds
 def test_mlflow_keeps_them_with_the_page_and_sends_them_once(uri: str, tmp_path: Path):
     entries = made_study(12)
     files = kept_files(Path("made"), entries)

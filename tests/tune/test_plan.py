@@ -61,6 +61,7 @@ def files_of(*folders: Path) -> set[Path]:
     return {path for folder in folders for path in folder.rglob("*") if not path.name.endswith(".verified.json")}
 
 
+@pytest.mark.seconds
 def test_more_folds_take_more_time_to_search_and_none_to_confirm(plan, monkeypatch):
     monkeypatch.setattr(Costs, "epoch_seconds", lambda *_, n_train, n_held_out: n_train + n_held_out)
     one, two = plan("--search-folds", 1), plan("--search-folds", 2, "--train-each-fold")
@@ -72,6 +73,7 @@ def test_more_folds_take_more_time_to_search_and_none_to_confirm(plan, monkeypat
     assert two.confirmation.device_seconds.expected == pytest.approx(one.confirmation.device_seconds.expected, rel=0.05)
 
 
+@pytest.mark.seconds
 def test_what_is_stored_already_need_not_be_extracted_and_nothing_is_left_behind(plan, demo_cache, tmp_path):
     before = files_of(demo_cache, tmp_path)
     found = plan()
@@ -118,6 +120,7 @@ def test_steps_are_measured_in_the_precision_asked_for(plan):
     assert "the smallest and the largest trial, bfloat16 products\n" in plan_text(found)
 
 
+@pytest.mark.seconds
 def test_missing_images_are_counted_and_timed_and_nothing_is_left_behind(plan, tmp_path):
     cache = tmp_path / "cache"
     plan("--cache", cache, "--data", "demo:76")
@@ -226,6 +229,7 @@ def test_the_rest_of_a_study_is_planned_and_a_finished_one_has_none(plan, finish
     assert read_plain(study) == read_plain(finished_study)
 
 
+@pytest.mark.seconds
 def test_a_study_without_trials_left_is_summed_up_by_its_confirmation(finished_study):
     argv = ["search", "--local", "--resume", str(finished_study), "--confirm-top", "1", "--confirm-folds", "1"]
     _, given = parse_command(argv)
@@ -296,6 +300,7 @@ def test_steps_are_measured_for_as_many_outputs_as_the_task_has(demo_cache, task
     assert trainer.tail.head.layers[-1].out_features == n
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("task", "n"), TASKS)
 def test_the_share_of_a_gpu_is_measured_for_as_many_outputs_too(demo_cache, task, n):
     manifest = next((demo_cache / "features").glob("*/manifest.json"))

@@ -118,6 +118,7 @@ def n_lora(proposed: list[dict]) -> int:
     return sum(values["adapter.kind"] == "lora" for values in proposed)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", ["diverged", "memory"])
 def test_configurations_that_fail_are_proposed_less_often(space, kind):
     taught, untaught = (propose_after_failures(space, kind=kind, **known) for known in ({"failed": "last"}, {}))

@@ -73,6 +73,7 @@ def test_every_event_is_on_the_storage_before_append_returns_and_before_listener
     assert heard == [0, 1, 2]
 
 
+@pytest.mark.seconds
 def test_what_users_ask_waits_on_the_storage_and_is_looked_for_now_and_then(remote):
     driver = Driver(remote)
     driver.start()
@@ -164,6 +165,7 @@ def test_a_damaged_event_a_newer_version_and_no_study_are_refused(remote):
     assert owner_of(remote) is None  # nothing stays taken
 
 
+@pytest.mark.seconds
 def test_a_second_study_in_one_place_and_a_second_writer_are_refused(remote):
     with begin(remote, n_events=1, times=PATIENT):
         assert owner_of(remote) is not None
@@ -180,6 +182,7 @@ def test_a_second_study_in_one_place_and_a_second_writer_are_refused(remote):
     assert len(read_plain(remote)) == 3
 
 
+@pytest.mark.seconds
 def test_each_renewal_is_as_long_as_the_others_so_that_no_reader_sees_the_half_of_one(remote):
     lengths = set()
     for number in range(20):
@@ -241,6 +244,7 @@ def test_a_killed_writer_loses_no_event_that_append_returned_and_its_lease_ends_
         assert owner_of(remote) is None
 
 
+@pytest.mark.seconds
 def test_a_silent_lease_of_another_machine_is_watched_then_taken_over(remote):
     begin(remote, n_events=1).close()
     holder = {"session_id": "x", "machine": "other", "host": "elsewhere", "pid": 1, "since": 0, "renewed": time.time()}

@@ -58,6 +58,7 @@ def links(page: Page) -> Iterator[str]:
         yield from (value or "" for name, value in attributes.items() if name in ("src", "href", "xlink:href", "style"))
 
 
+@pytest.mark.seconds
 def test_a_finished_study_is_one_file_that_asks_for_nothing_else(cli, finished_study, tmp_path):
     file = tmp_path / "report.html"
     outcome = cli("report", finished_study, "--output", file)

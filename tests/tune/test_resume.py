@@ -69,6 +69,7 @@ def with_header(first: dict, **changed: object) -> dict:
 # What holds
 
 
+@pytest.mark.seconds
 def test_what_was_given_holds_and_what_was_not_takes_todays_default(study):
     options = ask("--resume", study).options
 
@@ -104,6 +105,7 @@ def test_what_makes_results_incomparable_is_refused_all_at_once(study):
     assert ask("--resume", study, "--epochs", EPOCHS, "--seed", 0).options.epochs == EPOCHS  # said again, not changed
 
 
+@pytest.mark.seconds
 def test_which_specimens_are_left_out_stays_what_it_was(study):
     for option in ("--drop-duplicates", "--skip-bad-images"):
         (problem,) = problems_of("--resume", study, option)
@@ -111,6 +113,7 @@ def test_which_specimens_are_left_out_stays_what_it_was(study):
     assert not ask("--resume", study).options.drop_duplicates
 
 
+@pytest.mark.seconds
 def test_a_study_keeps_what_auto_came_to_when_it_began(study):
     assert read_plain(study)[2]["precision"] == "float32"  # of its session, on this device
     (problem,) = problems_of("--resume", study, "--precision", "bfloat16")
@@ -249,6 +252,7 @@ def test_a_finished_study_says_so_and_its_journal_stays_as_it_is(study, cli):
     assert (study / "journal.jsonl").read_bytes() == before
 
 
+@pytest.mark.seconds
 def test_a_killed_beginning_is_made_up_for(study, cli):
     finished = results(study)
     entries = rewrite(study, lambda entries: entries[:1])
@@ -263,6 +267,7 @@ def test_a_killed_beginning_is_made_up_for(study, cli):
     assert results(study) == finished
 
 
+@pytest.mark.seconds
 def test_a_torn_line_and_truncated_checkpoints_cost_no_result_and_are_told(study, cli):
     finished = results(study)
     last = max(epoch for trial, epoch in finished if trial == "t0001")
@@ -291,6 +296,7 @@ def test_a_torn_line_and_truncated_checkpoints_cost_no_result_and_are_told(study
     assert differences(SearchSpace.load("smoke"), read_entries(study)) == []
 
 
+@pytest.mark.seconds
 def test_moved_data_and_a_new_cache_are_found_by_their_content(study, cli, demo_cache, tmp_path):
     (shards,) = {path.parent.parent for path in demo_cache.glob("demo-*-120-*/**/*.parquet")}
     moved = Path(shutil.copytree(shards, tmp_path / "moved"))

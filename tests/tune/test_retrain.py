@@ -130,6 +130,7 @@ def test_the_run_is_a_child_of_the_studys_with_params_metrics_and_the_confirmati
     assert version.tags["retrain.study"] == confirmed_study.name
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("lost", ["member-1/epoch-000002", "member-1", "both"])
 def test_a_retraining_that_was_stopped_goes_on_and_ends_in_the_same_weights(
     retrain, ensemble, confirmed_study, tmp_path, lost
@@ -313,6 +314,7 @@ def test_lost_forecasts_of_the_confirmation_are_told_before_training(retrain, co
     assert (ended.status, f"run `sentinel-tune confirm {study} --local` again" in ended.stderr) == (2, True)
 
 
+@pytest.mark.seconds
 def test_a_registry_that_is_down_is_told_before_training(retrain, confirmed_study, tmp_path):
     ended = retrain(confirmed_study, "--tracking-uri", "http://127.0.0.1:9", "--name", NAME)
 

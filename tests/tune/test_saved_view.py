@@ -54,6 +54,7 @@ def test_the_charts_draw_score_over_epochs_and_the_parameters_beside_it() -> Non
     assert set(coordinates["selectedParams"]) == set(FULL)
 
 
+@pytest.mark.seconds
 def test_a_study_keeps_its_views_once_and_is_found_by_its_address(uri: str) -> None:
     entries = made_study(4)
     tracker = Tracker(uri, "beetles", study_id="made", flush_seconds=0.02)

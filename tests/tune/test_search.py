@@ -39,6 +39,7 @@ def configs_of(folder: Path) -> list[dict]:
     return [entry["config"] for entry in read_plain(folder) if entry["event"] == "ask"]
 
 
+@pytest.mark.seconds
 def test_json_is_one_object_on_stdout_and_everything_else_on_stderr(demo_search, tmp_path, tracking_uri):
     ended = demo_search("--json")
     result = ended.result
@@ -56,6 +57,7 @@ def test_json_is_one_object_on_stdout_and_everything_else_on_stderr(demo_search,
     assert "t0002  completed" in ended.stderr
 
 
+@pytest.mark.seconds
 def test_the_table_shows_best_variants_floors_and_the_commands_to_go_on(demo_search, tmp_path):
     shown = demo_search().stdout.splitlines()
 
@@ -75,6 +77,7 @@ def test_the_table_shows_best_variants_floors_and_the_commands_to_go_on(demo_sea
     assert max(len(text) for text in shown if not text.startswith("  ")) <= 120
 
 
+@pytest.mark.seconds
 def test_the_journal_holds_every_step_and_replays_to_the_same_decisions(demo_search, tmp_path):
     demo_search("--trials", 4)
     entries = read_plain(tmp_path / "study")
@@ -93,6 +96,7 @@ def test_the_journal_holds_every_step_and_replays_to_the_same_decisions(demo_sea
     assert differences(SearchSpace.load("smoke"), entries_of(entries)) == []
 
 
+@pytest.mark.seconds
 def test_the_study_folder_says_what_was_asked_for_and_opens_in_optuna_without_comparisons(demo_search, tmp_path):
     demo_search("--seed", 5)
     folder = tmp_path / "study"
@@ -107,6 +111,7 @@ def test_the_study_folder_says_what_was_asked_for_and_opens_in_optuna_without_co
     assert not (folder / "ray").exists()
 
 
+@pytest.mark.seconds
 def test_the_same_seed_gives_the_same_configurations_and_scores_and_another_seed_others(demo_search, tmp_path):
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         demo_search("--seed", seed, "--study", tmp_path / name)
@@ -131,6 +136,7 @@ def test_a_search_in_bfloat16_says_so_and_resumed_ends_as_one_that_was_not_inter
     assert scores_of(tmp_path / "half") == scores_of(tmp_path / "whole")
 
 
+@pytest.mark.seconds
 def test_a_second_search_extracts_nothing_and_says_so(demo_search, demo_cache):
     features = {path: path.stat().st_mtime_ns for path in demo_cache.glob("features/**/*.safetensors")}
     ended = demo_search()
@@ -141,6 +147,7 @@ def test_a_second_search_extracts_nothing_and_says_so(demo_search, demo_cache):
     assert {path: path.stat().st_mtime_ns for path in demo_cache.glob("features/**/*.safetensors")} == features
 
 
+@pytest.mark.seconds
 def test_a_first_search_draws_and_extracts_and_shows_images_a_second(demo_search, tmp_path):
     ended = demo_search("--cache", tmp_path / "cache", "--data", "demo:76", "--trials", 1)
 
@@ -149,6 +156,7 @@ def test_a_first_search_draws_and_extracts_and_shows_images_a_second(demo_search
     assert "images/s" in ended.stderr
 
 
+@pytest.mark.seconds
 def test_resume_adds_trials_goes_on_with_the_sampler_and_repeats_none(demo_search, cli, tmp_path):
     demo_search()
     before = read_plain(tmp_path / "study")
@@ -164,6 +172,7 @@ def test_resume_adds_trials_goes_on_with_the_sampler_and_repeats_none(demo_searc
     assert scores_of(tmp_path / "study") == scores_of(tmp_path / "at once")
 
 
+@pytest.mark.seconds
 def test_resuming_without_more_trials_only_shows_the_result_again(demo_search, cli, tmp_path):
     first = demo_search("--json").result
     again = cli("search", "--resume", tmp_path / "study", "--local", "--json").result
@@ -171,6 +180,7 @@ def test_resuming_without_more_trials_only_shows_the_result_again(demo_search, c
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
 
 
+@pytest.mark.seconds
 def test_no_variants_leaves_the_starting_points_out(demo_search):
     result = demo_search("--no-variants", "--json", "--trials", 2).result
 
@@ -187,6 +197,7 @@ def test_the_official_split_warns_with_the_number_of_leaked_events(demo_search, 
     assert f" {n_leaked} " in warning
 
 
+@pytest.mark.seconds
 def test_a_spent_time_budget_pauses_and_a_resume_goes_on_where_it_stopped(demo_search, cli, tmp_path):
     ended = demo_search("--time-budget", "0.01", "--epochs", 3)
     entries = read_plain(tmp_path / "study")
@@ -259,6 +270,7 @@ def test_a_users_mistake_is_clear_lines_and_status_2_and_leaves_no_study(demo_se
     assert not (tmp_path / "study").exists()
 
 
+@pytest.mark.seconds
 def test_a_second_search_into_the_same_folder_is_refused_and_the_first_one_stays(demo_search, tmp_path):
     demo_search()
     before = read_plain(tmp_path / "study")
@@ -269,6 +281,7 @@ def test_a_second_search_into_the_same_folder_is_refused_and_the_first_one_stays
     assert read_plain(tmp_path / "study") == before
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -289,6 +302,7 @@ def test_a_resume_with_other_fixed_options_is_refused(demo_search, cli, tmp_path
     assert read_plain(tmp_path / "study") == before
 
 
+@pytest.mark.seconds
 def test_a_resume_with_a_changed_space_file_is_refused_with_the_difference(demo_search, cli, tmp_path):
     space = tmp_path / "own.yaml"
     space.write_text(SPACE.format(blocks="[1, 2]", bounds="[1.0e-4, 1.0e-3]"))
@@ -301,6 +315,7 @@ def test_a_resume_with_a_changed_space_file_is_refused_with_the_difference(demo_
     assert "0.005" in ended.stderr
 
 
+@pytest.mark.seconds
 def test_a_resume_on_changed_data_is_refused(demo_search, cli, tmp_path):
     data = tmp_path / "data"
     assert cli("demo-data", data, "--specimens", 76).status == 0

@@ -33,6 +33,7 @@ def study(request, demo_search, tmp_path):
     return tmp_path / "study"
 
 
+@pytest.mark.seconds
 def test_a_trials_score_is_that_of_the_events_of_both_folds(study):
     data = TrialData.load(study / "data")
     scorer = FoldsScorer([HeldOutScorer(data.labels, data.event_ids, data.site_ids, split) for split in data.splits])
@@ -55,6 +56,7 @@ def test_a_trials_score_is_that_of_the_events_of_both_folds(study):
     assert set(floors["constant"]) == set(scorer.metric_names())
 
 
+@pytest.mark.seconds
 def test_a_study_keeps_its_folds_and_goes_on_with_them(study, cli):
     with pytest.raises(UserError, match="`--search-folds` must stay 2 in the study"):
         search_request(parse_command(["search", "--resume", str(study), "--search-folds", "1"])[1])
@@ -66,6 +68,7 @@ def test_a_study_keeps_its_folds_and_goes_on_with_them(study, cli):
     assert {entry["trial"] for entry in reports} == {"t0000", "t0001", "t0002", "t0003"}
 
 
+@pytest.mark.seconds
 def test_the_verdict_leaves_out_the_events_of_both_folds(study, cli):
     assert cli("confirm", study, "--local", "--workers", 1, "--confirm-folds", 2, "--confirm-top", 1).status == 0
 

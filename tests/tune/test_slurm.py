@@ -167,6 +167,7 @@ def test_a_node_is_prepared_first(write, node):
     assert node.start(script).wait(20) == 4
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     ("sent", "environment", "is_requeued"),
     [

@@ -23,6 +23,7 @@ def free(monkeypatch):
     return limit
 
 
+@pytest.mark.seconds
 def test_only_the_deepest_needed_depth_is_kept_and_it_is_said_in_one_line(cli, free, tmp_path):
     argv = [
         "extract",

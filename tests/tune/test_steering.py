@@ -310,6 +310,7 @@ def words(**changed: object) -> list[str]:
     return [f"{key}={value}" for key, value in {**MINE, **changed}.items()]
 
 
+@pytest.mark.seconds
 def test_a_finished_study_tries_what_was_enqueued_at_its_next_resume(cli, study):
     kept = cli("enqueue", study, *words(), "--json").result
     assert (kept["values"], kept["is_searching"]) == (MINE, False)

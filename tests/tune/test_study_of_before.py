@@ -79,6 +79,7 @@ def test_it_ends_no_trial_for_want_of_patience_and_is_planned_so(study):
     assert request.options.patience_epochs == 0
 
 
+@pytest.mark.seconds
 def test_its_tiny_backbone_is_still_the_one_with_random_weights(cli, demo_cache, study, tracking_uri):
     assert demo_cache.is_dir()
     entries = read_entries(study)
@@ -94,6 +95,7 @@ def test_its_tiny_backbone_is_still_the_one_with_random_weights(cli, demo_cache,
     assert Standings.of(read_entries(study)).n_told == 5
 
 
+@pytest.mark.seconds
 def test_status_replay_sync_and_resume_take_it(cli, demo_cache, study, tracking_uri):
     assert demo_cache.is_dir()
     assert cli("status", study, "--json").result["n_completed"] >= 1

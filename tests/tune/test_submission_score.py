@@ -32,6 +32,7 @@ def rounded(forecast: dict[str, dict[str, float]]) -> list[tuple[float, float]]:
     return [(round(forecast[target]["mu"], 4), round(forecast[target]["sigma"], 4)) for target in TARGETS]
 
 
+@pytest.mark.seconds
 def test_the_submissions_official_score_equals_that_of_evaluate(cli, trained_model, demo_cache, tmp_path):
     told = cli("evaluate", trained_model, "--data", DATA, "--no-track", "--out", tmp_path / "report", "--json")
     assert told.status == 0, told.stderr

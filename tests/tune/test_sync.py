@@ -23,6 +23,7 @@ def test_after_a_search_there_is_nothing_to_send_to_the_place_that_the_study_kno
     assert outcome.stdout.count("\n") == 1
 
 
+@pytest.mark.seconds
 def test_another_experiment_gets_everything_once(cli, finished_study, tracking_uri):
     first = cli("sync", finished_study, "--experiment", "another", "--json").result
     assert (first["n_runs"], first["n_created"], first["running"]) == (6, 6, False)
@@ -33,6 +34,7 @@ def test_another_experiment_gets_everything_once(cli, finished_study, tracking_u
     assert again["parent_run_id"] == first["parent_run_id"]
 
 
+@pytest.mark.seconds
 def test_a_study_that_runs_is_synced_as_running(cli, finished_study, tmp_path):
     study = Path(shutil.copytree(finished_study, tmp_path / "copy"))
     with Journal.open(study, say=print):

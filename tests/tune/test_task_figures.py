@@ -40,6 +40,7 @@ def forecasts_of(kind: str) -> ModelForecasts:
     )
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("kind", TARGETS)
 def test_a_figure_has_a_panel_for_each_target_of_the_task(kind):
     forecasts = forecasts_of(kind)

@@ -61,6 +61,7 @@ def test_a_task_is_found_beside_the_data_and_a_named_one_goes_before(leaves, tmp
         assert named_task(data, None) is None
 
 
+@pytest.mark.seconds
 def test_the_task_of_a_dataset_of_the_hub_is_that_in_its_repository(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
@@ -122,6 +123,7 @@ def test_a_task_that_is_not_there_is_told_with_the_built_in_ones(capsys):
     assert "a task must be one of beetles" in capsys.readouterr().err
 
 
+@pytest.mark.seconds
 def test_a_study_keeps_its_task_and_one_of_beetles_keeps_none(study, leaves):
     header = study_of(read_entries(study)).header
 
@@ -130,6 +132,7 @@ def test_a_study_keeps_its_task_and_one_of_beetles_keeps_none(study, leaves):
     assert task_of_study({}) == beetles()
 
 
+@pytest.mark.seconds
 def test_a_study_is_not_gone_on_with_by_another_task(study, leaves, tmp_path, capsys):
     other = tmp_path / "other.yaml"
     other.write_text(LENGTH.replace("unit: mm", "unit: cm"), encoding="utf-8")

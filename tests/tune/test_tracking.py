@@ -158,6 +158,7 @@ def track(uri: str, entries: list[JournalEntry], **named: Any) -> Any:
     return tracker.close(30)
 
 
+@pytest.mark.seconds
 def test_a_study_is_a_parent_run_with_one_child_for_every_trial(uri: str, tmp_path: Path) -> None:
     log = a_study()
     status = track(uri, log.entries)
@@ -235,6 +236,7 @@ def test_an_entry_that_cannot_be_read_is_told_and_stops_nothing(uri: str) -> Non
     assert runs_of(uri)["t0000"].data.metrics["score"] == 0.6
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", ["acc@1", "a//b", "a/b/c", "/lead", "..", "a=b,[c]", "é/ü", "x" * 300, "./a", " "])
 def test_fault_8_no_metric_name_can_stop_tracking(uri: str, name: str) -> None:
     log = Log()
@@ -256,6 +258,7 @@ def test_an_infinite_value_is_recorded_as_nan(uri: str) -> None:
     assert "score" not in metrics
 
 
+@pytest.mark.seconds
 def test_live_tracking_and_sync_end_in_the_same_content(uri: str, tmp_path: Path) -> None:
     log = a_study()
     log.add("end", reason="all trials done")
@@ -347,6 +350,7 @@ def project_as_before(uri: str) -> str:
     return str(parent.info.run_id)
 
 
+@pytest.mark.seconds
 def test_runs_of_an_earlier_layout_are_made_anew_once_and_leave_nothing_behind(uri: str, tmp_path: Path) -> None:
     log = a_study()
     before = project_as_before(uri)

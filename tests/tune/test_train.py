@@ -60,6 +60,7 @@ def test_a_variant_is_trained_to_its_end_and_its_results_are_kept(train, tmp_pat
     assert result["model"] == str(tmp_path / "out" / "model")
 
 
+@pytest.mark.seconds
 @pytest.mark.skipif(bool(LACK), reason=f"this CPU {LACK}")
 def test_a_training_in_bfloat16_says_so_and_goes_on_in_nothing_else(train, tmp_path):
     result = train("--precision", "bfloat16", "--epochs", 1, "--json").result
@@ -176,6 +177,7 @@ def test_a_file_of_ones_own_is_trained_as_long_as_it_says(cli, demo_cache, tmp_p
     assert trained_variant(file, 3).epochs == 3
 
 
+@pytest.mark.seconds
 def test_a_training_that_is_given_its_folder_again_goes_on_from_its_checkpoint(train, tmp_path):
     def history() -> list[dict[str, float]]:
         return load_latest(tmp_path / "out" / "checkpoints")[0]["values"]["history"]
@@ -197,6 +199,7 @@ def test_a_training_that_is_given_its_folder_again_goes_on_from_its_checkpoint(t
     assert weights[0] == weights[1]
 
 
+@pytest.mark.seconds
 def test_a_folder_of_another_training_is_refused_in_clear_lines(train, tmp_path):
     train()
     results = (tmp_path / "out" / "training.json").read_text()

@@ -58,6 +58,7 @@ def test_a_study_that_is_empty_or_was_cut_off_is_listed_too(cli, tmp_path, n, st
     assert n == 0 or result["trials"][-1]["status"] == status
 
 
+@pytest.mark.seconds
 def test_three_thousand_trials_are_three_thousand_lines():
     table = trial_table(Standings.of(made_study(3000)), is_running=False)
     lines = trial_text(table).splitlines()

@@ -80,6 +80,7 @@ def test_the_best_that_differ_are_run_first_and_the_rest_is_told_to_the_sampler(
     ]
 
 
+@pytest.mark.seconds
 def test_the_header_holds_all_so_replay_needs_no_other_folder(tmp_path):
     earlier = make_study(tmp_path / "earlier", by_rate)
     gained = warm_start([earlier], SPACE, make_header(), print)
@@ -92,6 +93,7 @@ def test_the_header_holds_all_so_replay_needs_no_other_folder(tmp_path):
     assert entries[0]["header"]["warm_started_from"] == ["earlier"]
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     "changed",
     [{"data_fingerprint": "x"}, {"held_out_sites": ["OTHER"]}, {"backbone_fingerprint": "x"}, {"max_epochs": 9}],
