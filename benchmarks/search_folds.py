@@ -1,12 +1,11 @@
-"""Whether a search whose trials are scored by two folds finds better than one by one fold, and one that trains them
-once for both than one that trains them for each.
+"""Which searches find better: scored by one fold or two, trained once or for each, and from which starting points.
 
-python -m benchmarks.search_folds [--worlds 1 2 3] [--ways 1 2 at-once] [--trials 24] [--epochs 20] [--size 600]
+python -m benchmarks.search_folds [--worlds 1 2 3] [--ways 1 2 at-once starts] [--trials 24] [--epochs 20] [--size 600]
 python -m benchmarks.search_folds --table             print the table of all searches in benchmarks/search_folds.jsonl
 
 Each search is made by the program's own decisions and trainers, in this process, without Ray, journal or confirmation;
-of the starting points only the default is run. What it finds is then trained on folds 2, 3 and 4, and scored there by
-the events that no such search chose by: the same for all.
+of the starting points only the default is run, or those of `STARTS`. What it finds is then trained on folds 2, 3 and
+4, and scored there by the events that no such search chose by: the same for all.
 """
 
 import argparse
@@ -41,8 +40,11 @@ from tune.decisions.proposals import starting_queue
 from tune.decisions.sampler import sampler_description
 
 RESULTS = Path(__file__).with_name("search_folds.jsonl")
-WAYS = {"1": (1, True), "2": (2, True), "at-once": (2, False)}
+WAYS = {"1": (1, True), "2": (2, True), "at-once": (2, False), "starts": (2, False)}
 """Way -> folds that score a trial, and whether it is trained once for each of them."""
+
+STARTS = {"starts": ("default", "probe_first", "probe_bags", "probe_alone")}
+"""Way -> the starting points that are run; of other ways the default alone."""
 
 SITTING = 2
 """Counted up when the space or the program has changed what a search finds."""
@@ -112,7 +114,7 @@ class Bench:
     def search(self, way: str, trials: int) -> Found:
         """Search, train what was found on the judging folds, score it by events that no search chose by."""
         default = load_variant(DEFAULT, epochs=self.options.epochs)
-        decisions = Decisions(self.space, self._header(trials))
+        decisions = Decisions(self.space, self._header(way, trials))
         started, data = time.process_time(), self.data(way)
         while (ask := decisions.ask()) is not None:
             try:
@@ -142,10 +144,9 @@ class Bench:
             sitting=SITTING,
         )
 
-    def _header(self, trials: int) -> dict[str, object]:
-        queue = [
-            entry for entry in starting_queue(self.space, self.options.epochs) if entry["origin"] == "start:default"
-        ]
+    def _header(self, way: str, trials: int) -> dict[str, object]:
+        wanted = {f"start:{name}" for name in STARTS.get(way, (DEFAULT,))}
+        queue = [entry for entry in starting_queue(self.space, self.options.epochs) if entry["origin"] in wanted]
         return {
             "seed": 0, "n_trials": trials, "max_epochs": self.options.epochs, "grace_epochs": self.options.grace,
             "reduction_factor": self.options.reduction_factor, "patience": self.options.patience_epochs,

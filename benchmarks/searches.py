@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student_t
 
-from search_spaces.space import DEFAULT
+from search_spaces.space import DEFAULT, SearchSpace
 from trainable.data.demo import DEMO_VERSION
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import OutOfFold
@@ -47,7 +47,7 @@ class Searched:
     """One search. space: as `--space` names it. best: the trial with the lowest score on the search's own folds.
 
     search_folds: that scored each trial; with one, the published variants were trained in full, as they were then.
-    train_each: whether a trial was trained once for each of them.
+    train_each: whether a trial was trained once for each of them. starts: what the space ran first.
     n_epochs: trained, once for each fold, of the search and of its confirmation. losses: candidate -> what it forecast.
     """
 
@@ -62,11 +62,12 @@ class Searched:
     losses: Mapping[str, Losses]
     search_folds: int = 1
     train_each: bool = True
+    starts: tuple[str, ...] = ("default", "ft_did", "data_aug", "lora", "combined")
 
     @property
     def way(self) -> str:
-        """Of scoring a trial, as the table has it."""
-        return _way(self.search_folds, train_each=self.train_each)
+        """Of searching, as the table has it."""
+        return _way(self.search_folds, self.starts, train_each=self.train_each)
 
     def to_line(self) -> str:
         """One line of JSON."""
@@ -79,7 +80,8 @@ class Searched:
         Raises: ValueError, KeyError or TypeError for anything else.
         """
         values = json.loads(line)
-        return cls(**values | {"n_epochs": tuple(values["n_epochs"])})
+        lists = {name: tuple(values[name]) for name in ("n_epochs", "starts") if name in values}
+        return cls(**values | lists)
 
     @property
     def folds(self) -> list[str]:
@@ -124,7 +126,9 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
 
     Raises: subprocess.CalledProcessError when the command fails.
     """
-    study = folder / "-".join([Path(options.space).stem, options.way, data]).translate({ord(":"): "-", ord(" "): "-"})
+    study = folder / "-".join([Path(options.space).stem, options.way, data]).translate(
+        {ord(letter): "-" for letter in ":, "}
+    )
     new = ["--study", study, "--data", data, "--space", options.space, "--trials", options.trials]
     new += ["--search-folds", options.search_folds, *(["--variants-in-full"] if options.search_folds == 1 else [])]
     new += ["--train-each-fold"] if options.train_each_fold else []
@@ -147,13 +151,15 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
         is_win=confirmed.is_win,
         search_folds=options.search_folds,
         train_each=options.train_each_fold,
+        starts=options.starts,
         n_epochs=(trained, _confirmed_epochs(study)),
         losses={c.name: losses_of(out_of_fold_of(study, confirmed, c)) for c in confirmed.candidates},
     )
 
 
-def _way(search_folds: int, *, train_each: bool) -> str:
-    return f"{search_folds}{'' if train_each or search_folds == 1 else ' at once'}"
+def _way(search_folds: int, starts: Sequence[str], *, train_each: bool) -> str:
+    at_once = "" if train_each or search_folds == 1 else " at once"
+    return f"{search_folds}{at_once}{f', {len(starts)} starts' if 'probe_first' in starts else ''}"
 
 
 def _best(confirmed: Confirmed, standings: Standings) -> str:
@@ -248,7 +254,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--train-each-fold", action="store_true", help="a trial is trained once for each of them")
     parser.add_argument("--table", action="store_true", help="search nothing")
     options = parser.parse_args()
-    options.way = _way(options.search_folds, train_each=options.train_each_fold)
+    options.starts = tuple(point.name for point in SearchSpace.load(options.space).start_from)
+    options.way = _way(options.search_folds, options.starts, train_each=options.train_each_fold)
     return options
 
 

@@ -7,12 +7,12 @@ import pytest
 import trainable.frozen.extract
 import trainable.frozen.verification
 import tune.journal.errors
+from search_spaces.variant import load_variant
 from trainable.errors import UserError
 from trainable.failure import DataNotRead, Failure, FailureKind
 from trainable.trial import Trial, TrialTask
 from tune.report.console import Console
 from tune.report.failed_training import tell_failure
-from tune.verbs.train import load_variant
 
 USER_ERRORS = [
     UserError,
