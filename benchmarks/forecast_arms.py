@@ -38,6 +38,20 @@ _STRONG_AUGMENTATION = {
     "tail.head_dropout": 0.3,
 }
 
+_PROBE_BAGS = {
+    "tail.probe_first": True,
+    "tail.head": "narrow",
+    "tail.domain_scale": 0.03,
+    "optim.block_multiplier": 0.1,
+    "loss.bag_size": 4,
+}
+_PROBE_ALONE = _PROBE_BAGS | {
+    "length": 0.5,
+    "tail.n_blocks": 0,
+    "augment.feature_noise": 0.1,
+    "augment.specimen_dropout": 0.3,
+}
+
 ARMS = {
     arm.name: arm
     for arm in (
@@ -124,6 +138,9 @@ ARMS = {
                 "flips at test": {"augment.test_flips": True},
                 "4 copies, flips at test": {"augment.image_copies": 4, "augment.test_flips": True},
                 "species code": {"tail.species_scale": 0.1, "augment.species_dropout": 0.3},
+                "probe first, narrow head": {"tail.probe_first": True, "tail.head": "narrow"},
+                "and a silent code, slow blocks, bags of 4": _PROBE_BAGS,
+                "the same alone, half as long": _PROBE_ALONE,
             }.items()
         ),
     )

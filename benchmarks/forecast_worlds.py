@@ -95,7 +95,7 @@ class World:
         try:
             trainer = TailTrainer(config, data, seed=cell.seed)
             best = None
-            while trainer.epoch < trainer.config.epochs:
+            while trainer.epoch < trainer.config.n_epochs:
                 trainer.train_epoch()
                 if trainer.best_epoch == trainer.epoch:
                     best = trainer.held_out_predictions

@@ -126,9 +126,8 @@ def search(folder: Path, data: str, options: argparse.Namespace) -> Searched:
 
     Raises: subprocess.CalledProcessError when the command fails.
     """
-    study = folder / "-".join([Path(options.space).stem, options.way, data]).translate(
-        {ord(letter): "-" for letter in ":, "}
-    )
+    name = "-".join([Path(options.space).stem, options.way, data])
+    study = folder / name.translate({ord(letter): "-" for letter in ":, "})
     new = ["--study", study, "--data", data, "--space", options.space, "--trials", options.trials]
     new += ["--search-folds", options.search_folds, *(["--variants-in-full"] if options.search_folds == 1 else [])]
     new += ["--train-each-fold"] if options.train_each_fold else []

@@ -189,7 +189,11 @@ def test_the_full_space_varies_all_that_makes_a_configuration_but_its_fixed_keys
     }
     space = SearchSpace.load("full")
     assert {parameter.key for parameter in space.parameters} == set(config_fields()) - fixed
-    assert [start.name for start in space.start_from] == ["default", "ft_did", "data_aug", "lora", "combined"]
+    ours, published = (
+        ["default", "probe_first", "probe_bags", "probe_alone"],
+        ["ft_did", "data_aug", "lora", "combined"],
+    )
+    assert [start.name for start in space.start_from] == [*ours, *published]
 
 
 @pytest.mark.parametrize("name", VARIANTS)
