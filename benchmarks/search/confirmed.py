@@ -9,6 +9,7 @@ than in the program: the three best may be alike, and there is no ensemble.
 """
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,10 @@ def search(number: int, budget: float) -> Ended:
     end = budget * full_seconds(problem, cluster) / cluster.n_workers
     simulate(searcher, problem, [end], cluster=cluster, seed=number)
     of_default = problem.truth(problem.default)
-    gains, scores = {}, {}
+    gains, scores = (
+        {DEFAULT: 0.0},
+        {DEFAULT: math.inf},
+    )  # also where a worker died with it: it is confirmed all the same
     for record in searcher.decisions.trials():
         if record.best_score is not None and record.state != "failed" and record.values is not None:
             name = DEFAULT if record.variant == DEFAULT else record.trial_id
