@@ -320,7 +320,7 @@ def _check_sides(frame: pd.DataFrame, split: Split, *, n_folds: int = 1) -> None
         where, remedy = f"{where} --search-folds {n_folds}", "use fewer, or --train-each-fold"
     if not len(split.train):
         problems.append(f"{where} would hold out every specimen and leave none to train on; {remedy}")
-    if split.policy != "domain" and not len(split.id_):
+    elif split.policy != "domain" and not len(split.id_):
         problems.append(f"{where} holds out every domain with two sites as a whole, so none is left for ID; {remedy}")
     for column in ("event_id", "site_id"):  # a site-date is on one side if its site is
         values = frame[column].to_numpy()
