@@ -87,7 +87,8 @@ def table(found: Sequence[Trained]) -> str:
         "|---|---|---|---|---|",
     ]
     for scale in SCALES[1:]:
-        pairs = {w: [(k, (*k[:3], 0.0)) for k in scores if k[0] == w and k[3] == scale] for w in worlds}
+        of_scale = [(key, (*key[:3], 0.0)) for key in scores if key[3] == scale and (*key[:3], 0.0) in scores]
+        pairs = {world: [pair for pair in of_scale if pair[0][0] == world] for world in worlds}
         gains = [
             [float(np.mean([scores[off][part] - scores[on][part] for on, off in pairs[w]])) for w in worlds]
             for part in PARTS
