@@ -70,6 +70,7 @@ def test_every_import_is_declared(names):
     assert sorted(name for name in names if not distributions_of(name) & declared().keys()) == []
 
 
+@pytest.mark.seconds
 def test_private_names_are_taken_of_tested_minors_alone(names):
     private = {name for name in names if PRIVATE.search(name)}
     assert {name.partition(".")[0] for name in private} >= {"ray", "optuna"}

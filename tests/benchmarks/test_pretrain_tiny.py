@@ -56,6 +56,7 @@ def test_several_processes_draw_the_same(pictures: Pictures) -> None:
     assert np.array_equal(draw_pictures(**{**FEW, "n_processes": 2}).pixels, pictures.pixels)
 
 
+@pytest.mark.seconds
 def test_a_beetle_is_drawn_at_two_places(pictures: Pictures) -> None:
     corners = pictures.pixels[:, :, :6, :6].mean(axis=(2, 3))
     assert np.abs(corners[:, 0] - corners[:, 1]).mean() > 5

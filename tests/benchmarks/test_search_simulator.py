@@ -156,6 +156,7 @@ def test_ray_chooses_by_the_last_score_unless_told_otherwise_and_stops_the_worst
     assert asha.chosen()["asha, lowest"] == trials[0].values
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", [name for name in PEERS if name != "GP full"])
 def test_every_method_searches_and_chooses_what_it_tried(name):
     problem = FineTuning(1)

@@ -108,6 +108,7 @@ def test_sizes_are_drawn_apart_from_labels_splits_and_pictures_which_are_those_o
     assert hashlib.sha256(table).hexdigest() == "ccc371c44f88c2a59db0cefb9916de94f319abd1cfd7261a49e26857614927e1"
 
 
+@pytest.mark.seconds
 def test_sizes_tell_a_little_of_the_two_year_index_and_some_are_missing(cache_dir: Path) -> None:
     specimens = load_specimens("demo", task=Task.load("demo-size"), cache_dir=cache_dir, n_processes=1)
     sizes = specimens.numbers[:, 0]

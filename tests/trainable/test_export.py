@@ -457,6 +457,7 @@ class ShiftedRegressor(Regressor):
         return super().forward(x) + 1e-4
 
 
+@pytest.mark.seconds
 def test_an_export_that_differs_from_what_was_trained_is_refused_and_leaves_nothing(exports, tower, tmp_path):
     config = exports.config("lora", 1)
     tail = exports.tail(tower, config)

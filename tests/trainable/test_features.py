@@ -313,6 +313,7 @@ def test_killed_while_another_waits_and_resumed_equals_uninterrupted(
     assert contents(resumed.path) == contents(store.path)
 
 
+@pytest.mark.seconds
 def test_decoding_processes_give_the_same_store(store, tiny, images, tmp_path: Path, monkeypatch) -> None:
     # decoding processes import the images' class, so it must be in a module of its own
     (tmp_path / "image_files.py").write_text(

@@ -78,6 +78,7 @@ def test_a_copy_has_the_wanted_taps_byte_for_byte_and_is_made_once(store, remote
     assert mirror_store(remote, tmp_path / "other", taps=(3, 5), say=quiet) is None
 
 
+@pytest.mark.seconds
 def test_an_interrupted_putting_is_no_store_and_goes_on_where_it_stopped(store, remote, tmp_path):
     put(store, remote)
     remote.delete("manifest.json")
@@ -112,6 +113,7 @@ def test_damaged_and_missing_files_are_refused_and_leave_no_store(store, remote,
     assert "manifest.json" not in (remote / "another").sizes()
 
 
+@pytest.mark.seconds
 def test_a_node_that_has_nothing_copies_the_features_of_altered_copies_of_images_too(remote, tmp_path):
     specimens = load_specimens(DEMO, cache_dir=tmp_path / "cache", n_processes=1)
     options = DataOptions(data=DEMO, cache=tmp_path / "cache", workers=1, features=remote)

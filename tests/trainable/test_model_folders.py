@@ -175,6 +175,7 @@ def first_is(value: float) -> Callable[[dict[str, torch.Tensor]], dict[str, torc
     return alter
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     ("alter", "message"),
     [

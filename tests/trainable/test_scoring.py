@@ -78,6 +78,7 @@ def noisy_predictions(world: World, *, noise: float = 0.8, seed: int = 1) -> NDA
     return truth * 0.5 + np.random.default_rng(seed).normal(scale=noise, size=truth.shape)
 
 
+@pytest.mark.seconds
 @settings(deadline=None)
 @given(
     y=st.floats(-3, 3), mu=st.floats(LABEL_RANGE[0], LABEL_RANGE[1]), sigma=st.floats(0.05, 3),

@@ -61,6 +61,7 @@ def tail_on(tower: VisionTransformer, architecture: VisionArchitecture, **option
     return make_tail(architecture, state, **options)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("pool", "ln_after"), POOLING)
 @pytest.mark.parametrize("n_blocks", range(LAYERS + 1))
 def test_stem_and_tail_equal_the_whole_tower(n_blocks, pool, ln_after):

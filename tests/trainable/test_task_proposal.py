@@ -198,6 +198,7 @@ SHAPES = {
 }  # fmt: skip
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("name", SHAPES)
 def test_a_table_gets_the_task_that_fits_it_and_a_reason_for_each_column(name):
     columns, wanted = SHAPES[name]

@@ -91,6 +91,7 @@ def test_members_may_differ_in_it(exports, tower, tmp_path):
     assert torch.equal(found[1], own[1])
 
 
+@pytest.mark.seconds
 def test_the_torch_program_has_flips(folder, tmp_path):
     model = ExportedModel.load(folder)
     program = torch.export.load(write_program(model, tmp_path / "model.pt2")).module()

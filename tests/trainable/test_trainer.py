@@ -167,6 +167,7 @@ def same_tensors(a: TailTrainer, b: TailTrainer) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("n_blocks", range(4))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_trains_at_every_depth(kind, n_blocks):
@@ -292,6 +293,7 @@ def test_before_the_first_epoch_there_is_no_best():
 DROPOUT = {"tail.head_dropout": 0.3, "adapter.dropout": 0.2}
 
 
+@pytest.mark.seconds
 @pytest.mark.rounding
 @pytest.mark.parametrize(
     ("accumulation_steps", "kind", "chance"),

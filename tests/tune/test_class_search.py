@@ -77,6 +77,7 @@ def test_a_search_for_classes_ends_in_a_verdict_by_their_score(cli, demo_cache, 
     assert 0.05 < temperature < 20
 
 
+@pytest.mark.seconds
 def test_the_classes_of_a_study_are_its_own_when_it_is_gone_on_with(cli, demo_cache, tracking_uri, study, tmp_path):
     if not study.exists():
         searched(cli, demo_cache, tracking_uri, study)

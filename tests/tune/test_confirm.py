@@ -150,6 +150,7 @@ def test_out_of_time_the_verdict_rests_on_whole_folds_and_the_rest_is_done_later
     assert results(read_plain(study)) == whole  # to the bit
 
 
+@pytest.mark.seconds
 def test_mlflow_holds_every_run_the_table_and_the_verdict(confirmed_study, tracking_uri):
     client = mlflow.MlflowClient(tracking_uri)
     (parent,) = [

@@ -26,6 +26,7 @@ def changed_study(finished_study: Path, tmp_path: Path) -> Path:
     return study
 
 
+@pytest.mark.seconds
 def test_every_decision_is_told_in_order_with_trial_and_reason_and_follows(cli, finished_study):
     outcome = cli("replay", finished_study)
     decisions = [entry for entry in read_plain(finished_study) if entry["event"] == "decision"]

@@ -437,6 +437,7 @@ def test_a_bug_in_the_program_ends_the_search_in_order_too(tmp_path):
         assert (conductor.next_task(), conductor.state) == ("finished", "failed")
 
 
+@pytest.mark.seconds
 def test_a_search_without_mlflow_runs_to_its_end_and_says_how_to_sync(demo_search, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     ended = demo_search("--trials", 1, "--tracking-uri", "http://127.0.0.1:9")

@@ -314,6 +314,7 @@ def test_an_ensemble_is_a_member_a_part_trained_as_it_alone_would_be(ensemble, c
     assert all(f"* member `{name}`: " in card for name in candidate.members)
 
 
+@pytest.mark.seconds
 def test_an_exported_ensemble_predicts_the_mean_of_its_members(ensemble):
     model = ExportedModel.load(ensemble / "model")
     pixels = model.pixels([Image.new("RGB", (40, 30), (shade, 90, 40)) for shade in (20, 200)])

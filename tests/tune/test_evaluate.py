@@ -455,6 +455,7 @@ def test_the_page_stands_alone_and_escapes_what_the_data_say(report):
     assert "whatever the photograph shows" not in seen.text
 
 
+@pytest.mark.seconds
 def test_the_page_says_what_of_a_forecast_is_no_networks(report):
     with_floors = replace(report, facts=replace(report.facts, floor_shares={"domain_mean": 0.25}))
 

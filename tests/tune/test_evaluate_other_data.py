@@ -74,6 +74,7 @@ def test_labels_that_never_differ_are_enough_to_score_a_model_that_has_learnt_el
     assert "probability near 0" not in ended.stderr
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     ("name", "values", "lines"),
     [

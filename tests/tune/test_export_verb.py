@@ -50,6 +50,7 @@ def test_a_torch_program_is_written(cli, model, tmp_path):
     assert_rounded(found, predicted_in_float64(loaded, pixels, [4, None, 7]), TINY_TERMS)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -58,6 +58,7 @@ def test_a_space_says_how_many_copies_are_needed(tmp_path):
     assert SearchSpace.load(str(space_with(tmp_path, image_copies=[0], test_flips=[False, True]))).most_copies() == 1
 
 
+@pytest.mark.seconds
 def test_what_is_stored_is_not_extracted_again_by_a_search_with_or_without_copies(extract, tmp_path):
     without, n_images = extract(PLAIN), 76
     with_two = extract(space_with(tmp_path, image_copies=[0, 2]))
@@ -74,6 +75,7 @@ def test_what_is_stored_is_not_extracted_again_by_a_search_with_or_without_copie
     assert with_flips["copies"] == with_two["copies"][:1]
 
 
+@pytest.mark.seconds
 def test_an_extraction_that_was_stopped_amid_a_copy_goes_on_there(tmp_path):
     space = SearchSpace.load(str(space_with(tmp_path, image_copies=[0, 2])))
     specimens = load_specimens(DEMO, cache_dir=tmp_path / "cache", n_processes=1)
@@ -113,6 +115,7 @@ def plan(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.seconds
 def test_a_plan_counts_images_bytes_and_time_of_copies(plan, extract, tmp_path):
     one, three = plan(PLAIN).extraction, plan(file := space_with(tmp_path, image_copies=[0, 2]))
     assert three.extraction.bytes == 3 * one.bytes

@@ -256,6 +256,7 @@ def test_a_report_whose_names_are_not_there_is_left_out_and_the_others_stay(stud
     assert [entry.seq for entry in contents.entries] == [0, 1, 2, 4, 5, 6, 7]
 
 
+@pytest.mark.seconds
 def test_on_object_storage_reports_refer_to_names_of_sessions_before(study, remote):
     with Journal.create(remote, {}, study_id="s") as journal:
         for entry in read_entries(study)[1:5]:

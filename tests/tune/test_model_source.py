@@ -26,6 +26,7 @@ def contents(folder):
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
+@pytest.mark.seconds
 def test_a_folder_is_taken_as_it_is(find, retrained):
     assert find(str(retrained / "model")) == retrained / "model"
 

@@ -239,6 +239,7 @@ def test_a_study_without_trials_left_is_summed_up_by_its_confirmation(finished_s
     assert summary(request, data, None) == "plan: all trials have ended, then at most 6 epochs of confirmation"
 
 
+@pytest.mark.seconds
 def test_what_a_study_refuses_is_said_before_any_data_are_read(plan, finished_study, capsys):
     with pytest.raises(UserError, match="`--fold` must stay 0 in the study"):
         plan("--resume", finished_study, "--fold", 3)

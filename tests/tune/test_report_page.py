@@ -173,6 +173,7 @@ def test_why_trials_failed_is_told_as_text_and_not_as_markup():
     assert "<GPU>" not in text
 
 
+@pytest.mark.seconds
 def test_the_winner_can_be_copied_into_a_variants_file(finished_study, tmp_path):
     entries = read_entries(finished_study)
     page = page_of(entries)

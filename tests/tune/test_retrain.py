@@ -161,6 +161,7 @@ def ensemble(confirmed_study, demo_cache, tmp_path_factory):
     return folder
 
 
+@pytest.mark.seconds
 def test_an_ensemble_has_a_member_a_seed_and_predicts_their_mean(ensemble, confirmed_study):
     model = ExportedModel.load(ensemble / "model")
     images = [Image.new("RGB", (40, 30), (shade, 90, 40)) for shade in (20, 200)]

@@ -75,6 +75,7 @@ def test_a_study_keeps_its_views_once_and_is_found_by_its_address(uri: str) -> N
     assert find_views(client(uri), "nowhere", "made") is None
 
 
+@pytest.mark.seconds
 def test_where_mlflow_refuses_a_view_the_address_asks_for_the_same_runs_without_it(uri: str) -> None:
     writer = MlflowWriter(uri, "beetles", study_id="o'made")
     parent = DesiredRun(key=PARENT, name="o'made", start_ms=1, parent=None, views={"//no name": "view"})

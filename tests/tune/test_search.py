@@ -188,6 +188,7 @@ def test_no_variants_leaves_the_starting_points_out(demo_search):
     assert result["n_trials"] == 2
 
 
+@pytest.mark.seconds
 def test_the_official_split_warns_with_the_number_of_leaked_events(demo_search, tmp_path):
     ended = demo_search("--holdout", "official", "--trials", 1)
     n_leaked = read_plain(tmp_path / "study")[0]["header"]["n_leaked_events"]

@@ -156,6 +156,7 @@ def test_a_study_is_not_gone_on_with_by_another_task(study, leaves, tmp_path, ca
     assert (study / "journal.jsonl").read_bytes() == before
 
 
+@pytest.mark.seconds
 def test_features_are_kept_under_the_images_whatever_is_predicted_from_them(study, leaves, tmp_path, capsys):
     other = tmp_path / "mass.yaml"
     other.write_text(yaml.safe_dump({"columns": {"image": "file_name"}, "targets": {"mass": {"real": "any"}}}))

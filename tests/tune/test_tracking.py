@@ -183,6 +183,7 @@ def test_a_study_is_a_parent_run_with_one_child_for_every_trial(uri: str, tmp_pa
     assert location == (tmp_path / "mlruns" / EXPERIMENT).as_uri()
 
 
+@pytest.mark.seconds
 def test_a_run_carries_what_the_ui_compares(uri: str) -> None:
     track(uri, a_study().entries)
     run = runs_of(uri)["t0000"]
@@ -460,6 +461,7 @@ def test_a_run_that_a_repeated_request_doubled_is_made_single(uri: str) -> None:
     assert content(uri) == whole
 
 
+@pytest.mark.seconds
 def test_runs_that_were_deleted_during_the_search_are_made_anew(uri: str) -> None:
     log = a_study()
     tracker = Tracker(uri, EXPERIMENT, study_id="study-1", flush_seconds=0.02)

@@ -112,6 +112,7 @@ def test_the_best_epoch_is_exported_with_the_sigmas_and_scores_of_its_held_out_e
     assert_rounded(model.predict_pixels(pixels, [None] * 6), wanted.clamp(-2.09, 2.09), TINY_TERMS)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("holdout", "part"), [("site", "id"), ("domain", "ood")])
 def test_a_kind_of_domain_of_which_nothing_was_held_out_takes_the_others_sigma(train, holdout, part):
     result = train("--holdout", holdout, "--epochs", 1, "--json").result
