@@ -138,6 +138,7 @@ ARMS = {
                 "flips at test": {"augment.test_flips": True},
                 "4 copies, flips at test": {"augment.image_copies": 4, "augment.test_flips": True},
                 "species code": {"tail.species_scale": 0.1, "augment.species_dropout": 0.3},
+                "half as long": {"length": 0.5},
                 "probe first, narrow head": {"tail.probe_first": True, "tail.head": "narrow"},
                 "and a silent code, slow blocks, bags of 4": _PROBE_BAGS,
                 "the same alone, half as long": _PROBE_ALONE,
