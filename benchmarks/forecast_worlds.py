@@ -13,7 +13,7 @@ from benchmarks.forecast_results import Cell, Losses, Result, key_of, losses_of
 from trainable.config import TrialConfig
 from trainable.data.specimens import Specimens, load_specimens
 from trainable.data.splits import SPLIT_SEED, make_split
-from trainable.data.task import beetles
+from trainable.data.task import Task
 from trainable.frozen.backbone import Backbone
 from trainable.frozen.extract import extract
 from trainable.frozen.features import FeatureStore
@@ -21,6 +21,7 @@ from trainable.scoring.scoring import HeldOutScorer, floor_predictions
 from trainable.training.divergence import TrialDiverged
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
+from tune.study.study_data import targets_of
 
 _DEALER = 1
 """Seed of who is dealt what."""
@@ -31,7 +32,8 @@ class World:
     """One demo's specimens and features; both are read, or made, when a training first asks for them.
 
     data: as `--data` names it. cache: folder of demos and features. blocks: numbers of trained blocks to have taps for.
-    dealt: share of the events whose labels are dealt anew. n_copies: of each image, to have features of, too.
+    dealt: share of the events whose labels are dealt anew. n_copies: of each image, to have features of, too. task: of
+    the demo, the beetles' if there is none.
     """
 
     data: str
@@ -40,11 +42,12 @@ class World:
     blocks: Collection[int]
     dealt: float = 0.0
     n_copies: int = 0
+    task: Task | None = None
 
     @cached_property
     def specimens(self) -> Specimens:
         """Of both of the dataset's own splits."""
-        return load_specimens(self.data, cache_dir=self.cache, n_processes=1)
+        return load_specimens(self.data, cache_dir=self.cache, n_processes=1, task=self.task)
 
     @cached_property
     def stores(self) -> tuple[FeatureStore, ...]:
@@ -65,25 +68,27 @@ class World:
 
     @cached_property
     def labels(self) -> NDArray[np.float32]:
-        """[specimens, 3]."""
-        frame = self.specimens.frame
-        labels = frame[list(beetles().names)].to_numpy(np.float32)
+        """[specimens, targets]."""
+        labels = self.specimens.labels.astype(np.float32)
         if not self.dealt:
             return labels
+        frame = self.specimens.frame
         events, domains = frame["event_id"].to_numpy(np.int64), frame["domain_id"].to_numpy(np.int64)
         return dealt_labels(labels, events, domains, share=self.dealt)
 
     def trial_data(self, fold: int) -> TrialData:
         """As a search's trials read it, sites and domains of a fold held out."""
-        frame = self.specimens.frame
+        specimens, frame = self.specimens, self.specimens.frame
         return TrialData(
             store=self.stores[0],
             copies=self.stores[1:],
             labels=self.labels,
-            domain_ids=frame["domain_id"].to_numpy(np.int64),
-            event_ids=frame["event_id"].to_numpy(np.int64),
+            domain_ids=specimens.ids("domain_id"),
+            event_ids=specimens.ids("event_id"),
             site_ids=frame["site_id"].to_numpy(np.str_),
             species=frame["species"].to_numpy(np.str_),
+            numbers=specimens.numbers,
+            targets=targets_of(specimens),
             split=make_split(frame, holdout="both", fold=fold, seed=SPLIT_SEED),
         )
 

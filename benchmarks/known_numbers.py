@@ -18,14 +18,10 @@ import numpy as np
 import torch
 
 from benchmarks.forecast_arms import DEFAULT, config_of
+from benchmarks.forecast_worlds import World
 from benchmarks.searches import shown_gain
-from trainable.data.specimens import Specimens, load_specimens
-from trainable.data.splits import SPLIT_SEED, make_split
 from trainable.data.task import Task
-from trainable.frozen.backbone import Backbone, load_backbone
-from trainable.frozen.extract import extract
-from trainable.frozen.features import FeatureStore
-from trainable.scoring.targets import Targets
+from trainable.frozen.backbone import load_backbone
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 from tune.command_line.options import DataOptions
@@ -49,22 +45,6 @@ class Trained:
     def key(self) -> tuple[int, int, int, float]:
         """What tells one training from another."""
         return self.world, self.fold, self.seed, self.scale
-
-
-def trial_data(specimens: Specimens, store: FeatureStore, fold: int) -> TrialData:
-    """As a search's trials read it, sites and domains of a fold held out."""
-    labels = specimens.labels.astype(np.float32)
-    return TrialData(
-        store=store,
-        labels=labels,
-        domain_ids=specimens.ids("domain_id"),
-        event_ids=specimens.ids("event_id"),
-        site_ids=specimens.frame["site_id"].to_numpy(str),
-        species=specimens.frame["species"].to_numpy(str),
-        numbers=specimens.numbers,
-        targets=Targets.of(specimens.task, labels, specimens.ids("event_id")),
-        split=make_split(specimens.frame, holdout="both", fold=fold, seed=SPLIT_SEED),
-    )
 
 
 def train(data: TrialData, *, world: int, fold: int, seed: int, scale: float) -> Trained:
@@ -112,23 +92,17 @@ def main() -> None:
     torch.set_num_threads(1)
     if not options.table:
         task, backbone, cache = Task.load("demo-size"), load_backbone("tiny"), DataOptions().cache_folder
-        for world in options.worlds:
-            specimens = load_specimens(f"demo:{SIZE}:{world}", cache_dir=cache, n_processes=1, task=task)
-            store = _features(backbone, specimens, cache)
+        blocks = {config_of(DEFAULT, epochs=EPOCHS).tail.n_blocks}
+        for number in options.worlds:
+            world = World(f"demo:{SIZE}:{number}", backbone, cache, blocks, task=task)
             for fold in options.folds:
-                data = trial_data(specimens, store, fold)
+                data = world.trial_data(fold)
                 for seed, scale in product(options.seeds, SCALES):
-                    if (world, fold, seed, scale) not in [one.key for one in kept()]:
-                        one = train(data, world=world, fold=fold, seed=seed, scale=scale)
+                    if (number, fold, seed, scale) not in [one.key for one in kept()]:
+                        one = train(data, world=number, fold=fold, seed=seed, scale=scale)
                         with RESULTS.open("a", encoding="utf-8") as file:
                             file.write(json.dumps(asdict(one)) + "\n")
     print(table(list(kept())))
-
-
-def _features(backbone: Backbone, specimens: Specimens, cache: Path) -> FeatureStore:
-    tap = backbone.architecture.n_blocks - config_of(DEFAULT, epochs=EPOCHS).tail.n_blocks
-    fingerprint = specimens.fingerprint
-    return extract(backbone, specimens.images, data_fingerprint=fingerprint, taps=[tap], cache_dir=cache, n_processes=0)
 
 
 def _parse() -> argparse.Namespace:

@@ -15,11 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.beetles import TARGETS
+from tests.trainable.demo_data import TAPS, demo_data
 from trainable.config import TrialConfig
 from trainable.data.decoding import decode
-from trainable.data.specimens import load_specimens
-from trainable.data.splits import make_split
 from trainable.errors import UserError
 from trainable.frozen.backbone import Backbone, load_backbone
 from trainable.frozen.extract import extract
@@ -29,7 +27,7 @@ from trainable.training.augment import EpochAugmentation
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
 
-N, TAPS = 40, (4, 5)
+N = 40
 ROOT = Path(__file__).parents[2]
 KEY_OF_BEFORE = "addf2f28f1e3494e8a56962f44a98450c05b1b8e71c75c4c9ce83663d8e44667"
 """Of the features of `tiny:random` and data `dd...`, recorded before there were copies."""
@@ -185,31 +183,7 @@ def test_copies_come_little_by_little_over_the_ramp():
 
 @pytest.fixture(scope="module")
 def demo(demo_cache) -> TrialData:
-    specimens = load_specimens("demo:120", cache_dir=demo_cache, n_processes=1)
-    frame = specimens.frame
-    backbone = load_backbone("tiny:random")
-    store, *copies = (
-        extract(
-            backbone,
-            specimens.images,
-            data_fingerprint=specimens.fingerprint,
-            taps=TAPS,
-            cache_dir=demo_cache,
-            n_processes=0,
-            copy=copy,
-        )
-        for copy in range(3)
-    )
-    return TrialData(
-        store=store,
-        copies=tuple(copies),
-        labels=frame[list(TARGETS)].to_numpy(np.float32),
-        domain_ids=frame["domain_id"].to_numpy(np.int64),
-        event_ids=frame["event_id"].to_numpy(np.int64),
-        site_ids=frame["site_id"].to_numpy(str),
-        species=frame["species"].to_numpy(str),
-        split=make_split(frame, holdout="both", fold=0, seed=0),
-    )
+    return demo_data(demo_cache, n_copies=2)
 
 
 def config_of(**values) -> TrialConfig:

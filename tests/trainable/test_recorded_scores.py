@@ -6,18 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from tests.beetles import TARGETS
+from tests.trainable.demo_data import demo_data
 from tests.trainable.rounding import to_float64
 from trainable.config import TrialConfig
-from trainable.data.specimens import load_specimens
-from trainable.data.splits import make_split
-from trainable.frozen.backbone import load_backbone
-from trainable.frozen.extract import extract
 from trainable.tail.blocks import TailBlock
 from trainable.training.trainer import TailTrainer
 from trainable.training.trial_data import TrialData
@@ -58,25 +53,7 @@ TRIALS = {
 
 @pytest.fixture(scope="module")
 def demo(demo_cache) -> TrialData:
-    specimens = load_specimens("demo:120", cache_dir=demo_cache, n_processes=1)
-    frame = specimens.frame
-    store = extract(
-        load_backbone("tiny:random"),
-        specimens.images,
-        data_fingerprint=specimens.fingerprint,
-        taps=(4, 5),
-        cache_dir=demo_cache,
-        n_processes=0,
-    )
-    return TrialData(
-        store=store,
-        labels=frame[list(TARGETS)].to_numpy(np.float32),
-        domain_ids=frame["domain_id"].to_numpy(np.int64),
-        event_ids=frame["event_id"].to_numpy(np.int64),
-        site_ids=frame["site_id"].to_numpy(str),
-        species=frame["species"].to_numpy(str),
-        split=make_split(frame, holdout="both", fold=0, seed=0),
-    )
+    return demo_data(demo_cache)
 
 
 @pytest.fixture(autouse=True)
