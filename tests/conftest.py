@@ -41,7 +41,15 @@ QUIET = {
 MADE_ONCE = {
     "confirmed_study": (
         *("confirm", "confirmation", "evaluate", "export_verb", "model_source", "predict", "registry", "retrain"),
-        *("served_model", "status", "submission_score", "flipped_bits", "report_page", "confirmed_floors"),
+        *(
+            "served_model",
+            "status",
+            "submission_score",
+            "flipped_bits",
+            "report_page",
+            "confirmed_floors",
+            "tried_again",
+        ),
     ),
     "storage_server": ("mirror", "remote_journal", "storage"),
 }

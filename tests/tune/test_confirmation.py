@@ -19,9 +19,10 @@ from trainable.training.held_out_predictions import save_predictions
 from trainable.training.trial_data import TrialData
 from tune.command_line.options import SearchOptions
 from tune.confirming.choice import make_plan
-from tune.confirming.outcome import Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
+from tune.confirming.outcome import TRIED_AGAIN, Confirmed, confirmed_of, evidence, out_of_fold_of, write_evidence
+from tune.confirming.planned_runs import Configuration, Plan
 from tune.confirming.predicted import best_epoch
-from tune.confirming.runs import Configuration, Confirmation, Plan, complete_cells, fold_data_folder
+from tune.confirming.runs import Confirmation, complete_cells, fold_data_folder
 from tune.confirming.verdict import judge
 from tune.decisions.decisions import Decisions
 from tune.decisions.standings import Standings
@@ -150,7 +151,7 @@ def test_the_searchs_readers_pass_over_a_confirmation(confirmed_study):
 @pytest.fixture
 def world(confirmed_study: Path, tmp_path: Path):
     """Runs a planted confirmation on the real folds of a study: predictions are labels and noise, as told; without it
-    a run fails.
+    a run fails, with NaN it diverges.
     """
     folder = tmp_path / "planted"
     shutil.copytree(confirmed_study / "data", folder / "data")
@@ -168,6 +169,9 @@ def world(confirmed_study: Path, tmp_path: Path):
             scale = errors[ask.origin.partition(":")[2]]
             if scale is None:
                 confirmation.fail(ask.trial_id, Failure(type="ValueError", message="broken"))
+                continue
+            if np.isnan(scale):
+                confirmation.report(ask.trial_id, 1, {"score/all": scale})
                 continue
             for epoch in range(1, EPOCHS + 1):
                 rng = np.random.default_rng([seed, ask.number, epoch])
@@ -248,14 +252,23 @@ def test_a_verdict_says_who_of_those_it_decides_between_is_not_better_than_the_b
         (("default",), (), "the search found nothing but the default, so nothing is compared: keep it, or search on"),
         (("a", "b", "default"), ("a", "b"), "all but the default failed in a run (a, b), so nothing is compared: keep"),
         (("a", "default"), ("default",), "the default failed in a run, so nothing is compared: a has the best mean"),
+        (("a", "default"), ("default!",), "the default diverged in a run, as it would again, so nothing is compared:"),
+        (("a", "b", "default"), ("a!", "b!"), "all but the default failed in a run (a, b), so nothing is compared:"),
     ],
 )
 def test_a_verdict_without_a_rival_says_what_happened_and_what_gives_one(world, names, failing, words):
     plan = tuple(configuration(name, rank) for name, rank in zip(names, (4, 8, 16), strict=False))
-    confirmed = world(plan, dict.fromkeys(names, 0.4) | dict.fromkeys(failing)).confirmed
+    diverged = tuple(name.strip("!") for name in failing if name.endswith("!"))
+    failed = diverged or failing
+    errors = dict.fromkeys(names, 0.4) | dict.fromkeys(failing) | dict.fromkeys(diverged, float("nan"))
+    confirmed = world(plan, errors).confirmed
 
     assert confirmed.verdict.startswith(words)
-    assert (confirmed.is_win, confirmed.failed) == (False, failing)
+    assert (confirmed.is_win, confirmed.failed, confirmed.diverged) == (False, failed, diverged)
+    assert (TRIED_AGAIN in confirmed.verdict) == (len(failed) > len(diverged))
+    assert Confirmed.from_dict(json.loads(json.dumps(confirmed.to_dict()))) == confirmed
+    said = " ".join(confirmation_text(confirmed, beetles()).split())
+    assert (f"so not compared: {', '.join(failed)}" in said) == bool(failed)
 
 
 def test_a_verdict_of_before_without_a_leader_is_led_by_the_winner_or_else_by_the_best_mean(confirmed_study):

@@ -19,7 +19,8 @@ from trainable.training.trial_data import TrialData
 from tune.cli import main
 from tune.command_line.model_options import RetrainOptions
 from tune.confirming.outcome import Confirmed, confirmed_of
-from tune.confirming.runs import Configuration, Confirmation, Plan, fold_data_folder
+from tune.confirming.planned_runs import Configuration, Plan
+from tune.confirming.runs import Confirmation, fold_data_folder
 from tune.confirming.verdict import Judged, judge
 from tune.journal.journal import read_entries
 from tune.models.recipe import recipe_of

@@ -14,7 +14,7 @@ from trainable.errors import UserError
 from trainable.plain_values import JsonObject
 from tune.command_line.options import SearchOptions
 from tune.confirming.fresh_folds import FreshFolds, fresh_folds
-from tune.confirming.runs import Configuration, Plan
+from tune.confirming.planned_runs import Configuration, Plan
 from tune.decisions.diversity import ScoredTrial, best_diverse
 from tune.decisions.trial_record import TrialRecord
 from tune.printed.next_command import option_words

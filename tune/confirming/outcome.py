@@ -23,6 +23,9 @@ ENSEMBLE = "ensemble"
 
 FOLDER_NAME = "confirmation"
 
+TRIED_AGAIN = "mend the cause and run `sentinel-tune confirm` on the study: it tries again what failed"
+"""What a user may do about runs that failed, but for those that diverged."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfirmedConfiguration:
@@ -66,10 +69,11 @@ class Confirmed:
     holdout, folds, seeds: what all configurations were trained and scored on; scored_by_search: folds among them that
     the search chose by, if any. epochs: full length. level: of the intervals of differences, widened for the number of
     candidates; `interval_level`: of all others. candidates: best first, the default among them. failed: names of
-    configurations that failed in a run. winner: the candidate to go on with; "default" when no other beats it beyond
-    noise. is_win: whether one does. leader: the winner, or the one that leads without proof, which may be "default".
-    verdict: in words. fresh_only: whether held-out events that the search chose by
-    were left out, n_left_out of them; n_seen: those that were scored all the same, since their fold has no other.
+    configurations that failed in a run; diverged: those among them that would again. winner: the candidate to go on
+    with; "default" when no other beats it beyond noise. is_win: whether one does. leader: the winner, or the one that
+    leads without proof, which may be "default". verdict: in words. fresh_only: whether held-out events that the search
+    chose by were left out, n_left_out of them; n_seen: those that were scored all the same, since their fold has no
+    other.
     floors: name -> metrics of a forecast without images on the same events; empty where they were not written down.
     """
 
@@ -92,6 +96,16 @@ class Confirmed:
     n_left_out: int = 0
     n_seen: int = 0
     floors: dict[str, dict[str, float]] = field(default_factory=dict)
+    diverged: tuple[str, ...] = ()
+
+    @property
+    def not_compared(self) -> list[str]:
+        """A line on what failed and may be tried again, and one on what diverged."""
+        mendable = [name for name in self.failed if name not in self.diverged]
+        lines = [f"failed in a run, so not compared: {', '.join(mendable)}; {TRIED_AGAIN}"] if mendable else []
+        if self.diverged:
+            lines.append(f"diverged in a run, as it would again, so not compared: {', '.join(self.diverged)}")
+        return lines
 
     def members_of(self, candidate: ConfirmedConfiguration) -> tuple[ConfirmedConfiguration, ...]:
         """The configurations that are trained for a candidate: of an ensemble its members, else itself."""
@@ -109,6 +123,7 @@ class Confirmed:
     def from_dict(cls, values: JsonObject) -> Self:
         """Inverse of `to_dict`, also after JSON; where no leader was written down, it is the best candidate."""
         lists = {name: tuple(values[name]) for name in ("folds", "seeds", "scored_by_search", "failed")}
+        lists["diverged"] = tuple(values.get("diverged", ()))
         candidates = tuple(_candidate(entry) for entry in values["candidates"])
         leader = values["winner"] if values["is_win"] else candidates[0].name
         return cls(**{"leader": leader, **values, **lists, "candidates": candidates})

@@ -8,9 +8,10 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from trainable.config import n_epochs_of
+from trainable.failure import FailureKind
 from trainable.plain_values import JsonObject
 from trainable.storage.place import Place
+from tune.confirming.planned_runs import Configuration, Plan
 from tune.decisions.trial_entries import TrialEntries, kept_nowhere
 from tune.decisions.trial_record import Ask, TrialRecord
 from tune.decisions.verdicts import completion
@@ -27,74 +28,38 @@ from tune.journal.entries import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """What is to be confirmed. trial_id: of the search; None when it did not run it.
-
-    at_most: epochs after which the search ended it as past its best; None where it went its whole length, or was
-    stopped on its way.
-    """
-
-    name: str
-    trial_id: str | None
-    config: JsonObject
-    at_most: int | None = None
-
-    @property
-    def n_epochs(self) -> int:
-        """Of each of its runs."""
-        full = n_epochs_of(self.config["epochs"], self.config.get("length", 1.0))
-        return min(full, self.at_most or full)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """All configurations are run on all folds with all seeds. epochs: of the longest.
-
-    with_ensemble: whether the mean of their forecasts is judged beside them, which takes no run; with_floors: whether
-    floors have shares in it. Older plans have none.
-    """
-
-    configurations: tuple[Configuration, ...]
-    folds: tuple[int, ...]
-    seeds: tuple[int, ...]
-    epochs: int
-    with_ensemble: bool = False
-    with_floors: bool = False
-
-    @classmethod
-    def from_dict(cls, values: JsonObject) -> "Plan":
-        """Inverse of `dataclasses.asdict`, also after JSON."""
-        return cls(
-            configurations=tuple(Configuration(**entry) for entry in values["configurations"]),
-            folds=tuple(values["folds"]),
-            seeds=tuple(values["seeds"]),
-            epochs=values["epochs"],
-            with_ensemble=values.get("with_ensemble", False),
-            with_floors=values.get("with_floors", False),
-        )
-
-    def cells(self) -> Iterator[tuple[Configuration, int, int]]:
-        """(configuration, fold, seed), so that what is compared is run one after the other: when time is up, whole
-        folds are there.
-        """
-        for seed in self.seeds:
-            for fold in self.folds:
-                for configuration in self.configurations:
-                    yield configuration, fold, seed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One configuration on one fold with one seed. record: its state; not to be changed."""
+    """One configuration on one fold with one seed. record: its state; not to be changed.
+
+    is_again: whether an earlier session's run of the same failed, so that it was asked for once more.
+    """
 
     name: str
     fold: int
     seed: int
     record: TrialRecord
+    is_again: bool = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it did, or has not ended and the one before it did."""
+        return self.record.state == "failed" or (self.is_again and not self.record.is_told)
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether it failed by its configuration, seed and data alone: it would again, since results are the same."""
+        error = self.record.error
+        return self.record.state == "failed" and (error is None or error.kind is FailureKind.DIVERGED)
+
+    def __str__(self) -> str:
+        return f"{self.record.trial_id} ({self.name}, fold {self.fold}, seed {self.seed})"
 
 
 class Confirmation(TrialEntries):
-    """Hands out the runs of the latest plan, takes in their results; a run of an earlier plan is not repeated."""
+    """Hands out the runs of the latest plan, takes in their results; a run of an earlier plan is not repeated.
+
+    Of runs of the same configuration, fold and seed, which there are where one failed, the latest counts.
+    """
 
     def __init__(self, *, on_entry: EntryWriter | None = None) -> None:
         """on_entry: `Journal.append`; without it, entries are kept nowhere."""
@@ -128,7 +93,25 @@ class Confirmation(TrialEntries):
         missing = next((cell for cell in self._cells() if self._run_of(*cell) is None), None)
         if missing is None or self.stop_reason is not None:
             return None
-        configuration, fold, seed = missing
+        return self._ask_of(self._ask_for(*missing))
+
+    def ask_again(self) -> list[Run]:
+        """Ask once more, from their first epoch on, for runs that failed; they are `unfinished` then.
+
+        For the beginning of a session: a user may have mended the cause. Returns the runs that failed.
+        """
+        failed = self.mendable()
+        cells = {(run.name, run.fold, run.seed) for run in failed}
+        for configuration, fold, seed in self._cells():
+            if (configuration.name, fold, seed) in cells:
+                self._ask_for(configuration, fold, seed)
+        return failed
+
+    def mendable(self) -> list[Run]:
+        """Runs of the plan that failed, but for those that diverged."""
+        return [run for run in self.runs() if run.record.state == "failed" and not run.has_diverged]
+
+    def _ask_for(self, configuration: Configuration, fold: int, seed: int) -> TrialRecord:
         number = len(self._runs)
         run_id = f"c{number:04d}"
         self._write(
@@ -143,7 +126,7 @@ class Confirmation(TrialEntries):
                 fold=fold,
             )
         )
-        return self._ask_of(self._record(run_id))
+        return self._record(run_id)
 
     def unfinished(self) -> list[Ask]:
         """Runs of the plan that were asked for and not told, in order."""
@@ -221,9 +204,9 @@ class Confirmation(TrialEntries):
         assert asked.fold is not None
         assert asked.seed is not None
         name, record = asked.origin.partition(":")[2], TrialRecord.from_ask(asked)
-        run = Run(name=name, fold=asked.fold, seed=asked.seed, record=record)
-        self._runs[record.trial_id] = run
-        self._run_of_cell[_key(asked.config), run.fold, run.seed] = run
+        cell = _key(asked.config), asked.fold, asked.seed
+        run = Run(name=name, fold=asked.fold, seed=asked.seed, record=record, is_again=cell in self._run_of_cell)
+        self._runs[record.trial_id] = self._run_of_cell[cell] = run
 
     def _cells(self) -> Iterator[tuple[Configuration, int, int]]:
         return iter(()) if self.plan is None else self.plan.cells()

@@ -12,9 +12,10 @@ from trainable.storage.place import Place
 from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions, floor_shares
 from tune.confirming.floors import floors_on
 from tune.confirming.held_out import HeldOutFolds
-from tune.confirming.outcome import Confirmed, ConfirmedConfiguration
+from tune.confirming.outcome import TRIED_AGAIN, Confirmed, ConfirmedConfiguration
+from tune.confirming.planned_runs import Configuration
 from tune.confirming.predicted import Predicted, predicted_by, scored
-from tune.confirming.runs import Configuration, Confirmation, complete_cells
+from tune.confirming.runs import Confirmation, complete_cells
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,8 @@ def judge(
     plan = confirmation.plan
     assert plan is not None
     runs = confirmation.runs()
-    failed = tuple(dict.fromkeys(run.name for run in runs if run.record.state == "failed"))
+    failed = tuple(dict.fromkeys(run.name for run in runs if run.has_failed))
+    diverged = tuple(dict.fromkeys(run.name for run in runs if run.has_diverged))
     folds, seeds = complete_cells(runs, plan, without=failed)
     if not folds or len(failed) == len(plan.configurations):
         raise ValueError("no fold has a whole run of every configuration")
@@ -49,7 +51,7 @@ def judge(
         measured.append(_ensemble(trained, held_out, with_floors=plan.with_floors))
     level = 1 - (1 - LEVEL) / max(1, len(measured) - 1)
     candidates = _compared([m[0] for m in measured], {m[0].name: m[1] for m in measured}, level)
-    winner, is_win, words = _decide(candidates, failed)
+    winner, is_win, words = _decide(candidates, failed, diverged)
     leader, floors = winner if is_win else candidates[0].name, floors_on(held_out)
     decided = {c.name: c.metrics["score/all"] for c in candidates if c.name in (leader, winner)}
     confirmed = Confirmed(
@@ -64,6 +66,7 @@ def judge(
         backbone_fingerprint=header["backbone_fingerprint"],
         candidates=tuple(candidates),
         failed=failed,
+        diverged=diverged,
         winner=winner,
         is_win=is_win,
         leader=leader,
@@ -130,15 +133,20 @@ def _compared(
     return sorted(compared, key=lambda candidate: candidate.metrics["score/all"])
 
 
-def _decide(candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str]) -> tuple[str, bool, str]:
+def _decide(
+    candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str], diverged: Sequence[str]
+) -> tuple[str, bool, str]:
     """The winner's name, whether it beats the default beyond noise, and the verdict in words."""
     best = candidates[0]
     if DEFAULT in failed:
+        how, remedy = "failed in a run", TRIED_AGAIN
+        if DEFAULT in diverged:
+            how = "diverged in a run, as it would again"
+            remedy = "begin a new study with other options, such as --precision or --epochs"
         return (
             best.name,
             False,
-            f"the default failed in a run, so nothing is compared: {best.name} has the best mean score; a run that "
-            "failed is not repeated: mend its cause and begin a new study",
+            f"the default {how}, so nothing is compared: {best.name} has the best mean score; {remedy}",
         )
     winners = [c for c in candidates if c.difference is not None and c.difference.is_win]
     if winners:
@@ -147,20 +155,20 @@ def _decide(candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str])
         return winner.name, True, f"{winner.name} beats default by {winner.difference.size}"
     rivals = [c for c in candidates if c.difference is not None]
     if not rivals:
-        return DEFAULT, False, _alone(failed)
+        return DEFAULT, False, _alone(failed, diverged)
     return DEFAULT, False, f"no candidate beats the default beyond noise: keep the default; {_lead(best, rivals[0])}"
 
 
-def _alone(failed: Sequence[str]) -> str:
+def _alone(failed: Sequence[str], diverged: Sequence[str]) -> str:
     """Why the default stands alone, and what gives it a rival."""
     if not failed:
         return (
             "the search found nothing but the default, so nothing is compared: keep it, or search on with more --trials"
         )
+    others = "search on with more --trials for other candidates"
+    remedy = others if set(failed) <= set(diverged) else f"{TRIED_AGAIN}, or {others}"
     return (
-        f"all but the default failed in a run ({', '.join(failed)}), so nothing is compared: keep the default; a run "
-        "that failed is not repeated: search on with more --trials for other candidates, or mend the cause and begin a "
-        "new study"
+        f"all but the default failed in a run ({', '.join(failed)}), so nothing is compared: keep the default; {remedy}"
     )
 
 

@@ -6,7 +6,8 @@ The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 from trainable.counts import counted
 from tune.confirming.choice import make_plan, thin_evidence
 from tune.confirming.outcome import Confirmed, evidence, write_evidence
-from tune.confirming.runs import Confirmation, Plan, fold_data_folder
+from tune.confirming.planned_runs import Plan
+from tune.confirming.runs import Confirmation, fold_data_folder
 from tune.decisions.ends import Ends
 from tune.execution.conductor import Conductor
 from tune.execution.lost_predictions import runs_without_predictions, train_anew
@@ -29,6 +30,7 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
         place.request.space, study.decisions.trials(), place.data.specimens.frame, options, confirmation.plan
     )
     confirmation.begin(plan)
+    _try_again(place, confirmation)
     names = ", ".join(configuration.name for configuration in plan.configurations)
     place.console.say(
         f"confirming {names}: {counted(len(plan.folds), 'fold')}, {counted(len(plan.seeds), 'seed')}, "
@@ -46,6 +48,14 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     if conductor.error is None:
         _conclude(place, confirmation)
     return conductor
+
+
+def _try_again(place: Workplace, confirmation: Confirmation) -> None:
+    """Runs that failed in an earlier session, whose cause may be mended; that diverge again is known beforehand."""
+    if failed := confirmation.ask_again():
+        place.console.say(f"tried again, since they failed before: {', '.join(map(str, failed))}")
+    if diverged := [run for run in confirmation.runs() if run.has_diverged]:
+        place.console.say(f"not tried again, since they diverged and would again: {', '.join(map(str, diverged))}")
 
 
 def _write_folds(place: Workplace, plan: Plan) -> None:

@@ -23,8 +23,8 @@ def confirmation_text(confirmed: Confirmed, task: Task) -> str:
     for candidate in confirmed.candidates:
         if candidate.members:
             lines += textwrap.wrap(candidate.mixture, COLUMNS, subsequent_indent="  ")
-    if confirmed.failed:
-        lines.append(f"failed in a run, so not compared: {', '.join(confirmed.failed)}")
+    for line in confirmed.not_compared:
+        lines += textwrap.wrap(line, COLUMNS, subsequent_indent="  ")
     if confirmed.scored_by_search:
         shown = ", ".join(map(str, confirmed.scored_by_search))
         lines.append(f"warning: fold {shown} is the one that the search chose by: it favours its trials")

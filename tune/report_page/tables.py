@@ -98,8 +98,8 @@ def confirmation(view: StudyView) -> Iterator[str]:
     yield from (html.paragraph(f"{c.mixture}.", "note") for c in confirmed.candidates if c.members)
     if confirmed.n_seen or confirmed.scored_by_search:
         yield html.warning("The search chose by some of the events that judge here, which favours what it chose.")
-    if confirmed.failed:
-        yield html.paragraph(f"Failed in a run, so not compared: {', '.join(confirmed.failed)}.", "note")
+    for said in confirmed.not_compared:
+        yield html.paragraph(f"{said[0].upper()}{said[1:]}.", "note")
     pairs = [c for c in confirmed.candidates if c.difference is not None]
     if pairs:
         yield _pairs(view, pairs)

@@ -13,6 +13,7 @@ from trainable.storage.place import Place
 from tune.command_line.options import SearchOptions
 from tune.command_line.parsing import Given
 from tune.confirming.choice import reserved, thin_evidence
+from tune.confirming.runs import Confirmation
 from tune.decisions.ends import Ends, EndState, deadline_in
 from tune.decisions.standings import Standings
 from tune.execution.conductor import Conductor
@@ -135,6 +136,9 @@ def _show_again(request: SearchRequest, tracking_uri: str, console: Console, sta
     console.say(
         f"{request.folder} is finished: all its {counted(standings.n_told, 'trial')} have ended; --trials N runs more"
     )
+    if failed := Confirmation.replay(request.past).mendable():
+        command = next_command("confirm", request.folder, **of_session(request.options))
+        console.say(f"{counted(len(failed), 'run')} of its confirmation failed: mend the cause and run `{command}`")
     tracker = Tracker(tracking_uri, request.options.experiment, study_id=str(standings.study_id), study=request.folder)
     for entry in request.past:
         tracker.handle(entry)
