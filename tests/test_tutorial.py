@@ -39,5 +39,5 @@ def test_the_commands_of_the_tutorial_run_one_after_the_other(processes, cli, de
             assert ended.status == 0, (words, ended.stderr)
             done.append(words[0])
     assert done == ["demo-data", "inspect", "plan", "search", "report", "retrain", "evaluate", "predict", "export"]
-    for name in ("beetles/task.yaml", "report.html", "evaluation/report.html", "forecasts.csv", "drought.pt2"):
+    for name in ("beetles/task.yaml", "report-drought.html", "evaluation/report.html", "forecasts.csv", "drought.pt2"):
         assert (tmp_path / name).is_file(), name

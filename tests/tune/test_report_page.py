@@ -255,6 +255,21 @@ def test_several_studies_stand_side_by_side_and_unlike_ones_are_warned_of(cli, f
     assert "not comparable" not in alike
 
 
+def test_reports_of_two_studies_in_one_folder_lie_side_by_side(cli, tmp_path, monkeypatch):
+    first, second = (write_study(tmp_path / name, made_study(3, study_id=name)) for name in ("first", "second"))
+    monkeypatch.chdir(tmp_path)
+    for studies in ([first], [second], [first, second]):
+        assert cli("report", *studies).status == 0
+    monkeypatch.chdir(first)
+    assert cli("report", ".").status == 0
+
+    written = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.html"))
+    assert written == ["first/report-first.html", "report-first-second.html", "report-first.html", "report-second.html"]
+    assert "second" not in Page((tmp_path / "report-first.html").read_text(encoding="utf-8")).text
+    many = [write_study(tmp_path / f"s{i}", made_study(1, study_id=f"s{i}")) for i in range(6)]
+    assert cli("report", *many, "--json").result["report"] == "report-s0-s1-s2-s3-and-2-more.html"
+
+
 def test_all_folders_without_a_study_are_named_and_nothing_is_written(cli, tmp_path):
     outcome = cli("report", tmp_path / "one", tmp_path / "two", "--output", tmp_path / "report.html")
     assert outcome.status == 2

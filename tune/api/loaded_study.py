@@ -76,9 +76,10 @@ class LoadedStudy:
         table = trial_table(Standings.of(self.entries()), is_running=self.is_running)
         return pd.DataFrame(table.rows, columns=list(table.columns))
 
-    def report(self, file: str | PathLike[str] = "report.html") -> Path:
-        """Write the page that `sentinel-tune report` writes; returns where it lies."""
-        return Path(run_verb("report", studies=[str(self.folder)], output=file)["report"])
+    def report(self, file: str | PathLike[str] | None = None) -> Path:
+        """Write the page that `sentinel-tune report` writes; returns where it lies: report-STUDY.html, or `file`."""
+        output = {} if file is None else {"output": file}
+        return Path(run_verb("report", studies=[str(self.folder)], **output)["report"])
 
     def resume(self, **options: object) -> "LoadedStudy":
         """Search on, for example with `trials=48`; the options are those of `sentinel-tune search`."""

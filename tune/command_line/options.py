@@ -293,7 +293,7 @@ class ReportOptions(OutputOptions):
     """Options of `report`."""
 
     studies: tuple[Place, ...] = argument("folders of studies, paths or s3:// or gs:// URIs", own_folder=True)
-    output: Path | None = option(None, "the HTML file to write [report.html]", file_names=True, often=True)
+    output: Path | None = option(None, "the HTML file to write [report-STUDY.html]", file_names=True, often=True)
 
 
 @dataclass(frozen=True, kw_only=True)

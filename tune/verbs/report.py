@@ -16,6 +16,9 @@ from tune.report.console import Console
 from tune.report_page.study_page import report_page
 from tune.report_page.view import StudyView, read_view
 
+MOST_NAMED = 4
+"""Studies in the name of a file."""
+
 
 def run(given: Given) -> int:
     """Run the verb; returns the exit status 0.
@@ -23,7 +26,7 @@ def run(given: Given) -> int:
     Raises: UserError naming all folders that hold no study that can be read, or when the file cannot be written.
     """
     options: ReportOptions = given.options()
-    file = options.output or Path("report.html")
+    file = options.output or _file_for(options.studies)
     if (problem := file_problem(file, "--output", begins=PAGE_BEGINS)) is not None:
         raise UserError(problem)
     page = report_page(_views(options.studies))
@@ -35,6 +38,13 @@ def run(given: Given) -> int:
     result = {"studies": [str(study) for study in options.studies], "report": str(file), "bytes": len(page.encode())}
     Console(json=options.json).finish(text=wrote(file), json=result)
     return 0
+
+
+def _file_for(studies: tuple[Place, ...]) -> Path:
+    """One of its own for each study or set of them, so that no report is written over another's."""
+    names = [study.resolve().name for study in studies]
+    more = [f"and-{len(names) - MOST_NAMED}-more"] if len(names) > MOST_NAMED else []
+    return Path(f"report-{'-'.join([*names[:MOST_NAMED], *more])}.html")
 
 
 def _views(studies: tuple[Place, ...]) -> list[StudyView]:
