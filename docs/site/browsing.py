@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,8 +36,10 @@ def served(*words: str) -> Iterator[str]:
     command = [sys.executable, "-m", "tune", "ui", *words]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        yield process.stdout.readline().strip()
-        process.send_signal(signal.SIGINT)
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()  # not SIGINT, which what a shell or `nohup` runs in the background ignores
 
 
 def open_table(page: "Page", address: str) -> "Locator":

@@ -10,6 +10,8 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
+from docs.site.browsing import served
+
 
 @pytest.mark.slow
 def test_the_server_answers_at_the_printed_address_beside_a_taken_port_and_ends_with_ctrl_c(finished_study):
@@ -35,6 +37,20 @@ def test_the_server_answers_at_the_printed_address_beside_a_taken_port_and_ends_
     assert "#/experiments/" in page
     assert "viewStateShareKey=" in page
     assert family
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_the_server_of_the_pictures_ends_also_where_ctrl_c_is_ignored_as_in_the_background(finished_study):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the server inherits
+    try:
+        with served(str(finished_study)) as page:
+            assert page.startswith("http://127.0.0.1:")
+            family = psutil.Process().children(recursive=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert len(family) > 1
     assert psutil.wait_procs(family, timeout=30)[1] == []
 
 
