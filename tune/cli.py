@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -108,6 +109,8 @@ VERBS = (
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if (match := re.fullmatch(r"argument (\S+): ignored explicit argument (.*)", message)) is not None:
+            message = f"`{match[1]}` is on or off and takes no value, but got {match[2]}: give it, or leave it out"
         raise UserError(f"{message} (see `{self.prog} --help`)")
 
 

@@ -61,6 +61,23 @@ def test_what_was_meant_is_named_as_it_is_to_be_typed(words, hint, capsys):
     assert error.endswith(hint)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "--no-train-each-fold"], "search; `--train-each-fold` is off unless it is given: leave it out"),
+        (["search", "--no_skip_bad_images=1"], "search; `--skip-bad-images` is off unless it is given: leave it out"),
+        (["evaluate", "m", "--track"], "evaluate; `--no-track` is off unless it is given: leave it out"),
+        (["search", "--confirm"], "search; `--no-confirm` is off unless it is given: leave it out"),
+        (["search", "--train-each-fold", "false"], "takes no value: give it, or leave it out"),
+        (["search", "--train-each-fold=false"], "`--train-each-fold` is on or off and takes no value, but got 'false'"),
+    ],
+)  # fmt: skip
+def test_no_to_an_option_that_is_off_is_told_that_it_is_off_and_not_to_turn_it_on(words, said, capsys):
+    (error,) = fails(capsys, *words).splitlines()
+    assert said in error
+    assert "did you mean" not in error
+
+
 def test_every_bad_value_is_named_at_once(capsys):
     errors = fails(
         capsys, "search", "--trials", "many", "--holdout", "random", "--time-budget", "soon", "--gpus-per-trial", "x"
@@ -159,6 +176,7 @@ def test_a_yaml_file_gives_options_and_the_command_line_wins(tmp_path):
     ("content", "message"),
     [
         ("trails: 3", "did you mean `trials`?"),
+        ("no-train-each-fold: true", "`train_each_fold` is off unless it is given: leave it out, or let it be false"),
         ("epochs: 2\ntrials: yes", "search.yaml:2: `--trials` must be a whole number"),
         ("- trials", "a mapping of keys"),
         ("trials: [", "search.yaml:1: must be valid YAML"),

@@ -15,6 +15,9 @@ from tune.command_line.option_values import kinds_of, parse_value, words_of
 
 MOST_USED = "most used"
 
+SAID_OF_FLAGS = frozenset({"true", "false", "yes", "no", "on", "off"})
+"""Words behind an option that takes none."""
+
 
 def add_options(parser: argparse.ArgumentParser, options_class: type[Options]) -> None:
     """Give the parser a class's options, in groups: those used most, then those of each title, its own ones first."""
@@ -75,7 +78,7 @@ def given_options(arguments: argparse.Namespace, options_class: type[Options]) -
     named = {name: value for name, value in vars(arguments).items() if name in names}
     path = None if "config" in names else getattr(arguments, "config", None)
     document = None if path is None else _config_file(path)
-    keys = {} if document is None else _options_of(document, names)
+    keys = {} if document is None else _options_of(document, names, options_class)
     raw = {name: document.values[key] for name, key in keys.items()} | named if document else named
     values, wrong = _parsed(options_class, raw)
     problems: list[str] = []
@@ -93,7 +96,8 @@ def given_values(options_class: type[Options], named: Mapping[str, object]) -> "
     Raises: UserError with every name that is no option, and every value that cannot be.
     """
     names = {f.name for f in fields(options_class)} - {"json"}
-    problems = [f"`{brief(name)[1:-1]}` is not an option{_nearest(name, names)}" for name in named if name not in names]
+    unknown = [name for name in named if name not in names]
+    problems = [f"`{brief(name)[1:-1]}` is not an option{_nearest(name, names, options_class)}" for name in unknown]
     raw = {name: _plain(value) for name, value in named.items() if name in names}
     values, wrong = _parsed(options_class, raw)
     problems += [problem for of_value in wrong.values() for problem in of_value]
@@ -159,14 +163,15 @@ def _config_file(path: str) -> Document:
     return read_document(Path(path))
 
 
-def _options_of(document: Document, names: set[str]) -> dict[str, str]:
+def _options_of(document: Document, names: set[str], options_class: type[Options]) -> dict[str, str]:
     """Option -> the key that gives it: `time-budget` as well as `time_budget`."""
     keys: dict[str, str] = {}
     problems = []
     for key in document.values:
         name = key.replace("-", "_")
         if name not in names:
-            problems.append(document.problem((key,), f"`{brief(key)[1:-1]}` is not an option{_nearest(name, names)}"))
+            hint = _nearest(name, names, options_class)
+            problems.append(document.problem((key,), f"`{brief(key)[1:-1]}` is not an option{hint}"))
         elif name in keys:
             problems.append(document.problem((key,), f"`{key}` must stand once, but stands as `{keys[name]}` too"))
         keys[name] = key
@@ -190,6 +195,10 @@ def unknown_options(unknown: list[str], options_class: type[Options], verb: str)
 def _nearest_flag(word: str, options_class: type[Options], verb: str) -> str:
     """As `_nearest`, but with dashes, or in capitals what is given without an option's name."""
     declared = declarations(options_class)
+    if (flag := _opposite(_name_of(word), options_class)) is not None:
+        return f"; `{flag_of(flag, declared)}` is off unless it is given: leave it out"
+    if word.lower() in SAID_OF_FLAGS:
+        return "; an option that is on or off takes no value: give it, or leave it out"
     flags = {name.replace("_", "-"): flag_of(name, declared) for name in declared} | {"config": "--config"}
     close = nearest(_name_of(word).replace("_", "-"), flags)
     if close is None:
@@ -203,7 +212,15 @@ def _name_of(word: str) -> str:
     return word.lstrip("-").partition("=")[0].replace("-", "_")
 
 
-def _nearest(name: str, names: Collection[str]) -> str:
+def _opposite(name: str, options_class: type[Options]) -> str | None:
+    """The option, on or off, that `name` says no to, such as `local` for `no_local`; None where there is none."""
+    other = name.removeprefix("no_") if name.startswith("no_") else f"no_{name}"
+    return other if get_type_hints(options_class).get(other) is bool else None
+
+
+def _nearest(name: str, names: Collection[str], options_class: type[Options]) -> str:
     """The end of a line about a name that there is not: the one that was meant, else all that there are."""
+    if (flag := _opposite(name.replace("-", "_"), options_class)) is not None:
+        return f"; `{flag}` is off unless it is given: leave it out, or let it be false"
     valid = sorted(n.replace("_", "-") for n in names)
     return meant(name.replace("_", "-"), valid) or (f"; valid: {', '.join(valid)}" if valid else "")
