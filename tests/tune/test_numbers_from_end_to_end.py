@@ -99,6 +99,27 @@ def test_predict_forecasts_as_trained_with_the_column_without_it_and_without_a_t
     assert said[table] in ended.stderr
 
 
+def test_a_number_further_than_the_model_reads_is_told_with_its_column_and_how_many_have_it(
+    training, photographs, cli, demo_cache
+):
+    (of,) = ExportedModel.load(training / "model").config["numbers"]
+    sizes = [of["mean"] + 5.01 * of["sd"], of["mean"] - 5.01 * of["sd"], of["mean"] + 4.99 * of["sd"], *[np.nan] * 9]
+    table = pd.DataFrame({"file_name": [f"{row}.jpg" for row in range(N)], "size_mm": sizes})
+    words = [training / "model", photographs, "--workers", 1, "--cache", demo_cache, "--numbers"]
+    said = []
+    for first, name in ((0, "far.csv"), (2, "near.csv")):
+        table.iloc[first:].to_csv(photographs / name, index=False)
+        ended = cli("predict", *words, photographs / name)
+        (photographs / name).unlink()
+        assert ended.status == 0, ended.stderr
+        said.append([line for line in ended.stderr.splitlines() if "warning" in line])
+
+    low, high = (f"{of['mean'] + sign * 5 * of['sd']:.4g}" for sign in (-1, 1))
+    assert said[1] == []
+    (line,) = said[0]
+    assert f"warning: size_mm of 2 of {N} lies beyond {low} to {high}, 5 SDs around the training's mean" in line
+
+
 def test_numbers_for_a_model_that_reads_none_are_remarked_on_and_a_bad_table_is_refused(
     training, trained_model, photographs, cli, demo_cache, tmp_path
 ):
@@ -122,8 +143,8 @@ def test_evaluate_reads_numbers_from_its_data_and_says_once_where_a_table_lacks_
     columns = {"file_path": [f"{row}.jpg" for row in range(N)], "eventID": frame["event_id"],
                "siteID": frame["site_id"], "domainID": frame["domain_id"], "scientificName": frame["species"],
                "collectDate": frame["date"], "SPEI_2y": frame["SPEI_2y"]}  # fmt: skip
-    scores = []
-    for sizes in (specimens.numbers[:N, 0], np.full(N, 12.0), None):
+    scores, far = [], f"size_mm of {N} of {N} lies beyond "
+    for sizes in (specimens.numbers[:N, 0], np.full(N, 12.0), np.full(N, 1e6), None):
         table = pd.DataFrame(columns if sizes is None else {**columns, "size_mm": sizes})
         table.to_csv(photographs / "metadata.csv", index=False)
         out = tmp_path / str(len(scores))
@@ -132,9 +153,10 @@ def test_evaluate_reads_numbers_from_its_data_and_says_once_where_a_table_lacks_
         assert ended.status == 0, ended.stderr
         line = "the table has no column size_mm: taken for missing"
         assert ended.stderr.count(line) == (sizes is None)
+        assert ended.stderr.count(far) == (sizes is not None and sizes[0] == 1e6)
         scores.append(ended.result["models"][0]["score"])
     (photographs / "metadata.csv").unlink()
-    assert len(set(scores)) == 3
+    assert len(set(scores)) == 4
 
 
 def test_the_served_model_takes_a_column_of_the_numbers_name(training, photographs):

@@ -31,7 +31,7 @@ def forecast_events(
     progress(0, len(rows))
     images = LazyImages(len(rows), lambda places: specimens.images.read(rows[list(places)].tolist()))
     species = specimens.ids("species")[rows].tolist()
-    predictions = model.predict(images, domains.tolist(), species, _numbers(specimens, rows), progress=progress)
+    predictions = model.predict(images, domains.tolist(), species, known_numbers(specimens, rows), progress=progress)
     of_event = model.forecast(predictions, events.tolist(), domains.tolist())
     event_ids, first, event_of_image = np.unique(events, return_index=True, return_inverse=True)
     given = [of_event[event] for event in event_ids.tolist()]
@@ -49,7 +49,7 @@ def forecast_events(
     )
 
 
-def _numbers(specimens: "Specimens", rows: NDArray[np.int64]) -> list[dict[str, float]] | None:
+def known_numbers(specimens: "Specimens", rows: NDArray[np.int64]) -> list[dict[str, float]] | None:
     """What is known of the specimens of `rows`, by name; NaN where missing."""
     if specimens.numbers is None:
         return None

@@ -20,8 +20,9 @@ from tune.command_line.model_options import EvaluateOptions
 from tune.command_line.parsing import Given
 from tune.evaluation.comparison_page import comparison_page
 from tune.evaluation.events import choose_events, training_of
+from tune.evaluation.far_numbers import far_numbers_line
 from tune.evaluation.files import Written, checked_folder, results_folder, write_comparison, write_report
-from tune.evaluation.forecasting import forecast_events
+from tune.evaluation.forecasting import forecast_events, known_numbers
 from tune.evaluation.page import report_page
 from tune.evaluation.recorded import EvaluationRecorder
 from tune.evaluation.reports import (
@@ -122,6 +123,9 @@ def _evaluate(
         model = open_model(str(source.folder), options.tracking_uri, device, console)
         if unnamed := [name for name in model.numbers if name not in specimens.task.numbers]:
             console.say(f"{source.name} reads {', '.join(unnamed)}, which the task does not name: taken for missing")
+        numbers = known_numbers(specimens, chosen.rows)
+        if (far := far_numbers_line(model.config.get("numbers", ()), numbers)) is not None:
+            console.say(f"warning: {source.name}: {far}")
         progress = ImageProgress(sys.stderr, f"predicting with {source.name}")
         forecasts = forecast_events(model, specimens, chosen.rows, progress=progress.show)
         training = trainings[source.name]

@@ -27,6 +27,7 @@ from trainable.shown import brief
 from tune.command_line.model_options import PredictOptions
 from tune.command_line.outputs import file_problem, unwritten
 from tune.command_line.parsing import Given
+from tune.evaluation.far_numbers import far_numbers_line
 from tune.evaluation.forecasting import targets_of_model
 from tune.execution.session import local_device
 from tune.models.model_source import open_model
@@ -269,6 +270,8 @@ def _numbers(
     numbers, lines = read_numbers(options.numbers, files, model.numbers, task)
     for line in lines:
         console.say(line)
+    if (far := far_numbers_line(model.config["numbers"], numbers)) is not None:
+        console.say(f"warning: {far}")
     return numbers
 
 
