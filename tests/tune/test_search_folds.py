@@ -7,21 +7,26 @@ import numpy as np
 import pytest
 
 from tests.tune.plain_entries import read_plain
+from trainable.data.specimens import load_specimens
 from trainable.errors import UserError
 from trainable.scoring.folds_scorer import FoldsScorer
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.best_forecasts import best_forecasts
 from trainable.training.trial_data import TrialData
 from tune.cli import parse_command
+from tune.command_line.options import SearchOptions
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import confirmed_of
 from tune.journal.journal import read_entries
+from tune.study.few_trained import few_trained
 from tune.study.search_request import search_request
 
 LINES = {
-    "--train-each-fold": ", fold 1: 100 specimens train; held out are 20 of unseen domains (OOD)",
-    "at once": ", 2 folds from 0 on at once: 46 specimens train; held out are 28 of known domains (ID) and 46 of",
+    "--train-each-fold": ", fold 1: 100 of 120 specimens train; held out are 20 of unseen domains (OOD)",
+    "at once": ", 2 folds from 0 on at once: 46 of 120 specimens train; held out are 28 of known domains (ID) and 46",
 }
+
+FEW = "warning: each trial trains on only "
 
 
 @pytest.fixture(params=LINES)
@@ -30,6 +35,7 @@ def study(request, demo_search, tmp_path):
     ended = demo_search("--search-folds", 2, *way, "--json")
     assert ended.status == 0
     assert LINES[request.param] in ended.stderr
+    assert FEW not in ended.stderr
     return tmp_path / "study"
 
 
@@ -77,6 +83,21 @@ def test_the_verdict_leaves_out_the_events_of_both_folds(study, cli):
     chosen_by = {e for split in data.splits for rows in (split.id_, split.ood) for e in data.event_ids[rows].tolist()}
     assert confirmed.folds
     assert set(HeldOutFolds.load(study, confirmed.folds).seen.tolist()) == chosen_by
+
+
+def test_a_search_that_trains_on_few_says_on_how_many_and_what_leaves_more(cli, demo_search, demo_cache, tmp_path):
+    few = f"{FEW}21 of 120 specimens, without those of all 4 folds; "
+    ways = "--train-each-fold (58 to 100, 4 trainings a trial) or --search-folds 2 (46)"
+    ended = demo_search("--search-folds", 4, "--trials", 1)
+    resumed = cli("search", "--local", "--no-confirm", "--resume", tmp_path / "study", "--workers", 1)
+
+    assert f"{few}use {ways}" in ended.stderr
+    assert f"{few}begin a new study with {ways}" in resumed.stderr
+    frame = load_specimens("demo:120", cache_dir=demo_cache, n_processes=1).frame
+    assert few_trained(frame, SearchOptions(), n_folds=4) is not None
+    assert few_trained(frame, SearchOptions(train_each_fold=True), n_folds=4) is None
+    assert few_trained(frame, SearchOptions(), n_folds=1) is None
+    assert few_trained(frame, SearchOptions(holdout="domain"), n_folds=3) is None  # 41 %
 
 
 def test_all_that_is_wrong_with_folds_is_said_at_once(cli, demo_search, demo_cache, tmp_path):

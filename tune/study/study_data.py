@@ -21,6 +21,7 @@ from tune.command_line.model_options import EvaluateOptions
 from tune.command_line.options import DataOptions, SearchOptions, SplitOptions
 from tune.extraction.request import Features
 from tune.report.console import Console
+from tune.study.few_trained import few_trained
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,15 +143,18 @@ def load_search_data(options: SearchOptions, console: Console, task: Task | None
     Raises: UserError as `load_study_data`, also for folds to confirm on that the data do not have.
     """
     n_confirm = None if options.no_confirm else options.confirm_folds
-    return load_study_data(
+    data = load_study_data(
         options, options, console, task,
         n_folds=options.search_folds, n_confirm_folds=n_confirm, train_each=options.train_each_fold,
     )  # fmt: skip
+    if (few := few_trained(data.specimens.frame, options, n_folds=data.n_folds)) is not None:
+        console.say(f"warning: {few}")
+    return data
 
 
 def _say_split(specimens: Specimens, split: Split, which: str, console: Console) -> None:
     console.say(
-        f"split {split.policy}, {which}: {len(split.train)} specimens train; held out are "
+        f"split {split.policy}, {which}: {len(split.train)} of {len(specimens.frame)} specimens train; held out are "
         + _held_out_sides(specimens, split)
     )
     if split.warning:
