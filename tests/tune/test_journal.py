@@ -99,7 +99,7 @@ def test_missing_lines_are_refused(tmp_path):
     path = tmp_path / FILE_NAME
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b"".join(lines[2:]))
-    with pytest.raises(UserError, match="line 2 has 2 where 1 belongs"):
+    with pytest.raises(UserError, match="line 2 has the number 2 where 1 belongs"):
         read_plain(tmp_path)
 
 

@@ -41,7 +41,8 @@ def test_every_changed_bit_of_a_local_journal_is_named_with_its_line_and_nothing
             with pytest.raises(UserError) as refused:
                 read_plain(study)
             assert f"{path}, line {line} " in str(refused.value)
-            assert "restore the file from a copy" in str(refused.value)
+            assert "restore the journal from a copy" in str(refused.value)
+            assert ("delete this line and all after it" in str(refused.value)) == (line > 1)  # it would be all of it
     with pytest.raises(UserError, match="line 3"):
         Journal.open(study, say=pytest.fail)
     assert path.read_bytes() == damaged
@@ -121,6 +122,20 @@ def test_a_line_changed_by_hand_is_said_to_be_changed(study):
             read_plain(study)
 
 
+def test_a_line_that_is_gone_is_told_with_both_numbers_and_what_to_do_and_that_lets_the_study_go_on(study):
+    path = study / FILE_NAME
+    with Journal.open(study, say=pytest.fail) as journal:
+        journal.append(make_entry("note", text="z"))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], *lines[3:]]))
+    with pytest.raises(UserError, match=r"line 3 has the number 3 where 2 belongs.* delete this line and all after it"):
+        read_plain(study)
+    path.write_bytes(b"".join(lines[:2]))
+    with Journal.open(study, say=pytest.fail) as journal:
+        journal.append(make_entry("end", reason="", state="completed"))
+    assert [entry["event"] for entry in read_plain(study)] == ["study", "note", "end"]
+
+
 @pytest.mark.parametrize("verb", ["replay", "status", "sync", "search --local --resume"])
 def test_verbs_name_a_damaged_line_with_the_remedy_and_leave_the_study_alone(cli, study, verb):
     path = study / FILE_NAME
@@ -129,6 +144,7 @@ def test_verbs_name_a_damaged_line_with_the_remedy_and_leave_the_study_alone(cli
 
     assert (ended.status, ended.stdout) == (2, "")
     assert ended.stderr.count("\n") == 1
-    assert f"{path}, line 2 was changed since it was written" in ended.stderr
-    assert "restore the file from a copy, or delete this line and all after it" in ended.stderr
+    said = "line 2 was changed since it was written, by hand or by a fault of the disk (its checksum differs): "
+    assert f"{path}, {said}" in ended.stderr
+    assert "restore the journal from a copy; without one, delete this line and all after it" in ended.stderr
     assert path.read_bytes() == damaged

@@ -133,10 +133,12 @@ def _checked(line: bytes, where: Callable[[int], str], seq: int) -> JsonObject:
         version, found = values["v"], values["seq"]
         is_newer = version > VERSION
     except (ValueError, KeyError, TypeError) as error:
-        what = "was changed since it was written" if isinstance(error, DigestError) else "is not"
+        what = "is none"
+        if isinstance(error, DigestError):
+            what = "was changed since it was written, by hand or by a fault of the disk (its checksum differs)"
         raise UserError(
-            f"`every line but the last must be a whole entry`, but {where(seq)} {what}: {line[:60]!r}; "
-            "restore the file from a copy, or delete this line and all after it to go on from there"
+            f"`each line of a journal must be an entry as it was written`, but {where(seq)} {what}: {line[:60]!r}; "
+            f"{_mend(seq)}"
         ) from None
     if is_newer:
         raise UserError(
@@ -145,9 +147,20 @@ def _checked(line: bytes, where: Callable[[int], str], seq: int) -> JsonObject:
         )
     if found != seq:
         raise UserError(
-            f"`seq must count up by one`, but {where(seq)} has {found} where {seq} belongs; lines are missing"
+            f"`the entries of a journal must be numbered without a gap`, but {where(seq)} has the number {found} where "
+            f"{seq} belongs, so lines were lost, doubled or moved; {_mend(seq)}"
         )
     return values
+
+
+def _mend(seq: int) -> str:
+    """What a user may do about a journal that is whole before entry seq."""
+    if not seq:
+        return "restore the journal from a copy; without one, begin a new study in another folder"
+    return (
+        "restore the journal from a copy; without one, delete this line and all after it, and resume: "
+        "what came before is kept, what came after is done anew"
+    )
 
 
 def read_back(line: bytes, names: MetricNames | None = None) -> JournalEntry:
