@@ -121,7 +121,7 @@ def main() -> None:
 def measure_search(folder: Path, space: SearchSpace, header: dict[str, Any], generator: random.Random) -> float:
     """A whole study with its journal and its Optuna journal; CPU seconds of a result, with its share of all else."""
     journal = Journal.create(folder, header, study_id="benchmark")
-    journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.entries, say=print).handle)
+    journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.entries(), say=print).handle)
     decisions = Decisions(space, header, on_entry=journal.append)
     seconds: list[float] = []
     before = time.process_time()
@@ -172,7 +172,7 @@ def measure_resume(folder: Path, space: SearchSpace, header: dict[str, Any]) -> 
     entries = journal.entries()
     with collector_paused():  # as `open_study`
         decisions, replay_seconds = timed(lambda: Decisions.replay(space, entries, on_entry=journal.append))
-        _, rebuild_seconds = timed(lambda: OptunaJournal(folder / "optuna.log", space, lambda: entries, say=print))
+        _, rebuild_seconds = timed(lambda: OptunaJournal(folder / "optuna.log", space, entries, say=print))
     cpu_seconds = time.process_time() - before
     total = open_seconds + read_seconds + replay_seconds + rebuild_seconds
     print(

@@ -70,7 +70,7 @@ def _search(space: SearchSpace, folder: Path, setting: Setting) -> list[float]:
     with journal, ExitStack() as stack:
         for entry in read_entries(folder):
             tracker.handle(entry)
-        projection = stack.enter_context(optuna_projection(folder, space, journal.entries, say=print))
+        projection = stack.enter_context(optuna_projection(folder, space, journal.entries(), say=print))
         journal.subscribe(projection.handle)
         journal.subscribe(tracker.handle)
         journal.subscribe(lambda entry: memory.append(rss_mb()) if isinstance(entry, TrialTold) else None)

@@ -55,7 +55,7 @@ HEADER = {
 def run(folder: Path) -> Decisions:
     """A study with completed, pruned, failed and interrupted trials, projected while it runs."""
     with Journal.create(folder, HEADER, study_id="study-7") as journal:
-        journal.subscribe(OptunaJournal(folder / FILE_NAME, LR_SPACE, journal.entries, say=pytest.fail).handle)
+        journal.subscribe(OptunaJournal(folder / FILE_NAME, LR_SPACE, journal.entries(), say=pytest.fail).handle)
         decisions = Decisions(LR_SPACE, HEADER, on_entry=journal.append)
         while (ask := decisions.ask()) is not None:
             for epoch in range(1, 5):
@@ -109,7 +109,7 @@ def test_values_and_epochs_are_those_of_the_study(folder):
 
 
 def test_the_file_rebuilt_from_the_journal_equals_the_one_written_live(folder, tmp_path):
-    OptunaJournal(tmp_path / FILE_NAME, LR_SPACE, lambda: read_entries(folder), say=pytest.fail)
+    OptunaJournal(tmp_path / FILE_NAME, LR_SPACE, read_entries(folder), say=pytest.fail)
     assert facts(load(tmp_path / FILE_NAME)) == facts(load(folder / FILE_NAME))
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
 
@@ -121,7 +121,7 @@ def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_pa
     (tmp_path / f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
     with Journal.open(tmp_path, say=pytest.fail) as journal:
         entries = read_entries(tmp_path)
-        journal.subscribe(OptunaJournal(path, LR_SPACE, journal.entries, say=pytest.fail).handle)
+        journal.subscribe(OptunaJournal(path, LR_SPACE, journal.entries(), say=pytest.fail).handle)
         decisions = Decisions.replay(LR_SPACE, entries, on_entry=journal.append)
         (ask,) = decisions.unfinished()
         while decisions.report(ask.trial_id, ask.reported_epochs + 1, {"score/all": 0.1}).action == "continue":
@@ -135,13 +135,13 @@ def test_a_file_that_says_what_the_study_says_stays_and_one_that_lacks_trials_ge
     path = tmp_path / FILE_NAME
     shutil.copy(folder / FILE_NAME, path)
     before, file = path.read_bytes(), path.stat().st_ino
-    OptunaJournal(path, LR_SPACE, lambda: read_entries(folder), say=pytest.fail)
+    OptunaJournal(path, LR_SPACE, read_entries(folder), say=pytest.fail)
     assert path.read_bytes() == before
 
     lines = before.splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-2]))
     path.with_name(f"{FILE_NAME}.lock").symlink_to(path)  # what a killed writer leaves
-    OptunaJournal(path, LR_SPACE, lambda: read_entries(folder), say=pytest.fail)
+    OptunaJournal(path, LR_SPACE, read_entries(folder), say=pytest.fail)
     assert path.stat().st_ino == file
     assert facts(load(path)) == facts(load(folder / FILE_NAME))
 
@@ -166,7 +166,7 @@ def test_a_file_that_says_anything_else_is_written_anew_when_a_session_begins(fo
     altered = ALTERED[what](said)
     assert altered != said
     path.write_text(altered)
-    OptunaJournal(path, LR_SPACE, lambda: read_entries(folder), say=pytest.fail)
+    OptunaJournal(path, LR_SPACE, read_entries(folder), say=pytest.fail)
 
     assert facts(load(path)) == facts(load(folder / FILE_NAME))
     assert load(path).direction.name == "MINIMIZE"
@@ -178,7 +178,7 @@ def test_a_file_damaged_while_the_search_runs_is_written_anew_at_the_next_end_of
     entries, notices, path = read_entries(folder), [], tmp_path / FILE_NAME
     n_before = next(n for n, entry in enumerate(entries) if isinstance(entry, TrialTold)) + 1
     so_far = entries[:n_before]
-    projection = OptunaJournal(path, LR_SPACE, lambda: so_far, say=notices.append)
+    projection = OptunaJournal(path, LR_SPACE, so_far, say=notices.append)
     if damage == "appended":
         path.write_bytes(path.read_bytes() + b"garbage\n")
     elif damage == "emptied":
@@ -217,7 +217,7 @@ class UnwritableSpace:
 def test_a_file_that_cannot_be_written_stops_no_search_and_is_said_once(folder, tmp_path):
     entries, notices, space = read_entries(folder), [], UnwritableSpace()
     so_far = entries[:1]
-    projection = OptunaJournal(tmp_path / FILE_NAME, space, lambda: so_far, say=notices.append)
+    projection = OptunaJournal(tmp_path / FILE_NAME, space, so_far, say=notices.append)
     space.full = True
     for entry in entries[1:]:
         so_far.append(entry)

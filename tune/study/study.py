@@ -151,7 +151,7 @@ def open_study(
         with written_or_told(journal.folder), collector_paused():
             past = _complete(journal, data)
             decisions = Decisions.replay(request.space, past, on_entry=journal.append)
-        projection = optuna_projection(journal.folder, request.space, journal.entries, say=say)
+        projection = optuna_projection(journal.folder, request.space, journal.entries(), say=say)
         with collector_paused():
             optuna_log = closing.enter_context(projection)
         journal.subscribe(optuna_log.handle, name="optuna.log")
