@@ -5,7 +5,7 @@ from trainable.config import TrialConfig
 from trainable.failure import Failure, FailureKind
 from tune.decisions.decisions import Decisions
 from tune.decisions.proposals import starting_queue
-from tune.decisions.sampler import distributions_of, sampler_description
+from tune.decisions.sampler import Ranges, sampler_description
 
 SPACE = """
 about: every form that a parameter may have
@@ -86,7 +86,7 @@ def test_a_space_from_a_file_is_searched_with_values_that_lie_exactly_in_it(spac
         if ask.values is not None:
             assert space.config(ask.values, 9) == ask.config
             assert list(space.values_of(ask.config)) == list(ask.values)
-            assert list(distributions_of(space, ask.values)) == list(ask.values)
+            assert list(Ranges(space).of(ask.values)) == list(ask.values)
         for epoch in range(1, 10):
             metrics = {"score/all": 1.0 + 100 * abs(ask.config.optim.lr - 1e-3) + 1 / epoch}
             if decisions.report(ask.trial_id, epoch, metrics).action == "stop":

@@ -45,6 +45,27 @@ class Space(Protocol):
         """The complete configuration of drawn values; raises as `check`."""
 
 
+class Ranges:
+    """The ranges that apply to a space's values; values of the same parameters share them."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._found: dict[tuple[str, ...], dict[str, BaseDistribution]] = {}
+
+    def of(self, values: Mapping[str, Plain]) -> dict[str, BaseDistribution]:
+        """Name -> range, in the space's order; not to be changed.
+
+        Raises: UserError naming every value that is missing, out of range, or of no active parameter.
+        """
+        self._space.check(values)
+        names = tuple(values)
+        if names not in self._found:
+            trial = StandIn(lambda name, _: values[name])
+            self._space.suggest(trial)
+            self._found[names] = trial.distributions
+        return self._found[names]
+
+
 def sampler_description() -> JsonObject:
     """The sampler with its arguments and Optuna's version, for the study's header; a resumed study keeps to its own.
 
@@ -85,7 +106,7 @@ class Proposer:
             raise UserError(
                 f"`sampler` must be univariate TPE with constant liar, but the study was begun with {shown}"
             )
-        self._space = space
+        self._space, self._ranges = space, Ranges(space)
         self._seed = seed
         self._arguments = arguments
         self._failed_rank_last = description.get("failed") == "last"
@@ -140,7 +161,7 @@ class Proposer:
         ]
 
     def _add(self, values: Mapping[str, Plain]) -> _Known:
-        params, distributions = dict(values), distributions_of(self._space, values)
+        params, distributions = dict(values), self._ranges.of(values)
         known = _Known(self._observations.begin(params, distributions), params, distributions)
         self._known.append(known)
         return known
@@ -164,17 +185,6 @@ def _is_to_blame(record: TrialRecord) -> bool:
     return record.state == "failed" and (
         record.error is None or record.error.kind in (FailureKind.DIVERGED, FailureKind.MEMORY)
     )
-
-
-def distributions_of(space: Space, values: Mapping[str, Plain]) -> dict[str, BaseDistribution]:
-    """The ranges that apply to given flat values.
-
-    Raises: UserError naming every value that is missing, out of range, or of no active parameter.
-    """
-    space.check(values)
-    trial = StandIn(lambda name, _: values[name])
-    space.suggest(trial)
-    return trial.distributions
 
 
 def _derived_seed(seed: int, number: int, attempt: int) -> int:

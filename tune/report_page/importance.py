@@ -8,7 +8,7 @@ from statistics import quantiles
 from typing import Any
 
 from search_spaces.space import SearchSpace
-from tune.decisions.sampler import distributions_of
+from tune.decisions.sampler import Ranges
 from tune.decisions.trial_record import TrialRecord
 from tune.decisions.varied import Varied
 from tune.report_page.view import StudyView, evenly
@@ -70,12 +70,12 @@ def _frozen(ranked: Sequence[TrialRecord], view: StudyView) -> list[Any]:
     """Optuna's trials, whose value is the rank: PED-ANOVA asks only which are the best tenth."""
     from optuna.trial import create_trial
 
-    space = SearchSpace.from_dict(view.standings.header["space"])
+    ranges = Ranges(SearchSpace.from_dict(view.standings.header["space"]))
     same: dict[str, Any] = {}  # what is the same object need not be compared
     found = []
     for rank, trial in enumerate(ranked):
         assert trial.values is not None
-        own = {name: same.setdefault(name, d) for name, d in distributions_of(space, trial.values).items()}
+        own = {name: same.setdefault(name, d) for name, d in ranges.of(trial.values).items()}
         made = create_trial(value=rank, params=trial.values, distributions=own)
         made._trial_id = rank  # two drawn copies of one trial are the same one
         found.append(made)

@@ -20,17 +20,22 @@ from optuna.trial import create_trial
 
 from trainable.plain_values import JsonObject, parse_json
 from trainable.scoring.metrics import SCORE
-from tune.decisions.sampler import STATES, Space, distributions_of, without_notices
+from tune.decisions.sampler import STATES, Ranges, Space, without_notices
 from tune.decisions.trial_record import TrialRecord
 
 _WRITER = "worker_id"
+_RANGES = b'"distributions":'
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """What the logs of trials with the same parameters share. ranges_text: `log["distributions"]` as on a line."""
+    """What trials with the same parameters share.
+
+    log: of one of them. said: what is alike in what their lines say, but for the ranges. ranges_text: as on a line.
+    """
 
     log: JsonObject
+    said: JsonObject
     ranges: dict[str, BaseDistribution]
     ranges_text: bytes
 
@@ -39,7 +44,7 @@ class OptunaLines:
     """The logs of one study's trials. begun: those that come first."""
 
     def __init__(self, space: Space, study_id: str) -> None:
-        self._space = space
+        self._ranges = Ranges(space)
         self._gathered = _Gathered()
         self._forms: dict[tuple[str, ...], _Form] = {}
         with without_notices():
@@ -52,7 +57,8 @@ class OptunaLines:
 
         Raises: UserError if its values do not lie in the space.
         """
-        return {**(form := self._form(record)).log, **_filled(record, form.ranges)}
+        form = self._form(record)
+        return form.log | _filled(record, form.ranges)
 
     def n_said(self, content: bytes, ended: Sequence[TrialRecord]) -> int | None:
         """How many of these trials a file says, from the first on; None where it says anything else of trials."""
@@ -73,8 +79,10 @@ class OptunaLines:
 
     def _says(self, line: bytes, record: TrialRecord) -> bool:
         form = self._form(record)
-        said = _said(line.replace(form.ranges_text, b"{}", 1))  # most of the line, and read thousands of times
-        return said == {**_anybodys(form.log), "distributions": {}, **_filled(record, form.ranges)}
+        at = line.find(_RANGES)
+        if line.startswith(form.ranges_text, at):  # most of the line
+            line = line[:at] + _RANGES + b"{}" + line[at + len(form.ranges_text) :]
+        return _said(line) == form.said | _filled(record, form.ranges)
 
     def _is_attribute(self, said: JsonObject) -> bool:
         """Whether it is an attribute of the study, and not one that is told here."""
@@ -89,16 +97,18 @@ class OptunaLines:
         values = record.values or {}
         names = tuple(values)
         if names not in self._forms:
-            ranges = distributions_of(self._space, values)
+            ranges = self._ranges.of(values)
             self._study.add_trial(create_trial(state=STATES["failed"], params=values, distributions=ranges))
             log = self._gathered.logs[-1]
-            self._forms[names] = _Form(log, ranges, _text(log["distributions"]))
+            text = json.dumps(log["distributions"], separators=(",", ":")).encode()  # as Optuna's file backend has it
+            self._forms[names] = _Form(log, _anybodys(log) | {"distributions": {}}, ranges, _RANGES + text)
         return self._forms[names]
 
 
 def _filled(record: TrialRecord, ranges: dict[str, BaseDistribution]) -> JsonObject:
     """What one trial's log says, and no other's."""
-    assert record.values is not None and record.ended is not None
+    assert record.values is not None
+    assert record.ended is not None
     return {
         "datetime_start": _time(record.started),
         "datetime_complete": _time(record.ended),
@@ -131,11 +141,6 @@ def _said(line: bytes) -> JsonObject:
 def _anybodys(log: JsonObject) -> JsonObject:
     """A log, whoever wrote it."""
     return {name: value for name, value in log.items() if name != _WRITER}
-
-
-def _text(value: JsonObject) -> bytes:
-    """As Optuna's file backend has it."""
-    return json.dumps(value, separators=(",", ":")).encode()
 
 
 class _Gathered(BaseJournalBackend):
