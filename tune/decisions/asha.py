@@ -7,8 +7,8 @@ peers have arrived.
 """
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from trainable.errors import UserError
@@ -42,7 +42,7 @@ class Asha:
         _check(grace_epochs, reduction_factor, max_epochs)
         self.reduction_factor, self.max_epochs = reduction_factor, max_epochs
         self.rungs = _rung_epochs(grace_epochs, reduction_factor, max_epochs)
-        self._recorded: dict[int, dict[str, float]] = {rung: {} for rung in self.rungs}
+        self._recorded = {rung: _Scores() for rung in self.rungs}
 
     @classmethod
     def of(cls, header: JsonObject) -> Self:
@@ -56,7 +56,7 @@ class Asha:
         short trial jumps are skipped.
         """
         reached = [rung for rung in self.rungs if rung * of <= epoch * self.max_epochs]
-        is_due = bool(reached) and epoch < of and trial_id not in self._recorded[reached[-1]]
+        is_due = bool(reached) and epoch < of and trial_id not in self._recorded[reached[-1]].by_trial
         return reached[-1] if is_due else None
 
     def next_rung(self, epoch: int, *, of: int) -> int | None:
@@ -68,15 +68,17 @@ class Asha:
 
         It counts itself. The first trial at a rung always goes on; so does one that ties with the cut.
         """
-        scores = {**self._recorded[rung], trial_id: value}
-        ranked = sorted(_ranks(scores.values()))
-        cut = ranked[math.ceil(len(ranked) / self.reduction_factor) - 1]
+        scores = self._recorded[rung]
+        n = len(scores.by_trial) + (trial_id not in scores.by_trial)
+        ranked = scores.ranked_with(trial_id, value)
+        n_kept = math.ceil(n / self.reduction_factor)
+        cut = ranked[min(n_kept, len(ranked)) - 1] if ranked else math.inf
         action: Literal["continue", "stop"] = "continue" if value <= cut else "stop"  # False for NaN
-        return Judgement(action=action, value=value, cut=cut, n=len(ranked))
+        return Judgement(action=action, value=value, cut=cut, n=n)
 
     def record(self, rung: int, trial_id: str, value: float) -> None:
         """Keep a trial's score; one that is not finite ranks as the worst finite score of its rung."""
-        self._recorded[rung][trial_id] = value
+        self._recorded[rung].put(trial_id, value)
 
     def record_trial(self, trial: TrialRecord) -> None:
         """Keep what a trial's state says: its scores where it was judged, the worst where it diverged on its way."""
@@ -90,11 +92,32 @@ class Asha:
 
     def sizes(self) -> dict[int, int]:
         """Trials recorded at each rung, by epoch."""
-        return {rung: len(scores) for rung, scores in self._recorded.items()}
+        return {rung: len(scores.by_trial) for rung, scores in self._recorded.items()}
 
     def recorded(self, rung: int) -> dict[str, float]:
         """Scores at a rung by trial, in the order of their arrival."""
-        return dict(self._recorded[rung])
+        return dict(self._recorded[rung].by_trial)
+
+
+@dataclass(slots=True)
+class _Scores:
+    """Of one rung: by trial in the order of their arrival, and the finite ones ranked. Others rank as the last."""
+
+    by_trial: dict[str, float] = field(default_factory=dict)
+    ranked: list[float] = field(default_factory=list)
+
+    def put(self, trial_id: str, score: float) -> None:
+        self.ranked = self.ranked_with(trial_id, score)
+        self.by_trial[trial_id] = score
+
+    def ranked_with(self, trial_id: str, score: float) -> list[float]:
+        """The finite ones once a trial has this score."""
+        ranked, before = self.ranked.copy(), self.by_trial.get(trial_id, math.nan)
+        if math.isfinite(before):
+            del ranked[bisect_left(ranked, before)]
+        if math.isfinite(score):
+            insort(ranked, score)
+        return ranked
 
 
 def _rung_epochs(grace_epochs: int, reduction_factor: int, max_epochs: int) -> tuple[int, ...]:
@@ -103,12 +126,6 @@ def _rung_epochs(grace_epochs: int, reduction_factor: int, max_epochs: int) -> t
         rungs.append(epoch)
         epoch *= reduction_factor
     return tuple(rungs)
-
-
-def _ranks(scores: Iterable[float]) -> list[float]:
-    values = list(scores)
-    worst = max((value for value in values if math.isfinite(value)), default=math.inf)
-    return [value if math.isfinite(value) else worst for value in values]
 
 
 def _check(grace_epochs: int, reduction_factor: int, max_epochs: int) -> None:
