@@ -1,4 +1,5 @@
 import math
+import random
 
 import pytest
 
@@ -61,6 +62,22 @@ def test_a_rung_that_only_failed_trials_reached_stops_no_finite_one():
     asha = make_asha()
     asha.record(1, "bad", math.nan)
     assert asha.judge(1, "t1", 123.0).action == "continue"
+
+
+def test_a_judgement_is_that_of_all_scores_at_the_rung_sorted_anew_also_where_one_was_recorded_twice():
+    generator, asha, scores = random.Random(0), make_asha(), {}
+    for _ in range(300):
+        trial = f"t{generator.randrange(100)}"
+        score = generator.choice([generator.random(), round(generator.random(), 1), math.nan, math.inf])
+        peers = {**scores, trial: score}.values()
+        worst = max(filter(math.isfinite, peers), default=math.inf)
+        ranked = sorted(peer if math.isfinite(peer) else worst for peer in peers)
+        judgement = asha.judge(1, trial, score)
+        assert (judgement.n, judgement.cut) == (len(peers), ranked[math.ceil(len(peers) / 3) - 1])
+        if generator.random() < 0.8:
+            asha.record(1, trial, score)
+            scores[trial] = score
+    assert list(map(repr, asha.recorded(1).items())) == list(map(repr, scores.items()))
 
 
 def test_a_jump_past_rungs_is_judged_once_at_the_highest():

@@ -12,13 +12,13 @@ import optuna_dashboard
 import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
 from search_spaces.parameter import Draws, Plain
 from search_spaces.space import SearchSpace
 from trainable.config import TrialConfig
 from tune.decisions.decisions import Decisions
-from tune.decisions.sampler import sampler_description
+from tune.decisions.sampler import STATES, Ranges, sampler_description
 from tune.journal.entries import TrialTold
 from tune.journal.journal import Journal, read_entries
 from tune.study.optuna_journal import FILE_NAME, OptunaJournal
@@ -112,6 +112,48 @@ def test_the_file_rebuilt_from_the_journal_equals_the_one_written_live(folder, t
     OptunaJournal(tmp_path / FILE_NAME, LR_SPACE, read_entries(folder), say=pytest.fail)
     assert facts(load(tmp_path / FILE_NAME)) == facts(load(folder / FILE_NAME))
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_every_line_is_as_optuna_itself_writes_the_trial(folder, tmp_path):
+    decisions = Decisions.replay(LR_SPACE, read_entries(folder))
+    told = [entry.trial for entry in read_entries(folder) if isinstance(entry, TrialTold)]
+    records = [record for trial in told if not (record := decisions.standings.trials[trial]).is_comparison]
+    storage = JournalStorage(JournalFileBackend(f"{tmp_path / 'own'}"))
+    study = optuna.create_study(storage=storage, study_name="study-7")
+    with pytest.warns(optuna.exceptions.ExperimentalWarning):
+        study.set_metric_names(["score/all"])
+    for record in records:
+        trial = create_trial(
+            state=STATES[record.state],
+            value=None if record.state == "failed" else record.best_score,
+            params=record.values,
+            distributions=Ranges(LR_SPACE).of(record.values),
+            intermediate_values={e: s for e, s in record.scores.items() if math.isfinite(s)},
+            user_attrs={"trial": record.trial_id, "origin": record.origin, "reason": record.reason}
+            | {"best_epoch": record.best_epoch, "attempts": record.attempts},
+        )
+        trial.datetime_start = datetime.fromtimestamp(record.started)
+        trial.datetime_complete = datetime.fromtimestamp(record.ended)
+        study.add_trial(trial)
+
+    def lines(path: Path) -> list[str]:
+        return [re.sub(r'"worker_id":"[^"]*"', "", line) for line in path.read_text().splitlines()]
+
+    assert lines(folder / FILE_NAME) == lines(tmp_path / "own")
+
+
+def test_a_note_that_was_written_in_the_dashboard_stays(folder, tmp_path):
+    entries, path = read_entries(folder), tmp_path / FILE_NAME
+    n_before = next(n for n, entry in enumerate(entries) if isinstance(entry, TrialTold)) + 1
+    projection = OptunaJournal(path, LR_SPACE, entries[:n_before], say=pytest.fail)
+    optuna_dashboard.save_note(load(path), "of the first session")
+    for entry in entries[n_before:]:
+        projection.handle(entry)
+    assert facts(load(path)) == facts(load(folder / FILE_NAME))
+    assert optuna_dashboard.get_note(load(path)) == "of the first session"
+
+    OptunaJournal(path, LR_SPACE, entries, say=pytest.fail)
+    assert optuna_dashboard.get_note(load(path)) == "of the first session"
 
 
 def test_a_resumed_study_adds_its_trials_once_and_survives_a_damaged_file(tmp_path):
