@@ -1,10 +1,11 @@
 """What the decisions and the journal cost: an epoch report, an ask, a resume, bytes a result, memory of a trial.
 
-python benchmarks/decisions.py [--trials 1000] [--epochs 30] [--folder FOLDER]
+python benchmarks/decisions.py [--trials 1000] [--epochs 30] [--starts 8] [--folder FOLDER]
 
-Every trial runs to its full length, so the journal is as long as it can be. FOLDER is where the journal is written;
-its disk's fsync is part of what is measured. Targets: report under 10 ms at 1,000 trials, 100 results a second of one
-core, resume of 10,000 finished trials under 5 s, an ask under 20 ms there, under 0.1 MB of memory a trial; 1,000
+Every trial runs to its full length, so the journal is as long as it can be. The first are queued in the header as
+starting points are, the others are as the sampler proposes them, but drawn at random. FOLDER is where the journal is
+written; its disk's fsync is part of what is measured. Targets: report under 10 ms at 1,000 trials, 100 results a second
+of one core, resume of 10,000 finished trials under 5 s, an ask under 20 ms there, under 0.1 MB of memory a trial; 1,000
 workers with trials of a minute idle under 2 % of their time for want of the driver, which is simulated.
 """
 
@@ -19,7 +20,7 @@ import tempfile
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from search_spaces.space import SearchSpace
 from trainable.collector import collector_paused
 from tune.decisions.decisions import Decisions
+from tune.decisions.proposals import Proposal
 from tune.decisions.sampler import sampler_description
-from tune.decisions.trial_record import Ask
-from tune.journal.entries import SessionBegun
+from tune.decisions.trial_entries import kept_nowhere
+from tune.decisions.trial_record import SAMPLER, Ask
+from tune.journal.entries import EntryWriter, SessionBegun
 from tune.journal.journal import FILE_NAME, Journal, read_entries
 from tune.study.optuna_journal import OptunaJournal
 
@@ -99,33 +102,38 @@ def main() -> None:
     """Run all measurements and print them."""
     arguments = parse_arguments()
     space, generator = WIDE_SPACE, random.Random(0)
-    queue = [
-        {"origin": "start:random", "values": space.suggest(RandomTrial(generator))} for _ in range(arguments.trials)
-    ]
+    drawn = [space.suggest(RandomTrial(generator)) for _ in range(arguments.trials)]
+    queue = [{"origin": "start:random", "values": values} for values in drawn[: arguments.starts]]
     header = {
         "seed": 0, "n_trials": arguments.trials, "max_epochs": arguments.epochs, "grace_epochs": 1,
         "reduction_factor": 3, "queue": queue, "sampler": sampler_description(),
     }  # fmt: skip
+    proposals = [
+        Proposal(origin=SAMPLER, exempt=True, values=v, config=space.config(v, arguments.epochs).to_dict())
+        for v in drawn[arguments.starts :]
+    ]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        result_seconds = measure_search(folder, space, header, generator)
+        result_seconds = measure_search(folder, space, header, proposals, generator)
         ask_seconds = measure_resume(folder, space, header)
     share = idle_share(ask_seconds + result_seconds, generator)
     print(
         f"workers         {share:.2%} of {N_WORKERS} idle for want of the driver, trials of one result in "
         f"{TRIAL_SECONDS:.0f} s, {1e3 * (ask_seconds + result_seconds):.1f} ms of CPU each (simulated)"
     )
-    measure_memory(space, header, generator)
+    measure_memory(space, header, proposals, generator)
 
 
-def measure_search(folder: Path, space: SearchSpace, header: dict[str, Any], generator: random.Random) -> float:
+def measure_search(
+    folder: Path, space: SearchSpace, header: dict[str, Any], proposals: list[Proposal], generator: random.Random
+) -> float:
     """A whole study with its journal and its Optuna journal; CPU seconds of a result, with its share of all else."""
     journal = Journal.create(folder, header, study_id="benchmark")
     journal.subscribe(OptunaJournal(folder / "optuna.log", space, journal.entries(), say=print).handle)
     decisions = Decisions(space, header, on_entry=journal.append)
     seconds: list[float] = []
     before = time.process_time()
-    while (ask := decisions.ask()) is not None:
+    for ask in asked(decisions, proposals, journal.append):
         seconds.extend(run_trial(decisions, ask, header["max_epochs"], generator))
     cpu_seconds = (time.process_time() - before) / len(seconds)
     journal.close()
@@ -192,15 +200,26 @@ def measure_resume(folder: Path, space: SearchSpace, header: dict[str, Any]) -> 
     return cpu_seconds
 
 
-def measure_memory(space: SearchSpace, header: dict[str, Any], generator: random.Random) -> None:
+def measure_memory(
+    space: SearchSpace, header: dict[str, Any], proposals: list[Proposal], generator: random.Random
+) -> None:
     """Python memory that a trial leaves in the decisions."""
     decisions = Decisions(space, header)
     tracemalloc.start()
-    while (ask := decisions.ask()) is not None:
+    for ask in asked(decisions, proposals, kept_nowhere):
         run_trial(decisions, ask, header["max_epochs"], generator)
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     print(f"memory          {kept / header['n_trials'] / 1e6:.4f} MB a trial")
+
+
+def asked(decisions: Decisions, proposals: list[Proposal], append: EntryWriter) -> Iterator[Ask]:
+    """What is queued, then what stands for the sampler's proposals, which would take most of the time."""
+    while decisions.n_queued and (ask := decisions.ask()) is not None:
+        yield ask
+    for proposal in proposals:
+        entry = append(proposal.asked(len(decisions.standings.trials)), apply=decisions.apply)
+        yield decisions.standings.trials[entry.trial].to_ask()
 
 
 def run_trial(decisions: Decisions, ask: Ask, n_epochs: int, generator: random.Random) -> list[float]:
@@ -234,6 +253,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--starts", type=int, default=8, help="trials queued in the header (default: 8, as of `full`)")
     parser.add_argument("--folder", default=None, help="where the journal is written (default: the temporary folder)")
     return parser.parse_args()
 
