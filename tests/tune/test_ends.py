@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -262,6 +263,19 @@ def test_a_signal_before_the_first_trial_ends_the_search_as_soon_as_it_would_beg
     assert stops == ["interrupted"]
 
 
+def test_a_signal_while_nobody_listens_ends_the_next_wait_and_one_that_was_heard_does_not():
+    with Interrupts(print) as interrupts:
+        with interrupts.while_running(lambda _: None):
+            os.kill(os.getpid(), signal.SIGINT)
+        with interrupts.while_waiting():
+            pass
+        os.kill(os.getpid(), signal.SIGINT)  # as when the page of the study is drawn
+        with pytest.raises(KeyboardInterrupt), interrupts.while_waiting():
+            pytest.fail("nothing is waited for")
+        with interrupts.while_waiting():
+            pass
+
+
 def test_a_death_stops_at_once_and_gives_its_reason():
     stops, lines, deaths = [], [], []
     with Interrupts(lines.append, death=lambda: deaths[0] if deaths else None) as interrupts:
@@ -341,12 +355,32 @@ def test_ctrl_c_writes_the_end_and_the_table_and_leaves_no_trial_running(
     assert statuses(tracking_uri, folder.name) == {"KILLED"}
 
 
-def press_ctrl_c(folder: Path, n_signals: int) -> None:
-    """Send the signals to this process once the first epoch is in the journal."""
+@pytest.mark.seconds
+def test_ctrl_c_while_mlflow_keeps_silent_says_how_long_it_is_waited_for_and_what_mends_what_it_lacks(
+    demo_search, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("tune.verbs.search.IMPATIENT_GRACE_SECONDS", 0.5)
+    folder = tmp_path / "study"
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never answers
+        ends = threading.Thread(target=press_ctrl_c, args=(folder, 1), kwargs={"at": "end"})
+        ends.start()
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        ended = demo_search("--trials", 1, "--study", folder, "--tracking-uri", uri)
+        ends.join()
+
+    sync = f"`sentinel-tune sync {folder}`"
+    assert ended.status == 0
+    assert f"MLflow is told how the trials ended, for at most 0.5 s; what it lacks then, {sync} brings" in ended.stderr
+    assert f"all results are in the study's journal; {sync} brings MLflow up to date" in ended.stderr
+    assert read_plain(folder)[-1]["event"] == "end"
+
+
+def press_ctrl_c(folder: Path, n_signals: int, *, at: str = "report") -> None:
+    """Send the signals to this process once the first such entry, of an epoch, is in the journal."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
-            if any(entry["event"] == "report" for entry in read_plain(folder)):
+            if any(entry["event"] == at for entry in read_plain(folder)):
                 break
         except UserError:
             pass

@@ -55,7 +55,7 @@ def _restore(handlers: Mapping[signal.Signals, _Handler]) -> None:
 class Interrupts:
     """Takes the stop signals from entering to leaving; between, `KeyboardInterrupt` comes in chosen places only.
 
-    Outside of these places a signal is remembered: the next `while_running` begins with it.
+    Outside of these places a signal is remembered: the next of them begins with it.
     """
 
     def __init__(self, say: Callable[[str], None], *, death: Callable[[], str | None] = no_death) -> None:
@@ -65,6 +65,7 @@ class Interrupts:
         self._say = say
         self._death = death
         self._n_signals = 0
+        self._is_unheard = False
         self._request_stop: Callable[[str], None] | None = None
         self._raises = False
         self._n_shields = 0
@@ -88,7 +89,7 @@ class Interrupts:
 
         A death does both at once.
         """
-        self._request_stop = request_stop
+        self._request_stop, self._is_unheard = request_stop, False
         try:
             self._stop_at_once_if_dead()
             if self._n_signals:
@@ -103,12 +104,14 @@ class Interrupts:
 
     @contextmanager
     def while_waiting(self) -> Iterator[None]:
-        """Within the block every signal raises KeyboardInterrupt."""
+        """Within the block every signal raises KeyboardInterrupt; one that nobody heard before does at once."""
         self._raises = True
         try:
+            if self._is_unheard:
+                self._interrupt()
             yield
         finally:
-            self._raises = False
+            self._raises = self._is_unheard = False
 
     @contextmanager
     def shield(self) -> Iterator[None]:
@@ -132,6 +135,8 @@ class Interrupts:
             self._tell("interrupted: finishing the running epochs, then writing up (once more to stop now)")
         elif self._request_stop is not None or self._raises:
             self._interrupt()
+        else:
+            self._is_unheard = True
 
     def _on_news(self, number: int, frame: FrameType | None) -> None:
         del number, frame

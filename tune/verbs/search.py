@@ -31,7 +31,7 @@ from tune.planning.reachable import tracking_problem
 from tune.planning.summary import summary
 from tune.printed.next_command import next_command
 from tune.report.console import Console
-from tune.report.next_steps import of_session
+from tune.report.next_steps import of_session, sync_command
 from tune.report_page.kept_files import kept_files
 from tune.study.search_request import SearchRequest, search_request
 from tune.study.study import Study, check_data, open_study
@@ -87,7 +87,7 @@ def _run(
             _end(conductor, place.study, tracker)
             if conductor.state != "interrupted" and conductor.error is None:
                 _attach_report(tracker, request.folder, place.study.entries(), console)
-            tracking = _close(tracker, place.interrupts)
+            tracking = _close(place, tracker)
             _show(place, conductor, tracking, tracking_uri, started)
     if conductor.error is not None:
         raise conductor.error
@@ -227,12 +227,15 @@ def _attach_report(tracker: Tracker, folder: Place, entries: list[JournalEntry],
         console.say(f"warning: MLflow gets no report of the study, since it could not be made: {describe(error)}")
 
 
-def _close(tracker: Tracker, interrupts: Interrupts) -> TrackingStatus:
+def _close(place: Workplace, tracker: Tracker) -> TrackingStatus:
     """Wait for MLflow to have it all, until the user is tired of it."""
     try:
-        with interrupts.while_waiting():
+        with place.interrupts.while_waiting():
             return tracker.close(TRACKING_GRACE_SECONDS)
     except KeyboardInterrupt:
+        sync = sync_command(place.request.options, place.study.folder)
+        wait = f"for at most {IMPATIENT_GRACE_SECONDS:g} s"
+        place.console.say(f"ending: MLflow is told how the trials ended, {wait}; what it lacks then, `{sync}` brings")
         return tracker.close(IMPATIENT_GRACE_SECONDS)
 
 
@@ -251,7 +254,8 @@ def _give_up(place: Workplace, tracker: Tracker, reason: str) -> None:
     conductor.request_stop(reason)
     _pause(conductor)
     _end(conductor, study, tracker)
-    tracker.close(IMPATIENT_GRACE_SECONDS)
+    if lacking := tracker.close(IMPATIENT_GRACE_SECONDS).message:
+        place.console.say(f"{lacking}; `{sync_command(place.request.options, study.folder)}` brings MLflow up to date")
     command = next_command("search", resume=study.folder, **of_session(place.request.options))
     place.console.say(f"stopped: {reason}; to go on: {command}")
 
