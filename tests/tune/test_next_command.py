@@ -74,6 +74,8 @@ def test_a_search_is_gone_on_with_where_and_how_it_ran():
     retrain, again = after_search(options, Path("my study"), is_confirmed=True, n_trials=None)
 
     assert after_search(options, Path("my study"), is_confirmed=False, n_trials=48, has_best=False) == [search]
+    mendable = after_search(options, Path("my study"), is_confirmed=True, n_trials=None, is_mendable=True)
+    assert mendable == [confirm, retrain, again]
     led = after_search(options, Path("my study"), is_confirmed=True, n_trials=None, is_led=True)
     hidden = "http://***@host:5000"  # to be filled in
     assert parsed(confirm) == ("confirm", {"study": Path("my study"), "local": True, "tracking_uri": hidden})

@@ -119,6 +119,7 @@ def test_confirm_tries_again_what_failed_and_a_finished_search_says_so(cli, conf
     shown = cli("search", "--resume", failed_study, *in_process)
     assert "1 run of its confirmation failed: mend the cause and run `sentinel-tune confirm " in shown.stderr
     assert TRIED_AGAIN in " ".join(shown.stdout.split())
+    assert f"\n  sentinel-tune confirm {failed_study} --local\n" in shown.stdout
     options = ("--confirm-top", 2, "--confirm-folds", 2)
     mended = cli("confirm", failed_study, *in_process, *options)
     again = cli("confirm", failed_study, *in_process, *options)
@@ -127,6 +128,7 @@ def test_confirm_tries_again_what_failed_and_a_finished_search_says_so(cli, conf
     (said,) = [line for line in mended.stderr.splitlines() if "tried again, since they failed before: c" in line]
     assert said.count("(") == 1
     assert "tried again" not in again.stderr + again.stdout
+    assert "sentinel-tune confirm " not in again.stdout
     assert results(failed_study) == results(confirmed_study)  # to the bit
     assert confirmed_of(read_entries(failed_study)) == confirmed_of(read_entries(confirmed_study))
     told = [e.of for e in read_entries(failed_study) if isinstance(e, Confirming) and isinstance(e.of, TrialTold)]

@@ -99,10 +99,15 @@ class Confirmed:
     diverged: tuple[str, ...] = ()
 
     @property
+    def mendable(self) -> list[str]:
+        """Names of configurations that failed in a run, and may not if it is tried again."""
+        return [name for name in self.failed if name not in self.diverged]
+
+    @property
     def not_compared(self) -> list[str]:
         """A line on what failed and may be tried again, and one on what diverged."""
-        mendable = [name for name in self.failed if name not in self.diverged]
-        lines = [f"failed in a run, so not compared: {', '.join(mendable)}; {TRIED_AGAIN}"] if mendable else []
+        mendable = ", ".join(self.mendable)
+        lines = [f"failed in a run, so not compared: {mendable}; {TRIED_AGAIN}"] if mendable else []
         if self.diverged:
             lines.append(f"diverged in a run, as it would again, so not compared: {', '.join(self.diverged)}")
         return lines

@@ -135,7 +135,7 @@ class Console:
             is_led = confirmed is not None and confirmed.leader != confirmed.winner
             commands += after_search(
                 options, now_in, is_confirmed=confirmed is not None, n_trials=more, is_led=is_led,
-                has_best=standings.best() is not None,
+                has_best=standings.best() is not None, is_mendable=confirmed is not None and bool(confirmed.mendable),
             )  # fmt: skip
         result = result_json(
             entries,

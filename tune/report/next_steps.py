@@ -27,18 +27,22 @@ def after_search(
     n_trials: int | None,
     is_led: bool = False,
     has_best: bool = True,
+    is_mendable: bool = False,
 ) -> list[str]:
     """Confirm or retrain, and search on; n_trials: to ask for, None where those that were asked for do.
 
     is_led: the default is kept, and another leads without proof, which can be retrained, too. has_best: whether any
-    trial has a score; without one there is nothing to confirm.
+    trial has a score; without one there is nothing to confirm. is_mendable: whether runs of the confirmation failed
+    that are tried again once their cause is mended.
     """
     if is_confirmed:
         machine = carried(options, RetrainOptions, leave=NOT_RETRAINED) | _secret(options)
         then = [next_command("retrain", study, **machine)]
         then += [next_command("retrain", study, leading=True, **machine)] if is_led else []
     else:
-        then = [] if not has_best else [next_command("confirm", study, **of_session(options))]
+        then = []
+    if is_mendable or (has_best and not is_confirmed):
+        then.insert(0, next_command("confirm", study, **of_session(options)))
     return [*then, next_command("search", resume=study, trials=n_trials, **of_session(options))]
 
 
