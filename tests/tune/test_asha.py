@@ -64,7 +64,7 @@ def test_a_rung_that_only_failed_trials_reached_stops_no_finite_one():
     assert asha.judge(1, "t1", 123.0).action == "continue"
 
 
-def test_a_judgement_is_that_of_all_scores_at_the_rung_sorted_anew_also_where_one_was_recorded_twice():
+def test_a_judgement_is_that_of_all_scores_at_the_rung_sorted_anew_also_where_one_was_recorded_before():
     generator, asha, scores = random.Random(0), make_asha(), {}
     for _ in range(300):
         trial = f"t{generator.randrange(100)}"

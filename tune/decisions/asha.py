@@ -70,9 +70,7 @@ class Asha:
         """
         scores = self._recorded[rung]
         n = len(scores.by_trial) + (trial_id not in scores.by_trial)
-        ranked = scores.ranked_with(trial_id, value)
-        n_kept = math.ceil(n / self.reduction_factor)
-        cut = ranked[min(n_kept, len(ranked)) - 1] if ranked else math.inf
+        cut = _ranked(scores.without(trial_id), value, rank=math.ceil(n / self.reduction_factor))
         action: Literal["continue", "stop"] = "continue" if value <= cut else "stop"  # False for NaN
         return Judgement(action=action, value=value, cut=cut, n=n)
 
@@ -107,17 +105,31 @@ class _Scores:
     ranked: list[float] = field(default_factory=list)
 
     def put(self, trial_id: str, score: float) -> None:
-        self.ranked = self.ranked_with(trial_id, score)
+        before = self.by_trial.get(trial_id, math.nan)
+        if math.isfinite(before):
+            del self.ranked[bisect_left(self.ranked, before)]
+        if math.isfinite(score):
+            insort(self.ranked, score)
         self.by_trial[trial_id] = score
 
-    def ranked_with(self, trial_id: str, score: float) -> list[float]:
-        """The finite ones once a trial has this score."""
-        ranked, before = self.ranked.copy(), self.by_trial.get(trial_id, math.nan)
-        if math.isfinite(before):
-            del ranked[bisect_left(ranked, before)]
-        if math.isfinite(score):
-            insort(ranked, score)
-        return ranked
+    def without(self, trial_id: str) -> list[float]:
+        """The finite ones but for a trial's, ranked; not to be changed."""
+        own = self.by_trial.get(trial_id, math.nan)
+        if not math.isfinite(own):
+            return self.ranked
+        at = bisect_left(self.ranked, own)
+        return self.ranked[:at] + self.ranked[at + 1 :]
+
+
+def _ranked(others: list[float], score: float, *, rank: int) -> float:
+    """The score of that rank, from 1, among ranked finite ones and one more; infinity where none is finite."""
+    is_finite = math.isfinite(score)
+    place = min(rank, len(others) + is_finite) - 1
+    if place < 0:
+        return math.inf
+    below = others[place - 1] if place else -math.inf
+    above = others[place] if place < len(others) else math.inf
+    return min(max(score if is_finite else math.inf, below), above)
 
 
 def _rung_epochs(grace_epochs: int, reduction_factor: int, max_epochs: int) -> tuple[int, ...]:
