@@ -108,6 +108,15 @@ def failed_study(confirmed_study: Path, tmp_path: Path) -> Path:
     return study
 
 
+def test_status_tells_what_failed_in_a_confirmation_and_what_to_do(cli, confirmed_study, failed_study):
+    shown, told = (cli("status", failed_study, *json) for json in ((), ("--json",)))
+    line = f"failed in a run, so not compared: default; {TRIED_AGAIN}"
+
+    assert line in " ".join(shown.stdout.split())
+    assert told.result["confirmation"]["not_compared"] == [line]
+    assert "not compared" not in cli("status", confirmed_study).stdout
+
+
 def results(study: Path) -> dict[tuple[str, int, int], list[float]]:
     runs = Confirmation.replay(entries_of(read_plain(study))).runs()
     return {(run.name, run.fold, run.seed): list(run.record.scores.values()) for run in runs}

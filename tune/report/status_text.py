@@ -68,7 +68,7 @@ def _confirmation(status: StudyStatus) -> list[str]:
     if not runs.n_wanted:
         return []
     done = [] if runs.is_complete else [f"{runs.n_ended} of {counted(runs.n_wanted, 'run')} done"]
-    said = [status.verdict or "no verdict yet", *status.mixtures]
+    said = [status.verdict or "no verdict yet", *status.mixtures, *status.not_compared]
     return [*done, *(line for text in said for line in textwrap.wrap(text, COLUMNS - _INDENT))]
 
 

@@ -45,7 +45,7 @@ class StudyStatus:
     owner: who works on it; None if nobody does. n_sessions: processes that worked on it, one after another.
     seconds_used: of all sessions together, each from when its trials could begin: data were loaded and Ray started.
     seconds_left: at the speed of the latest session; None when nothing is known of it. confirmation: its runs so far.
-    verdict: the latest. mixtures: what the ensembles that it judges are made of.
+    verdict: the latest. mixtures: what the ensembles that it judges are made of. not_compared: what failed in it.
     """
 
     folder: Place
@@ -59,6 +59,7 @@ class StudyStatus:
     confirmation: Confirmation
     verdict: str | None
     mixtures: tuple[str, ...] = ()
+    not_compared: tuple[str, ...] = ()
 
     @property
     def state(self) -> str:
@@ -122,6 +123,7 @@ def read_status(folder: Place) -> StudyStatus:
         confirmation=Confirmation.replay(entries),
         verdict=None if confirmed is None else confirmed.verdict,
         mixtures=() if confirmed is None else tuple(c.mixture for c in confirmed.candidates if c.members),
+        not_compared=() if confirmed is None else tuple(confirmed.not_compared),
     )
 
 

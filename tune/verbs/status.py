@@ -43,6 +43,7 @@ def _json(status: StudyStatus) -> JsonObject:
             "n_ended": status.confirmation.n_ended,
             "verdict": status.verdict,
             "ensembles": list(status.mixtures),
+            "not_compared": list(status.not_compared),
         },
         "best": _best_json(best, status.interval) if best else None,
         "failures": [
