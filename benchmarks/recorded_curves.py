@@ -1,18 +1,23 @@
 """What every epoch of many configurations scores on every fold: curves to try ways of searching and choosing on.
 
-python -m benchmarks.recorded_curves [--worlds 1 2 3 9 10 11] [--configs 24] [--epochs 20] [--size 600]
+python -m benchmarks.recorded_curves [--worlds 1 2 3] [--configs 76] [--epochs 20] [--size 600] [--results FILE]
 
 Each configuration is trained in full, alone, on each of the five folds of each world, with nothing stopped or chosen;
 what is missing in benchmarks/recorded_curves.parquet is trained, configuration by configuration, so that a run which
-is cut off leaves as many of each world. Of those that are drawn every second is drawn evenly from the space; in the
-others each value is the default's as often as not, as a search comes to propose them.
+is cut off leaves as many of each world. Several processes may fill one file, each with worlds of its own. Of those that
+are drawn every second is drawn evenly from the space; in the others each value is the default's as often as not, as a
+search comes to propose them. A drawn one is named by its values: when the space changes, what was recorded of it before
+stays, and stays true.
 """
 
 import argparse
+import fcntl
+import hashlib
 import json
 import os
 import random
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -85,46 +90,69 @@ class Curve:
 
 
 class Curves:
-    """The table, written anew as it grows, whole or not at all."""
+    """The table, written anew as it grows, whole or not at all; other processes may add to it meanwhile."""
 
     def __init__(self, path: Path = RESULTS) -> None:
         """Raises: ValueError for a table of another version of what trains or draws."""
         self._path = path
-        self._rows: list[dict[str, Any]] = []
-        if path.exists():
-            table = pd.read_parquet(path)
-            if table.attrs.get("version") != _version():
-                raise ValueError(f"{path} must be of version {_version()}, but is of {table.attrs.get('version')}")
-            self._rows = [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+        self._rows = self._read()
 
     def __iter__(self) -> Iterator[Curve]:
         return map(Curve.of_row, self._rows)
 
-    def has(self, data: str, name: str, fold: int) -> bool:
+    def has(self, data: str, config: TrialConfig, fold: int) -> bool:
         """Whether it was recorded."""
-        return any((row["data"], row["name"], row["fold"]) == (data, name, fold) for row in self._rows)
+        own = config.to_dict()
+        return any(
+            (row["data"], row["fold"]) == (data, fold) and json.loads(row["config"]) == own for row in self._rows
+        )
 
     def add(self, curves: list[Curve]) -> None:
         """Append and write."""
         if not curves:
             return
-        self._rows += [curve.row() for curve in curves]
-        table = pd.DataFrame(self._rows).astype({"fold": "int8"})
-        table.attrs["version"] = _version()
-        scratch = self._path.with_suffix(".part")
-        table.to_parquet(scratch, compression="zstd", index=False)
-        os.replace(scratch, self._path)
+        with _alone_in(self._path.parent):
+            self._rows = [*self._read(), *(curve.row() for curve in curves)]
+            table = pd.DataFrame(self._rows).astype({"fold": "int8"})
+            table.attrs["version"] = _version()
+            scratch = self._path.with_suffix(".part")
+            table.to_parquet(scratch, compression="zstd", index=False)
+            os.replace(scratch, self._path)
+
+    def _read(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        table = pd.read_parquet(self._path)
+        if table.attrs.get("version") != _version():
+            raise ValueError(f"{self._path} must be of version {_version()}, but is of {table.attrs.get('version')}")
+        return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Other processes that would write a table there wait."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def configurations(space: SearchSpace, n: int, *, epochs: int) -> dict[str, TrialConfig]:
-    """By name: the default, `n` drawn ones, the first of them the same for every `n`, then the other named ones."""
-    named = {point.name: point.config.with_epochs(epochs) for point in space.named}
-    found = {DEFAULT: named[DEFAULT]}
+    """By name: the named ones, the default first, then `n` drawn ones, the first of them the same for every `n`."""
+    found = {point.name: point.config.with_epochs(epochs) for point in space.named}
     default = space.values_of(found[DEFAULT])
     for number in range(n):
         drawing = _Drawing(number, default if number % 2 else {})
-        found[f"d{number:03d}"] = space.config(space.suggest(StandIn(drawing.value)), epochs)
-    return found | named
+        config = space.config(space.suggest(StandIn(drawing.value)), epochs)
+        found[drawn_name(config.to_dict())] = config
+    return found
+
+
+def drawn_name(config: JsonObject) -> str:
+    """Of a configuration that has no name, by its values."""
+    return "d" + hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:7]
 
 
 class _Drawing:
@@ -177,7 +205,7 @@ def main() -> None:
     worlds = [World(f"demo:{options.size}:{number}", backbone, cache, blocks) for number in options.worlds]
     for name, config in configs.items():
         for world in worlds:
-            missing = [fold for fold in range(N_FOLDS) if not curves.has(world.data, name, fold)]
+            missing = [fold for fold in range(N_FOLDS) if not curves.has(world.data, config, fold)]
             curves.add([record(world, name, config, fold) for fold in missing])
         print(f"{name}: recorded on {len(worlds)} worlds", flush=True)
 
@@ -186,10 +214,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.recorded_curves", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument(
-        "--worlds", type=int, nargs="+", default=[1, 2, 3, 9, 10, 11], help="of the demo [1 2 3 9 10 11]"
-    )
-    parser.add_argument("--configs", type=int, default=24, help="drawn ones, beside the space's named ones [24]")
+    parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 3], help="of the demo [1 2 3]")
+    parser.add_argument("--configs", type=int, default=76, help="drawn ones, beside the space's named ones [76]")
     parser.add_argument("--epochs", type=int, default=20, help="of a trial at most [20]")
     parser.add_argument("--size", type=int, default=600, help="images of a world [600]")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the table to go on with")

@@ -109,7 +109,7 @@ def _lacking(options: argparse.Namespace) -> dict[str, str]:
     if not recorded_worlds(options.curves):
         too_few = (
             f"`--curves` must hold {FEWEST} configurations of a world on all folds, but {options.curves} holds fewer; "
-            "record more with `python -m benchmarks.recorded_curves --configs 100`"
+            "record more with `python -m benchmarks.recorded_curves`"
         )
         found |= {name: too_few for name in PROBLEMS if name.startswith("recorded")}
     return found
