@@ -13,6 +13,7 @@ from benchmarks.search.ours import NAME, Change, Ours
 from benchmarks.search.problems.problem import Problem
 from benchmarks.search.ray_peers import RayAsha
 from benchmarks.search.simulator import Searcher
+from benchmarks.search.syne_peers import SyneTune
 
 Make = Callable[[Problem, int], Searcher]
 
@@ -49,6 +50,12 @@ PEERS: dict[str, Make] = {
 }
 """The program's search and those that it is held against. Stock: Ray Tune with Optuna, as a user writes it."""
 
+EXTRAS: dict[str, Make] = {
+    "Syne ASHA": partial(SyneTune, name="Syne ASHA", scheduler="ASHA"),
+    "Syne CQR": partial(SyneTune, name="Syne CQR", scheduler="ASHACQR"),
+}
+"""Peers whose package must be installed first, see syne_peers.py."""
+
 
 def _changed(name: str, change: Change) -> Make:
     return partial(Ours, change=change, name=name)
@@ -76,4 +83,4 @@ CHANGES: dict[str, Make] = {
 }
 """The program's search with one thing changed: where its rungs begin, how many go on, random trials before TPE."""
 
-METHODS = PEERS | CHANGES
+METHODS = PEERS | EXTRAS | CHANGES

@@ -1,5 +1,6 @@
 """One search of one instance, and what its choices are truly worth."""
 
+import logging
 import os
 import warnings
 from collections.abc import Callable
@@ -125,10 +126,11 @@ def basis(problem: str, places: Places) -> str:
 
 
 def prepare() -> None:
-    """A process that searches: one thread, and no word of Optuna's."""
+    """A process that searches: one thread, and no word of Optuna's or Syne Tune's."""
     os.environ["OMP_NUM_THREADS"] = "1"
     _one_thread()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("syne_tune").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 

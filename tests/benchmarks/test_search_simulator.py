@@ -1,8 +1,11 @@
 """Time in a simulated search is what its trials cost; all searchers get the same scores for the same configuration."""
 
 import math
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,8 @@ from benchmarks.search.problems.problem import Problem, Values, drawn_at_random,
 from benchmarks.search.ray_peers import RayAsha
 from benchmarks.search.simulator import Cluster, Started, simulate
 from trainable.scoring.metrics import SCORE
+
+ROOT = Path(__file__).parents[2]
 
 SAFE = Cluster(loss_rate=0.0)
 EVEN = {"x0": 0.5, "x1": 0.5, "x2": 0.5}
@@ -166,3 +171,35 @@ def test_every_method_searches_and_chooses_what_it_tried(name):
     assert set(look.chosen) <= {name, f"{name}, lowest"}
     assert look.chosen
     assert all(values in look.tried for values in look.chosen.values())
+
+
+SYNE_TUNE = """
+import sys
+from benchmarks.search.methods import METHODS
+from benchmarks.search.problems.fine_tuning import FineTuning
+from benchmarks.search.simulator import Cluster, simulate
+from benchmarks.search.trying import prepare
+
+prepare()
+problem = FineTuning(0)
+for _ in range(2):
+    (look,) = simulate(METHODS["Syne ASHA"](problem, 0), problem, [150.0], cluster=Cluster(loss_rate=0.1))
+    for values in look.tried:
+        problem.space.check(values)
+    print(look.n_trials, look.n_epochs, sorted(look.chosen["Syne ASHA"].items()))
+"""
+
+
+@pytest.mark.slow
+def test_syne_tune_searches_the_same_space_and_stops_trials(tmp_path: Path):
+    packages = ("syne-tune", "dill", "sortedcontainers")
+    subprocess.run(["uv", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path, *packages], check=True)
+    code = f"import sys; sys.path.append({str(tmp_path)!r})\n{SYNE_TUNE}"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    first, again = done.stdout.splitlines()
+
+    assert first == again
+    n_trials, n_epochs = map(int, first.split()[:2])
+    assert n_trials > 20
+    assert n_epochs < 10 * n_trials  # of 20 of a whole training
+    assert done.stderr == ""
