@@ -52,12 +52,16 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What a search has at some time. n_trials: begun. chosen: by way of choosing. tried: all configurations begun."""
+    """What a search has at some time. n_trials: begun. chosen: by way of choosing. tried: all configurations begun.
+
+    seconds: when the last epoch before that time ended.
+    """
 
     n_trials: int
     n_epochs: int
     chosen: Mapping[str, Values]
     tried: tuple[Values, ...]
+    seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -81,20 +85,21 @@ class _Clock:
         self._searcher, self._problem, self._cluster, self._seed = searcher, problem, cluster, seed
         self._events: list[tuple[float, int, _Running]] = []  # (when its next epoch ends, order of entry, trial)
         self._n_events = self._n_epochs = 0
-        self._n_idle = cluster.n_workers
+        self._n_idle, self._now = cluster.n_workers, 0.0
         self._begun: dict[str, Values] = {}
         self._attempts: dict[str, int] = {}
         self._fill(0.0)
 
     def look(self, at: float) -> Look:
         while self._events and self._events[0][0] <= at:
-            now, _, running = heapq.heappop(self._events)
-            self._step(now, running)
+            self._now, _, running = heapq.heappop(self._events)
+            self._step(self._now, running)
         return Look(
             n_trials=len(self._begun),
             n_epochs=self._n_epochs,
             chosen=dict(self._searcher.chosen()),
             tried=tuple(self._begun.values()),
+            seconds=self._now,
         )
 
     def _step(self, now: float, running: _Running) -> None:

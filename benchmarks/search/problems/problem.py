@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,7 +30,7 @@ class Training:
     virtual seconds.
     """
 
-    scores: tuple[float, ...]
+    scores: Sequence[float]
     epoch_seconds: float
 
 
