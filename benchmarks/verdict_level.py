@@ -158,10 +158,13 @@ def held_out_rows(frame: pd.DataFrame, events: Events) -> dict[tuple[int, str], 
     return found
 
 
-def skilled(events: Events, rng: np.random.Generator) -> Floats:
-    """Forecasts about as good as a fair model's: a third of the way from the mean to the labels, and an error each."""
-    mean = events.labels.mean(axis=0)
-    return mean + 0.35 * (events.labels - mean) + rng.normal(0, 0.2, events.labels.shape)
+def skilled(events: Events, rng: np.random.Generator, rows: np.ndarray | slice = slice(None)) -> Floats:
+    """Forecasts about as good as a fair model's: a third of the way from the mean to the labels, and an error each.
+
+    rows: of which events; of all unless given.
+    """
+    mean, labels = events.labels.mean(axis=0), events.labels[rows]
+    return mean + 0.35 * (labels - mean) + rng.normal(0, 0.2, labels.shape)
 
 
 def lasting_of(events: Events, spreads: tuple[float, float], rng: np.random.Generator) -> Floats:

@@ -1,21 +1,28 @@
-"""Whether a race in front of the verdict would choose better: at as many runs, regrets, false wins, proofs.
+"""Whether a race in front of the verdict would choose better: at as many runs, gains, false wins, proofs.
 
-python benchmarks/verdict_race.py [--draws 500] [--data demo] [--worlds A B C] [--spreads 0 0.013 0.037]
+python benchmarks/verdict_race.py [--rounds 100] [--data demo] [--worlds A B C] [--spreads 0 0.013 0.037]
 
 A search has tried 24 configurations, whose true gains on the default are drawn with an SD of `spread` (0.013: from a
-constant forecast to the best public entry; 0.037: SD of recorded values), and ranks them by its own fold. Its best are
-then confirmed on two folds: three on both, as the program does; or four on the first, of which the two with the best
-mean gain, shrunk by the noise measured, go on to the second: 8 runs either way. Intervals are widened for three; with
-the race also for all four that entered. Worlds and forecasts are those of `verdict_level.py`. "led by": true regret of
-the best mean, or of the default where that has it; "shipped": of the winner, or of the default where nothing wins; in
-SPEI units, of the best tried or the default.
+constant forecast to the best public entry; 0.037: SD of recorded values), and ranks them by what it scores its trials
+by. Its best are confirmed on three folds with the default, in 12 runs: three on every fold, as the program does; or a
+race, in which more enter and fewer go on. Who goes on has the best mean difference to the default, over the search's
+score and the folds run so far, each counted once and of the folds only events that the search did not choose by; it is
+shrunk by the noise measured. Those that ran every fold and their ensemble, without floors, get a verdict from the
+verdict's own functions; intervals are widened for those, or for all that entered and the ensemble.
+
+Worlds of noise are those of `verdict_level.py`, the truth that of `simulated_search.py`: the expected gain where
+nothing was measured, of an ensemble as of one configuration. "any win": some candidate is said to beat the default.
+"false": some that truly does not is. "led by": true gain of the best mean, be it the default's, which `retrain
+--leading` takes; "shipped": of the winner, or of the default where nothing wins; in SPEI units. "worse": below 0.
 """
 
 import argparse
 import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,56 +30,44 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.shrinkage import shrunk
-from benchmarks.verdict_level import (
-    LASTING,
-    SEARCH_FOLD,
-    Events,
-    events_of,
-    forecast,
-    held_out_rows,
-    lasting_of,
-    skilled,
-    training_noise,
-)
+from benchmarks.simulated_search import SEARCHED, Ground, Searched, Truth, score, search
+from benchmarks.verdict_level import LASTING
 from search_spaces.space import DEFAULT
 from trainable.data.specimens import load_specimens
 from trainable.data.splits import SPLIT_SEED
-from trainable.scoring.clustered_error import score_of
-from trainable.scoring.crps import Floats, fit_sigma
 from trainable.scoring.intervals import LEVEL
-from trainable.scoring.out_of_fold import Difference, OutOfFold, only_fresh, paired_difference
-from trainable.scoring.scoring import EventForecast
-from trainable.scoring.targets import Targets
+from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
 from tune.command_line.options import DataOptions
-from tune.confirming.fresh_folds import fresh_folds
+from tune.confirming.ensemble import better_half, ensemble_predictions
+from tune.confirming.held_out import HeldOutFolds
+from tune.confirming.outcome import ENSEMBLE
+from tune.confirming.predicted import Predicted, Predictions
 
-N_TRIED, TOP, N_FOLDS = 24, 3, 2
-SCORE = 0.45
-"""About what these forecasts score; gains are relative to it."""
+TODAY = "none"
+ROUNDING = 1e-6
+"""A smaller gain is none."""
 
-WAYS = {"none": (3, 3), "race": (4, 3), "race, for 4": (4, 4)}
-"""Way of confirming -> who enter the first fold, and for how many candidates intervals are widened."""
+N_DRAWS, N_DRAWS_OF_EQUALS, SHOWN_EVERY = 3, 5, 20
+"""Searches of a round in each world and spread; of equals more, since false wins are rare."""
 
-Key = tuple[int, str]
-"""Fold and part."""
+WAYS = {
+    (3, 3, 3): {TODAY: 4},
+    (5, 2, 2): {"race 5": 3, "race 5, for 6": 6},
+    (4, 3, 2): {"race 4": 3, "race 4, for 5": 5},
+}
+"""How many run each fold beside the default -> way of confirming -> for how many candidates intervals are widened."""
 
-Parts = dict[str, EventForecast]
 
-
-@dataclass(frozen=True, slots=True)
-class Searched:
-    """gains: name -> true gain on the default. scores: on the search's fold. run: name, fold -> forecasts."""
-
-    gains: dict[str, float]
-    scores: dict[str, float]
-    run: Callable[[str, int], Parts]
+Results = dict[str, list[float]]
+"""Way of confirming -> what `judged` finds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """differences: of those that were judged."""
+    """differences: of those that were judged. members: of the ensemble, if any."""
 
-    differences: dict[str, Difference]
+    differences: Mapping[str, Difference]
+    members: tuple[str, ...] = ()
 
     @property
     def leader(self) -> str:
@@ -81,141 +76,132 @@ class Chosen:
         return best if self.differences[best].mean < 0 else DEFAULT
 
     @property
+    def winners(self) -> list[str]:
+        """All that are said to beat the default, best first."""
+        wins = [name for name, difference in self.differences.items() if difference.is_win]
+        return sorted(wins, key=lambda name: self.differences[name].mean)
+
+    @property
     def winner(self) -> str:
         """The default where nothing is proven."""
-        wins = [name for name, difference in self.differences.items() if difference.is_win]
-        return min(wins, key=lambda name: self.differences[name].mean, default=DEFAULT)
+        return next(iter(self.winners), DEFAULT)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """forecasts: of those that ran every fold, the default among them, and of the ensemble of these members."""
+
+    forecasts: dict[str, OutOfFold]
+    members: tuple[str, ...]
+
+    def chosen(self, n_chances: int) -> Chosen:
+        """By intervals widened for so many candidates."""
+        level, default = 1 - (1 - LEVEL) / n_chances, self.forecasts[DEFAULT]
+        others = {name: of for name, of in self.forecasts.items() if name != DEFAULT}
+        differences = {name: paired_difference(of, default, level=level) for name, of in others.items()}
+        return Chosen(differences, self.members)
 
 
 def main() -> None:
-    """Print a row a world, spread and way."""
+    """Print a row a world, spread and way, after every `SHOWN_EVERY` rounds anew."""
     arguments = parse_arguments()
-    frame = load_specimens(arguments.data, cache_dir=DataOptions().cache_folder, n_processes=1).frame
-    events = events_of(frame)
-    rows = held_out_rows(frame, events)
-    domain_of_site = dict(zip(frame["site_id"].astype(str), frame["domain_id"].astype(int), strict=True))
-    folds = fresh_folds(frame, holdout="both", search_fold=SEARCH_FOLD, wanted=N_FOLDS).folds
-    seen = events.ids[np.concatenate([rows[SEARCH_FOLD, part] for part in ("id", "ood")])]
-    print(
-        "world  spread  way          any win         led by  less none          shipped  less none        winner worse"
-    )
-    for world in arguments.worlds:
-        for spread in arguments.spreads:
-            rng = np.random.default_rng([SPLIT_SEED, ord(world), round(spread * 1000)])
-            sigmas = sigmas_of(events, rows, rng)
-            found: dict[str, list[list[float]]] = {way: [] for way in WAYS}
-            for _ in range(arguments.draws):
-                searched = search(events, rows, sigmas, world, spread, rng)
-                for way, results in found.items():
-                    chosen = confirm(searched, folds, seen, domain_of_site, way=way)
-                    results.append(judged(chosen, searched.gains))
-            for way in found:
-                print(line(world, spread, found, way), flush=True)
+    ground = Ground.of(load_specimens(arguments.data, cache_dir=DataOptions().cache_folder, n_processes=1).frame)
+    cells = list(product(arguments.worlds, arguments.spreads))
+    truths = {w: Truth.of(ground.events, w, np.random.default_rng([SPLIT_SEED, ord(w)])) for w in arguments.worlds}
+    rngs = {(w, spread): np.random.default_rng([SPLIT_SEED, ord(w), round(spread * 1000)]) for w, spread in cells}
+    found: dict[tuple[str, float], list[Results]] = {cell: [] for cell in cells}
+    for n in range(1, arguments.rounds + 1):
+        for (world, spread), results in found.items():
+            for _ in range(N_DRAWS if spread else N_DRAWS_OF_EQUALS):
+                searched = search(ground, truths[world], world, spread, rngs[world, spread])
+                results.append(results_of(searched, ground.held_out, truths[world]))
+        if n % SHOWN_EVERY == 0 or n == arguments.rounds:
+            print(HEAD)
+            for (world, spread), results in found.items():
+                for way in results[0]:
+                    print(line(world, spread, results, way), flush=True)
 
 
-def sigmas_of(events: Events, rows: dict[Key, np.ndarray], rng: np.random.Generator) -> dict[Key, Floats]:
-    """What suits forecasts of that skill, on each fold's parts; it hardly depends on the draw."""
-    errors = events.labels - skilled(events, rng)
-    return {key: fit_sigma(errors[at])[0] for key, at in rows.items()}
+def results_of(searched: Searched, held_out: HeldOutFolds, truth: Truth) -> Results:
+    """Of one search."""
+    found: Results = {}
+    for n_of_fold, ways in WAYS.items():
+        confirmed = confirm(searched, held_out, n_of_fold)
+        found |= {way: judged(confirmed.chosen(n_chances), searched, truth) for way, n_chances in ways.items()}
+    return found
 
 
-def search(
-    events: Events,
-    rows: dict[Key, np.ndarray],
-    sigmas: dict[Key, Floats],
-    world: str,
-    spread: float,
-    rng: np.random.Generator,
-) -> Searched:
-    """One search's trials and the default."""
-    names = [*(f"t{i:04d}" for i in range(N_TRIED)), DEFAULT]
-    gains = {name: 0.0 if name == DEFAULT else float(rng.normal(0.0, spread)) for name in names}
-    run = runs_of(gains, events, rows, sigmas, world, rng)
-    return Searched(gains, {name: score(run(name, SEARCH_FOLD)) for name in names}, run)
+def confirm(searched: Searched, held_out: HeldOutFolds, n_of_fold: Sequence[int]) -> Confirmed:
+    """The best of a search on the folds, so many of them on each."""
+    folds = list(held_out.scorers)
+    names = sorted((name for name in searched.scores if name != DEFAULT), key=searched.scores.__getitem__)
+    for i, n in enumerate(n_of_fold):
+        if n < len(names) and i > 0:
+            names = standing(searched, held_out, names, folds[:i])
+        names = names[:n]
+    members = [predicted(searched, name, folds) for name in (*names, DEFAULT)]
+    forecasts = {of.name: gathered({fold: of.of(fold, 1) for fold in folds}, held_out) for of in members}
+    forecasts[ENSEMBLE] = gathered(ensemble_predictions(members, held_out, with_floors=False), held_out)
+    return Confirmed(forecasts, tuple(of.name for of in better_half(members, held_out)))
 
 
-def runs_of(
-    gains: Mapping[str, float],
-    events: Events,
-    rows: dict[Key, np.ndarray],
-    sigmas: dict[Key, Floats],
-    world: str,
-    rng: np.random.Generator,
-) -> Callable[[str, int], Parts]:
-    """Forecasts by name and fold, of configurations with these true gains; each is drawn when it is first asked for."""
-    base = skilled(events, rng)
-    lasting = {name: lasting_of(events, LASTING[world], rng) for name in gains}
-    runs: dict[tuple[str, int], Parts] = {}
-
-    def run(name: str, fold: int) -> Parts:
-        if (name, fold) not in runs:
-            mu = Targets.beetles().clip(base + lasting[name] + training_noise(events, rng))
-            parts = {p: forecast(events, mu, sigmas[fold, p], rows[fold, p]) for p in ("id", "ood")}
-            factor = 1 - gains[name] / SCORE
-            runs[name, fold] = {p: replace(part, crps=part.crps * factor) for p, part in parts.items()}
-        return runs[name, fold]
-
-    return run
-
-
-def score(parts: Parts) -> float:
-    """Of all held-out events of a fold, as a trial reports it."""
-    return score_of([part.crps.mean(axis=0) for part in parts.values()])
-
-
-def confirm(
-    searched: Searched, folds: tuple[int, ...], seen: np.ndarray, domain_of_site: dict[str, int], *, way: str
-) -> Chosen:
-    """The best of a search on the folds, with as many runs either way."""
-    n_entrants, n_chances = WAYS[way]
-    ranked = sorted((name for name in searched.gains if name != DEFAULT), key=lambda name: searched.scores[name])
-    names = ranked[:n_entrants]
-    if n_entrants > TOP:
-        names = better_half(searched, names, folds[0])
-    *gathered, default = (
-        OutOfFold.gather({f: [only_fresh(searched.run(name, f), seen)] for f in folds}, domain_of_site)
+def standing(searched: Searched, held_out: HeldOutFolds, names: Sequence[str], folds: Sequence[int]) -> list[str]:
+    """Best first by the mean difference to the default over the search and these folds, shrunk."""
+    scores = {
+        name: {SEARCHED: searched.scores[name]}
+        | {fold: score(held_out.forecasts(fold, searched.run(name, fold))) for fold in folds}
         for name in (*names, DEFAULT)
-    )
-    level = 1 - (1 - LEVEL) / n_chances
-    pairs = zip(names, gathered, strict=True)
-    return Chosen({name: paired_difference(own, default, level=level) for name, own in pairs})
+    }
+    default = scores.pop(DEFAULT)
+    known = shrunk({name: {at: own[at] - default[at] for at in own} for name, own in scores.items()})
+    return sorted(names, key=lambda name: known[name].value)
 
 
-def better_half(searched: Searched, names: list[str], fold: int) -> list[str]:
-    """By the mean difference to the default over the search's fold and this one, shrunk."""
-    differences = {}
-    for name in names:
-        there, here = searched.scores, {n: score(searched.run(n, fold)) for n in (name, DEFAULT)}
-        differences[name] = {SEARCH_FOLD: there[name] - there[DEFAULT], fold: here[name] - here[DEFAULT]}
-    standing = shrunk(differences)
-    return sorted(names, key=lambda name: standing[name].value)[: len(names) // 2]
+def predicted(searched: Searched, name: str, folds: Sequence[int]) -> Predicted:
+    """As a confirmation has it, of one epoch and one seed."""
+    run = partial(searched.run, name)
+    return Predicted(name=name, curves={fold: np.zeros(1) for fold in folds}, read=lambda fold, _: [run(fold)])
 
 
-def judged(chosen: Chosen, gains: dict[str, float]) -> list[float]:
-    """Any win, regrets of leader and winner, whether the winner is worse than the default."""
-    best = max(gains.values())
-    leader, winner = chosen.leader, chosen.winner
-    return [winner != DEFAULT, best - gains[leader], best - gains[winner], gains[winner] < 0]
+def gathered(predictions: Mapping[int, Sequence[Predictions]], held_out: HeldOutFolds) -> OutOfFold:
+    """predictions: fold -> one array a seed."""
+    runs = {fold: [held_out.forecasts(fold, of) for of in seeds] for fold, seeds in predictions.items()}
+    return OutOfFold.gather(runs, held_out.domain_of_site)
 
 
-def line(world: str, spread: float, found: dict[str, list[list[float]]], way: str) -> str:
+def judged(chosen: Chosen, searched: Searched, truth: Truth) -> list[float]:
+    """Any win, any false win, true gains of leader and of what is shipped, and whether these are below 0."""
+    gains = {name: truth.gain([skill]) for name, skill in searched.skills.items()}
+    gains[ENSEMBLE] = truth.gain([searched.skills[name] for name in chosen.members])
+    led, shipped = gains[chosen.leader], gains[chosen.winner]
+    is_false = any(gains[name] < ROUNDING for name in chosen.winners)
+    return [bool(chosen.winners), is_false, led, shipped, led < -ROUNDING, shipped < -ROUNDING]
+
+
+HEAD = (
+    "world  spread  draws  way            any win         false          led by   less none          worse  "
+    "shipped  less none          worse"
+)
+
+
+def line(world: str, spread: float, found: Sequence[Results], way: str) -> str:
     """One row."""
-    results = {key: np.array(values, dtype=np.float64) for key, values in found.items()}
-    any_win, led, shipped, worse = results[way].mean(axis=0)
-    less = results[way] - results["none"]
+    of_way, of_today = (np.array([results[name] for results in found], dtype=np.float64) for name in (way, TODAY))
+    any_win, is_false, led, shipped, led_worse, shipped_worse = of_way.mean(axis=0)
+    less = of_way - of_today
     half, mean, n = 1.96 * less.std(axis=0) / math.sqrt(len(less)), less.mean(axis=0), len(less)
-    by = [f"{mean[i]:+.4f} +- {half[i]:.4f}" if way != "none" else " " * 17 for i in (1, 2)]
-    error = math.sqrt(any_win * (1 - any_win) / n)
+    by = [f"{mean[i]:+.4f} +- {half[i]:.4f}" if way != TODAY else " " * 17 for i in (2, 3)]
+    shares = [f"{share:6.1%} +- {math.sqrt(share * (1 - share) / n):.1%}" for share in (any_win, is_false)]
     return (
-        f"{world:<6} {spread:<6g}  {way:<11}  {any_win:6.1%} +- {error:.1%}  "
-        f"{led:.4f}  {by[0]}  {shipped:.4f}  {by[1]}  {worse:.1%}"
+        f"{world:<6} {spread:<6g}  {n:<5}  {way:<13}  {'  '.join(shares)}  {led:+.4f}  {by[0]}  {led_worse:5.1%}  "
+        f"{shipped:+.4f}  {by[1]}  {shipped_worse:5.1%}"
     )
 
 
 def parse_arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=100, help="of 3 searches each, and 5 where the spread is 0")
     parser.add_argument("--data", default="demo", help="whose events and folds are taken")
     parser.add_argument("--worlds", nargs="+", default=list(LASTING), choices=list(LASTING))
     parser.add_argument("--spreads", nargs="+", type=float, default=[0.0, 0.013, 0.037])

@@ -4,14 +4,15 @@ python -m benchmarks.search.confirmed [--searches 200] [--data demo]
 
 The program's own search of the made-up fine-tuning, which runs the default first; its three best and the default are
 then forecast on the folds that a confirmation takes, with the true gains that they have in the problem, and judged by
-the verdict's own functions. Events, folds and worlds of noise are those of `verdict_level.py`. Two things are simpler
-than in the program: the three best may be alike, and there is no ensemble.
+the verdict's own functions. Events, folds and worlds of noise are those of `verdict_level.py`; a gain is a share of
+what a forecast costs. Two things are simpler than in the program: the three best may be alike, and there is no
+ensemble.
 """
 
 import argparse
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,18 +21,35 @@ from benchmarks.search.problems.fine_tuning import FineTuning
 from benchmarks.search.regret import bootstrap
 from benchmarks.search.simulator import Cluster, simulate
 from benchmarks.search.trying import full_seconds, prepare
-from benchmarks.verdict_level import LASTING, SEARCH_FOLD, Events, events_of, held_out_rows
-from benchmarks.verdict_race import TOP, Chosen, Key, Searched, confirm, runs_of, sigmas_of
+from benchmarks.verdict_level import (
+    LASTING,
+    SEARCH_FOLD,
+    Events,
+    events_of,
+    forecast,
+    held_out_rows,
+    lasting_of,
+    skilled,
+    training_noise,
+)
+from benchmarks.verdict_race import Chosen
 from search_spaces.space import DEFAULT
 from trainable.data.specimens import load_specimens
 from trainable.data.splits import SPLIT_SEED
-from trainable.scoring.crps import Floats
+from trainable.scoring.crps import Floats, fit_sigma
+from trainable.scoring.intervals import LEVEL
+from trainable.scoring.out_of_fold import OutOfFold, only_fresh, paired_difference
+from trainable.scoring.targets import Targets
 from tune.command_line.options import DataOptions
 from tune.confirming.choice import DEFAULT_FOLDS
 from tune.confirming.fresh_folds import fresh_folds
 
 BUDGETS = (10.0, 24.0)
 """In full lengths; 24 trials of the program are about 10."""
+
+TOP = 3
+SCORE = 0.45
+"""About what these forecasts score; gains are relative to it."""
 
 CLEARLY = 0.01
 """A gain that counts as truly better; verdicts see it less often than not."""
@@ -80,33 +98,48 @@ class Judges:
     """The events of some data and the folds that a confirmation takes."""
 
     events: Events
-    rows: dict[Key, np.ndarray]
+    rows: dict[tuple[int, str], np.ndarray]
     folds: tuple[int, ...]
     seen: np.ndarray
     domain_of_site: dict[str, int]
-    sigmas: dict[Key, Floats]
+    sigmas: dict[tuple[int, str], Floats]
 
     @classmethod
     def of(cls, data: str) -> "Judges":
-        """As the program splits them."""
+        """As the program splits them. sigmas: what suits forecasts of that skill; they hardly depend on the draw."""
         frame = load_specimens(data, cache_dir=DataOptions().cache_folder, n_processes=1).frame
         events = events_of(frame)
         rows = held_out_rows(frame, events)
+        errors = events.labels - skilled(events, np.random.default_rng(SPLIT_SEED))
         return cls(
             events=events,
             rows=rows,
             folds=fresh_folds(frame, holdout="both", search_fold=SEARCH_FOLD, wanted=DEFAULT_FOLDS).folds,
             seen=events.ids[np.concatenate([rows[SEARCH_FOLD, part] for part in ("id", "ood")])],
             domain_of_site=dict(zip(frame["site_id"].astype(str), frame["domain_id"].astype(int), strict=True)),
-            sigmas=sigmas_of(events, rows, np.random.default_rng(SPLIT_SEED)),
+            sigmas={key: fit_sigma(errors[at])[0] for key, at in rows.items()},
         )
 
     def verdict(self, ended: Ended, world: str, rng: np.random.Generator) -> Chosen:
         """On the three best and the default."""
-        gains = {name: ended.gains[name] for name in ended.confirmed}
-        scores = {name: ended.scores[name] for name in ended.confirmed}
-        run = runs_of(gains, self.events, self.rows, self.sigmas, world, rng)
-        return confirm(Searched(gains, scores, run), self.folds, self.seen, self.domain_of_site, way="none")
+        gathered = self._drawn({name: ended.gains[name] for name in ended.confirmed}, world, rng)
+        default, level = gathered.pop(DEFAULT), 1 - (1 - LEVEL) / TOP
+        return Chosen({name: paired_difference(own, default, level=level) for name, own in gathered.items()})
+
+    def _drawn(self, gains: Mapping[str, float], world: str, rng: np.random.Generator) -> dict[str, OutOfFold]:
+        """Forecasts of configurations with these true gains."""
+        base = skilled(self.events, rng)
+        lasting = {name: lasting_of(self.events, LASTING[world], rng) for name in gains}
+        found = {}
+        for name, gain in gains.items():
+            runs = {}
+            for fold in self.folds:
+                mu = Targets.beetles().clip(base + lasting[name] + training_noise(self.events, rng))
+                parts = {p: forecast(self.events, mu, self.sigmas[fold, p], self.rows[fold, p]) for p in ("id", "ood")}
+                costs = {p: replace(part, crps=part.crps * (1 - gain / SCORE)) for p, part in parts.items()}
+                runs[fold] = [only_fresh(costs, self.seen)]
+            found[name] = OutOfFold.gather(runs, self.domain_of_site)
+        return found
 
 
 def row(world: str, budget: float, judged: Sequence[tuple[Ended, Chosen]]) -> str:
