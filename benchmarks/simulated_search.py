@@ -64,12 +64,12 @@ class Remembering(HeldOutFolds):
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Ground:
     """What searches and their confirmations are scored on. rows: fold, or `SEARCHED` -> rows of the events, in the
-    order of its scorer.
+    order of its scorer. parts: of the search's rows, ID and OOD.
     """
 
     events: Events
     rows: dict[int, NDArray[np.int64]]
-    search: HeldOutScorer
+    parts: tuple[slice, slice]
     held_out: HeldOutFolds
 
     @classmethod
@@ -82,12 +82,11 @@ class Ground:
         (searched,) = search_splits(frame, holdout="both", fold=SEARCH_FOLD, n=None)
         by_fold = {fold: make_split(frame, holdout="both", fold=fold, seed=SPLIT_SEED) for fold in wanted}
         splits = {fold: _of_events(split, frame, events) for fold, split in {SEARCHED: searched, **by_fold}.items()}
-        scorers = {
-            fold: HeldOutScorer(events.labels, events.ids, events.site_names, split) for fold, split in splits.items()
-        }
         rows = {fold: np.concatenate([split.id_, split.ood]) for fold, split in splits.items()}
         held_out = Remembering(
-            scorers={fold: scorers[fold] for fold in wanted},
+            scorers={
+                fold: HeldOutScorer(events.labels, events.ids, events.site_names, splits[fold]) for fold in wanted
+            },
             floors={},
             group_floors={},
             is_known={},
@@ -96,7 +95,13 @@ class Ground:
             n_left_out=0,
             n_seen=0,
         )
-        return cls(events=events, rows=rows, search=scorers[SEARCHED], held_out=held_out)
+        n_id = len(splits[SEARCHED].id_)
+        return cls(events=events, rows=rows, parts=(slice(0, n_id), slice(n_id, None)), held_out=held_out)
+
+    def searched_score(self, mu: Floats, sigma: Floats) -> float:
+        """What a search scores a trial by, by a sigma that hardly depends on it."""
+        costs = crps_normal(self.events.labels[self.rows[SEARCHED]], mu, sigma)
+        return score_of([costs[part].mean(axis=0) for part in self.parts])
 
 
 def _of_events(split: Split, frame: pd.DataFrame, events: Events) -> Split:
@@ -108,9 +113,12 @@ def _of_events(split: Split, frame: pd.DataFrame, events: Events) -> Split:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Truth:
-    """What forecasts truly score in a world. scores: how many are averaged -> a score for each of `SKILLS`."""
+    """What forecasts truly score in a world. scores: how many are averaged -> a score for each of `SKILLS`. sigma: that
+    suits the default.
+    """
 
     scores: dict[int, Floats]
+    sigma: Floats
 
     @classmethod
     def of(cls, events: Events, world: str, rng: np.random.Generator, *, n: int = N_TRUE) -> Self:
@@ -126,7 +134,8 @@ class Truth:
             for n_members, mu in ((1, each[0]), (2, each.mean(axis=0))):
                 sigma = fit_sigma((labels - mu)[: n // 10])[0]
                 scores[n_members].append(score_of([crps_normal(labels, mu, sigma).mean(axis=0)]))
-        return cls({n_members: np.array(found) for n_members, found in scores.items()})
+        of_default = fit_sigma((labels - Targets.beetles().clip(base + own[0]))[: n // 10])[0]
+        return cls({n_members: np.array(found) for n_members, found in scores.items()}, of_default)
 
     def gain(self, skills: Sequence[float]) -> float:
         """On the default, of the mean of one or two forecasts with these skills; SPEI units."""
@@ -156,7 +165,7 @@ def search(ground: Ground, truth: Truth, world: str, spread: float, rng: np.rand
     """One search's trials and the default, whose true gains have an SD of `spread`."""
     skills = {f"t{i:04d}": truth.skill(float(rng.normal(0.0, spread))) for i in range(N_TRIED)} | {DEFAULT: 0.0}
     run = runs_of(skills, ground, world, rng)
-    scores = {name: score(ground.search.forecasts(run(name, SEARCHED))) for name in skills}
+    scores = {name: ground.searched_score(run(name, SEARCHED), truth.sigma) for name in skills}
     return Searched(skills=skills, scores=scores, run=run)
 
 

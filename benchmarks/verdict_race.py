@@ -20,7 +20,7 @@ import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -47,11 +47,11 @@ TODAY = "none"
 ROUNDING = 1e-6
 """A smaller gain is none."""
 
-N_DRAWS, N_DRAWS_OF_EQUALS, SHOWN_EVERY = 3, 5, 20
+N_DRAWS, N_DRAWS_OF_EQUALS, SHOWN_EVERY = 3, 5, 5
 """Searches of a round in each world and spread; of equals more, since false wins are rare."""
 
 WAYS = {
-    (3, 3, 3): {TODAY: 4},
+    (3, 3, 3): {TODAY: 4, "none, for 3": 3},
     (5, 2, 2): {"race 5": 3, "race 5, for 6": 6},
     (4, 3, 2): {"race 4": 3, "race 4, for 5": 5},
 }
@@ -64,10 +64,13 @@ Results = dict[str, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """differences: of those that were judged. members: of the ensemble, if any."""
+    """differences: of those that were judged. members: of the ensemble, if any. level: that of the intervals, if it is
+    another than the differences' own.
+    """
 
     differences: Mapping[str, Difference]
     members: tuple[str, ...] = ()
+    level: float | None = None
 
     @property
     def leader(self) -> str:
@@ -78,7 +81,7 @@ class Chosen:
     @property
     def winners(self) -> list[str]:
         """All that are said to beat the default, best first."""
-        wins = [name for name, difference in self.differences.items() if difference.is_win]
+        wins = [name for name, difference in self.differences.items() if self._is_win(difference)]
         return sorted(wins, key=lambda name: self.differences[name].mean)
 
     @property
@@ -86,20 +89,11 @@ class Chosen:
         """The default where nothing is proven."""
         return next(iter(self.winners), DEFAULT)
 
-
-@dataclass(frozen=True, slots=True)
-class Confirmed:
-    """forecasts: of those that ran every fold, the default among them, and of the ensemble of these members."""
-
-    forecasts: dict[str, OutOfFold]
-    members: tuple[str, ...]
-
-    def chosen(self, n_chances: int) -> Chosen:
-        """By intervals widened for so many candidates."""
-        level, default = 1 - (1 - LEVEL) / n_chances, self.forecasts[DEFAULT]
-        others = {name: of for name, of in self.forecasts.items() if name != DEFAULT}
-        differences = {name: paired_difference(of, default, level=level) for name, of in others.items()}
-        return Chosen(differences, self.members)
+    def _is_win(self, difference: Difference) -> bool:
+        if self.level is None:
+            return difference.is_win
+        assert difference.p_better is not None
+        return difference.p_better > (1 + self.level) / 2  # of the same t as the interval
 
 
 def main() -> None:
@@ -126,12 +120,13 @@ def results_of(searched: Searched, held_out: HeldOutFolds, truth: Truth) -> Resu
     """Of one search."""
     found: Results = {}
     for n_of_fold, ways in WAYS.items():
-        confirmed = confirm(searched, held_out, n_of_fold)
-        found |= {way: judged(confirmed.chosen(n_chances), searched, truth) for way, n_chances in ways.items()}
+        chosen = confirm(searched, held_out, n_of_fold)
+        for way, n in ways.items():
+            found[way] = judged(replace(chosen, level=1 - (1 - LEVEL) / n), searched, truth)
     return found
 
 
-def confirm(searched: Searched, held_out: HeldOutFolds, n_of_fold: Sequence[int]) -> Confirmed:
+def confirm(searched: Searched, held_out: HeldOutFolds, n_of_fold: Sequence[int]) -> Chosen:
     """The best of a search on the folds, so many of them on each."""
     folds = list(held_out.scorers)
     names = sorted((name for name in searched.scores if name != DEFAULT), key=searched.scores.__getitem__)
@@ -142,7 +137,11 @@ def confirm(searched: Searched, held_out: HeldOutFolds, n_of_fold: Sequence[int]
     members = [predicted(searched, name, folds) for name in (*names, DEFAULT)]
     forecasts = {of.name: gathered({fold: of.of(fold, 1) for fold in folds}, held_out) for of in members}
     forecasts[ENSEMBLE] = gathered(ensemble_predictions(members, held_out, with_floors=False), held_out)
-    return Confirmed(forecasts, tuple(of.name for of in better_half(members, held_out)))
+    default = forecasts.pop(DEFAULT)
+    return Chosen(
+        {name: paired_difference(of, default) for name, of in forecasts.items()},
+        members=tuple(of.name for of in better_half(members, held_out)),
+    )
 
 
 def standing(searched: Searched, held_out: HeldOutFolds, names: Sequence[str], folds: Sequence[int]) -> list[str]:

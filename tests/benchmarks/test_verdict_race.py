@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmarks.simulated_search import SEARCHED, Ground, Searched, Truth, runs_of, score, search
-from benchmarks.verdict_race import WAYS, Chosen, confirm, judged
+from benchmarks.verdict_race import WAYS, Chosen, confirm, gathered, judged
 from search_spaces.space import DEFAULT
 from trainable.data.task import beetles
-from trainable.scoring.out_of_fold import Difference
+from trainable.scoring.out_of_fold import Difference, paired_difference
 from tune.confirming.outcome import ENSEMBLE
 
 N_RUNS = 12
@@ -50,13 +50,13 @@ def test_every_way_takes_as_many_runs(ground: Ground, truths: dict[str, Truth], 
         asked.add((name, fold))
         return searched.run(name, fold)
 
-    confirmed = confirm(replace(searched, run=run), ground.held_out, n_of_fold)
+    chosen = confirm(replace(searched, run=run), ground.held_out, n_of_fold)
     of_fold = [sum(fold == at for _, at in asked) for fold in ground.held_out.scorers]
 
     assert len(asked) == N_RUNS
     assert of_fold == [n + 1 for n in n_of_fold]  # the default runs every fold
-    assert len(confirmed.forecasts) == n_of_fold[-1] + 2
-    assert set(confirmed.members) < set(confirmed.forecasts)
+    assert len(chosen.differences) == n_of_fold[-1] + 1
+    assert set(chosen.members) < {*chosen.differences, DEFAULT}
 
 
 def test_who_forecasts_worst_on_the_folds_so_far_goes_no_further(ground: Ground):
@@ -64,11 +64,11 @@ def test_who_forecasts_worst_on_the_folds_so_far_goes_no_further(ground: Ground)
     searched = made(ground, skills, {name: 0.400 + 0.001 * i for i, name in enumerate(skills)})
     ended = {n: confirm(searched, ground.held_out, n) for n in WAYS}
 
-    assert list(ended[5, 2, 2].forecasts) == ["d", "b", DEFAULT, ENSEMBLE]
-    assert list(ended[4, 3, 2].forecasts) == ["d", "b", DEFAULT, ENSEMBLE]
-    assert list(ended[3, 3, 3].forecasts) == ["a", "b", "c", DEFAULT, ENSEMBLE]
+    assert list(ended[5, 2, 2].differences) == ["d", "b", ENSEMBLE]
+    assert list(ended[4, 3, 2].differences) == ["d", "b", ENSEMBLE]
+    assert list(ended[3, 3, 3].differences) == ["a", "b", "c", ENSEMBLE]
     assert ended[5, 2, 2].members == ("d", "b")
-    assert ended[5, 2, 2].chosen(3).winner in ("d", ENSEMBLE)
+    assert ended[5, 2, 2].winner in ("d", ENSEMBLE)
     assert ended[3, 3, 3].members == ("b", DEFAULT)
 
 
@@ -76,15 +76,20 @@ def test_what_the_search_saw_counts_as_one_fold(ground: Ground):
     skills = {"a": 0.1, "b": 0.1, "c": 0.1, "d": 0.2}
     apart = made(ground, skills, {"a": 0.1, "b": 0.2, "c": 0.3, "d": 0.9})  # 0.9 - 0.1 is more than a fold tells
 
-    assert set(confirm(apart, ground.held_out, (4, 2, 2)).forecasts) == {"a", "b", DEFAULT, ENSEMBLE}
+    assert set(confirm(apart, ground.held_out, (4, 2, 2)).differences) == {"a", "b", ENSEMBLE}
 
 
-def test_wider_intervals_prove_less(ground: Ground):
-    confirmed = confirm(made(ground, {"a": 0.2, "b": 0.1}, {"a": 0.4, "b": 0.41}), ground.held_out, (2, 2, 2))
-    few, many = confirmed.chosen(3).differences, confirmed.chosen(6).differences
+@pytest.mark.parametrize("level", [0.5, 0.9, 0.98])
+def test_a_win_at_a_level_is_that_of_its_interval(ground: Ground, level: float):
+    skills = {f"t{i}": 0.02 * i - 0.04 for i in range(6)}
+    searched = made(ground, skills, dict.fromkeys(skills, 0.4))
+    chosen = confirm(searched, ground.held_out, (6, 6, 6))
+    runs = {name: gathered({f: [searched.run(name, f)] for f in ground.held_out.scorers}, ground.held_out)
+            for name in (*skills, DEFAULT)}  # fmt: skip
+    wins = {name for name in skills if paired_difference(runs[name], runs[DEFAULT], level=level).is_win}
 
-    assert few.keys() == {"a", "b", ENSEMBLE}
-    assert all(few[name].mean == many[name].mean and few[name].high < many[name].high for name in few)
+    assert {name for name in replace(chosen, level=level).winners if name != ENSEMBLE} == wins
+    assert 0 < len(wins) < len(skills)
 
 
 def test_a_mean_is_worth_more_the_more_of_their_errors_are_its_members_own(truths: dict[str, Truth]):
@@ -97,6 +102,13 @@ def test_a_mean_is_worth_more_the_more_of_their_errors_are_its_members_own(truth
         assert truth.gain([0.0, 0.0]) < truth.gain([0.0, truth.skill(0.03)]) < truth.gain([truth.skill(0.03)] * 2)
 
 
+def scored(ground: Ground, truth: Truth, fold: int, mu: np.ndarray) -> float:
+    """On all of a fold's events, or as a search scores."""
+    if fold == SEARCHED:
+        return ground.searched_score(mu, truth.sigma)
+    return score(ground.held_out.scorers[fold].forecasts(mu))
+
+
 def test_the_truth_is_what_runs_score_on_average(ground: Ground, truths: dict[str, Truth]):
     truth, rng = truths["A"], np.random.default_rng(4)
     skills = {DEFAULT: 0.0, "a": truth.skill(0.1)}
@@ -104,9 +116,9 @@ def test_the_truth_is_what_runs_score_on_average(ground: Ground, truths: dict[st
     for _ in range(20):
         run = runs_of(skills, ground, "A", rng)
         for fold in (SEARCHED, *ground.held_out.scorers):
-            of = ground.search.forecasts if fold == SEARCHED else ground.held_out.scorers[fold].forecasts
             one, other = run("a", fold), run(DEFAULT, fold)
-            measured.append([score(of(other)) - score(of(of_one)) for of_one in (one, (one + other) / 2)])
+            scores = [scored(ground, truth, fold, mu) for mu in (other, one, (one + other) / 2)]
+            measured.append([scores[0] - scores[1], scores[0] - scores[2]])
     single, mean = np.mean(measured, axis=0)
 
     assert single == pytest.approx(0.1, rel=0.15)
