@@ -13,6 +13,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from benchmarks.search.problems.problem import Problem, Values, drawn_at_random
 from benchmarks.search.simulator import Started
+from search_spaces.parameter import Plain
 
 _SCORE = "score"
 
@@ -42,7 +43,7 @@ class RayAsha:
         if self._search is None:
             values: Values = drawn_at_random(self._problem.space, self._seed * 100_003 + number)
         else:
-            values = self._search.suggest(name)
+            values = _flat(self._search.suggest(name))
         self._values[name] = values
         self._trials[name] = SimpleNamespace(trial_id=name)
         self._scheduler.on_trial_add(None, self._trials[name])
@@ -84,6 +85,14 @@ class RayAsha:
             self._name: self._values[min(self._last, key=self._last.__getitem__)],
             f"{self._name}, lowest": self._values[min(self._lowest, key=self._lowest.__getitem__)],
         }
+
+
+def _flat(values: Mapping[str, Any]) -> Values:
+    """Of a parameter whose name has a slash Ray makes a mapping of its own."""
+    found: dict[str, Plain] = {}
+    for name, value in values.items():
+        found |= {f"{name}/{k}": v for k, v in _flat(value).items()} if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def _define_by_run(problem: Problem) -> Any:

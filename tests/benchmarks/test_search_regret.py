@@ -9,6 +9,7 @@ import pytest
 from benchmarks.recorded_curves import N_FOLDS, Curve, Curves, configurations
 from benchmarks.search.__main__ import main
 from benchmarks.search.confirmed import Ended, row
+from benchmarks.search.methods import METHODS
 from benchmarks.search.problems import recorded
 from benchmarks.search.problems.fine_tuning import FineTuning
 from benchmarks.search.problems.hartmann import MINIMUM, Hartmann, hartmann
@@ -16,6 +17,7 @@ from benchmarks.search.problems.problem import drawn_at_random
 from benchmarks.search.problems.recorded import Recorded, recorded_worlds, surrogate, surrogate_error
 from benchmarks.search.regret import bootstrap, courses_of, difference, share_to_reach
 from benchmarks.search.results import RESULTS, Found, Results, looks_until
+from benchmarks.search.simulator import simulate
 from benchmarks.search.tables import tables
 from benchmarks.search.trying import PROBLEMS
 from benchmarks.verdict_race import Chosen
@@ -168,6 +170,18 @@ def test_recorded_configurations_are_as_they_were_recorded_and_others_between(tm
     assert len(drawn.scores) == problem.space.config(other, 20).n_epochs
     assert model.deviations[1].mean() == pytest.approx(-0.03)  # fold 0 alone
     assert model.out_of_fold()[1] < 1.0
+
+
+@pytest.mark.parametrize("method", ["ours", "stock", "TPE + median", "random + ASHA"])
+def test_all_search_the_space_of_the_recorded_configurations(method, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(recorded, "FEWEST", 6)
+    losses = {DEFAULT: 0.5} | {f"d{i:03d}": 0.4 + 0.02 * i for i in range(8)}
+    problem = Recorded(0, curves_of(losses, tmp_path / "curves.parquet"))
+    (look,) = simulate(METHODS[method](problem, 0), problem, [60.0])
+
+    assert look.n_trials > 4
+    for values in look.tried:
+        problem.space.check(values)
 
 
 @pytest.mark.slow
