@@ -4,6 +4,7 @@ Regret: the true value of what a search would ship less the best known of its in
 configuration's. Best known is the lowest of all that anything here ever tried, and of the known optimum.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -104,18 +105,43 @@ def difference(courses: Courses, way: str, other: str, look: float, *, problems:
     return bootstrap(pairs) if pairs else None
 
 
-def share_to_reach(courses: Courses, way: str, other: str, budget: float, *, problem: str) -> float | None:
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Of a budget, infinite where it is not enough; low, high: where that of instances drawn anew lies."""
+
+    share: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        shown, low, high = ("never" if math.isinf(x) else f"{x:.2f}" for x in (self.share, self.low, self.high))
+        return shown if self.n < FEWEST else f"{shown} [{low}, {high}]"
+
+
+def share_to_reach(courses: Courses, way: str, other: str, budget: float, *, problem: str) -> Share | None:
     """Share of the budget after which the mean regret of `way` stays at or below that of `other` at its end.
 
-    Of the looks that there were; infinite where that is never so, None where none was looked at.
+    Of the looks that there were; None where none was looked at.
     """
     both = [at for at in courses[way] if at in courses.get(other, {}) and at[0] == problem]
     both = [at for at in both if courses[way][at].at(budget) is not None and courses[other][at].at(budget) is not None]
     if not both:
         return None
     looks = [look for look in courses[way][both[0]].looks if look <= budget]
-    wanted = np.mean([courses[other][at].at(budget) for at in both])
-    means = [np.mean([courses[way][at].at(look) for at in both]) for look in looks]
-    above = [number for number, mean in enumerate(means) if mean > wanted]
-    first = above[-1] + 1 if above else 0
-    return looks[first] / budget if first < len(looks) else np.inf
+    wanted = np.array([courses[other][at].at(budget) for at in both])
+    mine = np.array([[courses[way][at].at(look) for look in looks] for at in both])
+    drawn = np.random.default_rng(0).integers(0, len(both), (N_RESAMPLES, len(both)))
+    resampled = _first_that_stays(mine[drawn].mean(axis=1), wanted[drawn].mean(axis=1), looks) / budget
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="nearest")  # some may be infinite
+    share = _first_that_stays(mine.mean(axis=0)[None], wanted.mean()[None], looks)[0] / budget
+    return Share(float(share), float(low), float(high), len(both))
+
+
+def _first_that_stays(means: Floats, wanted: Floats, looks: Sequence[float]) -> Floats:
+    """means: `[resamples, looks]`. wanted: `[resamples]`. The look from which on all are as low; else infinity."""
+    above = means > wanted[:, None]
+    n_after_last = np.argmax(above[:, ::-1], axis=1)  # looks behind the last one above
+    first = np.where(above.any(axis=1), means.shape[1] - n_after_last, 0)
+    found: Floats = np.append(looks, np.inf)[first]
+    return found

@@ -33,7 +33,7 @@ def problem_table(courses: Courses, problem: str) -> str:
             less = difference(courses, way, STOCK, budget, problems=[problem])
             cells.append("" if less is None or way == STOCK else str(less))
         share = share_to_reach(courses, way, STOCK, FIRST, problem=problem)
-        cells.append("" if share is None else "never" if math.isinf(share) else f"{share:.2f}")
+        cells.append("" if share is None else str(share))
         cells.append(_shown(_mean(courses, way, problem, lambda c: c.lost_by_choosing(FIRST))))
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"

@@ -106,7 +106,19 @@ def test_the_share_to_reach_is_that_from_which_on_regret_stays_as_low():
     )  # fmt: skip
     shares = [share_to_reach(courses, way, "stock", 24.0, problem="hartmann") for way in ("a", "b", "c", "stock")]
 
-    assert shares == [1.0, 0.25, math.inf, 1.0]
+    assert [share and share.share for share in shares] == [1.0, 0.25, math.inf, 1.0]
+    assert [str(share) for share in shares] == ["1.00", "0.25", "never", "1.00"]  # one instance has no interval
+
+
+def test_the_share_to_reach_has_an_interval_of_instances():
+    halves = [made("a", i, [0.4, 0.6, 0.3] if i % 2 else [0.9, 0.9, 0.8]) for i in range(8)]
+    courses = courses_of([*halves, *(made("stock", i, [0.9, 0.6, 0.5]) for i in range(8))])
+    share = share_to_reach(courses, "a", "stock", 24.0, problem="hartmann")
+
+    assert share is not None
+    assert math.isinf(share.share)  # on average 0.55 for 0.5
+    assert (share.low, share.high, share.n) == (1.0, math.inf, 8)
+    assert str(share) == "never [1.00, never]"
 
 
 def test_the_longest_search_is_kept_and_a_line_that_was_cut_off_is_dropped(tmp_path: Path):
