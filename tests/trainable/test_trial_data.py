@@ -130,7 +130,7 @@ def test_columns_of_another_length_than_the_store_are_refused(data):
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match=r"data\.npz must exist, but does not; start the search again"):
+    with pytest.raises(UserError, match=r"data\.npz must exist, but does not; start the command again"):
         TrialData.load(tmp_path)
 
 

@@ -64,10 +64,10 @@ def test_what_was_meant_is_named_as_it_is_to_be_typed(words, hint, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["search", "--no-train-each-fold"], "search; `--train-each-fold` is off unless it is given: leave it out"),
-        (["search", "--no_skip_bad_images=1"], "search; `--skip-bad-images` is off unless it is given: leave it out"),
-        (["evaluate", "m", "--track"], "evaluate; `--no-track` is off unless it is given: leave it out"),
-        (["search", "--confirm"], "search; `--no-confirm` is off unless it is given: leave it out"),
+        (["search", "--no-train-each-fold"], "search; that is so unless `--train-each-fold` is given"),
+        (["search", "--no_skip_bad_images=1"], "search; that is so unless `--skip-bad-images` is given"),
+        (["evaluate", "m", "--track"], "evaluate; that is so unless `--no-track` is given"),
+        (["search", "--confirm"], "search; that is so unless `--no-confirm` is given"),
         (["search", "--train-each-fold", "false"], "takes no value: give it, or leave it out"),
         (["search", "--train-each-fold=false"], "`--train-each-fold` is on or off and takes no value, but got 'false'"),
     ],
@@ -176,7 +176,7 @@ def test_a_yaml_file_gives_options_and_the_command_line_wins(tmp_path):
     ("content", "message"),
     [
         ("trails: 3", "did you mean `trials`?"),
-        ("no-train-each-fold: true", "`train_each_fold` is off unless it is given: leave it out, or let it be false"),
+        ("no-train-each-fold: true", "that is so unless `train_each_fold` is true"),
         ("epochs: 2\ntrials: yes", "search.yaml:2: `--trials` must be a whole number"),
         ("- trials", "a mapping of keys"),
         ("trials: [", "search.yaml:1: must be valid YAML"),

@@ -1,6 +1,7 @@
 """How a study stands is read from its journal, whatever its process does or has suffered."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,10 +17,11 @@ from tests.tune.plain_entries import encoded, make_entry, read_plain
 from trainable.errors import UserError
 from trainable.failure import Failure, FailureKind
 from trainable.training.best_forecasts import best_forecasts
+from tune.confirming.planned_runs import Plan
 from tune.decisions.decisions import Decisions
 from tune.decisions.rungs import rung_standings
 from tune.decisions.standings import Standings
-from tune.journal.entries import SessionBegun
+from tune.journal.entries import Confirming, PlanMade, SessionBegun
 from tune.journal.journal import FILE_NAME, Journal, Owner, owner_of, read_entries
 from tune.report.status_text import status_text
 from tune.report.study_status import read_status
@@ -310,3 +312,20 @@ def test_a_confirmation_is_part_of_the_status(cli, confirmed_study):
     (mixture,) = told["confirmation"]["ensembles"]
     assert mixture.startswith("ensemble: the mean of ")
     assert mixture in " ".join(shown.stdout.split())
+
+
+def test_a_confirmation_that_broke_off_is_gone_on_with_as_it_was_asked_for(cli, confirmed_study, tmp_path):
+    entries = read_entries(confirmed_study)
+    planned = next(n for n, e in enumerate(entries) if isinstance(e, Confirming) and isinstance(e.of, PlanMade))
+    plan = Plan.from_dict(entries[planned].of.plan)
+    study = tmp_path / "study"
+    study.mkdir()
+    lines = (confirmed_study / FILE_NAME).read_bytes().splitlines(keepends=True)
+    (study / FILE_NAME).write_bytes(b"".join(lines[: planned + 2]))
+    told = cli("status", study, "--json").result
+
+    verb, folder, *options = shlex.split(told["resume_command"])[1:]
+    assert (verb, folder) == ("confirm", str(study))
+    assert told["confirmation"]["verdict"] is None
+    asked = {"--confirm-top": len(plan.configurations) - 1, "--confirm-folds": len(plan.folds)}
+    assert dict(zip(options[::2], options[1::2], strict=False)).items() >= {k: str(v) for k, v in asked.items()}.items()

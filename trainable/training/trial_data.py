@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trainable.checksums import with_checksum, without_checksum
+from trainable.checksums import AlteredContent, with_checksum, without_checksum
 from trainable.config import NO_NAME
 from trainable.counts import counted
 from trainable.data.splits import Split
@@ -27,7 +27,7 @@ FILE_NAME = "data.npz"
 _COLUMNS = ("labels", "domain_ids", "event_ids", "site_ids", "species")
 _NUMBERS = "numbers"  # of tasks that have some
 _ROWS = ("train", "id_", "ood")
-_REMEDY = "start the search again to write it"
+_REMEDY = "start the command again, which writes it anew"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -216,6 +216,8 @@ def _read(folder: Place) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         raise
     except FileNotFoundError:
         raise UserError(f"{file} must exist, but does not; {_REMEDY}, or give the study's own folder") from None
+    except AlteredContent as error:
+        raise UserError(f"{file} must be as it was written, but {error}; {_REMEDY}") from error
     except Exception as error:  # numpy and zipfile raise all kinds on damaged headers
         raise UserError(f"{file} must be a readable data file, but reading it failed: {error!r}; {_REMEDY}") from error
     if version > FORMAT_VERSION:

@@ -196,7 +196,7 @@ def _nearest_flag(word: str, options_class: type[Options], verb: str) -> str:
     """As `_nearest`, but with dashes, or in capitals what is given without an option's name."""
     declared = declarations(options_class)
     if (flag := _opposite(_name_of(word), options_class)) is not None:
-        return f"; `{flag_of(flag, declared)}` is off unless it is given: leave it out"
+        return f"; that is so unless `{flag_of(flag, declared)}` is given"
     if word.lower() in SAID_OF_FLAGS:
         return "; an option that is on or off takes no value: give it, or leave it out"
     flags = {name.replace("_", "-"): flag_of(name, declared) for name in declared} | {"config": "--config"}
@@ -221,6 +221,6 @@ def _opposite(name: str, options_class: type[Options]) -> str | None:
 def _nearest(name: str, names: Collection[str], options_class: type[Options]) -> str:
     """The end of a line about a name that there is not: the one that was meant, else all that there are."""
     if (flag := _opposite(name.replace("-", "_"), options_class)) is not None:
-        return f"; `{flag}` is off unless it is given: leave it out, or let it be false"
+        return f"; that is so unless `{flag}` is true"
     valid = sorted(n.replace("_", "-") for n in names)
     return meant(name.replace("_", "-"), valid) or (f"; valid: {', '.join(valid)}" if valid else "")

@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from search_spaces.space import DEFAULT
 from trainable.errors import UserError
 from trainable.scoring.metrics import SCORE
 from trainable.storage.place import Place
@@ -90,7 +91,17 @@ class StudyStatus:
 
     @property
     def resume_command(self) -> str:
-        """What goes on with the study; one that has all its trials needs more of them."""
+        """What goes on with its confirmation, or else its search; where all trials have ended, with more of them."""
+        plan = self.confirmation.plan
+        if plan is not None and not self.confirmation.is_complete and not self.n_interrupted:
+            return next_command(
+                "confirm",
+                self.folder,
+                confirm_top=sum(configuration.name != DEFAULT for configuration in plan.configurations),
+                confirm_folds=len(plan.folds),
+                confirm_seeds=len(plan.seeds),
+                local=self.standings.is_local,
+            )
         is_done = self.standings.n_told >= self.standings.n_wanted
         trials = 2 * self.standings.n_wanted if is_done else None
         return next_command("search", resume=self.folder, trials=trials, local=self.standings.is_local)
