@@ -149,7 +149,7 @@ def test_flipped_bits_are_one_clear_line_and_never_other_values(data, tmp_path):
         altered = bytearray(written)
         altered[bit // 8] ^= 1 << bit % 8
         file.write_bytes(altered)
-        with pytest.raises(UserError, match=r"data\.npz must be a readable data file, .* its sha256 must be"):
+        with pytest.raises(UserError, match=r"data\.npz must be as it was written, but .* its sha256 must be"):
             TrialData.load(tmp_path)
 
 

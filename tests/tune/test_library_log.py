@@ -16,7 +16,10 @@ def optuna_logger():
 
     logger = logging.getLogger("optuna")
     assert logger.handlers
-    return logger
+    before = logger.level
+    logger.setLevel(logging.INFO)  # benchmarks that ran in this process want no word of it
+    yield logger
+    logger.setLevel(before)
 
 
 def test_libraries_write_to_the_studys_log_and_our_own_warnings_are_said(tmp_path, optuna_logger, capfd):

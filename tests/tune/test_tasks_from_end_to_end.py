@@ -153,7 +153,7 @@ def test_a_task_goes_all_the_way_by_the_commands_of_the_page(name, tmp_path, mon
     assert task.n_outputs == (int(name.split()[0]) if name in CLASSES else task.n_outputs)
     check_words(ended["search"].stdout, task, part="OOD")
     check_words(ended["evaluate"].stdout, task, part="score, trained on")  # on everything
-    check_words((tmp_path / "report.html").read_text(encoding="utf-8"), task, part="OOD")
+    check_words((tmp_path / "report-leaves.html").read_text(encoding="utf-8"), task, part="OOD")
     assert ("score_ood" in cli("trials", "studies/leaves").stdout) == has_domains
     assert cli("status", "studies/leaves").status == 0
     alone = check_alone(tmp_path, task, ended["predict"], domain=domain)

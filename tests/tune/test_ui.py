@@ -43,11 +43,12 @@ def test_the_server_answers_at_the_printed_address_beside_a_taken_port_and_ends_
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_the_server_of_the_pictures_ends_also_where_ctrl_c_is_ignored_as_in_the_background(finished_study):
+    others = psutil.Process().children(recursive=True)  # of earlier tests
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # which the server inherits
     try:
         with served(str(finished_study)) as page:
             assert page.startswith("http://127.0.0.1:")
-            family = psutil.Process().children(recursive=True)
+            family = [child for child in psutil.Process().children(recursive=True) if child not in others]
     finally:
         signal.signal(signal.SIGINT, before)
     assert len(family) > 1
