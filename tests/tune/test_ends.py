@@ -339,7 +339,7 @@ def test_who_does_not_come_back_from_a_dead_service_is_given_up_on():
 @pytest.mark.seconds
 @pytest.mark.parametrize("n_signals", [1, 2])
 def test_ctrl_c_writes_the_end_and_the_table_and_leaves_no_trial_running(
-    demo_search, tracking_uri, tmp_path, n_signals
+    demo_search, cli, tracking_uri, tmp_path, n_signals
 ):
     folder = tmp_path / f"interrupted {n_signals}"
     presses = threading.Thread(target=press_ctrl_c, args=(folder, n_signals))
@@ -352,6 +352,9 @@ def test_ctrl_c_writes_the_end_and_the_table_and_leaves_no_trial_running(
     entries = read_plain(folder)
     assert (entries[-1]["event"], entries[-1]["reason"], entries[-1]["state"]) == ("end", "interrupted", "interrupted")
     assert [entry["trial"] for entry in entries if entry["event"] == "pause"] == ["t0000"]
+    if n_signals == 2 and statuses(tracking_uri, folder.name) != {"KILLED"}:  # MLflow took longer than it was given
+        assert "` brings" in ended.stderr
+        assert cli("sync", folder).status == 0
     assert statuses(tracking_uri, folder.name) == {"KILLED"}
 
 
