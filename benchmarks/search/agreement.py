@@ -13,7 +13,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import overload
@@ -65,15 +65,17 @@ class OnDemand:
     data: TrialData
     seed: int
     epoch_seconds: Sequence[tuple[TrialConfig, float]]
-    trained: dict[str, "Epochs"]
+    trained: dict[str, "Epochs"] = field(default_factory=dict)
     default: JsonObject | None = None
 
     def train(self, values: Values) -> Training:
         """Nothing is trained before it is asked for."""
         config = self.space.config(values, self.max_epochs)
         _, seconds = min(self.epoch_seconds, key=lambda known: _unlikeness(known[0], config))
-        epochs = self.trained.setdefault(str(config.to_dict()), Epochs(config, self.data, self.seed))
-        return Training(scores=epochs, epoch_seconds=seconds)
+        key = str(config.to_dict())
+        if key not in self.trained:
+            self.trained[key] = Epochs(config, self.data, self.seed)
+        return Training(scores=self.trained[key], epoch_seconds=seconds)
 
     def truth(self, values: Values) -> float:
         """Of no use here: two searches of the same task are compared by what they saw."""
@@ -134,7 +136,6 @@ def simulated_end(
         TrialData.load(place_of(str(folder / "data")), copy_features=True),
         header["seed"],
         [(record.trial_config(), record.seconds / len(record.scores)) for record in records if record.scores],
-        {},
     )
     cluster = Cluster(n_workers=n_workers, startup_seconds=_startup_seconds(entries), loss_rate=0.0)
     searcher = Ours(problem, header["seed"], change=Change(header=header, arguments={}))

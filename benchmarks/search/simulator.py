@@ -61,7 +61,7 @@ class Look:
     n_epochs: int
     chosen: Mapping[str, Values]
     tried: tuple[Values, ...]
-    seconds: float = 0.0
+    seconds: float
 
 
 @dataclass(slots=True)
