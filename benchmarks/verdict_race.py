@@ -1,4 +1,4 @@
-"""Whether a race in front of the verdict would choose better: at as many runs, gains, false wins, proofs.
+"""Whom to ask first, and whether a race in front of the verdict would choose better: gains, false wins, proofs.
 
 python benchmarks/verdict_race.py [--rounds 100] [--data demo] [--worlds A B C] [--spreads 0 0.013 0.037]
 
@@ -8,7 +8,8 @@ by. Its best are confirmed on three folds with the default, in 12 runs: three on
 race, in which more enter and fewer go on. Who goes on has the best mean difference to the default, over the search's
 score and the folds run so far, each counted once and of the folds only events that the search did not choose by; it is
 shrunk by the noise measured. Those that ran every fold and their ensemble, without floors, get a verdict from the
-verdict's own functions; intervals are widened for those, or for all that entered and the ensemble.
+verdict's own functions: intervals are widened for all that entered and the ensemble; that of the ensemble is not where
+it is asked first, and nothing wins before it does. "all alike": it is one of several, as before it was asked first.
 
 Worlds of noise are those of `verdict_level.py`, the truth that of `simulated_search.py`: the expected gain where
 nothing was measured, of an ensemble as of one configuration. "any win": some candidate is said to beat the default.
@@ -42,6 +43,7 @@ from tune.confirming.ensemble import better_half, ensemble_predictions
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import ENSEMBLE
 from tune.confirming.predicted import Predicted, Predictions
+from tune.confirming.verdict import winner_of
 
 TODAY = "none"
 ROUNDING = 1e-6
@@ -51,11 +53,11 @@ N_DRAWS, N_DRAWS_OF_EQUALS, SHOWN_EVERY = 3, 5, 5
 """Searches of a round in each world and spread; of equals more, since false wins are rare."""
 
 WAYS = {
-    (3, 3, 3): {TODAY: 4, "none, for 3": 3},
-    (5, 2, 2): {"race 5": 3, "race 5, for 6": 6},
-    (4, 3, 2): {"race 4": 3, "race 4, for 5": 5},
+    (3, 3, 3): {TODAY: True, "all alike": False},
+    (5, 2, 2): {"race 5": True},
+    (4, 3, 2): {"race 4": True},
 }
-"""How many run each fold beside the default -> way of confirming -> for how many candidates intervals are widened."""
+"""How many run each fold beside the default -> way of confirming -> whether the ensemble is asked first."""
 
 
 Results = dict[str, list[float]]
@@ -65,12 +67,13 @@ Results = dict[str, list[float]]
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """differences: of those that were judged. members: of the ensemble, if any. level: that of the intervals, if it is
-    another than the differences' own.
+    another than the differences' own. first: who is asked first, at `LEVEL`, if anyone.
     """
 
     differences: Mapping[str, Difference]
     members: tuple[str, ...] = ()
     level: float | None = None
+    first: str | None = None
 
     @property
     def leader(self) -> str:
@@ -81,19 +84,21 @@ class Chosen:
     @property
     def winners(self) -> list[str]:
         """All that are said to beat the default, best first."""
-        wins = [name for name, difference in self.differences.items() if self._is_win(difference)]
-        return sorted(wins, key=lambda name: self.differences[name].mean)
+        wins = [name for name in self.differences if self._is_win(name)]
+        wins.sort(key=lambda name: self.differences[name].mean)
+        return [] if winner_of(wins, first=self.first) is None else wins
 
     @property
     def winner(self) -> str:
         """The default where nothing is proven."""
         return next(iter(self.winners), DEFAULT)
 
-    def _is_win(self, difference: Difference) -> bool:
-        if self.level is None:
+    def _is_win(self, name: str) -> bool:
+        difference, level = self.differences[name], LEVEL if name == self.first else self.level
+        if level is None:
             return difference.is_win
         assert difference.p_better is not None
-        return difference.p_better > (1 + self.level) / 2  # of the same t as the interval
+        return difference.p_better > (1 + level) / 2  # of the same t as the interval
 
 
 def main() -> None:
@@ -120,9 +125,10 @@ def results_of(searched: Searched, held_out: HeldOutFolds, truth: Truth) -> Resu
     """Of one search."""
     found: Results = {}
     for n_of_fold, ways in WAYS.items():
-        chosen = confirm(searched, held_out, n_of_fold)
-        for way, n in ways.items():
-            found[way] = judged(replace(chosen, level=1 - (1 - LEVEL) / n), searched, truth)
+        level = 1 - (1 - LEVEL) / (n_of_fold[0] + 1)
+        chosen = replace(confirm(searched, held_out, n_of_fold), level=level)
+        for way, asks_first in ways.items():
+            found[way] = judged(replace(chosen, first=ENSEMBLE if asks_first else None), searched, truth)
     return found
 
 

@@ -92,6 +92,20 @@ def test_a_win_at_a_level_is_that_of_its_interval(ground: Ground, level: float):
     assert 0 < len(wins) < len(skills)
 
 
+def test_who_is_asked_first_needs_no_wider_interval_and_others_wait_for_it(ground: Ground):
+    skills = {f"t{i}": 0.02 * i - 0.04 for i in range(6)}
+    searched = made(ground, skills, dict.fromkeys(skills, 0.4))
+    alike = replace(confirm(searched, ground.held_out, (6, 6, 6)), level=0.98)
+    p_of_first = alike.differences["t0"].p_better
+
+    assert p_of_first < 0.5 < 0.99 < max(of.p_better for of in alike.differences.values())
+    assert alike.winners
+    assert not replace(alike, first="t0").winners
+    (between,) = (name for name in ("t3",) if 0.95 < alike.differences[name].p_better <= 0.99)
+    assert between not in alike.winners
+    assert {between, *alike.winners} == set(replace(alike, first=between).winners)
+
+
 def test_a_mean_is_worth_more_the_more_of_their_errors_are_its_members_own(truths: dict[str, Truth]):
     of_equals = [truths[world].gain([0.0, 0.0]) for world in "ABC"]
 

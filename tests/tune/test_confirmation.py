@@ -376,3 +376,6 @@ def test_the_table_is_within_120_columns_and_says_the_verdict(confirmed_study):
     assert max(map(len, text.splitlines())) <= 120
     assert " ".join(text.split()).endswith(" ".join(confirmed.verdict.split()))
     assert all(f"\n{candidate.name}" in text for candidate in confirmed.candidates)
+    (ensemble,) = (line for line in text.splitlines() if line.startswith("ensemble ") and "[" in line)
+    assert "gain on default, interval of" in text
+    assert ensemble.endswith("] 90%")

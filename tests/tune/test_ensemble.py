@@ -13,15 +13,16 @@ from search_spaces.variant import load_variant
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
 from tests.tune.plain_entries import read_plain
 from trainable.export.standalone import ExportedModel
+from trainable.scoring.out_of_fold import Difference
 from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.held_out_predictions import save_predictions
 from trainable.training.trial_data import TrialData
 from tune.cli import main
 from tune.command_line.model_options import RetrainOptions
-from tune.confirming.outcome import Confirmed, confirmed_of
+from tune.confirming.outcome import Confirmed, ConfirmedConfiguration, confirmed_of
 from tune.confirming.planned_runs import Configuration, Plan
 from tune.confirming.runs import Confirmation, fold_data_folder
-from tune.confirming.verdict import Judged, judge
+from tune.confirming.verdict import Judged, decide, judge
 from tune.journal.journal import read_entries
 from tune.models.recipe import recipe_of
 
@@ -253,6 +254,9 @@ def test_the_level_is_that_of_one_more_candidate_and_the_result_comes_back(plant
 
     assert [c.name for c in alone.candidates if c.members] == []
     assert (alone.level, beside.level) == (pytest.approx(1 - 0.1 / 3), pytest.approx(1 - 0.1 / 4))
+    levels = {c.name: c.difference.level for c in beside.candidates if c.difference is not None}
+    assert levels.pop("ensemble") == pytest.approx(0.9)  # asked first, with the whole probability of an error
+    assert set(levels.values()) == {beside.level}
     assert Confirmed.from_dict(json.loads(json.dumps(beside.to_dict()))) == beside
     assert [c.name for c in beside.members_of(beside.candidate("ensemble"))] == [
         c.name for c in beside.candidates if c.name in beside.candidate("ensemble").members
@@ -260,6 +264,35 @@ def test_the_level_is_that_of_one_more_candidate_and_the_result_comes_back(plant
     for name in NAMES:  # but for its interval on the default, as it was
         one, other = alone.candidate(name), beside.candidate(name)
         assert (one.metrics, one.intervals, one.epoch) == (other.metrics, other.intervals, other.epoch)
+
+
+def candidate(name: str, high: float, members: tuple[str, ...] = ()) -> ConfirmedConfiguration:
+    """Which scores as its interval ends."""
+    difference = Difference(mean=high - 0.02, low=high - 0.04, high=high, level=0.9, p_better=0.97)
+    return ConfirmedConfiguration(
+        name=name, trial_id=None, config={}, epoch=1, metrics={"score/all": 0.4 + high}, intervals={},
+        difference=None if name == "default" else difference, fold_scores={}, members=members,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("highs", "winner"),
+    [
+        ({"ensemble": -0.01, "t0001": 0.01}, "ensemble"),
+        ({"ensemble": -0.01, "t0001": -0.02}, "t0001"),  # both win, and it has the better mean
+        ({"ensemble": 0.001, "t0001": -0.02}, None),
+        ({"t0001": -0.02}, "t0001"),  # no ensemble, which nothing waits for
+        ({"ensemble": 0.001, "t0001": 0.002}, None),
+    ],
+)
+def test_the_ensemble_is_asked_first_and_others_win_only_where_it_does(highs, winner):
+    rivals = [candidate(name, high, ("t0001", "t0002") * (name == "ensemble")) for name, high in highs.items()]
+    ranked = sorted([*rivals, candidate("default", 0.02)], key=lambda c: c.metrics["score/all"])
+    won, is_win, words = decide(ranked, failed=(), diverged=())
+
+    assert (won, is_win) == (winner or "default", winner is not None)
+    waits = "t0001 alone would, but the ensemble, which is asked first, does not"
+    assert words.endswith(waits) == (highs == {"ensemble": 0.001, "t0001": -0.02})
 
 
 def test_where_a_variant_is_called_so_the_ensemble_is_called_otherwise(planted):

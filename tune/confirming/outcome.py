@@ -68,13 +68,13 @@ class Confirmed:
 
     holdout, folds, seeds: what all configurations were trained and scored on; scored_by_search: folds among them that
     the search chose by, if any. epochs: full length. level: of the intervals of differences, widened for the number of
-    candidates; `interval_level`: of all others. candidates: best first, the default among them. failed: names of
-    configurations that failed in a run; diverged: those among them that would again. winner: the candidate to go on
-    with; "default" when no other beats it beyond noise. is_win: whether one does. leader: the winner, or the one that
-    leads without proof, which may be "default". verdict: in words. fresh_only: whether held-out events that the search
-    chose by were left out, n_left_out of them; n_seen: those that were scored all the same, since their fold has no
-    other.
-    floors: name -> metrics of a forecast without images on the same events; empty where they were not written down.
+    candidates; the ensemble's, which is asked first, is `interval_level`, as that of all others is. candidates: best
+    first, the default among them. failed: names of configurations that failed in a run; diverged: those among them that
+    would again. winner: the candidate to go on with; "default" when no other beats it beyond noise. is_win: whether one
+    does. leader: the winner, or the one that leads without proof, which may be "default". verdict: in words.
+    fresh_only: whether held-out events that the search chose by were left out, n_left_out of them; n_seen: those that
+    were scored all the same, since their fold has no other. floors: name -> metrics of a forecast without images
+    on the same events; empty where they were not written down.
     """
 
     holdout: str

@@ -1,6 +1,6 @@
 """From a confirmation's runs to its verdict: out-of-fold forecasts, paired differences, words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from search_spaces.space import DEFAULT
@@ -50,8 +50,8 @@ def judge(
     if plan.with_ensemble and len(trained) > 1 and len(folds) > 1:
         measured.append(_ensemble(trained, held_out, with_floors=plan.with_floors))
     level = 1 - (1 - LEVEL) / max(1, len(measured) - 1)
-    candidates = _compared([m[0] for m in measured], {m[0].name: m[1] for m in measured}, level)
-    winner, is_win, words = _decide(candidates, failed, diverged)
+    candidates = _compared(measured, level)
+    winner, is_win, words = decide(candidates, failed, diverged)
     leader, floors = winner if is_win else candidates[0].name, floors_on(held_out)
     decided = {c.name: c.metrics["score/all"] for c in candidates if c.name in (leader, winner)}
     confirmed = Confirmed(
@@ -117,23 +117,23 @@ def _ensemble(
 
 
 def _compared(
-    candidates: Sequence[ConfirmedConfiguration], forecasts: Mapping[str, OutOfFold], level: float
+    measured: Sequence[tuple[ConfirmedConfiguration, OutOfFold]], level: float
 ) -> list[ConfirmedConfiguration]:
-    """Best first, each with its difference to the default where that one came to its end."""
-    default = forecasts.get(DEFAULT)
-    compared = [
-        candidate
-        if default is None or candidate.name == DEFAULT
-        else replace(
-            candidate,
-            difference=paired_difference(forecasts[candidate.name], default, level=level),
-        )
-        for candidate in candidates
-    ]
+    """Best first, each with its difference to the default where that one came to its end.
+
+    level: of the intervals, widened for the number of candidates; the ensemble's is not, since it is asked first.
+    """
+    default = next((forecasts for candidate, forecasts in measured if candidate.name == DEFAULT), None)
+    compared = []
+    for candidate, forecasts in measured:
+        if default is not None and candidate.name != DEFAULT:
+            own = LEVEL if candidate.members else level
+            candidate = replace(candidate, difference=paired_difference(forecasts, default, level=own))
+        compared.append(candidate)
     return sorted(compared, key=lambda candidate: candidate.metrics["score/all"])
 
 
-def _decide(
+def decide(
     candidates: Sequence[ConfirmedConfiguration], failed: Sequence[str], diverged: Sequence[str]
 ) -> tuple[str, bool, str]:
     """The winner's name, whether it beats the default beyond noise, and the verdict in words."""
@@ -148,15 +148,30 @@ def _decide(
             False,
             f"the default {how}, so nothing is compared: {best.name} has the best mean score; {remedy}",
         )
-    winners = [c for c in candidates if c.difference is not None and c.difference.is_win]
-    if winners:
-        winner = winners[0]
-        assert winner.difference is not None
-        return winner.name, True, f"{winner.name} beats default by {winner.difference.size}"
     rivals = [c for c in candidates if c.difference is not None]
     if not rivals:
         return DEFAULT, False, _alone(failed, diverged)
-    return DEFAULT, False, f"no candidate beats the default beyond noise: keep the default; {_lead(best, rivals[0])}"
+    beyond_noise = {c.name: c.difference for c in rivals if c.difference is not None and c.difference.is_win}
+    winner = winner_of(list(beyond_noise), first=next((c.name for c in rivals if c.members), None))
+    if winner is not None:
+        return winner, True, f"{winner} beats default by {beyond_noise[winner].size}"
+    words = f"no candidate beats the default beyond noise: keep the default; {_lead(best, rivals[0])}"
+    if beyond_noise:
+        words += f"; {', '.join(beyond_noise)} alone would, but the ensemble, which is asked first, does not"
+    return DEFAULT, False, words
+
+
+def winner_of(beyond_noise: Sequence[str], *, first: str | None) -> str | None:
+    """The best of those that beat the default beyond noise, best first; None where `first` is not among them.
+
+    Hypotheses in a fixed order (Maurer, Hothorn & Lehmacher 1995, "Multiple comparisons in drug clinical trials and
+    preclinical assays: a-priori ordered hypotheses"): the ensemble is asked first, with the whole probability of an
+    error, and others only after it won. So the default is beaten by chance as rarely as if all shared that probability,
+    and the ensemble, which is truly better more often than any other, is seen to be much more often.
+    """
+    if first is not None and first not in beyond_noise:
+        return None
+    return next(iter(beyond_noise), None)
 
 
 def _alone(failed: Sequence[str], diverged: Sequence[str]) -> str:

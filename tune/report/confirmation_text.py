@@ -16,10 +16,10 @@ def confirmation_text(confirmed: Confirmed, task: Task) -> str:
     lines = [f"Confirmed on {folds} x {seeds}, at most {counted(confirmed.epochs, 'epoch')}:", ""]
     rows = [(candidate.name, candidate.metrics) for candidate in confirmed.candidates]
     lines += [metrics_table([*rows, *floor_rows(confirmed.floors)], task), ""]
-    lines.append(
-        f"{'':<{_NAME_WIDTH}}  score and {confirmed.interval_level:.0%} interval   gain on default, {_level(confirmed)}"
-    )
-    lines += [_candidate_line(candidate) for candidate in confirmed.candidates]
+    levels = {candidate.difference.level for candidate in confirmed.candidates if candidate.difference is not None}
+    of_all = f", {_percent(confirmed.level)} interval" if len(levels) < 2 else ", interval of"
+    lines.append(f"{'':<{_NAME_WIDTH}}  score and {confirmed.interval_level:.0%} interval   gain on default{of_all}")
+    lines += [_candidate_line(candidate, with_level=len(levels) > 1) for candidate in confirmed.candidates]
     for candidate in confirmed.candidates:
         if candidate.members:
             lines += textwrap.wrap(candidate.mixture, COLUMNS, subsequent_indent="  ")
@@ -41,14 +41,15 @@ def confirmation_text(confirmed: Confirmed, task: Task) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _candidate_line(candidate: ConfirmedConfiguration) -> str:
+def _candidate_line(candidate: ConfirmedConfiguration, *, with_level: bool) -> str:
     low, high = candidate.intervals["score/all"]
     score = f"{candidate.metrics['score/all']:.3f} [{low:.3f}, {high:.3f}]"
     gain = ""
     if (difference := candidate.difference) is not None:
         gain = f"{-difference.mean:+.3f} [{-difference.high:+.3f}, {-difference.low:+.3f}]"
+        gain += f" {_percent(difference.level)}" if with_level else ""
     return f"{candidate.name:<{_NAME_WIDTH}}  {score:<27}  {gain or '-'}"
 
 
-def _level(confirmed: Confirmed) -> str:
-    return f"{confirmed.level:.1%} interval" if len(confirmed.candidates) > 2 else f"{confirmed.level:.0%} interval"
+def _percent(level: float) -> str:
+    return f"{100 * level:.3g}%"

@@ -77,9 +77,10 @@ def confirmation(view: StudyView) -> Iterator[str]:
     for candidate in confirmed.candidates:
         difference = candidate.difference
         gain = html.NOTHING if difference is None else html.number(-difference.mean, 4, signed=True)
-        bounds = "compared to" if difference is None else html.interval(
-            -difference.high, -difference.low, 4, signed=True
-        )  # fmt: skip
+        bounds = "compared to"
+        if difference is not None:
+            bounds = html.interval(-difference.high, -difference.low, 4, signed=True)
+            bounds += f" {100 * difference.level:.3g} %"
         interval = html.interval(*candidate.intervals[SCORE])
         p_better = None if difference is None else difference.p_better
         better_with = html.NOTHING if p_better is None else html.percent(p_better)
@@ -90,7 +91,7 @@ def confirmation(view: StudyView) -> Iterator[str]:
         rows.append((score, [label, html.number(score, 4), *[html.NOTHING] * 4]))
     rows.sort(key=lambda row: row[0])
     head = ["configuration", "score", f"{html.percent(confirmed.interval_level)} interval", "gain on default",
-            f"{100 * confirmed.level:.1f} % interval", "better with"]  # fmt: skip
+            "interval of", "better with"]  # fmt: skip
     cells = f"{counted(len(confirmed.folds), 'fold')} and {counted(len(confirmed.seeds), 'seed')}"
     caption = f"Trained anew on {cells} that all share; a gain above 0 is better."
     caption += " Floors see no image." if confirmed.floors else ""
