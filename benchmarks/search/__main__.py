@@ -16,12 +16,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from benchmarks.recorded_curves import RESULTS as CURVES
-from benchmarks.search.methods import CHANGES, METHODS, PEERS
+from benchmarks.search.methods import CHANGES, METHODS, PEERS, STARTED
 from benchmarks.search.problems.recorded import FEWEST, recorded_worlds
 from benchmarks.search.regret import courses_of
 from benchmarks.search.results import RESULTS, Found, Results
 from benchmarks.search.tables import tables
-from benchmarks.search.trying import PROBLEMS, Job, Places, basis, prepare, run
+from benchmarks.search.trying import OF_FOLDS, PROBLEMS, Job, Places, basis, prepare, run
 
 SLOW = {"GP full": 24.0, "Syne CQR": 24.0}
 """Methods whose proposals take seconds -> the longest budget that they are given."""
@@ -57,6 +57,8 @@ def _jobs(options: argparse.Namespace, places: Places) -> Iterator[Job]:
     for instance in range(options.instances):
         for problem in options.problems:
             for method in options.methods:
+                if method in STARTED and problem not in OF_FOLDS:
+                    continue
                 lengths = min(options.lengths, SLOW.get(method, options.lengths))
                 yield Job(problem=problem, instance=instance, method=method, lengths=lengths, places=places)
 
@@ -77,6 +79,7 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--methods", nargs="+", choices=list(METHODS), metavar="NAME", default=list(PEERS), help="[ours and all peers]"
     )
+    parser.add_argument("--started", action="store_true", help="from the default on, and with further folds, too")
     parser.add_argument("--changes", action="store_true", help="ours with one thing changed, too")
     parser.add_argument("--instances", type=int, default=24, help="of each problem [24]")
     parser.add_argument("--lengths", type=float, default=100.0, help="budget in full lengths [100]")
@@ -94,6 +97,8 @@ def _parse(words: list[str] | None) -> argparse.Namespace:
         options.problems = [name for name in PROBLEMS if name not in lacking]
     if problems := [lacking[name] for name in options.problems if name in lacking]:
         parser.error("; ".join(dict.fromkeys(problems)))
+    if options.started:
+        options.methods = [*options.methods, *STARTED]
     if options.changes:
         options.methods = [*options.methods, *CHANGES]
     return options

@@ -138,7 +138,7 @@ def simulated_end(
         [(record.trial_config(), record.seconds / len(record.scores)) for record in records if record.scores],
     )
     cluster = Cluster(n_workers=n_workers, startup_seconds=_startup_seconds(entries), loss_rate=0.0)
-    searcher = Ours(problem, header["seed"], change=Change(header=header, arguments={}))
+    searcher = Ours(problem, header["seed"], change=Change(header=header))
     (look,) = simulate(searcher, problem, [math.inf], cluster=cluster)
     return Ended(scores={key: tuple(of.known) for key, of in problem.trained.items()}, seconds=look.seconds)
 

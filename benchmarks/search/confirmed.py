@@ -77,10 +77,10 @@ class Ended:
 def search(number: int, budget: float) -> Ended:
     """Of one instance."""
     problem, cluster = FineTuning(number), Cluster()
-    searcher = Ours(problem, number, change=Change(header={}, arguments={}, starts_from_default=True))
+    searcher = Ours(problem, number, change=Change(starts=problem.starts))
     end = budget * full_seconds(problem, cluster) / cluster.n_workers
     simulate(searcher, problem, [end], cluster=cluster, seed=number)
-    of_default = problem.truth(problem.default)
+    of_default = problem.truth(problem.starts[DEFAULT])
     gains, scores = (
         {DEFAULT: 0.0},
         {DEFAULT: math.inf},

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
+from benchmarks.search.confirming import Confirming, PerFold
 from benchmarks.search.one_epoch import OneEpoch
 from benchmarks.search.optuna_peers import OptunaPeer
 from benchmarks.search.ours import NAME, Change, Ours
-from benchmarks.search.problems.problem import Problem
+from benchmarks.search.problems.problem import Problem, ProblemOfFolds
 from benchmarks.search.ray_peers import RayAsha
 from benchmarks.search.simulator import Searcher
 from benchmarks.search.syne_peers import SyneTune
@@ -66,7 +68,7 @@ def _of_length(name: str, share: float, **header: int) -> Make:
 
     def make(problem: Problem, seed: int) -> Searcher:
         grace = max(1, round(problem.max_epochs * share))
-        return Ours(problem, seed, change=Change(header={"grace_epochs": grace, **header}, arguments={}), name=name)
+        return Ours(problem, seed, change=Change(header={"grace_epochs": grace, **header}), name=name)
 
     return make
 
@@ -74,13 +76,34 @@ def _of_length(name: str, share: float, **header: int) -> Make:
 CHANGES: dict[str, Make] = {
     "ours, grace 5 %": _of_length("ours, grace 5 %", 0.05),
     "ours, grace 25 %": _of_length("ours, grace 25 %", 0.25),
-    "ours, reduction 2": _changed("ours, reduction 2", Change(header={"reduction_factor": 2}, arguments={})),
-    "ours, reduction 4": _changed("ours, reduction 4", Change(header={"reduction_factor": 4}, arguments={})),
-    "ours, no patience": _changed("ours, no patience", Change(header={"patience": 0}, arguments={})),
-    "ours, 5 first": _changed("ours, 5 first", Change(header={}, arguments={"n_startup_trials": 5})),
-    "ours, 20 first": _changed("ours, 20 first", Change(header={}, arguments={"n_startup_trials": 20})),
-    "ours, 64 candidates": _changed("ours, 64 candidates", Change(header={}, arguments={"n_ei_candidates": 64})),
+    "ours, reduction 2": _changed("ours, reduction 2", Change(header={"reduction_factor": 2})),
+    "ours, reduction 4": _changed("ours, reduction 4", Change(header={"reduction_factor": 4})),
+    "ours, no patience": _changed("ours, no patience", Change(header={"patience": 0})),
+    "ours, 5 first": _changed("ours, 5 first", Change(arguments={"n_startup_trials": 5})),
+    "ours, 20 first": _changed("ours, 20 first", Change(arguments={"n_startup_trials": 20})),
+    "ours, 64 candidates": _changed("ours, 64 candidates", Change(arguments={"n_ei_candidates": 64})),
 }
 """The program's search with one thing changed: where its rungs begin, how many go on, random trials before TPE."""
 
-METHODS = PEERS | EXTRAS | CHANGES
+
+def _stock_started(problem: ProblemOfFolds, seed: int) -> Searcher:
+    return RayAsha(problem, seed, name="stock, started", starts=list(problem.starts.values()))
+
+
+FOLDS: dict[str, PerFold] = {
+    "ours, started": (),
+    "ours, 3 x 1 fold": (3,),
+    "ours, 3 x 2 folds": (3, 3),
+    "ours, 3 x 3 folds": (3, 3, 3),
+    "ours, race 4, 2": (4, 2),
+    "ours, race 5, 2, 2": (5, 2, 2),
+}
+"""The program's search from its starting points, and what of its best runs further folds within the same budget."""
+
+STARTED: dict[str, Callable[[ProblemOfFolds, int], Searcher]] = {
+    "stock, started": _stock_started,
+    **{name: partial(Confirming, name=name, n_of_fold=n_of_fold) for name, n_of_fold in FOLDS.items()},
+}
+"""For problems of folds, where there is something to start from."""
+
+METHODS: dict[str, Callable[[Any, int], Searcher]] = {**PEERS, **EXTRAS, **CHANGES, **STARTED}

@@ -1,7 +1,8 @@
 """The program's own search: `Decisions` behind the `Conductor` that executors drive, in virtual time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 from benchmarks.search.problems.problem import Problem, Values
@@ -24,14 +25,16 @@ WITHOUT_END = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What differs from the program's defaults. header: of the study. arguments: of its sampler."""
+    """What differs from the program's defaults. header: of the study. arguments: of its sampler. starts: names ->
+    configurations that come first.
+    """
 
-    header: Mapping[str, Any]
-    arguments: Mapping[str, Any]
-    starts_from_default: bool = False
+    header: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    starts: Mapping[str, JsonObject] = field(default_factory=dict)
 
 
-UNCHANGED = Change(header={}, arguments={})
+UNCHANGED = Change()
 
 
 class Ours:
@@ -74,12 +77,18 @@ class Ours:
         best = self.decisions.best()
         return {} if best is None or best.values is None else {self._name: best.values}
 
+    def ranked(self) -> list[Values]:
+        """All that were scored and did not fail, the lowest score first."""
+        ended = [record for record in self.decisions.trials() if record.state != "failed"]
+        scored = [(record.best_score, record.values) for record in ended if record.best_score is not None]
+        return [values for _, values in sorted(scored, key=itemgetter(0)) if values is not None]
+
 
 def _header(problem: Problem, seed: int, change: Change) -> JsonObject:
     options = SearchOptions(epochs=problem.max_epochs)
     sampler = sampler_description()
     sampler["arguments"] = {**sampler["arguments"], **change.arguments}
-    queue = [{"origin": "start:default", "values": problem.default}] if change.starts_from_default else []
+    queue = [{"origin": f"start:{name}", "values": values} for name, values in change.starts.items()]
     header: JsonObject = {
         "seed": seed, "n_trials": WITHOUT_END, "max_epochs": options.epochs, "grace_epochs": options.grace,
         "reduction_factor": options.reduction_factor, "patience": options.patience_epochs, "sampler": sampler,

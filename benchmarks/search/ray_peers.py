@@ -3,7 +3,7 @@
 A trial whose worker dies has failed: Ray's `FailureConfig` retries nothing unless told to. One that diverges has, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,18 +19,22 @@ _SCORE = "score"
 
 
 class RayAsha:
-    """`ASHAScheduler(max_t=epochs)`, with `OptunaSearch(space)` or with random configurations.
+    """`ASHAScheduler(max_t=epochs)`, with `OptunaSearch(space)` or with random configurations. starts: come first.
 
     Ways of choosing: `get_best_result(metric, mode)` takes the lowest last score; with `scope="all"` the lowest of all.
     """
 
-    def __init__(self, problem: Problem, seed: int, *, name: str, is_random: bool = False) -> None:
+    def __init__(
+        self, problem: Problem, seed: int, *, name: str, is_random: bool = False, starts: Sequence[Values] = ()
+    ) -> None:
         np.random.seed(seed)  # noqa: NPY002 - which the scheduler draws its bracket from
         self._name, self._problem, self._seed = name, problem, seed
         self._scheduler = ASHAScheduler(metric=_SCORE, mode="min", max_t=problem.max_epochs)
         self._search: Any = None
         if not is_random:
-            self._search = OptunaSearch(_define_by_run(problem), metric=_SCORE, mode="min", seed=seed)
+            first = [dict(values) for values in starts] or None
+            space = _define_by_run(problem)
+            self._search = OptunaSearch(space, points_to_evaluate=first, metric=_SCORE, mode="min", seed=seed)
         self._trials: dict[str, SimpleNamespace] = {}
         self._values: dict[str, Values] = {}
         self._last: dict[str, float] = {}

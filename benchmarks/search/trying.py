@@ -12,7 +12,8 @@ import numpy as np
 import optuna
 
 from benchmarks.recorded_curves import RESULTS as CURVES
-from benchmarks.search.methods import METHODS
+from benchmarks.search.confirming import n_runs
+from benchmarks.search.methods import FOLDS, METHODS
 from benchmarks.search.problems.fine_tuning import FineTuning
 from benchmarks.search.problems.hartmann import MINIMUM, PLAIN, Hartmann
 from benchmarks.search.problems.lcbench import LcBench
@@ -49,6 +50,10 @@ PROBLEMS: dict[str, Callable[[Places, int], Problem]] = {
 """Name -> instance of a number."""
 
 
+OF_FOLDS = ("fine-tuning", "recorded")
+"""Those that are a `ProblemOfFolds`."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A search to be made. lengths: its budget."""
@@ -80,7 +85,9 @@ def run(job: Job) -> Found:
     looks, cluster, reference = looks_until(job.lengths), Cluster(), reference_of(problem)
     second = reference.full_seconds / cluster.n_workers
     searcher = METHODS[job.method](problem, job.instance)
-    seen = simulate(searcher, problem, [look * second for look in looks], cluster=cluster, seed=job.instance)
+    kept = n_runs(FOLDS.get(job.method, ()))
+    ends = [max(0.0, look - kept) * second for look in looks]  # of the search, what it keeps for further folds left out
+    seen = simulate(searcher, problem, ends, cluster=cluster, seed=job.instance)
     tried = [problem.truth(values) for values in seen[-1].tried]
     return Found(
         problem=job.problem,

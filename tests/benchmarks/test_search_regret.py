@@ -53,11 +53,11 @@ def test_fine_tuning_crosses_overtrains_and_has_a_fair_default():
     curves = np.array([s for s in (problem.train(values).scores for values in drawn) if math.isfinite(s[-1])])
 
     assert 0.01 < 1 - len(curves) / len(drawn) < 0.15  # diverged
-    assert np.mean(truths < problem.truth(problem.default)) < 0.25
+    assert np.mean(truths < problem.truth(problem.starts["default"])) < 0.25
     assert 0.05 < np.mean(curves.argmin(axis=1) < 12) < 0.8  # past their best
     assert np.corrcoef(curves[:, 1].argsort().argsort(), curves[:, -1].argsort().argsort())[0, 1] < 0.9
     with pytest.raises(UserError, match="must hold active parameters alone, but got rank"):
-        problem.space.check({**problem.default, "rank": 8})
+        problem.space.check({**problem.starts["default"], "rank": 8})
 
 
 def made(method: str, instance: int, chosen: list[float], *, tried: float = 0.0, problem: str = "hartmann") -> Found:
@@ -176,8 +176,10 @@ def test_recorded_configurations_are_as_they_were_recorded_and_others_between(tm
     other = drawn_at_random(problem.space, 12345)
     lowest, drawn = model.truths.min(axis=1), problem.train(other)
 
-    assert problem.truth(problem.default) == pytest.approx(lowest[model.names.index(DEFAULT)])
-    assert problem.truth(problem.default) == pytest.approx(0.5 + 0.3 / 20 + 0.03)  # the mean of folds 2, 3 and 4
+    assert problem.truth(problem.starts["default"]) == pytest.approx(lowest[model.names.index(DEFAULT)])
+    assert problem.truth(problem.starts["default"]) == pytest.approx(
+        0.5 + 0.3 / 20 + 0.03
+    )  # the mean of folds 2, 3 and 4
     assert lowest.min() < problem.truth(other) < lowest.max()
     assert len(drawn.scores) == problem.space.config(other, 20).n_epochs
     assert model.deviations[1].mean() == pytest.approx(-0.03)  # fold 0 alone

@@ -75,12 +75,12 @@ def test_a_trial_begins_after_its_start_up_and_each_epoch_takes_its_configuratio
 def test_a_training_ends_at_its_length_or_where_it_diverges():
     problem = FineTuning(0)
     hot = next(v for v in map(drawn(problem), range(200)) if not math.isfinite(problem.train(v).scores[-1]))
-    searcher = Scripted([(hot, 99), (dict(problem.default), 99)])
+    searcher = Scripted([(hot, 99), (dict(problem.starts["default"]), 99)])
     simulate(searcher, problem, [1e4], cluster=Cluster(n_workers=1, loss_rate=0.0))
     n_hot = len(problem.train(hot).scores)
 
     assert searcher.heard == [*(("0", e) for e in range(1, n_hot)), ("0", -n_hot), *(("1", e) for e in range(1, 21))]
-    assert problem.truth(hot) > problem.truth(problem.default)
+    assert problem.truth(hot) > problem.truth(problem.starts["default"])
 
 
 def drawn(problem: Problem):
@@ -119,11 +119,11 @@ def test_ours_is_what_the_decisions_alone_decide():
 def test_a_change_reaches_the_decisions():
     problem = FineTuning(0)
     changed = METHODS["ours, grace 25 %"](problem, 0)
-    first = Ours(problem, 0, change=Change(header={}, arguments={}, starts_from_default=True)).start()
+    first = Ours(problem, 0, change=Change(starts=problem.starts)).start()
 
     assert changed.decisions.asha.rungs == (5, 15)
     assert Ours(problem, 0).decisions.asha.rungs != changed.decisions.asha.rungs
-    assert first.values == problem.default
+    assert first.values == problem.starts["default"]
     assert (
         METHODS["ours, 20 first"](problem, 0).decisions.standings.header["sampler"]["arguments"]["n_startup_trials"]
         == 20

@@ -44,13 +44,19 @@ class FineTuning:
         return DrawnSpace(_draw)
 
     @property
-    def default(self) -> JsonObject:
-        """Fair in every instance, best in none."""
-        return dict(DEFAULT)
+    def starts(self) -> dict[str, JsonObject]:
+        """The default alone: fair in every instance, best in none."""
+        return {"default": dict(DEFAULT)}
 
     def train(self, values: Values) -> Training:
         """Deeper and fuller trainings take longer; the hot corner diverges in the second to fifth epoch."""
-        rng = noise_of(values, self.number)
+        return self._training(values, noise_of(values, self.number))
+
+    def train_elsewhere(self, values: Values, fold: int) -> Training:
+        """The same curve with noise of its own."""
+        return self._training(values, noise_of(values, self.number, fold))
+
+    def _training(self, values: Values, rng: np.random.Generator) -> Training:
         fold = rng.normal(0.0, FOLD_SD / math.sqrt(self.n_folds))
         noise = fold + rng.normal(0.0, SEED_SD) + rng.normal(0.0, EPOCH_SD, self.max_epochs)
         scores = (self._curve(values) + noise).tolist()

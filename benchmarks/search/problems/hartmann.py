@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from benchmarks.search.problems.problem import DrawnSpace, Training, Values, noise_of
 from search_spaces.parameter import Draws, Plain
-from trainable.plain_values import JsonObject
 from tune.decisions.sampler import Space
 
 Floats = NDArray[np.float64]
@@ -61,7 +60,6 @@ class Hartmann:
     bias: float = MODERATE[0]
     noise: float = MODERATE[1]
     max_epochs: int = 27
-    default: JsonObject | None = None
 
     @property
     def space(self) -> Space:

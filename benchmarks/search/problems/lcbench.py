@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from benchmarks.search.problems.problem import DrawnSpace, Training, Values
 from search_spaces.parameter import Draws, Plain
-from trainable.plain_values import JsonObject
 from tune.decisions.sampler import Space
 
 Floats = NDArray[np.float32]
@@ -34,7 +33,6 @@ class LcBench:
     number: int
     folder: Path
     max_epochs: int = 52
-    default: JsonObject | None = None
 
     @property
     def space(self) -> Space:

@@ -48,10 +48,6 @@ class Problem(Protocol):
     def space(self) -> Space:
         """What a search draws from."""
 
-    @property
-    def default(self) -> JsonObject | None:
-        """What a user would begin with; None where there is nothing of the kind."""
-
     def train(self, values: Values) -> Training:
         """What the search sees."""
 
@@ -59,6 +55,19 @@ class Problem(Protocol):
         """What it never sees: the score without noise at the best epoch of a whole training, on data that it did not
         choose by. Finite.
         """
+
+
+class ProblemOfFolds(Problem, Protocol):
+    """One as this program's users have it: with configurations to begin with, and scored on folds, of which there are
+    more.
+    """
+
+    @property
+    def starts(self) -> Mapping[str, JsonObject]:
+        """By name, the default first."""
+
+    def train_elsewhere(self, values: Values, fold: int) -> Training:
+        """What a training on another fold brings, which holds out other data; fold: its number."""
 
 
 @dataclass(frozen=True, slots=True)

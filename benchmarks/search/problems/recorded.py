@@ -23,7 +23,6 @@ from benchmarks.search.problems.problem import Training, Values, fingerprint, no
 from search_spaces.parameter import encode
 from search_spaces.space import DEFAULT, SearchSpace
 from search_spaces.task_space import fit_to_task
-from search_spaces.variant import load_variant
 from trainable.config import TrialConfig
 from trainable.data.task import beetles
 from trainable.plain_values import JsonObject
@@ -56,14 +55,21 @@ class Recorded:
         return _space()
 
     @property
-    def default(self) -> JsonObject:
-        """As the space draws it."""
-        return self.space.values_of(load_variant(DEFAULT, epochs=self.max_epochs))
+    def starts(self) -> dict[str, JsonObject]:
+        """The space's named configurations, which were recorded."""
+        named = {point.name: point.config.with_epochs(self.max_epochs) for point in self.space.named}
+        return {name: self.space.values_of(named[name]) for name in (DEFAULT, *named)}
 
     def train(self, values: Values) -> Training:
         """Deeper trainings take longer, adapters a little more (assumption)."""
-        config = self.space.config(values, MAX_EPOCHS)
-        model, rng = self._model, noise_of(values, self.number)
+        return self._training(values, noise_of(values, self.number))
+
+    def train_elsewhere(self, values: Values, fold: int) -> Training:
+        """It differs from the truth as another recorded configuration's curve does."""
+        return self._training(values, noise_of(values, self.number, fold))
+
+    def _training(self, values: Values, rng: np.random.Generator) -> Training:
+        config, model = self.space.config(values, MAX_EPOCHS), self._model
         other = int(rng.integers(len(model.names)))
         curve = model.predicted(fingerprint(values), config) + model.deviations[self.n_folds][other]
         at = np.arange(1, config.n_epochs + 1) / config.n_epochs
