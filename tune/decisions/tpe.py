@@ -5,6 +5,7 @@ random numbers, so up to `MAX_KERNELS` trials a proposal equals that of
 `TPESampler(multivariate=False, constant_liar=True)`. Of more, those that lie close together share a kernel.
 """
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -52,8 +53,9 @@ class Tpe:
             return draw_uniform(self._bare, name, distribution)
         better = self._observations.column(name, self._better)
         others = self._observations.column(name, self._others)
-        candidates = _density(name, distribution, better).sample(self._rng, self._n_candidates)[name]
-        gain = _log_pdf(name, distribution, better, candidates) - _log_pdf(name, distribution, others, candidates)
+        density = _density(name, distribution, better)  # of at most 25, as Optuna's `default_gamma` has it
+        candidates = density.sample(self._rng, self._n_candidates)[name]
+        gain = _of_few(name, distribution, density, candidates) - _log_pdf(name, distribution, others, candidates)
         drawn: Plain = distribution.to_external_repr(candidates[int(np.argmax(gain))].item())
         return drawn
 
@@ -76,11 +78,21 @@ def _density(name: str, distribution: BaseDistribution, values: Floats) -> _Parz
 def _log_pdf(name: str, distribution: BaseDistribution, values: Floats, at: Floats) -> Floats:
     """The density of some trials' values, at others; up to a summand that depends on the parameter alone."""
     if len(values) <= MAX_KERNELS:
-        density = _density(name, distribution, values)
-        if isinstance(distribution, CategoricalDistribution):
-            return density.log_pdf({name: at})  # to the bit: choices often tie
-        return numeric_kernels(density).log_pdf(at)
-    weights = default_weights(len(values))
+        return _of_few(name, distribution, _density(name, distribution, values), at)
+    weights = _weights(len(values))
     if isinstance(distribution, CategoricalDistribution):
         return log_shares(values, weights, len(distribution.choices), at)
     return merged(values, weights, distribution).log_pdf(at)
+
+
+def _of_few(name: str, distribution: BaseDistribution, density: _ParzenEstimator, at: Floats) -> Floats:
+    """As `_log_pdf`, of the kernels that Optuna's estimator has."""
+    if isinstance(distribution, CategoricalDistribution):
+        return density.log_pdf({name: at})  # to the bit: choices often tie
+    return numeric_kernels(density).log_pdf(at)
+
+
+@lru_cache(maxsize=8)
+def _weights(n: int) -> Floats:
+    """Of n trials, the latest last; not to be changed. Parameters that are always there share them."""
+    return default_weights(n)
