@@ -204,7 +204,7 @@ def test_a_study_without_a_scored_trial_is_not_confirmed(cli, in_process, study)
 def test_a_share_of_the_time_is_kept_for_the_verdict():
     options = SearchOptions(time_budget=100.0)
     times = Times.of(options, search_more=True, now=1000.0)
-    assert (times.search, times.all) == (1080.0, 1100.0)
+    assert (times.search, times.all) == (1070.0, 1100.0)
     assert Times.of(options, search_more=False, now=1000.0).search == 1100.0
     assert Times.of(SearchOptions(time_budget=100.0, no_confirm=True), search_more=True, now=0.0).search == 100.0
 

@@ -205,7 +205,7 @@ class SearchOptions(
     )
     no_confirm: bool = option(False, "do not confirm the best trials against the default at the end")
     confirm_share: float = option(
-        0.2, "share of --time-budget that is kept for confirming from the start", at_least=0, below=1
+        0.3, "share of --time-budget that is kept for confirming from the start", at_least=0, below=1
     )
 
     @property
