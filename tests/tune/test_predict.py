@@ -144,6 +144,30 @@ def test_what_is_not_there_is_named_in_clear_lines(predict, pictures, tmp_path):
     assert (ended.status, f"`--csv` must be a file, but {tmp_path} is a folder" in ended.stderr) == (2, True)
 
 
+def test_a_model_that_is_not_there_is_told_with_missing_images_before_a_folder_is_gone_through(
+    predict, pictures, tmp_path
+):
+    ended = predict(pictures, tmp_path / "none.jpg", model=tmp_path / "no-model")
+
+    model, image = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
+    assert (ended.status, "left out of" in ended.stderr) == (2, False)
+    assert "MODEL must be an exported folder, hf://OWNER/NAME, " in model
+    assert f"but got '{tmp_path / 'no-model'}', which is not there" in model
+    assert f"{tmp_path / 'none.jpg'} is not there" in image
+
+
+def test_files_that_the_command_itself_names_are_not_left_out_of_its_folder(predict, pictures, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(pictures, tmp_path / "copy"))
+    monkeypatch.chdir(folder)
+    (folder / "sizes.csv").write_text("file_name,size_mm\ncreek/a.jpg,3\n")
+    words = [folder, "--numbers", "sizes.csv", "--csv", "forecasts.csv"]
+
+    for _ in range(2):  # the second time with the forecasts of the first in the folder
+        ended = predict(*words)
+        assert (ended.status, (folder / "forecasts.csv").is_file()) == (0, True)
+        assert "1 file without the name of any image (creek/notes.txt)" in ended.stderr
+
+
 @pytest.fixture
 def strange(tmp_path) -> Path:
     """Images whose names hold a byte that is no UTF-8, control characters, and the beginning of a formula."""

@@ -43,11 +43,11 @@ def local_model(spec: str, *, tracking_uri: str | None, console: Console, cache:
     """
     if spec.startswith(HUB):
         return downloaded_model(spec, console.say)
-    scheme, colon, name = spec.partition(":/")
-    if not colon or scheme not in ("runs", "models"):
+    scheme, _, name = spec.partition(":/")
+    if _is_path(spec):
+        if (problem := absent_model(spec)) is not None:
+            raise UserError(problem)
         folder = Path(os.path.expanduser(spec))
-        if not folder.is_dir():
-            raise UserError(f"MODEL must be {_FORMS}, but got {spec!r}, which is not there")
         if not (folder / "config.json").exists() and (folder / "model" / "config.json").is_file():
             raise UserError(f"MODEL must be an exported folder, but {folder} holds one: give {folder / 'model'}")
         return folder
@@ -58,6 +58,17 @@ def local_model(spec: str, *, tracking_uri: str | None, console: Console, cache:
     place = (cache or MachineOptions().cache_folder) / "models"
     digest = hashlib.sha256(f"{redact(uri)} {location} {key}".encode()).hexdigest()[:16]
     return _downloaded(location, place / digest, uri, spec, console)
+
+
+def absent_model(spec: str) -> str | None:
+    """The problem of a path where no folder is; None for all else. Nothing is asked of MLflow or the hub."""
+    if not _is_path(spec) or Path(os.path.expanduser(spec)).is_dir():
+        return None
+    return f"MODEL must be {_FORMS}, but got {spec!r}, which is not there"
+
+
+def _is_path(spec: str) -> bool:
+    return not spec.startswith((HUB, "runs:/", "models:/"))
 
 
 def open_model(

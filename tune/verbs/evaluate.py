@@ -35,7 +35,7 @@ from tune.evaluation.reports import (
 )
 from tune.evaluation.text import comparison_text, report_text
 from tune.execution.session import local_device
-from tune.models.model_source import local_model, open_model
+from tune.models.model_source import absent_model, local_model, open_model
 from tune.printed.secrets_left_out import redact
 from tune.report.console import Console
 from tune.report.image_progress import ImageProgress
@@ -72,6 +72,8 @@ def _sources(options: EvaluateOptions, console: Console) -> "list[ModelSource]":
     """The models, downloaded and checked, but not loaded."""
     from tune.evaluation.model_reports import read_source  # loads torch and open_clip
 
+    if absent := [problem for spec in options.models if (problem := absent_model(spec)) is not None]:
+        raise UserError(absent)
     folders = [
         local_model(spec, tracking_uri=options.tracking_uri, console=console, cache=options.cache_folder)
         for spec in options.models

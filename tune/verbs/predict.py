@@ -30,7 +30,7 @@ from tune.command_line.parsing import Given
 from tune.evaluation.far_numbers import far_numbers_line
 from tune.evaluation.forecasting import targets_of_model
 from tune.execution.session import local_device
-from tune.models.model_source import open_model
+from tune.models.model_source import absent_model, open_model
 from tune.report.class_forecasts import ClassForecasts
 from tune.report.console import Console
 from tune.report.forecasts import CSV_COLUMNS, Forecasts, forecast_table, write_csv
@@ -75,13 +75,19 @@ def run(given: Given) -> int:
 
 
 def _checked_places(options: PredictOptions, console: Console) -> tuple[Path, ...]:
-    """The images; raises UserError for all that is wrong with them and with where the forecasts are to go."""
-    problems: list[str] = []
+    """The images; raises UserError for all that is wrong with them, the model, and where the forecasts are to go.
+
+    No folder is gone through for a model that is not there.
+    """
+    problems = [] if (absent := absent_model(options.model)) is None else [absent]
     files: tuple[Path, ...] = ()
-    try:
-        files = find_images(options.images, console.say)
-    except UserError as error:
-        problems += error.problems
+    if problems:
+        problems += [problem for name in options.images if (problem := _image_problem(name)) is not None]
+    else:
+        try:
+            files = find_images(options.images, console.say, known=(options.numbers, options.csv))
+        except UserError as error:
+            problems += error.problems
     if options.csv is not None:
         if (problem := file_problem(options.csv, "--csv")) is not None:
             problems.append(problem)
@@ -107,35 +113,53 @@ def _written(
     return None
 
 
-def find_images(given: Sequence[str], say: Callable[[str], None]) -> tuple[Path, ...]:
+def find_images(
+    given: Sequence[str], say: Callable[[str], None], *, known: Sequence[Path | None] = ()
+) -> tuple[Path, ...]:
     """Image files in the order given, those of a folder by name; each once. say: takes a line on what is left out.
 
+    known: files with another part in the command, which are not left out.
     Raises: UserError naming all that is not there, and folders without images.
     """
     problems: list[str] = []
     files: dict[str, Path] = {}
+    elsewhere = {_real_name(file) for file in known if file is not None}
     for name in given:
         path = Path(os.path.expanduser(name))
         found = [path]
         if os.path.isdir(path):
             found, left_out = find_files(path, lambda name: name.lower().endswith(SUFFIXES))
+            left_out.others = [other for other in left_out.others if _real_name(path / other) not in elsewhere]
             line = left_out.line(path, "image", with_others=True)
             if not found:
                 problem = f"IMAGES must hold images ({', '.join(SUFFIXES)}), but the folder {path} has none"
                 problems.append(f"{problem} ({line})" if line else problem)
             elif line is not None:
                 say(line)
-        elif "://" in name:
-            problems.append(f"IMAGES must be files or folders, but {name} is an address; fetch it first")
-        elif not os.path.isfile(path):
-            why = why_absent(str(path))
-            said = f" is not there{why.removeprefix(MISSING)}" if why.startswith(MISSING) else f": {why}"
-            problems.append(f"IMAGES must be files or folders, but {path}{said}")
+        elif (absent := _image_problem(name)) is not None:
+            problems.append(absent)
         for file in found:
             files.setdefault(os.path.abspath(file), file)
     if problems:
         raise UserError(problems)
     return tuple(files.values())
+
+
+def _image_problem(name: str) -> str | None:
+    """Why one of IMAGES can be neither a file nor a folder."""
+    path = Path(os.path.expanduser(name))
+    if os.path.isdir(path) or (os.path.isfile(path) and "://" not in name):
+        return None
+    if "://" in name:
+        return f"IMAGES must be files or folders, but {name} is an address; fetch it first"
+    why = why_absent(str(path))
+    said = f" is not there{why.removeprefix(MISSING)}" if why.startswith(MISSING) else f": {why}"
+    return f"IMAGES must be files or folders, but {path}{said}"
+
+
+def _real_name(file: Path) -> str:
+    """One for each file, however its folder was spelt."""
+    return os.path.join(os.path.realpath(file.parent), file.name)
 
 
 def _check_readable(files: Sequence[Path], options: PredictOptions, console: Console) -> None:
