@@ -236,4 +236,4 @@ def test_files_of_options_may_begin_with_the_mark_of_utf_8(tmp_path, monkeypatch
 
     _, captured = ended(capsys, ("search", "--config", "own.yaml"))
 
-    assert captured.err == "error: `--trials >= 1` must hold, but got 0\n"
+    assert captured.err == "error: own.yaml:2: `--trials >= 1` must hold, but got 0\n"

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from trainable.errors import UserError
 from tune.cli import VERBS, main, parse_command
 from tune.command_line.declaration import declarations, flag_of
 from tune.command_line.option_values import parse_duration, parse_value
@@ -187,6 +188,38 @@ def test_a_bad_yaml_file_is_one_clear_line(tmp_path, capsys, content, message):
     path.write_text(content)
 
     assert message in fails(capsys, "search", "--config", str(path))
+
+
+def test_every_value_of_a_yaml_file_is_checked_also_where_the_command_line_gives_another(tmp_path):
+    path = tmp_path / "search.yaml"
+    path.write_text("trials: many\nepochs: 0\nlocal: perhaps\ntrails: 3\nfold: -1\n")
+
+    with pytest.raises(UserError) as raised:
+        parse_command(
+            [
+                "search",
+                "--config",
+                str(path),
+                "--trials",
+                "9",
+                "--epochs",
+                "4",
+                "--local",
+                "--seed",
+                "x",
+                "--workers=-1",
+            ]
+        )
+    found = [problem.removeprefix(f"{path}:") for problem in raised.value.problems]
+    assert found == [
+        "4: `trails` is not an option; did you mean `trials`?",
+        "1: `--trials` must be a whole number, but got 'many'",
+        "3: `--local` must be true or false, but got 'perhaps'",
+        "2: `--epochs >= 1` must hold, but got 0",
+        "5: `--fold >= 0` must hold, but got -1",
+        "`--seed` must be a whole number, but got 'x'",
+        "`--workers >= 1` must hold, but got -1",
+    ]
 
 
 def test_a_missing_yaml_file_is_one_clear_line(capsys):

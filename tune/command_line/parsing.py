@@ -72,22 +72,23 @@ def _add_option(group: Any, flag: str, hint: object, text: str, default: object)
 def given_options(arguments: argparse.Namespace, options_class: type[Options]) -> "Given":
     """What the user gave, parsed: the YAML file's values under those of the command line.
 
-    Raises: UserError with every value that cannot be; those of the file with its line.
+    Raises: UserError with every value that cannot be; those of the file with its line, also where the command line
+    gives another.
     """
     names = {f.name for f in fields(options_class)}
     named = {name: value for name, value in vars(arguments).items() if name in names}
     path = None if "config" in names else getattr(arguments, "config", None)
-    document = None if path is None else _config_file(path)
-    keys = {} if document is None else _options_of(document, names, options_class)
-    raw = {name: document.values[key] for name, key in keys.items()} | named if document else named
-    values, wrong = _parsed(options_class, raw)
-    problems: list[str] = []
-    for name, of_value in wrong.items():
-        in_file = document if name not in named else None
-        problems += [p if in_file is None else in_file.problem((keys[name],), p) for p in of_value]
+    document = Document("", {}) if path is None else _config_file(path)
+    keys, problems = _options_of(document, names, options_class)
+    in_file, wrong_in_file = _parsed(options_class, {name: document.values[key] for name, key in keys.items()})
+    values, wrong = _parsed(options_class, named)
+    for name, of_value in (wrong_in_file | _beyond_bounds(options_class, in_file)).items():
+        problems += [document.problem((keys[name],), problem) for problem in of_value]
+    problems += [problem for of_value in wrong.values() for problem in of_value]
     if problems:
-        raise UserError(problems)
-    return Given(options_class, values, from_file=frozenset(set(keys) - set(named)))
+        beyond = _beyond_bounds(options_class, values)
+        raise UserError([*problems, *(problem for of_value in beyond.values() for problem in of_value)])
+    return Given(options_class, in_file | values, from_file=frozenset(set(keys) - set(named)))
 
 
 def given_values(options_class: type[Options], named: Mapping[str, object]) -> "Given":
@@ -123,6 +124,13 @@ def _parsed(options_class: type[Options], raw: Mapping[str, object]) -> tuple[Op
         except UserError as error:
             wrong[name] = error.problems
     return values, wrong
+
+
+def _beyond_bounds(options_class: type[Options], values: OptionValues) -> dict[str, tuple[str, ...]]:
+    """Of each value that its option cannot have what is wrong with it."""
+    declared = declarations(options_class)
+    found = {name: tuple(declared[name].problems(flag_of(name, declared), value)) for name, value in values.items()}
+    return {name: problems for name, problems in found.items() if problems}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +171,10 @@ def _config_file(path: str) -> Document:
     return read_document(Path(path))
 
 
-def _options_of(document: Document, names: set[str], options_class: type[Options]) -> dict[str, str]:
-    """Option -> the key that gives it: `time-budget` as well as `time_budget`."""
+def _options_of(document: Document, names: set[str], options_class: type[Options]) -> tuple[dict[str, str], list[str]]:
+    """Option -> the key that gives it, `time-budget` as well as `time_budget`; and the problems of all other keys."""
     keys: dict[str, str] = {}
-    problems = []
+    problems: list[str] = []
     for key in document.values:
         name = key.replace("-", "_")
         if name not in names:
@@ -174,10 +182,9 @@ def _options_of(document: Document, names: set[str], options_class: type[Options
             problems.append(document.problem((key,), f"`{brief(key)[1:-1]}` is not an option{hint}"))
         elif name in keys:
             problems.append(document.problem((key,), f"`{key}` must stand once, but stands as `{keys[name]}` too"))
-        keys[name] = key
-    if problems:
-        raise UserError(problems)
-    return keys
+        else:
+            keys[name] = key
+    return keys, problems
 
 
 def unknown_options(unknown: list[str], options_class: type[Options], verb: str) -> list[str]:
