@@ -270,6 +270,36 @@ def test_reports_of_two_studies_in_one_folder_lie_side_by_side(cli, tmp_path, mo
     assert cli("report", *many, "--json").result["report"] == "report-s0-s1-s2-s3-and-2-more.html"
 
 
+def test_a_report_does_not_take_the_place_of_one_on_a_study_of_the_same_name_elsewhere(cli, tmp_path, monkeypatch):
+    for place in ("one", "other"):
+        (tmp_path / place).mkdir()
+        write_study(tmp_path / place / "drought", made_study(3, study_id=f"drought of {place}"))
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "report-drought.html"
+    for again in ("one/drought", tmp_path / "one" / "drought", "other/../one/drought"):
+        assert cli("report", again).status == 0
+    before = file.read_bytes()
+
+    ended = cli("report", "other/drought")
+    assert (ended.status, file.read_bytes()) == (2, before)
+    assert ended.stderr == (
+        "error: `--output` must be given, as report-drought.html is there and shows what is called so in another "
+        "folder; give another file, or remove that one\n"
+    )
+    assert cli("report", "other/drought", "--output", file).status == 0
+    assert "drought of other" in Page(file.read_text(encoding="utf-8")).text
+    assert cli("report", "one/drought").status == 2
+
+
+def test_a_report_of_an_earlier_version_is_replaced(cli, tmp_path, monkeypatch):
+    study = write_study(tmp_path / "drought", made_study(3, study_id="drought"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "report-drought.html").write_text("<!DOCTYPE html>\n<html></html>\n")
+
+    assert cli("report", study).status == 0
+    assert "drought" in (tmp_path / "report-drought.html").read_text(encoding="utf-8")
+
+
 def test_all_folders_without_a_study_are_named_and_nothing_is_written(cli, tmp_path):
     outcome = cli("report", tmp_path / "one", tmp_path / "two", "--output", tmp_path / "report.html")
     assert outcome.status == 2

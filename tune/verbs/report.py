@@ -1,8 +1,11 @@
 """What studies found, as one HTML page that opens anywhere; also while they run.
 
 sentinel-tune report STUDY [MORE STUDIES] [--output FILE] [--json]
+
+Without --output the file is called by the study's name; one that shows a study of that name elsewhere is not replaced.
 """
 
+import hashlib
 from pathlib import Path
 
 from trainable.errors import UserError
@@ -19,6 +22,8 @@ from tune.report_page.view import StudyView, read_view
 MOST_NAMED = 4
 """Studies in the name of a file."""
 
+_MARK = "<!-- studies "
+
 
 def run(given: Given) -> int:
     """Run the verb; returns the exit status 0.
@@ -29,7 +34,14 @@ def run(given: Given) -> int:
     file = options.output or _file_for(options.studies)
     if (problem := file_problem(file, "--output", begins=PAGE_BEGINS)) is not None:
         raise UserError(problem)
-    page = report_page(_views(options.studies))
+    views = _views(options.studies)
+    mark = _mark(options.studies)
+    if options.output is None and _shows_others(file, mark):
+        raise UserError(
+            f"`--output` must be given, as {file} is there and shows what is called so in another folder; give another "
+            "file, or remove that one"
+        )
+    page = report_page(views) + mark
     try:
         with whole_file(file, in_place=True) as temporary:
             temporary.write_text(page, encoding="utf-8")
@@ -45,6 +57,23 @@ def _file_for(studies: tuple[Place, ...]) -> Path:
     names = [study.resolve().name for study in studies]
     more = [f"and-{len(names) - MOST_NAMED}-more"] if len(names) > MOST_NAMED else []
     return Path(f"report-{'-'.join([*names[:MOST_NAMED], *more])}.html")
+
+
+def _mark(studies: tuple[Place, ...]) -> str:
+    """The last line of a page: tells where the studies are from another place, and does not tell the place."""
+    places = "\n".join(str(study.resolve()) for study in studies)
+    return f"{_MARK}{hashlib.sha256(places.encode(errors='surrogateescape')).hexdigest()} -->\n"
+
+
+def _shows_others(file: Path, mark: str) -> bool:
+    """Whether the file is a page of studies in other folders; not known of one without a mark, of an earlier version.
+
+    Raises: OSError.
+    """
+    if not file.is_file():
+        return False
+    end = file.read_bytes()[-len(mark) :]
+    return end.startswith(_MARK.encode()) and end != mark.encode()
 
 
 def _views(studies: tuple[Place, ...]) -> list[StudyView]:
