@@ -231,10 +231,10 @@ def test_a_table_that_names_none_of_the_photographs_is_refused(tmp_path):
         (
             "file_name,size_mm,elevation\na,big,1\na,2,high\n,3,4\n",
             [
-                "row 0: size_mm must be a number",
-                "row 1: elevation must be a number",
-                "row 1: file_name must name each",
-                "row 2: file_name must be the path of a photograph",
+                "sizes.csv: line 2: size_mm must be a number",
+                "sizes.csv: line 3: elevation must be a number",
+                "sizes.csv: line 3: file_name must name each photograph once, but line 2 has a too",
+                "sizes.csv: line 4: file_name must be the path of a photograph",
             ],
         ),
     ],
@@ -246,6 +246,27 @@ def test_all_that_is_wrong_with_a_table_of_numbers_is_told_at_once(text, parts, 
     assert len(caught.value.problems) == len(parts)
     for part in parts:
         assert any(part in problem for problem in caught.value.problems), (part, caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix", "place"),
+    [
+        ("file_name,size_mm\r\n\r\n  \r\na,1\r\n\r\nb,big\r\n", ".csv", "line 6"),
+        ('file_name,size_mm,site\na,1,"by the\n\nbrook"\nb,big,"in\nreed"\n', ".csv", "line 5"),
+        ('\ufefffile_name,"size_mm"\n"a, b",1\nb,big', ".csv", "line 3"),
+        ('{"file_name": "a", "size_mm": 1}\n\n{"file_name": "b", "size_mm": "big"}\n', ".jsonl", "line 3"),
+    ],
+)
+def test_a_row_is_named_by_the_line_where_an_editor_shows_it(text, suffix, place, tmp_path):
+    with pytest.raises(UserError, match=f"{suffix}: {place}: size_mm must be a number"):
+        numbers_of(tmp_path, text, suffix)
+
+
+def test_a_row_of_a_parquet_file_which_has_no_lines_is_counted_from_0(tmp_path):
+    table = tmp_path / "sizes.parquet"
+    pd.DataFrame({"file_name": ["a", "b"], "size_mm": ["1", "big"]}).to_parquet(table)
+    with pytest.raises(UserError, match=r"\.parquet: row 1: size_mm must be a number"):
+        read_numbers(table, photographs(tmp_path), NUMBERS, TASK)
 
 
 @pytest.mark.parametrize("name", ["absent.csv", "photos", "sizes.xlsx"])

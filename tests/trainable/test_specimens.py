@@ -309,7 +309,7 @@ def test_image_paths_that_leave_the_folder_are_refused(tmp_path: Path, load: Any
     text = (folder / "metadata.csv").read_text().replace("crops/P2.png", name)
     (folder / "metadata.csv").write_text(text)
     (line,) = problems_of(load, folder)
-    assert f"row 2: file_path must be a path inside {folder}, but is {name!r}" in line
+    assert f"metadata.csv: line 4: file_path must be a path inside {folder}, but is {name!r}" in line
 
 
 @pytest.mark.parametrize("place", ["https://example.org/photos/", "C:\\photos\\", "/photos/"])
@@ -320,7 +320,7 @@ def test_photographs_that_lie_elsewhere_are_one_line_however_many_they_are(
     text = (folder / "metadata.csv").read_text().replace("crops/", place)
     (folder / "metadata.csv").write_text(text)
     (line,) = problems_of(load, folder)
-    assert f"row 0: file_path must be a path inside {folder}, but is {place + 'P0.png'!r}" in line
+    assert f"metadata.csv: line 2: file_path must be a path inside {folder}, but is {place + 'P0.png'!r}" in line
     assert "and so it is in 29 more rows" in line
 
 

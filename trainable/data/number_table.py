@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from trainable.counts import counted
 from trainable.data.specimen_checks import Problems, number_values
 from trainable.data.specimen_schema import image_columns, missing_columns
-from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
+from trainable.data.table_files import arrow_frame, read_csv, read_json_lines, row_places
 from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.shown import brief
@@ -30,7 +30,8 @@ def read_numbers(
     """
     rows, image = _rows(table, names, task)
     problems = Problems()
-    of_row = [f"{table}: row {row}" for row in range(len(rows))]
+    found_at = row_places(table, len(rows))
+    of_row = [f"{table}: {place}" for place in found_at]
     present = [name for name in names if name in rows.columns]
     values = np.full((len(rows), len(names)), np.nan)
     for index, name in enumerate(names):
@@ -42,7 +43,7 @@ def read_numbers(
             problems.add("no path", f"{of_row[row]}: {image} must be the path of a photograph, but is {brief(path)}")
         elif (first := places.setdefault(os.path.abspath(table.parent / path), row)) != row:
             problems.add(
-                "twice", f"{of_row[row]}: {image} must name each photograph once, but row {first} has {path} too"
+                "twice", f"{of_row[row]}: {image} must name each photograph once, but {found_at[first]} has {path} too"
             )
     if lines := problems.lines():
         raise UserError(lines)

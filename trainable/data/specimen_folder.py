@@ -22,7 +22,7 @@ from trainable.data.specimen_schema import (
     read_columns,
     unknown_splits,
 )
-from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
+from trainable.data.table_files import arrow_frame, read_csv, read_json_lines, row_places
 from trainable.data.task import Task
 from trainable.errors import UserError
 from trainable.shown import brief
@@ -114,7 +114,8 @@ def _outside(names: pd.Series, column: str, metadata: Path, folder: Path) -> lis
     also = f", and so it is in {counted(n_more, 'more row')}" if n_more else ""
     is_elsewhere = isinstance(name, str) and _ELSEWHERE.match(name)
     remedy = "; bring the photographs there, and name their files" if is_elsewhere else ""
-    return [f"{metadata}: row {row}: {column} must be a path inside {folder}, but is {brief(name)}{also}{remedy}"]
+    place = row_places(metadata, len(names))[row]
+    return [f"{metadata}: {place}: {column} must be a path inside {folder}, but is {brief(name)}{also}{remedy}"]
 
 
 def _is_inside(name: object, place: Path, folder: Path) -> bool:

@@ -57,6 +57,26 @@ def read_json_lines(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, dtype=object)
 
 
+def row_places(path: Path, n_rows: int) -> list[str]:
+    """Where each row of a table that was read stands: "line 4" of a file of text, else "row 3", from 0.
+
+    Blank lines are no rows; a row whose cells go over several lines stands where it begins.
+    """
+    places: list[str] = []
+    if path.suffix == ".jsonl":
+        places = [f"line {number}" for number, line in enumerate(_text(path).split("\n"), start=1) if line.strip()]
+    elif path.suffix == ".csv":
+        lines, first = list(io.StringIO(_text(path), newline="")), 0
+        for _ in (reader := csv.reader(lines)):
+            if "".join(lines[first : reader.line_num]).strip():
+                places.append(f"line {first + 1}")
+            first = reader.line_num
+        del places[:1]  # the header
+    if len(places) == n_rows:
+        return places
+    return [f"row {row}" for row in range(n_rows)]  # also of lines that end in several ways, as pandas counts them
+
+
 def arrow_frame(table: pa.Table, wanted: Iterable[str]) -> pd.DataFrame:
     """An Arrow table with the index that pandas stored beside it as columns, unless a column has that name.
 
