@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.tune.test_steering import Driver
 from trainable.errors import UserError
 from trainable.storage.remote_folder import RemoteFolder
 from tune.execution.steering import REMOTE_SECONDS
-from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, owner_of, read_entries
+from tune.journal.journal import FILE_NAME, Journal, StudyWriteError, has_study, owner_of, read_entries
 from tune.journal.lease import LeaseTimes
 from tune.journal.remote_journal import RemoteWriter
 from tune.journal.requests import waiting_requests
@@ -281,6 +282,27 @@ def test_a_storage_that_is_down_stops_the_writer_in_words_and_it_goes_on_when_it
         assert "make room" not in str(failed.value)
         journal.append(make_entry("note", number=2))
     assert [entry.get("number") for entry in read_plain(remote)] == [None, 0, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("read", [read_entries, owner_of, has_study])
+def test_who_reads_a_study_of_a_silent_storage_is_told_what_is_waited_for(remote, storage_server, read, caplog):
+    begin(remote, n_events=1).close()
+    read(remote)
+    assert not caplog.messages
+
+    def open_once_told() -> None:
+        deadline = time.monotonic() + 20
+        while not caplog.messages and time.monotonic() < deadline:
+            time.sleep(0.05)
+        storage_server.open_gate()
+
+    storage_server.shut_gate()
+    opener = threading.Thread(target=open_once_told)
+    opener.start()
+    read(replace(remote, patience_seconds=60.0))
+    opener.join()
+    assert caplog.messages == [f"still reading {remote}; a storage that does not answer is asked again for 60 s"]
 
 
 def test_a_closed_journal_and_a_pickled_copy_cannot_append(remote):

@@ -1,5 +1,6 @@
 """The journal of a study on object storage: one writer that holds a lease, each entry put at once."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,11 @@ from tune.journal.resuming import begun_before
 from tune.journal.segments import FOLDER_NAME, RemoteLog, SegmentWriter, read_log
 
 TIMES = LeaseTimes()
+
+QUIET_SECONDS = 1.5
+"""Of reading, before the user is told what takes so long."""
+
+_log = logging.getLogger(__name__)
 
 
 class RemoteWriter:
@@ -146,7 +152,7 @@ def read_remote_entries(folder: RemoteFolder) -> list[JournalEntry]:
 
     Raises: UserError if there is no study, it is damaged or newer, or the storage cannot be read.
     """
-    with readable(folder):
+    with readable(folder), told_when_slow(folder):
         log = read_log(folder)
     if not log.lines:
         raise no_study(folder)
@@ -158,7 +164,7 @@ def has_remote_study(folder: RemoteFolder) -> bool:
 
     Raises: UserError when the storage cannot be read.
     """
-    with readable(folder):
+    with readable(folder), told_when_slow(folder):
         return bool(read_log(folder).lines)
 
 
@@ -167,7 +173,7 @@ def remote_owner_of(folder: RemoteFolder, *, times: LeaseTimes = TIMES) -> Owner
 
     Raises: UserError when the storage cannot be read.
     """
-    with readable(folder):
+    with readable(folder), told_when_slow(folder):
         return remote_owner(folder, times=times)
 
 
@@ -187,6 +193,19 @@ def readable(folder: RemoteFolder) -> Iterator[None]:
         yield
     except StorageError as error:
         raise UserError(f"`the study must be on storage that can be read`, but {folder}: {error}; {REMEDY}") from error
+
+
+@contextmanager
+def told_when_slow(folder: RemoteFolder) -> Iterator[None]:
+    """Tell the user, once, when the block takes long: it may be a silent storage that is waited for."""
+    said = f"still reading {folder}; a storage that does not answer is asked again for {folder.patience_seconds:.0f} s"
+    timer = threading.Timer(QUIET_SECONDS, _log.warning, [said])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def no_study(folder: RemoteFolder) -> UserError:
