@@ -77,7 +77,10 @@ class LoadedStudy:
         return pd.DataFrame(table.rows, columns=list(table.columns))
 
     def report(self, file: str | PathLike[str] | None = None) -> Path:
-        """Write the page that `sentinel-tune report` writes; returns where it lies: report-STUDY.html, or `file`."""
+        """Write the page that `sentinel-tune report` writes; returns where it lies: report-STUDY.html, or `file`.
+
+        Raises: UserError when no `file` is given, and report-STUDY.html shows a study of that name in another folder.
+        """
         output = {} if file is None else {"output": file}
         return Path(run_verb("report", studies=[str(self.folder)], **output)["report"])
 
