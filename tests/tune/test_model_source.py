@@ -116,3 +116,11 @@ def test_reading_makes_no_database(find, tmp_path):
         find(f"models:/{NAME}@champion", uri=f"sqlite:///{tmp_path / 'none.db'}")
 
     assert not (tmp_path / "none.db").exists()
+
+
+def test_all_models_that_are_not_there_are_told_at_once(cli, tmp_path):
+    ended = cli("evaluate", tmp_path / "one", "runs:/of/none", tmp_path / "two", "--no-track")
+
+    assert (ended.status, ended.stdout) == (2, "")
+    found = [line for line in ended.stderr.splitlines() if line.endswith("which is not there")]
+    assert [str(tmp_path / name) in line for name, line in zip(("one", "two"), found, strict=True)] == [True, True]
