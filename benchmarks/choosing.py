@@ -211,11 +211,12 @@ def table(worlds: Sequence[World], *, pool: int) -> str:
     return "\n".join(rows) + "\n"
 
 
-def worlds_of(curves: Iterable[Curve]) -> list[World]:
-    """In the order of their names."""
+def worlds_of(curves: Iterable[Curve], *, seed: int = 0) -> list[World]:
+    """In the order of their names, of what was trained with one seed."""
     by_world: dict[str, dict[tuple[str, int], Curve]] = {}
     for curve in curves:
-        by_world.setdefault(curve.data, {})[curve.name, curve.fold] = curve
+        if curve.seed == seed:
+            by_world.setdefault(curve.data, {})[curve.name, curve.fold] = curve
     return [World(of) for _, of in sorted(by_world.items())]
 
 

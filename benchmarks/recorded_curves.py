@@ -1,13 +1,14 @@
 """What every epoch of many configurations scores on every fold: curves to try ways of searching and choosing on.
 
-python -m benchmarks.recorded_curves [--worlds 1 2 3] [--configs 76] [--epochs 20] [--size 600] [--results FILE]
+python -m benchmarks.recorded_curves [--worlds 1 2 3] [--configs 76] [--seeds 1] [--epochs 20] [--size 600]
+                                     [--results FILE]
 
 Each configuration is trained in full, alone, on each of the five folds of each world, with nothing stopped or chosen;
 what is missing in benchmarks/recorded_curves.parquet is trained, configuration by configuration, so that a run which
 is cut off leaves as many of each world. Several processes may fill one file, each with worlds of its own. Of those that
 are drawn every second is drawn evenly from the space; in the others each value is the default's as often as not, as a
 search comes to propose them. A drawn one is named by its values: when the space changes, what was recorded of it before
-stays, and stays true.
+stays, and stays true. Named ones may be trained with more than one seed, which tells noise from differences.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,7 +54,7 @@ DIGITS = 4
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Curve:
-    """One configuration on one fold of one world.
+    """One configuration on one fold of one world, trained with one seed.
 
     sites: those held out, as "PART/DOMAIN/SITE", PART being "id" or "ood"; n_events: of each. crps: float32
     [epochs, sites, 3], means over a site's events, each with the sigma that fits the other sites best, in SPEI units;
@@ -66,12 +68,14 @@ class Curve:
     sites: tuple[str, ...]
     n_events: NDArray[np.int64]
     crps: NDArray[np.float32]
+    seed: int = 0
 
     def row(self) -> dict[str, object]:
         """Of the table."""
         return {
             "data": self.data, "name": self.name, "fold": self.fold, "config": json.dumps(self.config, sort_keys=True),
             "sites": list(self.sites), "n_events": self.n_events.tolist(), "crps": self.crps.ravel().tolist(),
+            "seed": self.seed,
         }  # fmt: skip
 
     @classmethod
@@ -86,6 +90,7 @@ class Curve:
             sites=sites,
             n_events=np.asarray(row["n_events"], dtype=np.int64),
             crps=crps.reshape(-1, len(sites), 3),
+            seed=int(row["seed"]),
         )
 
 
@@ -100,11 +105,11 @@ class Curves:
     def __iter__(self) -> Iterator[Curve]:
         return map(Curve.of_row, self._rows)
 
-    def has(self, data: str, config: TrialConfig, fold: int) -> bool:
+    def has(self, data: str, config: TrialConfig, fold: int, seed: int = 0) -> bool:
         """Whether it was recorded."""
-        own = config.to_dict()
+        own, key = config.to_dict(), (data, fold, seed)
         return any(
-            (row["data"], row["fold"]) == (data, fold) and json.loads(row["config"]) == own for row in self._rows
+            (row["data"], row["fold"], row["seed"]) == key and json.loads(row["config"]) == own for row in self._rows
         )
 
     def add(self, curves: list[Curve]) -> None:
@@ -113,7 +118,7 @@ class Curves:
             return
         with _alone_in(self._path.parent):
             self._rows = [*self._read(), *(curve.row() for curve in curves)]
-            table = pd.DataFrame(self._rows).astype({"fold": "int8"})
+            table = pd.DataFrame(self._rows).astype({"fold": "int8", "seed": "int8"})
             table.attrs["version"] = _version()
             scratch = self._path.with_suffix(".part")
             table.to_parquet(scratch, compression="zstd", index=False)
@@ -125,7 +130,8 @@ class Curves:
         table = pd.read_parquet(self._path)
         if table.attrs.get("version") != _version():
             raise ValueError(f"{self._path} must be of version {_version()}, but is of {table.attrs.get('version')}")
-        return [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
+        one_seed = {"seed": 0}  # of tables from before there were more
+        return [one_seed | dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False)]
 
 
 @contextmanager
@@ -166,13 +172,13 @@ class _Drawing:
         return self._default.get(name, drawn) if self._coin.random() < 0.5 else drawn
 
 
-def record(world: World, name: str, config: TrialConfig, fold: int) -> Curve:
+def record(world: World, name: str, config: TrialConfig, fold: int, seed: int = 0) -> Curve:
     """Train to the end, and keep what each epoch scores."""
     data = world.trial_data(fold)
     domains = dict(zip(data.site_ids.tolist(), data.domain_ids.tolist(), strict=True))
     sites: dict[str, int] = {}
     epochs: list[list[tuple[float, ...]]] = []
-    trainer = TailTrainer(config, data, seed=0)
+    trainer = TailTrainer(config, data, seed=seed)
     try:
         while trainer.epoch < trainer.config.n_epochs:
             trainer.train_epoch()
@@ -191,6 +197,7 @@ def record(world: World, name: str, config: TrialConfig, fold: int) -> Curve:
         sites=tuple(sites),
         n_events=np.array(list(sites.values()), dtype=np.int64),
         crps=np.array(epochs, dtype=np.float32).reshape(len(epochs), len(sites), 3),
+        seed=seed,
     )
 
 
@@ -203,10 +210,12 @@ def main() -> None:
     blocks = {config.tail.n_blocks for config in configs.values()} | set(space.reachable_blocks())
     backbone, cache, curves = load_backbone("tiny"), DataOptions().cache_folder, Curves(options.results)
     worlds = [World(f"demo:{options.size}:{number}", backbone, cache, blocks) for number in options.worlds]
+    n_seeds = dict.fromkeys((point.name for point in space.named), options.seeds)
     for name, config in configs.items():
+        cells = list(product(range(N_FOLDS), range(n_seeds.get(name, 1))))
         for world in worlds:
-            missing = [fold for fold in range(N_FOLDS) if not curves.has(world.data, config, fold)]
-            curves.add([record(world, name, config, fold) for fold in missing])
+            missing = [cell for cell in cells if not curves.has(world.data, config, *cell)]
+            curves.add([record(world, name, config, *cell) for cell in missing])
         print(f"{name}: recorded on {len(worlds)} worlds", flush=True)
 
 
@@ -216,6 +225,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2, 3], help="of the demo [1 2 3]")
     parser.add_argument("--configs", type=int, default=76, help="drawn ones, beside the space's named ones [76]")
+    parser.add_argument("--seeds", type=int, default=1, help="of each named configuration [1]")
     parser.add_argument("--epochs", type=int, default=20, help="of a trial at most [20]")
     parser.add_argument("--size", type=int, default=600, help="images of a world [600]")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the table to go on with")

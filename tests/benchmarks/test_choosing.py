@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -80,7 +81,7 @@ def vars_of(one: Curve) -> dict[str, object]:
 def test_curves_are_kept_as_they_were_and_a_table_of_other_trainings_is_refused(tmp_path: Path, monkeypatch):
     file = tmp_path / "curves.parquet"
     drawn = load_variant("lora", epochs=2)
-    one, other = curve("default", 0, [0.5, 0.25]), replace(curve("drawn", 3, [0.75]), config=drawn.to_dict())
+    one, other = curve("default", 0, [0.5, 0.25]), replace(curve("drawn", 3, [0.75]), config=drawn.to_dict(), seed=2)
     of_one, of_another = Curves(file), Curves(file)  # two processes
     of_one.add([one])
     of_another.add([other])
@@ -88,11 +89,16 @@ def test_curves_are_kept_as_they_were_and_a_table_of_other_trainings_is_refused(
 
     for found, given in zip(kept, (one, other), strict=True):
         assert (found.data, found.name, found.fold, found.sites) == (given.data, given.name, given.fold, given.sites)
+        assert found.seed == given.seed
         assert np.array_equal(found.crps, given.crps)
         assert np.array_equal(found.n_events, given.n_events)
-    assert Curves(file).has("demo:600:1", drawn, 3)  # by its values, however it is named
-    assert not Curves(file).has("demo:600:1", drawn, 2)
-    assert not Curves(file).has("demo:600:1", drawn.with_epochs(3), 3)
+    assert Curves(file).has("demo:600:1", drawn, 3, seed=2)  # by its values, however it is named
+    assert not Curves(file).has("demo:600:1", drawn, 3)
+    assert not Curves(file).has("demo:600:1", drawn, 2, seed=2)
+    assert not Curves(file).has("demo:600:1", drawn.with_epochs(3), 3, seed=2)
+    of_before = pd.read_parquet(file).drop(columns="seed")
+    of_before.to_parquet(file, index=False)
+    assert {kept.seed for kept in Curves(file)} == {0}
     monkeypatch.setattr("benchmarks.recorded_curves.TRAINING_VERSION", 10_000)
     with pytest.raises(ValueError, match="must be of version 10000"):
         Curves(file)
