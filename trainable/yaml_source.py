@@ -60,7 +60,11 @@ def read_document(path: Path) -> Document:
     Raises: UserError with file and line, also for what is no plain text file or is nested too deep.
     """
     label = _label(path)
-    text = read_text_file(path, label)
+    return parse_document(read_text_file(path, label), label, folder=path.resolve().parent)
+
+
+def parse_document(text: str, label: str, *, folder: Path = Path()) -> Document:
+    """`read_document` for a text that was read already; label, folder: those of the `Document`. Raises: UserError."""
     try:
         root = _composed(text)
     except (yaml.YAMLError, ValueError, OverflowError) as error:  # the latter for escapes of no character
@@ -77,7 +81,7 @@ def read_document(path: Path) -> Document:
     if problems:
         raise UserError(problems)
     assert isinstance(values, dict)  # else there are problems
-    return Document(label, values, lines, path.resolve().parent)
+    return Document(label, values, lines, folder)
 
 
 def find_file(name_or_path: str | Path, folder: Path, what: str) -> Path:

@@ -1,6 +1,7 @@
 """`export --push`: a model given on by the hub, against a stand-in of the hub on loopback; and what is refused."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -195,5 +196,23 @@ def test_the_metadata_that_an_owner_wrote_by_hand_stay(trained_model):
     assert (
         metadata(hub_card(mended, facts=facts, task=beetles(), licence="cc-by-4.0").encode())["license"] == "cc-by-4.0"
     )
-    with pytest.raises(ValueError, match="must be YAML"):
-        hub_card("---\na: [\n---\n", facts=facts, task=beetles())
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("license: mit\na: b: c\n", "its metadata:3: must be valid YAML: mapping values are not allowed"),
+        ("date: 2026-13-45\n", "its metadata:2: '2026-13-45' must be a plain value: month must be in 1..12"),
+        ("date: !!timestamp soon\n", "its metadata:2: 'soon' must be a plain value"),
+        ("a: " + "[" * 20_000 + "\n", "its metadata:2: must be valid YAML: lists and mappings must be nested at most"),
+        ("a: &a [mit, mit]\nlicense: [*a, *a]\n", "its metadata:3: must be valid YAML: YAML aliases (*name) must not"),
+        ("license: mit\nlicense: cc0-1.0\n", "its metadata:3: `license` must stand once, but stands on line 2 already"),
+        ("- license\n", "its metadata:1: must be a mapping of keys"),
+    ],
+)
+def test_metadata_that_are_wrong_as_text_are_one_line_that_says_where_they_stand(written, message):
+    from trainable.export.hub_card import licence_of
+
+    with pytest.raises(ValueError, match=re.escape(message)) as refused:
+        licence_of(f"---\n{written}---\n# A model\n")
+    assert len(str(refused.value).splitlines()) == 1

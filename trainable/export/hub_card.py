@@ -10,9 +10,11 @@ from collections.abc import Iterator, Mapping
 import yaml
 
 from trainable.data.task import Task
+from trainable.errors import UserError
 from trainable.export.facts import ModelFacts
 from trainable.plain_values import JsonObject
 from trainable.shown import shown
+from trainable.yaml_source import parse_document
 
 NO_LICENCE = "unknown"
 """What the hub calls a licence that nobody has chosen."""
@@ -40,7 +42,7 @@ def hub_card(
 
     readme: of the exported folder. Metadata that its owner wrote into it stay. licence: the hub's name of one; None for
     that of `readme`, else that of `at_the_hub`, the metadata of the card that is there now, else `NO_LICENCE`.
-    Raises: ValueError where what stands between `---` at the top of `readme` is no YAML mapping.
+    Raises: ValueError naming the line where what stands between `---` at the top of `readme` is no plain YAML mapping.
     """
     own, body = _divided(readme)
     chosen = {"license": licence} if licence else _chosen(own) or _chosen(at_the_hub) or {"license": NO_LICENCE}
@@ -57,13 +59,13 @@ def licence_of(readme: str) -> str:
 def _divided(readme: str) -> tuple[JsonObject, str]:
     """Metadata and the rest."""
     found = _METADATA.match(readme)
+    if found is None:
+        return {}, readme
     try:
-        values = yaml.safe_load(found[1]) if found else {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"the metadata at its top must be YAML, but: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError("the metadata at its top must be a mapping of YAML")
-    return values, readme[found.end() :] if found else readme
+        values = parse_document("\n" + found[1], "its metadata").values  # a line for the `---`: lines as in the file
+    except UserError as error:
+        raise ValueError("; ".join(error.problems)) from error
+    return dict(values), readme[found.end() :]
 
 
 def _chosen(values: Mapping[str, object]) -> dict[str, str]:
