@@ -1,6 +1,10 @@
+import os
 from pathlib import Path
 
-from trainable.data.folder_walk import find_files
+import pytest
+
+from trainable.data.folder_walk import check_utf8, find_files
+from trainable.errors import UserError
 
 
 def is_png(name: str) -> bool:
@@ -56,3 +60,37 @@ def test_links_to_folders_are_followed_once_after_folders_proper(tmp_path: Path)
     assert [path.relative_to(tmp_path / "data").as_posix() for path in files] == ["other/b.png", "site/a.png"]
     assert left_out.repeated == ["again", "loop", "second", "site/back", "up"]
     assert left_out.broken == ["gone.png"]
+
+
+LATIN1 = os.fsdecode(b"K\xe4fer")
+"""A name as archives of old systems unpack to."""
+
+
+@pytest.mark.parametrize(
+    ("name", "shown_as"),
+    [(f"ant/{LATIN1}.png", r"data/ant/K\xe4fer.png"), (f"{LATIN1}/1.png", r"data/K\xe4fer/1.png")],
+)
+def test_names_in_another_encoding_are_one_line_and_no_traceback(cli, tmp_path: Path, name: str, shown_as: str) -> None:
+    write(tmp_path / "data", "ant/1.png", "bee/1.png", name)
+    for verb in (["inspect"], ["extract", "--local", "--task", "demo-species", "--data"]):
+        ended = cli(*verb, tmp_path / "data")
+        problem = f"error: paths of data must be text in UTF-8, but {tmp_path}/{shown_as} is not; rename what is not"
+        assert (ended.status, ended.stderr.splitlines()) == (2, [problem])
+
+
+@pytest.mark.parametrize("table", ["metadata.csv", "metadata.jsonl", "train-00000-of-00001.parquet"])
+def test_a_folder_of_data_named_in_another_encoding_is_one_line_and_no_traceback(
+    cli, tmp_path: Path, table: str
+) -> None:
+    write(tmp_path / LATIN1, "a.png")
+    (tmp_path / LATIN1 / table).write_text(
+        '{"file_name": "a.png"}' if table.endswith("jsonl") else "file_name\na.png\n"
+    )
+    ended = cli("inspect", tmp_path / LATIN1)
+    assert (ended.status, "paths of data must be text in UTF-8" in ended.stderr) == (2, True)
+
+
+def test_names_of_any_language_in_utf8_are_data(tmp_path: Path) -> None:
+    check_utf8([tmp_path / "Käfer.png", "甲虫/1.png"])
+    with pytest.raises(UserError, match="and 1 more path; rename"):
+        check_utf8([LATIN1, "Käfer", LATIN1])

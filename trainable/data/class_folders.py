@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from trainable.data.folder_walk import find_files
+from trainable.data.folder_walk import check_utf8, find_files
 from trainable.data.image_sources import ImageFiles
 from trainable.data.specimen_schema import (
     READ_SPLITS,
@@ -30,6 +30,7 @@ def class_folder_rows(folder: Path) -> pd.DataFrame | None:
     table lies beside them, which will say what they are.
 
     Photographs of a split that is not read, such as test, are left out.
+    Raises: UserError for paths that are no text in UTF-8.
     """
     if other_tables(folder):
         return None
@@ -38,6 +39,7 @@ def class_folder_rows(folder: Path) -> pd.DataFrame | None:
     rows = [row for path in paths if (row := _row(path)) is not None]
     if len({row["label"] for row in rows}) < 2:
         return None
+    check_utf8(files)
     frame = pd.DataFrame(rows, dtype=object)
     return frame if (frame["folder"] != "").any() else frame.drop(columns="folder")
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from trainable.data.class_folders import class_folder_rows, other_tables
 from trainable.data.class_labels import class_features, named_classes
-from trainable.data.folder_walk import find_files
+from trainable.data.folder_walk import check_utf8, find_files
 from trainable.data.specimen_folder import METADATA, metadata_files, split_folders
 from trainable.data.table_files import arrow_frame, read_csv, read_json_lines
 from trainable.errors import UserError
@@ -45,6 +45,7 @@ def read_raw_table(folder: Path) -> RawTable:
         return RawTable(rows=rows)
     if not files:
         raise UserError(f"DATA must hold {', '.join(METADATA)} or parquet files, but {folder} has none{_there(folder)}")
+    check_utf8(files)
     try:
         parts = [_read(file) for file in files]
     except (pa.ArrowException, OSError, ValueError) as error:

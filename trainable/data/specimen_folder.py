@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from trainable.counts import counted
 from trainable.data.class_labels import with_class_names
+from trainable.data.folder_walk import check_utf8
 from trainable.data.image_sources import ImageFiles
 from trainable.data.specimen_schema import (
     READ_SPLITS,
@@ -96,13 +97,15 @@ def _located(rows: pd.DataFrame, metadata: Path, folder: Path, task: Task, *, to
     if problems:
         raise UserError(problems)
     names = rows[image_column]
+    paths = [str(metadata.parent / name) for name in names]
+    check_utf8(paths)
     if "split" in rows.columns:
         split = rows["split"].astype(str).map(lambda s: SPLIT_NAMES.get(s.lower(), s))
     elif metadata.parent != folder:
         split = pd.Series(SPLIT_NAMES[metadata.parent.name.lower()], index=rows.index)
     else:  # as in `datasets`: the image's folder tells
         split = names.map(lambda name: SPLIT_NAMES.get(next(iter(PurePosixPath(name).parts), "").lower(), "train"))
-    return rows.assign(split=split, _image=[str(metadata.parent / name) for name in names])
+    return rows.assign(split=split, _image=paths)
 
 
 def _outside(names: pd.Series, column: str, metadata: Path, folder: Path) -> list[str]:

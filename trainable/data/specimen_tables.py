@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from trainable.data.class_folders import class_folder_rows, read_class_folders
 from trainable.data.class_labels import with_class_names
-from trainable.data.folder_walk import find_files
+from trainable.data.folder_walk import check_utf8, find_files
 from trainable.data.hub_name import HUB, hub_parts, not_loaded
 from trainable.data.image_sources import Chunk, TableImages
 from trainable.data.specimen_folder import METADATA, metadata_files, read_image_folder, split_folders
@@ -46,6 +46,7 @@ def read_table(data: str, *, cache_dir: Path, task: Task, to_learn: bool = True)
         return read_image_folder(folder, task, to_learn=to_learn)
     shards, left_out = find_files(folder, lambda name: name.endswith(".parquet"))
     line = left_out.line(folder, "parquet file", with_others=False)
+    check_utf8(shards)
     if shards:
         return replace(_read_shards(folder, shards, task, to_learn=to_learn), left_out=line)
     if (rows := class_folder_rows(folder)) is not None:
