@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -94,3 +95,11 @@ def test_names_of_any_language_in_utf8_are_data(tmp_path: Path) -> None:
     check_utf8([tmp_path / "Käfer.png", "甲虫/1.png"])
     with pytest.raises(UserError, match="and 1 more path; rename"):
         check_utf8([LATIN1, "Käfer", LATIN1])
+
+
+def test_cells_of_json_lines_in_another_encoding_name_their_line_and_no_traceback(cli, tmp_path: Path) -> None:
+    rows = [{"file_name": "a.png", "species": "K\U0001f41cfer"}, {"file_name": "b.png", "species": LATIN1}]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    ended = cli("inspect", tmp_path)
+    assert (ended.status, len(ended.stderr.splitlines())) == (2, 1)
+    assert r'line 2 must be a JSON object: {"species": "K\xe4fer"} must be text in UTF-8' in ended.stderr

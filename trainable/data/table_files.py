@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from trainable.plain_values import JsonObject
+from trainable.shown import cut, shown, well_formed
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -43,7 +44,7 @@ def read_csv(path: Path, wanted: Iterable[str]) -> pd.DataFrame:
 def read_json_lines(path: Path) -> pd.DataFrame:
     """A column for each name; NaN where a line has none of it.
 
-    Raises: ValueError naming the line that is no object, or has a name twice; OSError.
+    Raises: ValueError naming the line that is no object, has a name twice, or holds what is no text; OSError.
     """
     rows = []
     for number, line in enumerate(_text(path).split("\n"), start=1):
@@ -52,6 +53,8 @@ def read_json_lines(path: Path) -> pd.DataFrame:
                 rows.append(json.loads(line, object_pairs_hook=_object))
                 if not isinstance(rows[-1], dict):
                     raise ValueError(f"it is a {type(rows[-1]).__name__}")
+                if "\\ud" in line.lower():  # such an escape is half a character, or bytes that were no UTF-8
+                    _check_whole(rows[-1])
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"line {number} must be a JSON object: {error}") from error
     return pd.DataFrame(rows, dtype=object)
@@ -146,6 +149,13 @@ def _check_header(names: Sequence[str]) -> None:
         raise ValueError(
             f"its first line must name the columns, but names {only} alone of {len(names)}; remove it if it is a title"
         )
+
+
+def _check_whole(row: JsonObject) -> None:
+    for name, cell in row.items():
+        text = json.dumps({name: cell}, ensure_ascii=False)
+        if well_formed(text) != text:
+            raise ValueError(f"{cut(shown(text), longest=80)} must be text in UTF-8")
 
 
 def _object(pairs: list[tuple[str, object]]) -> JsonObject:
