@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 
 import numpy as np
@@ -255,7 +256,18 @@ def _as_numbers(values: pd.Series) -> NDArray[np.float64]:
         values = _strings(values)
     if values.dtype == object:
         values = values.map(lambda value: math.nan if isinstance(value, int) and abs(value) > _LARGEST_FLOAT else value)
-    return pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    found = pd.to_numeric(values, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return _nearest(values.to_numpy(dtype=object), found)
+
+
+def _nearest(cells: NDArray[np.object_], numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers that texts stand for: of some pandas 2 takes a neighbour, and the data would have another fingerprint."""
+    nearest = numbers.copy()
+    for row in np.flatnonzero(np.isfinite(numbers)).tolist():
+        if isinstance(cells[row], str):
+            with suppress(ValueError):  # of what pandas alone reads
+                nearest[row] = float(cells[row])
+    return nearest
 
 
 def _labels(values: pd.Series, target: RealTarget, names: list[str], problems: Problems) -> NDArray[np.float64]:
