@@ -21,7 +21,7 @@ from trainable.counts import counted
 from trainable.errors import UserError
 from trainable.export.onnx_packages import check_packages
 from trainable.export.standalone import ExportedModel
-from trainable.export.torch_program import MOST_IMAGES, example_inputs, input_names, program_of
+from trainable.export.torch_program import MOST_IMAGES, example_inputs, input_names, program_of, traceable_attention
 from trainable.plain_values import JsonObject
 from trainable.shown import size_text
 from trainable.whole_file import whole_file
@@ -112,7 +112,7 @@ def _graph(model: ExportedModel) -> "ModelProto":
     names = ["images", *input_names(model)[1:]]
     batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     examples = example_inputs(model, 2)
-    with warnings.catch_warnings():
+    with traceable_attention(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "# The axis name: batch")  # all inputs share it, as they are meant to
         program = torch.onnx.export(
             program_of(model).eval(),

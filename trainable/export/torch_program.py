@@ -7,6 +7,8 @@ Of a model with a code for species, indices of these go in as well; of one that 
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -73,7 +75,8 @@ def write_program(model: ExportedModel, file: Path) -> Path:
     file = Path(os.path.abspath(file))
     batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     examples = example_inputs(model, _N_EXAMPLES)
-    program = torch.export.export(program_of(model), examples, dynamic_shapes=tuple({0: batch} for _ in examples))
+    with traceable_attention():
+        program = torch.export.export(program_of(model), examples, dynamic_shapes=tuple({0: batch} for _ in examples))
     content = io.BytesIO()  # torch ends the whole process when a disk takes no more
     torch.export.save(program, content, extra_files={CONFIG: json.dumps(model.config)})
     _check_equal(content, model)
@@ -81,6 +84,17 @@ def write_program(model: ExportedModel, file: Path) -> Path:
     with whole_file(file) as temporary:
         temporary.write_bytes(content.getbuffer())
     return file
+
+
+@contextmanager
+def traceable_attention() -> Iterator[None]:
+    """Attention as it is trained: the one operator that inference has for it torch 2.6 cannot trace."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @torch.no_grad()
