@@ -12,6 +12,7 @@ from PIL import Image
 from search_spaces.variant import load_variant
 from tests.trainable.rounding import TINY_TERMS, assert_rounded, predicted_in_float64
 from tests.tune.plain_entries import read_plain
+from trainable.data.splits import Split
 from trainable.export.standalone import ExportedModel
 from trainable.scoring.out_of_fold import Difference
 from trainable.scoring.scoring import HeldOutScorer
@@ -19,8 +20,11 @@ from trainable.training.held_out_predictions import save_predictions
 from trainable.training.trial_data import TrialData
 from tune.cli import main
 from tune.command_line.model_options import RetrainOptions
+from tune.confirming.ensemble import ensemble_predictions
+from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import Confirmed, ConfirmedConfiguration, confirmed_of
 from tune.confirming.planned_runs import Configuration, Plan
+from tune.confirming.predicted import Predicted
 from tune.confirming.runs import Confirmation, fold_data_folder
 from tune.confirming.verdict import Judged, decide, judge
 from tune.journal.journal import read_entries
@@ -188,6 +192,54 @@ def test_what_a_member_is_good_at_on_a_fold_does_not_choose_it_for_that_fold(pla
                 np.testing.assert_allclose(mu, wanted[int(event)][2], rtol=1e-6)
 
 
+def nested_folds() -> tuple[HeldOutFolds, np.ndarray, np.ndarray]:
+    """Fold 1 holds out domains 0 and 1, fold 2 these and 2, and so fold 1 no others than fold 2; labels, domains."""
+    events = np.arange(48)
+    domains, sites = events // 12, np.array([f"S{e // 6}" for e in events])
+    labels = np.random.default_rng(0).uniform(-2, 2, (48, 3))
+    of_fold = {fold: np.flatnonzero(domains <= fold) for fold in (1, 2)}
+    splits = {
+        fold: Split("domain", fold, np.flatnonzero(domains > fold), rows[:0], rows, (), tuple(range(fold + 1)), 0)
+        for fold, rows in of_fold.items()
+    }
+    held_out = HeldOutFolds(
+        scorers={fold: HeldOutScorer(labels, events, sites, split) for fold, split in splits.items()},
+        floors={}, group_floors={}, is_known={}, seen=events[:0], n_left_out=0, n_seen=0,
+        domain_of_site=dict(zip(sites.tolist(), domains.tolist(), strict=True)),
+    )  # fmt: skip
+    return held_out, labels, domains
+
+
+def test_where_other_folds_hold_out_no_other_events_those_of_other_domains_choose():
+    held_out, labels, domains = nested_folds()
+    errors = {"both": (0.3, 0.3), "zero": (0.1, 0.85), "one": (0.9, 0.1), "none": (0.8, 0.8)}  # in domain 0, in 1
+    rows = {fold: np.flatnonzero(domains <= fold) for fold in (1, 2)}
+
+    def predicted(name: str) -> Predicted:
+        error = np.array([*errors[name], 0.5, 0.5])[domains][:, None]
+        return Predicted(
+            name=name,
+            curves={1: np.zeros(1), 2: np.zeros(1)},
+            read=lambda fold, _: [(labels + (-1) ** fold * error)[rows[fold]]],
+        )
+
+    members = {name: predicted(name) for name in errors}
+    found = ensemble_predictions(list(members.values()), held_out, with_floors=False)
+
+    chosen = {0: ("both", "one"), 1: ("both", "zero"), 2: ("both", "zero")}  # by domain 1, by 0, and by both
+    for domain, half in chosen.items():
+        own = domains[rows[2]] == domain
+        wanted = np.mean([members[name].of(2, 1)[0][own] for name in half], axis=0)
+        np.testing.assert_allclose(found[2][0][own], wanted, rtol=1e-12)
+    by_domain_2 = np.mean([members[name].of(1, 1)[0] for name in better_half_of_domain_2(errors)], axis=0)
+    np.testing.assert_allclose(found[1][0], by_domain_2, rtol=1e-12)  # there fold 2 holds out others: domain 2
+
+
+def better_half_of_domain_2(errors: dict[str, tuple[float, float]]) -> list[str]:
+    """All err alike there, and the first two are taken."""
+    return list(errors)[:2]
+
+
 def test_floors_have_shares_of_each_fold_by_how_they_err_on_the_others(planted):
     judged = planted.judge(lambda *_: 2.3, with_floors=True)
 
@@ -278,11 +330,13 @@ def candidate(name: str, high: float, members: tuple[str, ...] = ()) -> Confirme
 @pytest.mark.parametrize(
     ("highs", "winner"),
     [
-        ({"ensemble": -0.01, "t0001": 0.01}, "ensemble"),
-        ({"ensemble": -0.01, "t0001": -0.02}, "t0001"),  # both win, and it has the better mean
-        ({"ensemble": 0.001, "t0001": -0.02}, None),
-        ({"t0001": -0.02}, "t0001"),  # no ensemble, which nothing waits for
-        ({"ensemble": 0.001, "t0001": 0.002}, None),
+        ({"ensemble": -0.01, "t0001": 0.01, "t0002": 0.01}, "ensemble"),
+        ({"ensemble": -0.01, "t0001": -0.02, "t0002": 0.01}, "t0001"),  # both win, and it has the better mean
+        ({"ensemble": 0.001, "t0001": -0.02, "t0002": 0.01}, None),
+        ({"t0001": -0.02, "t0002": 0.01}, "t0001"),  # no ensemble, which nothing waits for
+        ({"ensemble": 0.001, "t0001": 0.002, "t0002": 0.01}, None),
+        ({"ensemble": 0.001, "t0001": -0.02}, "t0001"),  # of one candidate, that is asked first
+        ({"ensemble": -0.02, "t0001": 0.001}, None),
     ],
 )
 def test_the_ensemble_is_asked_first_and_others_win_only_where_it_does(highs, winner):
@@ -291,8 +345,9 @@ def test_the_ensemble_is_asked_first_and_others_win_only_where_it_does(highs, wi
     won, is_win, words = decide(ranked, failed=(), diverged=())
 
     assert (won, is_win) == (winner or "default", winner is not None)
-    waits = "t0001 alone would, but the ensemble, which is asked first, does not"
-    assert words.endswith(waits) == (highs == {"ensemble": 0.001, "t0001": -0.02})
+    first = "ensemble" if len(highs) == 3 else "t0001"
+    waits = f"lies above 0, but that counts only where that of {first} does, which is asked first"
+    assert words.endswith(waits) == (winner is None and min(highs.values()) < 0)
 
 
 def test_where_a_variant_is_called_so_the_ensemble_is_called_otherwise(planted):

@@ -71,7 +71,8 @@ class HeldOutScorer:
     """Scores predictions for a split's held-out specimens; all that does not depend on them is computed once.
 
     labels `[n, targets]`, event_ids and site_ids `[n]` describe all specimens; `split` names the training, ID and OOD
-    rows. A part without rows is left out everywhere. targets: the challenge's where none are given.
+    rows. A part without rows is left out everywhere. targets: the challenge's where none are given. Its own event_ids
+    and site_ids are those of the predictions.
 
     Where a part's sigmas come from:
     "other sites"      fitted on the part's events at all other sites: the rule;
@@ -94,7 +95,8 @@ class HeldOutScorer:
         events, sites = np.asarray(event_ids), np.asarray(site_ids)
         fallback = self.targets.rule.uncalibrated(event_labels(values, events, np.asarray(split.train)))
         rows = {"id": np.asarray(split.id_, dtype=np.int64), "ood": np.asarray(split.ood, dtype=np.int64)}
-        self.n_predictions = sum(len(r) for r in rows.values())
+        predicted = np.concatenate(list(rows.values()))
+        self.n_predictions, self.event_ids, self.site_ids = len(predicted), events[predicted], sites[predicted]
         if self.n_predictions == 0:
             raise ValueError("a split without held-out rows cannot be scored")
         self._parts: dict[str, _Part] = {}

@@ -2,13 +2,14 @@
 floors, as far as these forecast about as well.
 
 Which half that is, the folds say; what a fold's events are forecast by, only the *other* folds do, and none of their
-events that are held out of this one, too. So nothing about an event chooses its own forecast, and the ensemble's score
-is as honest as that of a configuration. Chosen weights (Caruana 2004) do as well, no better: benchmarks/ENSEMBLE.md.
+events that are held out of this one, too. Where they hold out no others, those of other domains say it, for each domain
+anew. So no event's own forecast chooses who forecasts it, and the ensemble's score is as honest as that of a
+configuration. Chosen weights (Caruana 2004) do as well, no better: benchmarks/ENSEMBLE.md.
 """
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,12 +47,36 @@ def ensemble_predictions(
     """
     found: dict[int, list[Predictions]] = {}
     for fold in held_out.scorers:
-        half = better_half(members, held_out, without=fold)
-        of_each = [member.of(fold, member.epoch(without=fold)) for member in half]
-        means = [np.mean(np.asarray(of_seed, dtype=np.float64), axis=0) for of_seed in zip(*of_each, strict=True)]
-        shares = floor_shares(half, held_out, without=fold, evidence=evidence) if with_floors else {}
-        found[fold] = [mixed(mean, shares, held_out, fold) for mean in means]
+        of_fold: list[Predictions] = []
+        for rows, apart in _chosen_apart(members[0], held_out, fold):
+            half = better_half(members, held_out, without=fold, apart=apart)
+            of_each = [member.of(fold, member.epoch(without=fold)) for member in half]
+            means = [np.mean(np.asarray(of_seed, dtype=np.float64), axis=0) for of_seed in zip(*of_each, strict=True)]
+            shares = floor_shares(half, held_out, without=fold, apart=apart, evidence=evidence) if with_floors else {}
+            mixtures = [mixed(mean, shares, held_out, fold) for mean in means]
+            of_fold = of_fold or [np.empty_like(mixture) for mixture in mixtures]
+            for of_seed, mixture in zip(of_fold, mixtures, strict=True):
+                of_seed[rows] = mixture[rows]
+        found[fold] = of_fold
     return found
+
+
+def _chosen_apart(
+    like: Predicted, held_out: HeldOutFolds, fold: int
+) -> Iterator[tuple[NDArray[np.bool_], set[int | str]]]:
+    """Rows of a fold's held-out specimens that are forecast by the same choice, and the events that have no part in it.
+
+    All of them, and all events of the fold, where the other folds hold out others; else domain by domain.
+    """
+    events, own = held_out.scorers[fold].event_ids, _events(like, held_out, fold)
+    elsewhere = [_events(like, held_out, other) for other in held_out.scorers if other != fold]
+    if set().union(*elsewhere) - own or not elsewhere:
+        yield np.ones(len(events), dtype=np.bool_), own
+        return
+    groups = held_out.groups(fold)
+    for group in np.unique(groups):
+        rows = groups == group
+        yield rows, set(events[rows].tolist())
 
 
 def mixed(mean: Predictions, shares: Mapping[str, float], held_out: HeldOutFolds, fold: int) -> Predictions:
@@ -66,19 +91,24 @@ def mixed(mean: Predictions, shares: Mapping[str, float], held_out: HeldOutFolds
 
 
 def floor_shares(
-    half: Sequence[Predicted], held_out: HeldOutFolds, *, without: int | None = None, evidence: float = EVIDENCE
+    half: Sequence[Predicted],
+    held_out: HeldOutFolds,
+    *,
+    without: int | None = None,
+    apart: Set[int | str] | None = None,
+    evidence: float = EVIDENCE,
 ) -> dict[str, float]:
-    """Floor -> its share of forecasts of known domains, by how much it errs there on the folds but one, on none of that
-    one's events.
+    """Floor -> its share of forecasts of known domains, by how much it errs there as `error_without` counts it.
 
     Errors to the power of `-evidence`, as a likelihood weighs them: beside a model that sees much a floor has no share,
     beside one that sees next to nothing they have half. None by fewer than `FEWEST_EVENTS` of known domains.
     """
-    if _n_events(half[0], held_out, without) < FEWEST_EVENTS:
+    if _n_events(half[0], held_out, without, apart) < FEWEST_EVENTS:
         return {}
-    errors = {"": error_without(without, [(member, 1 / len(half)) for member in half], held_out, part="id")}
+    errors = {"": error_without(without, [(m, 1 / len(half)) for m in half], held_out, apart=apart, part="id")}
     for name in next(iter(held_out.group_floors.values())):
-        errors[name] = error_without(without, [(_floor(name, half[0], held_out), 1.0)], held_out, part="id")
+        floor = [(_floor(name, half[0], held_out), 1.0)]
+        errors[name] = error_without(without, floor, held_out, apart=apart, part="id")
     if not all(map(math.isfinite, errors.values())):
         return {}
     least = max(min(errors.values()), sys.float_info.min)  # some may err nowhere
@@ -89,11 +119,19 @@ def floor_shares(
     return {name: share for name, share in shares.items() if share >= LEAST_SHARE}
 
 
-def _n_events(member: Predicted, held_out: HeldOutFolds, without: int | None) -> int:
-    """How many events of known domains the folds but one hold out, that one's own left out."""
+def _n_events(member: Predicted, held_out: HeldOutFolds, without: int | None, apart: Set[int | str] | None) -> int:
+    """How many events of known domains the folds but one hold out, those apart left out."""
     of_others = [_events(member, held_out, fold, part="id") for fold in held_out.scorers if fold != without]
-    apart = set() if without is None else _events(member, held_out, without)
-    return len(set().union(*of_others) - apart)
+    return len(set().union(*of_others) - _apart(member, held_out, without, apart))
+
+
+def _apart(
+    member: Predicted, held_out: HeldOutFolds, without: int | None, apart: Set[int | str] | None
+) -> Set[int | str]:
+    """Events that do not count; unless given, those of the fold that does not."""
+    if apart is not None:
+        return apart
+    return set() if without is None else _events(member, held_out, without)
 
 
 def _floor(name: str, like: Predicted, held_out: HeldOutFolds) -> Predicted:
@@ -106,12 +144,18 @@ def _floor(name: str, like: Predicted, held_out: HeldOutFolds) -> Predicted:
     )
 
 
-def better_half(members: Sequence[Predicted], held_out: HeldOutFolds, *, without: int | None = None) -> list[Predicted]:
-    """Two at least, in the order given: those that err least on the folds but one, and on none of that one's events.
+def better_half(
+    members: Sequence[Predicted],
+    held_out: HeldOutFolds,
+    *,
+    without: int | None = None,
+    apart: Set[int | str] | None = None,
+) -> list[Predicted]:
+    """Two at least, in the order given: those that err least, as `error_without` counts it.
 
     All of them where nothing is left to choose by.
     """
-    errors = [error_without(without, [(member, 1.0)], held_out) for member in members]
+    errors = [error_without(without, [(member, 1.0)], held_out, apart=apart) for member in members]
     if not all(map(math.isfinite, errors)):
         return list(members)
     n = max(2, math.ceil(len(members) / 2))
@@ -120,15 +164,20 @@ def better_half(members: Sequence[Predicted], held_out: HeldOutFolds, *, without
 
 
 def error_without(
-    fold: int | None, shares: Sequence[tuple[Predicted, float]], held_out: HeldOutFolds, *, part: str | None = None
+    fold: int | None,
+    shares: Sequence[tuple[Predicted, float]],
+    held_out: HeldOutFolds,
+    *,
+    apart: Set[int | str] | None = None,
+    part: str | None = None,
 ) -> float:
-    """How much a mean of configurations errs on all folds but one, none of that one's events counted.
+    """How much a mean of configurations errs on all folds but one, on none of that one's events, or of those `apart`.
 
     shares: each with its weight. What a score is proportional to where each sigma is the best one: the root mean square
     of each target's root mean squared errors; of classes, of the mean loss. part: the only one that counts, if any. NaN
     without an event.
     """
-    apart = [] if fold is None else list(_events(shares[0][0], held_out, fold))
+    left_out = list(_apart(shares[0][0], held_out, fold, apart))
     found: dict[str, list[EventForecast]] = {}
     for other in held_out.scorers:
         if other != fold:
@@ -136,7 +185,7 @@ def error_without(
             for predictions in np.sum(of_each, axis=0):
                 for name, of in held_out.forecasts(other, predictions).items():
                     if part in (None, name):
-                        found.setdefault(name, []).append(of.of(~np.isin(of.event_ids, apart)))
+                        found.setdefault(name, []).append(of.of(~np.isin(of.event_ids, left_out)))
     errors = [_error(parts) / held_out.targets.floor for parts in found.values() if any(len(p.labels) for p in parts)]
     return float(root_mean_square(np.concatenate(errors))) if errors else math.nan
 

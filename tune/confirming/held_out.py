@@ -70,6 +70,12 @@ class HeldOutFolds:
         """The same on all folds."""
         return next(iter(self.scorers.values())).targets
 
+    def groups(self, fold: int) -> NDArray[np.generic]:
+        """Of each held-out specimen of a fold: its domain, or its site where all are of one domain."""
+        sites = self.scorers[fold].site_ids
+        domains = np.array([self.domain_of_site[site] for site in sites.tolist()])
+        return domains if len(np.unique(domains)) > 1 else sites
+
     def forecasts(self, fold: int, predictions: ArrayLike) -> dict[str, EventForecast]:
         """Part -> forecasts of a fold's fresh events; of all, where it has no fresh one."""
         return only_fresh(self.scorers[fold].forecasts(predictions), self.seen)
@@ -77,7 +83,7 @@ class HeldOutFolds:
 
 def predicted_floors(data: TrialData) -> dict[str, NDArray[np.float64]]:
     """Floor -> what it predicts for the held-out specimens, of those that a model can hold."""
-    held_out = np.concatenate([data.split.id_, data.split.ood])
+    held_out = _held_out_rows(data)
     found = group_floors(data.labels, data.event_ids, data.domain_ids, data.species, data.split, targets=data.targets)
     groups = {BY_DOMAIN: data.domain_ids, BY_SPECIES: data.species}
     return {name: floor.predictions(groups[name][held_out]) for name, floor in found.items()}
@@ -85,8 +91,11 @@ def predicted_floors(data: TrialData) -> dict[str, NDArray[np.float64]]:
 
 def in_known_domains(data: TrialData) -> NDArray[np.bool_]:
     """Whether each held-out specimen is of a domain that was trained on."""
-    held_out = np.concatenate([data.split.id_, data.split.ood])
-    return np.isin(data.domain_ids[held_out], data.domain_ids[data.split.train])
+    return np.isin(data.domain_ids[_held_out_rows(data)], data.domain_ids[data.split.train])
+
+
+def _held_out_rows(data: TrialData) -> NDArray[np.int64]:
+    return np.concatenate([data.split.id_, data.split.ood])
 
 
 def _held_out_events(data: TrialData) -> NDArray[np.int64] | NDArray[np.str_]:

@@ -68,7 +68,7 @@ class Confirmed:
 
     holdout, folds, seeds: what all configurations were trained and scored on; scored_by_search: folds among them that
     the search chose by, if any. epochs: full length. level: of the intervals of differences, widened for the number of
-    candidates; the ensemble's, which is asked first, is `interval_level`, as that of all others is. candidates: best
+    candidates; that of who is asked first is `interval_level`, as that of scores is. candidates: best
     first, the default among them. failed: names of configurations that failed in a run; diverged: those among them that
     would again. winner: the candidate to go on with; "default" when no other beats it beyond noise. is_win: whether one
     does. leader: the winner, or the one that leads without proof, which may be "default". verdict: in words.

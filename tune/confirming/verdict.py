@@ -121,13 +121,15 @@ def _compared(
 ) -> list[ConfirmedConfiguration]:
     """Best first, each with its difference to the default where that one came to its end.
 
-    level: of the intervals, widened for the number of candidates; the ensemble's is not, since it is asked first.
+    level: of the intervals, widened for the number of candidates. That of who is asked first is not, nor that of the
+    only one who is asked then.
     """
+    first, n_rivals = _asked_first([candidate for candidate, _ in measured]), len(measured) - 1
     default = next((forecasts for candidate, forecasts in measured if candidate.name == DEFAULT), None)
     compared = []
     for candidate, forecasts in measured:
         if default is not None and candidate.name != DEFAULT:
-            own = LEVEL if candidate.members else level
+            own = LEVEL if first is not None and (candidate.name == first or n_rivals == 2) else level
             candidate = replace(candidate, difference=paired_difference(forecasts, default, level=own))
         compared.append(candidate)
     return sorted(compared, key=lambda candidate: candidate.metrics["score/all"])
@@ -152,13 +154,27 @@ def decide(
     if not rivals:
         return DEFAULT, False, _alone(failed, diverged)
     beyond_noise = {c.name: c.difference for c in rivals if c.difference is not None and c.difference.is_win}
-    winner = winner_of(list(beyond_noise), first=next((c.name for c in rivals if c.members), None))
+    first = _asked_first(candidates)
+    winner = winner_of(list(beyond_noise), first=first)
     if winner is not None:
         return winner, True, f"{winner} beats default by {beyond_noise[winner].size}"
     words = f"no candidate beats the default beyond noise: keep the default; {_lead(best, rivals[0])}"
     if beyond_noise:
-        words += f"; {', '.join(beyond_noise)} alone would, but the ensemble, which is asked first, does not"
+        words += (
+            f"; the whole interval of {', '.join(beyond_noise)} lies above 0, but that counts only where that of "
+            f"{first} does, which is asked first"
+        )
     return DEFAULT, False, words
+
+
+def _asked_first(candidates: Sequence[ConfirmedConfiguration]) -> str | None:
+    """The ensemble's name; where it is but the mean of the only candidate and the default, that candidate's.
+
+    None without an ensemble.
+    """
+    ensemble = next((c.name for c in candidates if c.members), None)
+    alone = [c.name for c in candidates if c.name not in (DEFAULT, ensemble)]
+    return alone[0] if ensemble is not None and len(alone) == 1 else ensemble
 
 
 def winner_of(beyond_noise: Sequence[str], *, first: str | None) -> str | None:
