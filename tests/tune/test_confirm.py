@@ -115,6 +115,9 @@ def test_more_folds_run_what_was_not_run_yet(cli, in_process, study):
 
     assert len(ended.result["confirmation"]["folds"]) == 3
     assert len(inner(read_plain(study), "tell")) == n_before * 3 // 2
+    assert "rests on" not in ended.stderr
+    fewer = cli("confirm", study, *in_process, "--confirm-top", 2, "--confirm-folds", 2)
+    assert "the verdict so far rests on 3 folds x 1 seed, the next will on 2 folds x 1 seed alone" in fewer.stderr
 
 
 @pytest.mark.slow

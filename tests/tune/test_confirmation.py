@@ -379,3 +379,4 @@ def test_the_table_is_within_120_columns_and_says_the_verdict(confirmed_study):
     (ensemble,) = (line for line in text.splitlines() if line.startswith("ensemble ") and "[" in line)
     assert "gain on default, interval of" in text
     assert ensemble.endswith("] 90%")
+    assert f"\nasked first: {confirmed.asked_first}; others win only where it does\n" in text

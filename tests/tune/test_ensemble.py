@@ -309,6 +309,7 @@ def test_the_level_is_that_of_one_more_candidate_and_the_result_comes_back(plant
     levels = {c.name: c.difference.level for c in beside.candidates if c.difference is not None}
     assert levels.pop("ensemble") == pytest.approx(0.9)  # asked first, with the whole probability of an error
     assert set(levels.values()) == {beside.level}
+    assert (alone.asked_first, beside.asked_first) == (None, "ensemble")
     assert Confirmed.from_dict(json.loads(json.dumps(beside.to_dict()))) == beside
     assert [c.name for c in beside.members_of(beside.candidate("ensemble"))] == [
         c.name for c in beside.candidates if c.name in beside.candidate("ensemble").members

@@ -212,9 +212,8 @@ def test_what_an_ensemble_is_made_of_is_said_as_in_the_terminal(confirmed_study)
     entries[at] = replace(entries[at], of=replace(verdict, result=result))
     members = ", ".join(next(c["members"] for c in of_all if c["members"]))
 
-    wanted = (
-        f"ensemble: the mean of {members}; of known domains 39% floor domain_mean; on each fold, as other folds chose"
-    )
+    of_known = "of known domains 39% floor domain_mean"
+    wanted = f"ensemble: the mean of {members}; {of_known}; for each event, as other events chose"
     assert f"{wanted}." in page_of(entries).words
     assert wanted in confirmation_text(Confirmed.from_dict(result), beetles()).replace("\n  ", " ")
 

@@ -199,8 +199,8 @@ def _score_words(task: Task) -> str:
 
 def _measured_on(facts: ModelFacts) -> str:
     if facts.scores_of == "confirmation":
-        half = "the half of the confirmed configurations that the other folds found better"
-        half += ", with floors by the shares that these folds gave them" * bool(facts.floor_shares)
+        half = "for each event the half of the confirmed configurations that forecast other events better"
+        half += ", with floors by the shares that these gave them" * bool(facts.floor_shares)
         what = half if facts.members else "its configuration"
         seen = f"{what}, trained without the scored events on each of the confirmation's folds"
     elif facts.holdout == "all":

@@ -4,10 +4,11 @@ STUDY/confirmation/NAME.json holds each configuration's out-of-fold forecasts, f
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from search_spaces.space import DEFAULT
 from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.plain_values import JsonObject
@@ -54,12 +55,11 @@ class ConfirmedConfiguration:
     @property
     def mixture(self) -> str:
         """Of an ensemble, what it is: "ensemble: the mean of t0010, default; of known domains 39% floor domain_mean;
-        on each fold, as other folds chose".
+        for each event, as other events chose".
         """
-        chosen = "as other folds chose" if self.floor_shares else "of those that other folds chose"
         floors = ", ".join(f"{share:.0%} floor {name}" for name, share in self.floor_shares.items())
         beside = f"; of known domains {floors}" if floors else ""
-        return f"{self.name}: the mean of {', '.join(self.members)}{beside}; on each fold, {chosen}"
+        return f"{self.name}: the mean of {', '.join(self.members)}{beside}; for each event, as other events chose"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +99,13 @@ class Confirmed:
     diverged: tuple[str, ...] = ()
 
     @property
+    def asked_first(self) -> str | None:
+        """Whom the verdict asked first, before others may win; None where all were asked alike."""
+        name = asked_first(self.candidates)
+        found = next((c.difference for c in self.candidates if c.name == name), None)
+        return name if found is not None and found.level == self.interval_level else None
+
+    @property
     def mendable(self) -> list[str]:
         """Names of configurations that failed in a run, and may not if it is tried again."""
         return [name for name in self.failed if name not in self.diverged]
@@ -132,6 +139,16 @@ class Confirmed:
         candidates = tuple(_candidate(entry) for entry in values["candidates"])
         leader = values["winner"] if values["is_win"] else candidates[0].name
         return cls(**{"leader": leader, **values, **lists, "candidates": candidates})
+
+
+def asked_first(candidates: Sequence[ConfirmedConfiguration]) -> str | None:
+    """The ensemble's name; where it is but the mean of the only candidate and the default, that candidate's.
+
+    None without an ensemble.
+    """
+    ensemble = next((c.name for c in candidates if c.members), None)
+    alone = [c.name for c in candidates if c.name not in (DEFAULT, ensemble)]
+    return alone[0] if ensemble is not None and len(alone) == 1 else ensemble
 
 
 def confirmed_of(entries: Iterable[JournalEntry]) -> Confirmed | None:

@@ -12,7 +12,7 @@ from trainable.storage.place import Place
 from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions, floor_shares
 from tune.confirming.floors import floors_on
 from tune.confirming.held_out import HeldOutFolds
-from tune.confirming.outcome import TRIED_AGAIN, Confirmed, ConfirmedConfiguration
+from tune.confirming.outcome import TRIED_AGAIN, Confirmed, ConfirmedConfiguration, asked_first
 from tune.confirming.planned_runs import Configuration
 from tune.confirming.predicted import Predicted, predicted_by, scored
 from tune.confirming.runs import Confirmation, complete_cells
@@ -124,7 +124,7 @@ def _compared(
     level: of the intervals, widened for the number of candidates. That of who is asked first is not, nor that of the
     only one who is asked then.
     """
-    first, n_rivals = _asked_first([candidate for candidate, _ in measured]), len(measured) - 1
+    first, n_rivals = asked_first([candidate for candidate, _ in measured]), len(measured) - 1
     default = next((forecasts for candidate, forecasts in measured if candidate.name == DEFAULT), None)
     compared = []
     for candidate, forecasts in measured:
@@ -154,7 +154,7 @@ def decide(
     if not rivals:
         return DEFAULT, False, _alone(failed, diverged)
     beyond_noise = {c.name: c.difference for c in rivals if c.difference is not None and c.difference.is_win}
-    first = _asked_first(candidates)
+    first = asked_first(candidates)
     winner = winner_of(list(beyond_noise), first=first)
     if winner is not None:
         return winner, True, f"{winner} beats default by {beyond_noise[winner].size}"
@@ -165,16 +165,6 @@ def decide(
             f"{first} does, which is asked first"
         )
     return DEFAULT, False, words
-
-
-def _asked_first(candidates: Sequence[ConfirmedConfiguration]) -> str | None:
-    """The ensemble's name; where it is but the mean of the only candidate and the default, that candidate's.
-
-    None without an ensemble.
-    """
-    ensemble = next((c.name for c in candidates if c.members), None)
-    alone = [c.name for c in candidates if c.name not in (DEFAULT, ensemble)]
-    return alone[0] if ensemble is not None and len(alone) == 1 else ensemble
 
 
 def winner_of(beyond_noise: Sequence[str], *, first: str | None) -> str | None:

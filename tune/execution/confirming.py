@@ -5,7 +5,7 @@ The last part of `sentinel-tune search`, and all of `sentinel-tune confirm`.
 
 from trainable.counts import counted
 from tune.confirming.choice import make_plan, thin_evidence
-from tune.confirming.outcome import Confirmed, evidence, write_evidence
+from tune.confirming.outcome import Confirmed, confirmed_of, evidence, write_evidence
 from tune.confirming.planned_runs import Plan
 from tune.confirming.runs import Confirmation, fold_data_folder
 from tune.decisions.ends import Ends
@@ -29,6 +29,8 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     plan = make_plan(
         place.request.space, study.decisions.trials(), place.data.specimens.frame, options, confirmation.plan
     )
+    if (fewer := _fewer_than_before(confirmed_of(study.entries()), plan)) is not None:
+        place.console.say(fewer)
     confirmation.begin(plan)
     _try_again(place, confirmation)
     names = ", ".join(configuration.name for configuration in plan.configurations)
@@ -48,6 +50,16 @@ def confirm(place: Workplace, *, deadline: float | None) -> Conductor:
     if conductor.error is None:
         _conclude(place, confirmation)
     return conductor
+
+
+def _fewer_than_before(earlier: Confirmed | None, plan: Plan) -> str | None:
+    """A warning where an earlier verdict rests on more; None where none does."""
+    if earlier is None or len(earlier.folds) * len(earlier.seeds) <= len(plan.folds) * len(plan.seeds):
+        return None
+    of_each, of_plan = (
+        f"{counted(len(of.folds), 'fold')} x {counted(len(of.seeds), 'seed')}" for of in (earlier, plan)
+    )
+    return f"warning: the verdict so far rests on {of_each}, the next will on {of_plan} alone; the last one counts"
 
 
 def _try_again(place: Workplace, confirmation: Confirmation) -> None:

@@ -23,6 +23,8 @@ def confirmation_text(confirmed: Confirmed, task: Task) -> str:
     for candidate in confirmed.candidates:
         if candidate.members:
             lines += textwrap.wrap(candidate.mixture, COLUMNS, subsequent_indent="  ")
+    if (first := confirmed.asked_first) is not None:
+        lines.append(f"asked first: {first}; others win only where it does")
     for line in confirmed.not_compared:
         lines += textwrap.wrap(line, COLUMNS, subsequent_indent="  ")
     if confirmed.scored_by_search:

@@ -97,6 +97,8 @@ def confirmation(view: StudyView) -> Iterator[str]:
     caption += " Floors see no image." if confirmed.floors else ""
     yield html.table(head, [row for _, row in rows], caption=caption)
     yield from (html.paragraph(f"{c.mixture}.", "note") for c in confirmed.candidates if c.members)
+    if (first := confirmed.asked_first) is not None:
+        yield html.paragraph(f"Asked first: {first}; others win only where it does.", "note")
     if confirmed.n_seen or confirmed.scored_by_search:
         yield html.warning("The search chose by some of the events that judge here, which favours what it chose.")
     for said in confirmed.not_compared:
