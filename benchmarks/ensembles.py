@@ -10,6 +10,7 @@ a half, weights) is chosen on the other folds, and on none of the fold's events.
 """
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from trainable.scoring.scoring import HeldOutScorer
 from trainable.training.divergence import TrialDiverged
 from trainable.training.trainer import TailTrainer
 from tune.command_line.options import DataOptions
-from tune.confirming.ensemble import better_half, error_without
+from tune.confirming.ensemble import error_without, near_best
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.predicted import Predicted, scored
 from tune.decisions.diversity import MIN_DISTANCE, distance
@@ -133,9 +134,17 @@ def _train(world: World, config: TrialConfig, fold: int) -> NDArray[np.float32]:
     return np.array(found, dtype=np.float32)
 
 
+def _near(members: Sequence[Predicted], held_out: HeldOutFolds, fold: int) -> NDArray[np.float64]:
+    near = near_best(members, held_out, without=fold)
+    return np.array([member in near for member in members]) / len(near)
+
+
 def _half(members: Sequence[Predicted], held_out: HeldOutFolds, fold: int) -> NDArray[np.float64]:
-    half = better_half(members, held_out, without=fold)
-    return np.array([member in half for member in members]) / len(half)
+    errors = [error_without(fold, [(member, 1.0)], held_out) for member in members]
+    n = max(2, math.ceil(len(members) / 2))
+    if not all(map(math.isfinite, errors)):  # nothing is left to choose by
+        n = len(members)
+    return np.isin(np.arange(len(members)), np.argsort(errors, kind="stable")[:n]) / n
 
 
 def _best(members: Sequence[Predicted], held_out: HeldOutFolds, fold: int) -> NDArray[np.float64]:
@@ -159,6 +168,7 @@ def _greedy(start: int, rounds: int) -> Weigh:
 
 WAYS: dict[str, Weigh] = {
     "the best one": _best,
+    "mean of those near the best": _near,
     "mean of the better half": _half,
     "mean of all": lambda members, *_: np.full(len(members), 1 / len(members)),
     "greedy weights": _greedy(0, 2),

@@ -21,7 +21,7 @@ from benchmarks.forecast_worlds import World
 from benchmarks.searches import shown_gain
 from trainable.frozen.backbone import load_backbone
 from tune.command_line.options import DataOptions
-from tune.confirming.ensemble import EVIDENCE, better_half, ensemble_predictions, floor_shares
+from tune.confirming.ensemble import EVIDENCE, ensemble_predictions, floor_shares, near_best
 from tune.confirming.held_out import HeldOutFolds, in_known_domains, predicted_floors
 from tune.confirming.predicted import Predictions, scored
 
@@ -54,7 +54,7 @@ def confirmations(world: World, pool: Pool) -> Iterator[dict[str, dict[str, floa
         }
         found[ALONE] = ensemble_predictions(members, held_out, with_floors=False)
         found |= {_name(n): ensemble_predictions(members, held_out, with_floors=True, evidence=n) for n in WEIGHED_BY}
-        shares = floor_shares(better_half(members, held_out), held_out)
+        shares = floor_shares(near_best(members, held_out), held_out)
         yield {name: scored(held_out, of).metrics for name, of in found.items()} | {"shares": shares}
 
 

@@ -43,6 +43,9 @@ SEARCHED = -1
 SKILLS: Floats = np.linspace(-0.7, 0.9, 33)
 N_TRUE, N_KNOWN = 20_000, 200
 
+MOST_MEMBERS = 4
+"""Of an ensemble: three of a search's and the default."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Remembering(HeldOutFolds):
@@ -127,18 +130,19 @@ class Truth:
         labels = events.labels[drawn]
         base = skilled(events, rng, drawn)
         spread = math.hypot(*TRAINING_NOISE.values(), *LASTING[world])
-        own = rng.normal(0, spread, (2, *labels.shape))
-        scores: dict[int, list[float]] = {1: [], 2: []}
+        own = rng.normal(0, spread, (MOST_MEMBERS, *labels.shape))
+        scores: dict[int, list[float]] = {n_members: [] for n_members in range(1, MOST_MEMBERS + 1)}
         for skill in SKILLS:
             each = Targets.beetles().clip(base + skill * (labels - base) + own)
-            for n_members, mu in ((1, each[0]), (2, each.mean(axis=0))):
+            for n_members in scores:
+                mu = each[:n_members].mean(axis=0)
                 sigma = fit_sigma((labels - mu)[: n // 10])[0]
                 scores[n_members].append(score_of([crps_normal(labels, mu, sigma).mean(axis=0)]))
         of_default = fit_sigma((labels - Targets.beetles().clip(base + own[0]))[: n // 10])[0]
         return cls({n_members: np.array(found) for n_members, found in scores.items()}, of_default)
 
     def gain(self, skills: Sequence[float]) -> float:
-        """On the default, of the mean of one or two forecasts with these skills; SPEI units."""
+        """On the default, of the mean of `MOST_MEMBERS` forecasts with these skills at most; SPEI units."""
         of_default = np.interp(0.0, SKILLS, self.scores[1])
         return float(of_default - np.interp(np.mean(skills), SKILLS, self.scores[len(skills)]))
 

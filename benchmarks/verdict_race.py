@@ -39,7 +39,7 @@ from trainable.data.splits import SPLIT_SEED
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import Difference, OutOfFold, paired_difference
 from tune.command_line.options import DataOptions
-from tune.confirming.ensemble import better_half, ensemble_predictions
+from tune.confirming.ensemble import ensemble_predictions, near_best
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import ENSEMBLE
 from tune.confirming.predicted import Predicted, Predictions
@@ -146,7 +146,7 @@ def confirm(searched: Searched, held_out: HeldOutFolds, n_of_fold: Sequence[int]
     default = forecasts.pop(DEFAULT)
     return Chosen(
         {name: paired_difference(of, default) for name, of in forecasts.items()},
-        members=tuple(of.name for of in better_half(members, held_out)),
+        members=tuple(of.name for of in near_best(members, held_out)),
     )
 
 

@@ -1,4 +1,4 @@
-"""The ensemble of the confirmed: the better half's mean, chosen without what it forecasts, and trained as it says."""
+"""The ensemble of the confirmed: the mean of those near the best, chosen without what it forecasts, and trained so."""
 
 import json
 import shutil
@@ -147,7 +147,7 @@ def planted(confirmed_study: Path, tmp_path: Path) -> Planted:
     return Planted(confirmed_study, tmp_path / "planted")
 
 
-def test_each_fold_is_forecast_by_the_half_that_the_others_found_better_and_sigma_is_fitted_anew(planted):
+def test_each_fold_is_forecast_by_those_that_the_others_found_near_the_best_and_sigma_is_fitted_anew(planted):
     noise, seeds = {"t0001": 0.9, "t0002": 0.3, "t0003": 1.5, "default": 0.35}, (1, 2)
     judged = planted.judge(lambda name, *_: noise[name], seeds=seeds)
 
@@ -157,9 +157,8 @@ def test_each_fold_is_forecast_by_the_half_that_the_others_found_better_and_sigm
     for fold in planted.folds:
         epochs = {name: planted.best_epoch(name, without=fold) for name in NAMES}
         errors = {name: planted.error(name, seeds, without=fold, epoch=epochs[name]) for name in NAMES}
-        half = sorted(errors, key=errors.get)[:2]
         for i, seed in enumerate(seeds):
-            of_each = [planted.predicted[name, fold, seed, epochs[name]].astype(np.float64) for name in half]
+            of_each = [planted.predicted[name, fold, seed, epochs[name]].astype(np.float64) for name in near(errors)]
             wanted = planted.events(fold, np.mean(of_each, axis=0))
             for name, part in judged.forecasts["ensemble"].parts.items():
                 rows = part.folds == fold
@@ -231,13 +230,14 @@ def test_where_other_folds_hold_out_no_other_events_those_of_other_domains_choos
         own = domains[rows[2]] == domain
         wanted = np.mean([members[name].of(2, 1)[0][own] for name in half], axis=0)
         np.testing.assert_allclose(found[2][0][own], wanted, rtol=1e-12)
-    by_domain_2 = np.mean([members[name].of(1, 1)[0] for name in better_half_of_domain_2(errors)], axis=0)
-    np.testing.assert_allclose(found[1][0], by_domain_2, rtol=1e-12)  # there fold 2 holds out others: domain 2
+    of_all = np.mean([member.of(1, 1)[0] for member in members.values()], axis=0)
+    np.testing.assert_allclose(found[1][0], of_all, rtol=1e-12)  # for it fold 2 holds out domain 2, where all err alike
 
 
-def better_half_of_domain_2(errors: dict[str, tuple[float, float]]) -> list[str]:
-    """All err alike there, and the first two are taken."""
-    return list(errors)[:2]
+def near(errors: dict[str, float]) -> list[str]:
+    """At most a fifth more than the least, but two."""
+    ranked = sorted(errors, key=errors.get)
+    return [name for name in ranked if name in ranked[:2] or errors[name] <= 1.2 * errors[ranked[0]]]
 
 
 def test_floors_have_shares_of_each_fold_by_how_they_err_on_the_others(planted):
@@ -250,8 +250,7 @@ def test_floors_have_shares_of_each_fold_by_how_they_err_on_the_others(planted):
         errors = {name: planted.error(name, (1,), without=fold, epoch=epochs[name]) for name in NAMES}
         sources = {"": {}, "domain_mean": {}, "species_mean": {}}
         for other in planted.folds:
-            half = sorted(errors, key=errors.get)[:2]
-            of_each = [planted.predicted[name, other, 1, epochs[name]].astype(np.float64) for name in half]
+            of_each = [planted.predicted[name, other, 1, epochs[name]].astype(np.float64) for name in near(errors)]
             sources[""][other] = np.mean(of_each, axis=0)
             sources |= {by: sources[by] | {other: planted.floor(other, by)} for by in ("domain_mean", "species_mean")}
         weights = {name: planted.error_of(of, without=fold) ** -20.0 for name, of in sources.items()}
@@ -392,7 +391,7 @@ def test_an_ensemble_is_a_member_a_part_trained_as_it_alone_would_be(ensemble, c
     facts = model.config["facts"]
 
     assert {member["name"] for member in facts["members"]} == set(candidate.members)
-    assert len(model.members) == len(candidate.members) == 2
+    assert len(model.members) == len(candidate.members) >= 2
     for member in facts["members"]:
         alone = recipe_of(RetrainOptions(study=confirmed_study, trial=member["name"]), entries)
         assert alone.members == [(alone.parts[0], member["seed"])]

@@ -199,9 +199,9 @@ def _score_words(task: Task) -> str:
 
 def _measured_on(facts: ModelFacts) -> str:
     if facts.scores_of == "confirmation":
-        half = "for each event the half of the confirmed configurations that forecast other events better"
-        half += ", with floors by the shares that these gave them" * bool(facts.floor_shares)
-        what = half if facts.members else "its configuration"
+        near = "for each event those confirmed configurations that forecast other events about as well as the best"
+        near += ", with floors by the shares that these gave them" * bool(facts.floor_shares)
+        what = near if facts.members else "its configuration"
         seen = f"{what}, trained without the scored events on each of the confirmation's folds"
     elif facts.holdout == "all":
         seen = "its configuration, on the events held out from it in the search, by which it was chosen"

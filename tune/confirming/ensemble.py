@@ -1,10 +1,10 @@
-"""The ensemble: the mean of what the better half of the confirmed configurations predict, each counted alike, and of
-floors, as far as these forecast about as well.
+"""The ensemble: the mean of what the confirmed configurations predict, each counted alike, without those that err far
+more than the best, and of floors, as far as these forecast about as well.
 
-Which half that is, the folds say; what a fold's events are forecast by, only the *other* folds do, and none of their
-events that are held out of this one, too. Where they hold out no others, those of other domains say it, for each domain
-anew. So no event's own forecast chooses who forecasts it, and the ensemble's score is as honest as that of a
-configuration. Chosen weights (Caruana 2004) do as well, no better: benchmarks/ENSEMBLE.md.
+Which ones err far more, the folds say; of those that forecast a fold's events, only the *other* folds say it, and none
+of their events that are held out of this one, too. Where they hold out no others, those of other domains say it, for
+each domain anew. So no event's own forecast chooses who forecasts it, and the ensemble's score is as honest as that of
+a configuration. Chosen weights (Caruana 2004) do as well, no better: benchmarks/ENSEMBLE.md.
 """
 
 import math
@@ -19,6 +19,11 @@ from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import ENSEMBLE
 from tune.confirming.predicted import Predicted, Predictions
 
+MOST_ERROR = 1.2
+"""Of a member, times that of the best: any more harms a mean by more than it averages out. A guard, so its place hardly
+matters: of most confirmations no configuration is beyond it (benchmarks/ENSEMBLE.md).
+"""
+
 EVIDENCE = 20
 """How many independent errors shares are weighed by. Half or twice as many do as well: benchmarks/ENSEMBLE.md."""
 
@@ -26,6 +31,9 @@ LEAST_SHARE, MOST_SHARES = 0.01, 0.5
 """Smaller ones change no forecast that anyone could tell, and are left out. Together floors have half at most, which
 gains as much, and harms less where few events say that a floor errs little.
 """
+
+FEWEST_MEMBERS = 2
+"""However much the second errs: what a mean of one is, its configuration is already."""
 
 FEWEST_EVENTS = 10
 """By fewer no share is weighed."""
@@ -42,17 +50,17 @@ def ensemble_name(members: Sequence[Predicted]) -> str:
 def ensemble_predictions(
     members: Sequence[Predicted], held_out: HeldOutFolds, *, with_floors: bool, evidence: float = EVIDENCE
 ) -> dict[int, list[Predictions]]:
-    """Fold -> one array a seed: the mean of the half that the other folds found better, each at the epoch they did, and
-    of floors by the shares that these folds give them; evidence: as `floor_shares` takes it.
+    """Fold -> one array a seed: the mean of those that the other folds found near the best, each at the epoch they did,
+    and of floors by the shares that these folds give them; evidence: as `floor_shares` takes it.
     """
     found: dict[int, list[Predictions]] = {}
     for fold in held_out.scorers:
         of_fold: list[Predictions] = []
         for rows, apart in _chosen_apart(members[0], held_out, fold):
-            half = better_half(members, held_out, without=fold, apart=apart)
-            of_each = [member.of(fold, member.epoch(without=fold)) for member in half]
+            near = near_best(members, held_out, without=fold, apart=apart)
+            of_each = [member.of(fold, member.epoch(without=fold)) for member in near]
             means = [np.mean(np.asarray(of_seed, dtype=np.float64), axis=0) for of_seed in zip(*of_each, strict=True)]
-            shares = floor_shares(half, held_out, without=fold, apart=apart, evidence=evidence) if with_floors else {}
+            shares = floor_shares(near, held_out, without=fold, apart=apart, evidence=evidence) if with_floors else {}
             mixtures = [mixed(mean, shares, held_out, fold) for mean in means]
             of_fold = of_fold or [np.empty_like(mixture) for mixture in mixtures]
             for of_seed, mixture in zip(of_fold, mixtures, strict=True):
@@ -91,7 +99,7 @@ def mixed(mean: Predictions, shares: Mapping[str, float], held_out: HeldOutFolds
 
 
 def floor_shares(
-    half: Sequence[Predicted],
+    near: Sequence[Predicted],
     held_out: HeldOutFolds,
     *,
     without: int | None = None,
@@ -103,11 +111,11 @@ def floor_shares(
     Errors to the power of `-evidence`, as a likelihood weighs them: beside a model that sees much a floor has no share,
     beside one that sees next to nothing they have half. None by fewer than `FEWEST_EVENTS` of known domains.
     """
-    if _n_events(half[0], held_out, without, apart) < FEWEST_EVENTS:
+    if _n_events(near[0], held_out, without, apart) < FEWEST_EVENTS:
         return {}
-    errors = {"": error_without(without, [(m, 1 / len(half)) for m in half], held_out, apart=apart, part="id")}
+    errors = {"": error_without(without, [(m, 1 / len(near)) for m in near], held_out, apart=apart, part="id")}
     for name in next(iter(held_out.group_floors.values())):
-        floor = [(_floor(name, half[0], held_out), 1.0)]
+        floor = [(_floor(name, near[0], held_out), 1.0)]
         errors[name] = error_without(without, floor, held_out, apart=apart, part="id")
     if not all(map(math.isfinite, errors.values())):
         return {}
@@ -144,23 +152,25 @@ def _floor(name: str, like: Predicted, held_out: HeldOutFolds) -> Predicted:
     )
 
 
-def better_half(
+def near_best(
     members: Sequence[Predicted],
     held_out: HeldOutFolds,
     *,
     without: int | None = None,
     apart: Set[int | str] | None = None,
 ) -> list[Predicted]:
-    """Two at least, in the order given: those that err least, as `error_without` counts it.
+    """Two at least, in the order given: those that err at most `MOST_ERROR` times as much as the best, as
+    `error_without` counts it.
 
     All of them where nothing is left to choose by.
     """
     errors = [error_without(without, [(member, 1.0)], held_out, apart=apart) for member in members]
     if not all(map(math.isfinite, errors)):
         return list(members)
-    n = max(2, math.ceil(len(members) / 2))
-    best = sorted(range(len(members)), key=lambda i: (errors[i], i))[:n]
-    return [members[i] for i in sorted(best)]
+    ranked = sorted(range(len(members)), key=lambda i: (errors[i], i))
+    most = MOST_ERROR * errors[ranked[0]]
+    near = [i for place, i in enumerate(ranked) if place < FEWEST_MEMBERS or errors[i] <= most]
+    return [members[i] for i in sorted(near)]
 
 
 def error_without(

@@ -9,7 +9,7 @@ from trainable.scoring.best_floor import not_better_words
 from trainable.scoring.intervals import LEVEL
 from trainable.scoring.out_of_fold import OutOfFold, paired_difference
 from trainable.storage.place import Place
-from tune.confirming.ensemble import better_half, ensemble_name, ensemble_predictions, floor_shares
+from tune.confirming.ensemble import ensemble_name, ensemble_predictions, floor_shares, near_best
 from tune.confirming.floors import floors_on
 from tune.confirming.held_out import HeldOutFolds
 from tune.confirming.outcome import TRIED_AGAIN, Confirmed, ConfirmedConfiguration, asked_first
@@ -100,7 +100,7 @@ def _ensemble(
     trained: Sequence[Predicted], held_out: HeldOutFolds, *, with_floors: bool
 ) -> tuple[ConfirmedConfiguration, OutOfFold]:
     of = scored(held_out, ensemble_predictions(trained, held_out, with_floors=with_floors))
-    members = better_half(trained, held_out)
+    members = near_best(trained, held_out)
     candidate = ConfirmedConfiguration(
         name=ensemble_name(trained),
         trial_id=None,
