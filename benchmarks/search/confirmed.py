@@ -3,15 +3,15 @@
 python -m benchmarks.search.confirmed [--searches 200] [--data demo]
 
 The program's own search of the made-up fine-tuning, which runs the default first; its three best and the default are
-then forecast on the folds that a confirmation takes, with the true gains that they have in the problem, and judged by
-the verdict's own functions. Events, folds and worlds of noise are those of `verdict_level.py`; a gain is a share of
-what a forecast costs. Two things are simpler than in the program: the three best may be alike, and there is no
-ensemble.
+then forecast on the folds that a confirmation takes, as skilled as their true gains in the problem ask for, and judged
+by the verdict's own functions, their ensemble first. Events, folds and worlds of noise are those of `verdict_level.py`,
+truth and forecasts those of `simulated_search.py`. One thing is simpler than in the program: the three best may be
+alike.
 """
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,36 +21,20 @@ from benchmarks.search.problems.fine_tuning import FineTuning
 from benchmarks.search.regret import bootstrap
 from benchmarks.search.simulator import Cluster, simulate
 from benchmarks.search.trying import full_seconds, prepare
-from benchmarks.verdict_level import (
-    LASTING,
-    SEARCH_FOLD,
-    Events,
-    events_of,
-    forecast,
-    held_out_rows,
-    lasting_of,
-    skilled,
-    training_noise,
-)
-from benchmarks.verdict_race import Chosen
+from benchmarks.simulated_search import Ground, Searched, Truth, runs_of
+from benchmarks.verdict_level import LASTING
+from benchmarks.verdict_race import confirm
 from search_spaces.space import DEFAULT
 from trainable.data.specimens import load_specimens
 from trainable.data.splits import SPLIT_SEED
-from trainable.scoring.crps import Floats, fit_sigma
 from trainable.scoring.intervals import LEVEL
-from trainable.scoring.out_of_fold import OutOfFold, only_fresh, paired_difference
-from trainable.scoring.targets import Targets
 from tune.command_line.options import DataOptions
-from tune.confirming.choice import DEFAULT_FOLDS
-from tune.confirming.fresh_folds import fresh_folds
+from tune.confirming.outcome import ENSEMBLE
 
 BUDGETS = (10.0, 24.0)
 """In full lengths; 24 trials of the program are about 10."""
 
 TOP = 3
-SCORE = 0.45
-"""About what these forecasts score; gains are relative to it."""
-
 CLEARLY = 0.01
 """A gain that counts as truly better; verdicts see it less often than not."""
 
@@ -93,62 +77,32 @@ def search(number: int, budget: float) -> Ended:
     return Ended(gains=gains, scores=scores)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Judges:
-    """The events of some data and the folds that a confirmation takes."""
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """True gains on the default: of the verdict's winner, the default where there is none, and of who leads."""
 
-    events: Events
-    rows: dict[tuple[int, str], np.ndarray]
-    folds: tuple[int, ...]
-    seen: np.ndarray
-    domain_of_site: dict[str, int]
-    sigmas: dict[tuple[int, str], Floats]
-
-    @classmethod
-    def of(cls, data: str) -> "Judges":
-        """As the program splits them. sigmas: what suits forecasts of that skill; they hardly depend on the draw."""
-        frame = load_specimens(data, cache_dir=DataOptions().cache_folder, n_processes=1).frame
-        events = events_of(frame)
-        rows = held_out_rows(frame, events)
-        errors = events.labels - skilled(events, np.random.default_rng(SPLIT_SEED))
-        return cls(
-            events=events,
-            rows=rows,
-            folds=fresh_folds(frame, holdout="both", search_fold=SEARCH_FOLD, wanted=DEFAULT_FOLDS).folds,
-            seen=events.ids[np.concatenate([rows[SEARCH_FOLD, part] for part in ("id", "ood")])],
-            domain_of_site=dict(zip(frame["site_id"].astype(str), frame["domain_id"].astype(int), strict=True)),
-            sigmas={key: fit_sigma(errors[at])[0] for key, at in rows.items()},
-        )
-
-    def verdict(self, ended: Ended, world: str, rng: np.random.Generator) -> Chosen:
-        """On the three best and the default."""
-        gathered = self._drawn({name: ended.gains[name] for name in ended.confirmed}, world, rng)
-        default, level = gathered.pop(DEFAULT), 1 - (1 - LEVEL) / TOP
-        return Chosen({name: paired_difference(own, default, level=level) for name, own in gathered.items()})
-
-    def _drawn(self, gains: Mapping[str, float], world: str, rng: np.random.Generator) -> dict[str, OutOfFold]:
-        """Forecasts of configurations with these true gains."""
-        base = skilled(self.events, rng)
-        lasting = {name: lasting_of(self.events, LASTING[world], rng) for name in gains}
-        found = {}
-        for name, gain in gains.items():
-            runs = {}
-            for fold in self.folds:
-                mu = Targets.beetles().clip(base + lasting[name] + training_noise(self.events, rng))
-                parts = {p: forecast(self.events, mu, self.sigmas[fold, p], self.rows[fold, p]) for p in ("id", "ood")}
-                costs = {p: replace(part, crps=part.crps * (1 - gain / SCORE)) for p, part in parts.items()}
-                runs[fold] = [only_fresh(costs, self.seen)]
-            found[name] = OutOfFold.gather(runs, self.domain_of_site)
-        return found
+    winner: float
+    leader: float
+    is_default: bool
 
 
-def row(world: str, budget: float, judged: Sequence[tuple[Ended, Chosen]]) -> str:
+def shipped(ended: Ended, ground: Ground, truth: Truth, world: str, rng: np.random.Generator) -> Shipped:
+    """By a confirmation of the three best and the default, on three folds."""
+    skills = {name: truth.skill(ended.gains[name]) for name in ended.confirmed}
+    scores = {name: ended.scores[name] for name in skills}
+    searched = Searched(skills=skills, scores=scores, run=runs_of(skills, ground, world, rng))
+    chosen = confirm(searched, ground.held_out, (TOP,) * len(ground.held_out.scorers))
+    chosen = replace(chosen, level=1 - (1 - LEVEL) / len(chosen.differences), first=ENSEMBLE)
+    gains = ended.gains | {ENSEMBLE: truth.gain([skills[name] for name in chosen.members])}
+    return Shipped(gains[chosen.winner], gains[chosen.leader], chosen.winner == DEFAULT)
+
+
+def row(world: str, budget: float, judged: Sequence[tuple[Ended, Shipped]]) -> str:
     """Shares of searches, and true gains on the default in thousandths of a score."""
     own = [ended.gains[ended.own] for ended, _ in judged]
-    winner = [ended.gains[chosen.winner] for ended, chosen in judged]
-    leader = [ended.gains[chosen.leader] for ended, chosen in judged]
+    winner, leader = [one.winner for _, one in judged], [one.leader for _, one in judged]
     tried = [max(ended.gains.values()) for ended, _ in judged]
-    kept = [chosen.winner == DEFAULT for (_, chosen), best in zip(judged, tried, strict=True) if best > CLEARLY]
+    kept = [one.is_default for (_, one), best in zip(judged, tried, strict=True) if best > CLEARLY]
     cells = [f"{np.mean(np.array(gains) < 0):.1%}" for gains in (own, winner, leader)]
     cells.append(f"{np.mean(kept):.0%} of {len(kept)}" if kept else "none of 0")
     cells += [f"{1000 * np.mean(gains):+.1f}" for gains in (own, winner, leader, tried)]
@@ -175,13 +129,14 @@ def main() -> None:
     parser.add_argument("--data", default="demo", help="whose events and folds are taken [demo]")
     options = parser.parse_args()
     prepare()
-    judges = Judges.of(options.data)
+    ground = Ground.of(load_specimens(options.data, cache_dir=DataOptions().cache_folder, n_processes=1).frame)
+    truths = {w: Truth.of(ground.events, w, np.random.default_rng([SPLIT_SEED, ord(w)])) for w in LASTING}
     print(HEAD)
     for budget in BUDGETS:
         ended = [search(number, budget) for number in range(options.searches)]
-        for world in LASTING:
+        for world, truth in truths.items():
             rngs = [np.random.default_rng([SPLIT_SEED, ord(world), number]) for number in range(len(ended))]
-            judged = [(one, judges.verdict(one, world, rng)) for one, rng in zip(ended, rngs, strict=True)]
+            judged = [(one, shipped(one, ground, truth, world, rng)) for one, rng in zip(ended, rngs, strict=True)]
             print(row(world, budget, judged), flush=True)
 
 

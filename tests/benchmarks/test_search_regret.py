@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.recorded_curves import N_FOLDS, Curve, Curves, configurations
 from benchmarks.search.__main__ import main
-from benchmarks.search.confirmed import Ended, row
+from benchmarks.search.confirmed import Ended, Shipped, row
 from benchmarks.search.methods import METHODS
 from benchmarks.search.problems import recorded
 from benchmarks.search.problems.fine_tuning import FineTuning
@@ -20,12 +20,10 @@ from benchmarks.search.results import RESULTS, Found, Results, looks_until
 from benchmarks.search.simulator import simulate
 from benchmarks.search.tables import tables
 from benchmarks.search.trying import PROBLEMS
-from benchmarks.verdict_race import Chosen
 from search_spaces.space import DEFAULT, SearchSpace
 from search_spaces.task_space import fit_to_task
 from trainable.data.task import beetles
 from trainable.errors import UserError
-from trainable.scoring.out_of_fold import Difference
 
 OPTIMA = {
     3: (0.114614, 0.555649, 0.852547),
@@ -219,14 +217,9 @@ def test_too_few_recorded_configurations_are_refused_with_what_to_do(tmp_path: P
     assert recorded_worlds(file) == ()
 
 
-def between(low: float, high: float) -> Difference:
-    return Difference(mean=(low + high) / 2, low=low, high=high, level=0.9)
-
-
 def test_a_confirmed_choice_is_counted_by_what_is_true():
     ended = Ended(gains={DEFAULT: 0.0, "a": -0.01, "b": 0.02}, scores={DEFAULT: 0.5, "a": 0.4, "b": 0.45})
-    equal, worse, better = between(-0.03, 0.01), between(-0.03, -0.001), between(-0.03, -0.02)
-    kept, won = Chosen({"a": equal, "b": between(0.0, 0.02)}), Chosen({"a": worse, "b": better})
+    kept, won = Shipped(0.0, -0.01, is_default=True), Shipped(0.02, 0.02, is_default=False)
     cells = [cell.strip() for cell in row("B", 10.0, [(ended, kept), (ended, won)]).strip("|").split("|")]
 
     assert ended.confirmed == ["a", "b", DEFAULT]

@@ -1,11 +1,13 @@
 """Ways of confirming take equal runs, a race drops who forecasts worst, and choices are judged by what is true."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.search.confirmed import Ended, shipped
 from benchmarks.simulated_search import SEARCHED, Ground, Searched, Truth, runs_of, score, search
 from benchmarks.verdict_race import WAYS, Chosen, confirm, gathered, judged
 from search_spaces.space import DEFAULT
@@ -137,6 +139,20 @@ def test_the_truth_is_what_runs_score_on_average(ground: Ground, truths: dict[st
 
     assert single == pytest.approx(0.1, rel=0.15)
     assert mean == pytest.approx(truth.gain([skills["a"], 0.0]), rel=0.15)
+
+
+def test_a_searchs_choice_is_shipped_at_what_its_members_are_truly_worth(ground: Ground, truths: dict[str, Truth]):
+    truth, gains = truths["A"], {DEFAULT: 0.0, "a": 0.1, "b": 0.1, "c": 0.1, "d": 0.15}
+    ended = Ended(gains=gains, scores={"a": 0.3, "b": 0.31, "c": 0.32, "d": 0.4, DEFAULT: math.inf})
+    found = shipped(ended, ground, truth, "A", np.random.default_rng(0))
+    of_all = truth.gain([truth.skill(0.1)] * 3 + [0.0])
+
+    assert not found.is_default
+    assert found.winner == found.leader
+    assert any(found.winner == pytest.approx(worth) for worth in (0.1, of_all, truth.gain([truth.skill(0.1)] * 3)))
+    worse = {name: -gain for name, gain in gains.items()}
+    kept = shipped(replace(ended, gains=worse), ground, truth, "A", np.random.default_rng(0))
+    assert (kept.is_default, kept.winner) == (True, 0.0)
 
 
 def between(low: float, high: float) -> Difference:
