@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,15 @@ def test_what_cannot_be_written_is_told_with_option_place_and_reason(tmp_path, m
             )
     assert file_problem(tmp_path, "--csv") == f"`--csv` must be a file, but {tmp_path} is a folder"
     assert "is a file" in str(folder_problem(tmp_path / "file", "--out"))
+
+
+def test_a_model_is_refused_in_a_folder_whose_path_is_no_utf8_also_by_a_relative_path(tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"K\xe4fer")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+    assert "its whole path is no text in UTF-8" in str(folder_problem(Path("m"), "--out"))
+    assert file_problem(Path("m.csv"), "--csv") is None
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files to another user")

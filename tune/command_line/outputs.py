@@ -48,6 +48,10 @@ def folder_problem(folder: Path, option: str) -> str | None:
     """What keeps a folder from being made and written to; None when nothing is seen. Nothing is left behind."""
     try:
         fault = _fault_of_folder(folder)
+        if fault is None:
+            os.path.abspath(folder).encode()
+    except UnicodeEncodeError:
+        fault = "its whole path is no text in UTF-8, which files of weights need"
     except (OSError, ValueError) as error:
         fault = _reason(error)
     return None if fault is None else _problem(folder, option, fault)
