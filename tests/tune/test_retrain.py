@@ -281,6 +281,14 @@ def test_a_users_mistake_is_one_clear_line_and_leaves_no_folder(retrain, confirm
     assert not (tmp_path / "out").exists()
 
 
+def test_where_there_is_no_ensemble_it_is_said_what_makes_one(retrain, finished_study):
+    ended = retrain(finished_study, "--trial", "ensemble")
+
+    assert ended.status == 2
+    assert "`--trial ensemble` must be of a confirmation on two folds or more" in ended.stderr
+    assert "valid: t0000" in ended.stderr
+
+
 def test_a_folder_that_is_no_study_is_refused(retrain, tmp_path):
     ended = retrain(tmp_path)
 

@@ -24,7 +24,7 @@ from tune.command_line.options import (
 class RetrainOptions(StudyOptions, PrecisionOptions, MachineOptions, TrackingUri, title="the model"):
     """Options of `retrain`."""
 
-    trial: str | None = option(None, "a trial of the study, such as t0007 [the one that confirmation decided for]")
+    trial: str | None = option(None, "a trial, such as t0007, or ensemble [what the confirmation decided for]")
     config: Path | None = option(None, "a configuration's YAML file instead of a trial")
     leading: bool = option(False, "the candidate that leads the confirmation, also where it is not proven to be better")
     epochs: int | None = option(None, "epochs to train [those that confirmation found best, else all]", at_least=1)

@@ -18,7 +18,7 @@ from trainable.scoring.targets import kinds_of
 from tune.command_line.model_options import RetrainOptions
 from tune.command_line.options import TrainOptions, plain_options
 from tune.confirming.floors import floors_of
-from tune.confirming.outcome import Confirmed, ConfirmedConfiguration, confirmed_of, evidence, out_of_fold_of
+from tune.confirming.outcome import ENSEMBLE, Confirmed, ConfirmedConfiguration, confirmed_of, evidence, out_of_fold_of
 from tune.decisions.standings import Standings
 from tune.decisions.trial_record import TrialRecord
 from tune.journal.entries import JournalEntry, study_of
@@ -125,7 +125,13 @@ def _of_trial(
     usable = [trial.trial_id for trial in trials.values() if trial.best_score is not None]
     names = [c.name for c in confirmed.candidates if c.name not in usable] if confirmed is not None else []
     if name not in trials:
-        raise UserError(f"`--trial` must be a trial of the study, but got {name!r}; valid: {', '.join(names + usable)}")
+        rule = f"`--trial` must be a trial of the study, but got {name!r}"
+        if name == ENSEMBLE:
+            rule = (
+                f"`--trial {ENSEMBLE}` must be of a confirmation on two folds or more, with a candidate beside the "
+                "default, but this study's latest is none"
+            )
+        raise UserError(f"{rule}; valid: {', '.join(names + usable)}")
     if name not in usable:
         raise UserError(
             f"`--trial` must have a score, but {name} has none ({trials[name].reason or trials[name].state}); "
