@@ -17,6 +17,9 @@ from search_spaces.parameter import Plain
 
 _SCORE = "score"
 
+LOWEST = ", lowest"
+"""Behind a method's name: chosen by the lowest score of all."""
+
 
 class RayAsha:
     """`ASHAScheduler(max_t=epochs)`, with `OptunaSearch(space)` or with random configurations. starts: come first.
@@ -87,7 +90,7 @@ class RayAsha:
             return {}
         return {
             self._name: self._values[min(self._last, key=self._last.__getitem__)],
-            f"{self._name}, lowest": self._values[min(self._lowest, key=self._lowest.__getitem__)],
+            f"{self._name}{LOWEST}": self._values[min(self._lowest, key=self._lowest.__getitem__)],
         }
 
 
