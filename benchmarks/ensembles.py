@@ -106,7 +106,7 @@ def trained_pool(
             if not file.exists():
                 np.save(file, _train(world, config, fold))
             kept[name, fold] = np.load(file)
-    whole = [name for name, c in configs.items() if all(len(kept[name, fold]) == c.epochs for fold in range(FOLDS))]
+    whole = [name for name, c in configs.items() if all(len(kept[name, fold]) == c.n_epochs for fold in range(FOLDS))]
     frame = world.specimens.frame
     events, sites = frame["event_id"].to_numpy(np.int64), frame["site_id"].to_numpy(np.str_)
     splits = [make_split(frame, holdout="both", fold=fold, seed=SPLIT_SEED) for fold in range(FOLDS)]
@@ -126,7 +126,7 @@ def _train(world: World, config: TrialConfig, fold: int) -> NDArray[np.float32]:
     found: list[NDArray[np.float32]] = []
     try:
         trainer = TailTrainer(config, world.trial_data(fold), seed=SEED)
-        while trainer.epoch < config.epochs:
+        while trainer.epoch < config.n_epochs:
             trainer.train_epoch()
             found.append(np.asarray(trainer.held_out_predictions, dtype=np.float32))
     except TrialDiverged:
