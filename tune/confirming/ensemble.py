@@ -20,8 +20,8 @@ from tune.confirming.outcome import ENSEMBLE
 from tune.confirming.predicted import Predicted, Predictions
 
 MOST_ERROR = 1.2
-"""Of a member, times that of the best: any more harms a mean by more than it averages out. A guard, so its place hardly
-matters: of most confirmations no configuration is beyond it (benchmarks/ENSEMBLE.md).
+"""Of a member, times that of the best. A search's best are nearly always nearer than that; a tighter bound leaves out
+more of them, and proves less (benchmarks/ENSEMBLE.md).
 """
 
 EVIDENCE = 20
