@@ -76,6 +76,11 @@ def well_formed(text: str) -> str:
     return _HALVES.sub(lambda half: _escaped(half[0]), _BYTES.sub(_decoded, text))
 
 
+def is_well_formed(text: str) -> bool:
+    """Whether files of text, tables and safetensors can hold it as it is; not so bytes that could not be decoded."""
+    return well_formed(text) == text
+
+
 def spreadsheet_cell(text: object) -> str:
     """`text` as a cell of a CSV file, `shown`, and with a ' before what a spreadsheet would compute."""
     cell = shown(text)

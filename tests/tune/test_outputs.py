@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tune.command_line.outputs import file_problem, folder_problem
+from tune.command_line.outputs import file_problem, folder_problem, weights_folder_problem
 
 
 def test_a_place_that_can_be_written_is_no_problem_and_nothing_is_left_there(tmp_path):
@@ -78,7 +78,8 @@ def test_a_model_is_refused_in_a_folder_whose_path_is_no_utf8_also_by_a_relative
     folder.mkdir()
     monkeypatch.chdir(folder)
 
-    assert "its whole path is no text in UTF-8" in str(folder_problem(Path("m"), "--out"))
+    assert "its whole path is no text in UTF-8" in str(weights_folder_problem(Path("m"), "--out"))
+    assert folder_problem(Path("evaluation"), "--out") is None  # which holds no weights
     assert file_problem(Path("m.csv"), "--csv") is None
 
 

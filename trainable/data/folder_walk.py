@@ -7,7 +7,7 @@ from pathlib import Path
 
 from trainable.counts import counted
 from trainable.errors import UserError
-from trainable.shown import shown, well_formed
+from trainable.shown import is_well_formed, shown
 
 SERVICE_NAMES = frozenset({"__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found"})
 """Folders that systems put beside data, in lower case: unpacked on a Mac, kept on a Synology, deleted, saved."""
@@ -54,7 +54,7 @@ def find_files(folder: Path, is_wanted: Callable[[str], bool]) -> tuple[list[Pat
 
 def check_utf8(paths: Iterable[Path | str]) -> None:
     """Tables, studies and MLflow hold paths as text. Raises: UserError for paths that are none, as in old archives."""
-    if odd := [path for path in paths if not str(path).isascii() and well_formed(str(path)) != str(path)]:
+    if odd := [path for path in paths if not is_well_formed(str(path))]:
         more = f", and {counted(len(odd) - 1, 'more path')}" if len(odd) > 1 else ""
         raise UserError(f"paths of data must be text in UTF-8, but {shown(odd[0])} is not{more}; rename what is not")
 

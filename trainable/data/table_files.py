@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from trainable.plain_values import JsonObject
-from trainable.shown import cut, shown, well_formed
+from trainable.shown import cut, is_well_formed, shown
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _OTHER_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
@@ -154,7 +154,7 @@ def _check_header(names: Sequence[str]) -> None:
 def _check_whole(row: JsonObject) -> None:
     for name, cell in row.items():
         text = json.dumps({name: cell}, ensure_ascii=False)
-        if well_formed(text) != text:
+        if not is_well_formed(text):
             raise ValueError(f"{cut(shown(text), longest=80)} must be text in UTF-8")
 
 

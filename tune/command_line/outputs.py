@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from trainable.errors import UserError
-from trainable.shown import shown
+from trainable.shown import is_well_formed, shown
 from trainable.whole_file import is_written_to
 
 _LEAST_BYTES = 4096
@@ -48,13 +48,16 @@ def folder_problem(folder: Path, option: str) -> str | None:
     """What keeps a folder from being made and written to; None when nothing is seen. Nothing is left behind."""
     try:
         fault = _fault_of_folder(folder)
-        if fault is None:
-            os.path.abspath(folder).encode()
-    except UnicodeEncodeError:
-        fault = "its whole path is no text in UTF-8, which files of weights need"
     except (OSError, ValueError) as error:
         fault = _reason(error)
     return None if fault is None else _problem(folder, option, fault)
+
+
+def weights_folder_problem(folder: Path, option: str) -> str | None:
+    """As `folder_problem`, of a folder for weights: safetensors takes no path that is not text in UTF-8."""
+    if (problem := folder_problem(folder, option)) is not None or is_well_formed(os.path.abspath(folder)):
+        return problem
+    return _problem(folder, option, "its whole path is no text in UTF-8, which files of weights need")
 
 
 def unwritten(path: Path, option: str, error: OSError) -> UserError:

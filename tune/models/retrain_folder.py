@@ -15,7 +15,7 @@ from trainable.checksums import from_json, to_json
 from trainable.errors import UserError
 from trainable.shown import cut, shown
 from trainable.whole_file import whole_file
-from tune.command_line.outputs import folder_problem
+from tune.command_line.outputs import weights_folder_problem
 
 RECIPE_NAME = "retrain.json"
 MODEL_NAME = "model"
@@ -40,7 +40,7 @@ def check_folder(folder: Path, identity: Mapping[str, object]) -> None:
 
     Raises: UserError naming every value that differs, or when the folder holds something else.
     """
-    if (problem := folder_problem(folder, "--out")) is not None:
+    if (problem := weights_folder_problem(folder, "--out")) is not None:
         raise UserError(problem)
     file = folder / RECIPE_NAME
     if not file.exists():

@@ -20,7 +20,7 @@ from trainable.storage.remote_folder import RemoteFolder
 from tune.command_line.declaration import OptionValues, names_kept
 from tune.command_line.option_values import parse_value
 from tune.command_line.options import SearchOptions, plain_options, plain_value
-from tune.command_line.outputs import folder_problem
+from tune.command_line.outputs import weights_folder_problem
 from tune.command_line.parsing import Given
 from tune.confirming.runs import Confirmation
 from tune.decisions.standings import Standings
@@ -155,7 +155,7 @@ def search_request(given: Given) -> SearchRequest:
     if isinstance(options.study, RemoteFolder):
         options.study.check_usable(what="--study")
     elif options.study is not None:
-        problem = folder_problem(options.study, "--study")
+        problem = weights_folder_problem(options.study, "--study")
         if problem is None and is_named:
             problem = taken_problem(options.study)
         if problem is not None:

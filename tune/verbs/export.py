@@ -20,7 +20,7 @@ from trainable.export.hub_card import NO_LICENCE
 from trainable.export.onnx_packages import check_packages
 from trainable.export.placing import archive_of
 from tune.command_line.model_options import ExportOptions
-from tune.command_line.outputs import file_problem, folder_problem
+from tune.command_line.outputs import file_problem, weights_folder_problem
 from tune.command_line.parsing import Given
 from tune.evaluation.forecasting import targets_of_model
 from tune.models.hub_repository import HubRepository, writable_repository
@@ -91,7 +91,7 @@ def _problems(options: ExportOptions) -> Iterator[str]:
             if is_given:
                 yield f"`{option}` is of a push, but there is no `--push OWNER/NAME`; give it, or leave {option} out"
     for option, place in (("--submission", options.submission), ("--out", options.out)):
-        seen = file_problem if option == "--out" and options.format in SUFFIXES else folder_problem
+        seen = file_problem if option == "--out" and options.format in SUFFIXES else weights_folder_problem
         if place is not None and (problem := seen(place, option)) is not None:
             yield problem
 

@@ -22,7 +22,7 @@ from trainable.scoring.metrics import SCORE
 from trainable.trial import StepResult, Trial, TrialTask
 from trainable.whole_file import whole_file
 from tune.command_line.options import TrainOptions
-from tune.command_line.outputs import folder_problem
+from tune.command_line.outputs import weights_folder_problem
 from tune.command_line.parsing import Given
 from tune.execution.session import local_device, request_for, with_precision
 from tune.extraction.extraction import make_features
@@ -48,7 +48,7 @@ def run(given: Given) -> int:
     console = Console(json=options.json)
     config = trained_variant(options.variant, options.epochs)
     wanted = options.out or _default_folder(options.variant)
-    if (problem := folder_problem(wanted, "--out")) is not None:
+    if (problem := weights_folder_problem(wanted, "--out")) is not None:
         raise UserError(problem)
     device = local_device(options)
     options = with_precision(options, device, trains_here=True)
